@@ -1,0 +1,94 @@
+"""Fit a map between two language models' residual streams, and carry interpretability tools across it.
+
+    import bridge
+
+    b = bridge.fit("smollm2-135m@19", "gemma3-270m@12", map="ridge")
+    b(x)             # activations of the source, where the destination has them
+    b.direction(v)   # directions: decoder rows, steering vectors, probes
+    b.save("out")
+    b = bridge.load("out")
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bridge.pipeline.bridge import Bridge
+    from bridge.pipeline.run import Run
+    from bridge.pipeline.sweep import Sweep
+
+__all__ = ["fit", "load", "run", "sweep"]
+
+
+def fit(src: str, dst: str, **options: Any) -> Bridge:
+    """Fit a bridge between two models.
+
+    Args:
+        src: Source model and layer, as in `smollm2-135m@19`.
+        dst: Destination model and layer.
+        options: Any field of `bridge.pipeline.options.Options`: `corpus`, `map`, `max_documents`, `seed`, `device`, ...
+
+    Returns:
+        The bridge; it is not scored (see `run`).
+
+    Raises:
+        bridge.errors.BridgeError: With what happened, why, and what to do.
+    """
+    from bridge.pipeline.fit import fit as fit_options
+    from bridge.pipeline.options import make_options
+
+    return fit_options(make_options(src=src, dst=dst, **options))
+
+
+def run(src: str, dst: str, *, out: str | Path | None = None, **options: Any) -> Run:
+    """Fit a bridge and score it against its controls on held-out documents.
+
+    Args:
+        src: Source model and layer.
+        dst: Destination model and layer.
+        out: Folder to write to; None to write nothing.
+        options: As for `fit`.
+
+    Returns:
+        The bridge and its metrics.
+
+    Raises:
+        bridge.errors.BridgeError: With what happened, why, and what to do.
+    """
+    from bridge.pipeline.options import make_options
+    from bridge.pipeline.run import run as run_options
+
+    return run_options(make_options(src=src, dst=dst, **options), Path(out) if out else None)
+
+
+def sweep(src: str, dst: str, **options: Any) -> Sweep:
+    """Score every layer of `src` against every layer of `dst` on validation documents.
+
+    Args:
+        src: Source model and layers, as in `smollm2-135m@*` or `smollm2-135m@3,9,15`.
+        dst: Destination model and layers.
+        options: As for `fit`.
+
+    Returns:
+        EV and retrieval of every layer pair.
+
+    Raises:
+        bridge.errors.BridgeError: With what happened, why, and what to do.
+    """
+    from bridge.pipeline.options import make_options
+    from bridge.pipeline.sweep import sweep as sweep_options
+
+    return sweep_options(make_options(src=src, dst=dst, **options))
+
+
+def load(folder: str | Path) -> Bridge:
+    """Read a bridge that `Bridge.save` or `bridge run` wrote.
+
+    Raises:
+        bridge.errors.BridgeError: If it is missing, damaged, or from a newer version.
+    """
+    from bridge.pipeline.bridge import load_bridge
+
+    return load_bridge(folder)

@@ -1,0 +1,255 @@
+"""Activations of one model at some sites, through the store: one forward pass per text, whatever the number of sites."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.corpus import Corpus, Document
+from bridge.errors import BridgeError, ModelError
+from bridge.pairing import Encoded
+from bridge.progress import Progress
+from bridge.references import Site
+from bridge.store import Artifact, Store
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SHARD_CHARACTERS = 131_072
+"""Text per shard: about 30k tokens, so a shard stays below 400 MB in bf16 at d_model 5376."""
+
+TOKENS_PER_BATCH = 4096
+"""Padded tokens per forward pass where the user sets no batch size; halved when memory runs out."""
+
+
+class Encoder(Protocol):
+    """Cuts documents into tokens."""
+
+    def encode(self, documents: Sequence[Document], max_tokens: int) -> list[Encoded]:
+        """Return one `Encoded` a document, of at most `max_tokens` tokens."""
+
+
+class ActivationSource(Encoder, Protocol):
+    """A model in memory, as far as collection needs it."""
+
+    name: str
+    d_model: int
+
+    def activations(self, ids: Tensor, mask: Tensor, sites: Sequence[Site]) -> list[Tensor]:
+        """Run a padded batch, ids and mask of shape (batch, tokens); return (batch, tokens, d_model) for each site."""
+
+
+@final
+@dataclass(frozen=True)
+class Settings:
+    """What the content of collected activations depends on, besides model, site and corpus.
+
+    Attributes:
+        dtype: `bfloat16` or `float32`, of the forward pass and of the stored rows. Never float16: the residual norms
+            of Gemma reach 1e5 to 1e6 and overflow it.
+        max_tokens: Texts are cut after so many tokens, specials included.
+        batch_size: Texts per forward pass at most, or None for as many as `TOKENS_PER_BATCH` allows.
+    """
+
+    dtype: str
+    max_tokens: int
+    batch_size: int | None = None
+
+
+def activations_artifact(store: Store, model: str, site: Site, corpus: Corpus, settings: Settings) -> Artifact:
+    """Name the artifact of one model's activations at one site over one corpus.
+
+    Args:
+        store: Where it lies.
+        model: Identity of the weights (a content hash, or hub id and commit).
+        site: Which site.
+        corpus: Which texts.
+        settings: How they are run.
+
+    Returns:
+        The artifact: a shard for each of `corpus.chunks(SHARD_CHARACTERS)` with `rows` (n, d_model), the kept tokens
+        of the chunk's documents in order; `norms` (n,) float32; `lengths` (documents,) int64, the rows per document.
+    """
+    return store.artifact(
+        "activations",
+        {
+            "model": model,
+            "site": str(site),
+            "point": site.point,
+            "corpus": corpus.identity,
+            "shard_characters": SHARD_CHARACTERS,
+            "dtype": settings.dtype,
+            "max_tokens": settings.max_tokens,
+            "batch_size": settings.batch_size,
+        },
+    )
+
+
+def missing_shards(artifacts: Sequence[Artifact], corpus: Corpus) -> list[int]:
+    """List the shards that some of the artifacts lack, or hold damaged."""
+    count = len(corpus.chunks(SHARD_CHARACTERS))
+    return [index for index in range(count) if not all(artifact.has(index) for artifact in artifacts)]
+
+
+def collect(
+    load: Callable[[], ActivationSource],
+    name: str,
+    artifacts: Mapping[Site, Artifact],
+    corpus: Corpus,
+    settings: Settings,
+    progress: Progress,
+) -> None:
+    """Fill the artifacts of one model's sites; the model is loaded only if something is missing.
+
+    A run killed at any point goes on from the last finished shard with the same batches, so the result is the same
+    bits. A second process that wants the same artifacts waits, and then finds them.
+
+    Args:
+        load: Loads the model.
+        name: What to call the model in progress and errors.
+        artifacts: Where each site's rows go.
+        corpus: The texts.
+        settings: How to run them.
+        progress: Is told of every shard.
+
+    Raises:
+        ModelError: If an activation is NaN or infinite.
+        StoreError: If the disk is full or read-only.
+    """
+    sites = sorted(artifacts, key=lambda site: site.order)
+    targets = [artifacts[site] for site in sites]
+    with contextlib.ExitStack() as locks:
+        for artifact in sorted(targets, key=lambda artifact: artifact.path):
+            locks.enter_context(artifact.lock())
+        todo = missing_shards(targets, corpus)
+        if not todo:
+            progress.note(f"{name}: activations at {', '.join(map(str, sites))} are in the cache.")
+            return
+        chunks = corpus.chunks(SHARD_CHARACTERS)
+        source = load()
+        for artifact in targets:
+            artifact.describe()
+        budget = settings.batch_size or TOKENS_PER_BATCH
+        with progress.stage(f"collect {name}", sum(len(chunks[index]) for index in todo), "texts") as advance:
+            for index in todo:
+                if index and targets[0].has(index - 1):
+                    budget = int(targets[0].info(index - 1)["budget"])
+                documents = [corpus.documents[i] for i in chunks[index]]
+                shard = _Shard(source, documents, settings)
+                rows, budget = shard.run(sites, budget, advance)
+                for site, artifact in zip(sites, targets, strict=True):
+                    artifact.write(index, {**rows[site], "lengths": shard.lengths}, {"budget": budget})
+
+
+@final
+class _Shard:
+    """The texts of one shard, cut into tokens, and the forward passes over them."""
+
+    def __init__(self, source: ActivationSource, documents: Sequence[Document], settings: Settings) -> None:
+        import torch
+
+        self.source = source
+        self.settings = settings
+        self.documents = documents
+        self.encoded = source.encode(documents, settings.max_tokens)
+        self.kept = [encoded.kept for encoded in self.encoded]
+        self.starts = np.cumsum([0, *(len(kept) for kept in self.kept)])
+        self.lengths = torch.tensor([len(kept) for kept in self.kept], dtype=torch.int64)
+
+    def run(
+        self, sites: Sequence[Site], budget: int, advance: Callable[[int], None]
+    ) -> tuple[dict[Site, dict[str, Tensor]], int]:
+        """Return the rows and norms of every site, and the batch budget that fitted into memory."""
+        import torch
+
+        dtype = getattr(torch, self.settings.dtype)
+        shape = (int(self.starts[-1]), self.source.d_model)
+        rows = {site: torch.empty(shape, dtype=dtype) for site in sites}
+        pending = self._batches(range(len(self.encoded)), budget)
+        while pending:
+            batch = pending.pop(0)
+            try:
+                self._forward(batch, rows)
+            except (torch.OutOfMemoryError, MemoryError) as error:
+                if len(batch) == 1:
+                    raise BridgeError(
+                        f"One text of {len(self.encoded[batch[0]].ids)} tokens does not fit into memory.",
+                        remedy="Lower --max-tokens, use --dtype bfloat16, or a larger device.",
+                    ) from error
+                budget = self._cost(batch) // 2
+                pending = self._batches([*batch, *(i for later in pending for i in later)], budget)
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                continue
+            advance(len(batch))
+        norms = {site: torch.linalg.vector_norm(rows[site].float(), dim=1) for site in sites}
+        for site in sites:
+            self._check_finite(norms[site], site)
+        return {site: {"rows": rows[site], "norms": norms[site]} for site in sites}, budget
+
+    def _forward(self, batch: Sequence[int], rows: Mapping[Site, Tensor]) -> None:
+        ids, mask = pad([self.encoded[i].ids for i in batch])
+        outputs = self.source.activations(ids, mask, list(rows))
+        for site, output in zip(rows, outputs, strict=True):
+            host = output.to("cpu")
+            for row, i in enumerate(batch):
+                rows[site][self.starts[i] : self.starts[i + 1]] = host[row, self.kept[i]].to(rows[site].dtype)
+
+    def _cost(self, batch: Sequence[int]) -> int:
+        longest = max(len(self.encoded[i].ids) for i in batch)
+        return len(batch) if self.settings.batch_size else len(batch) * longest
+
+    def _batches(self, indices: Sequence[int], budget: int) -> list[list[int]]:
+        batches: list[list[int]] = []
+        nonempty = (i for i in indices if len(self.encoded[i].ids))
+        for i in sorted(nonempty, key=lambda i: (len(self.encoded[i].ids), i)):
+            if batches and self._cost([*batches[-1], i]) <= budget:
+                batches[-1].append(i)
+            else:
+                batches.append([i])
+        return batches
+
+    def _check_finite(self, norms: Tensor, site: Site) -> None:
+        bad = np.flatnonzero(~np.isfinite(norms.numpy()))
+        if len(bad) == 0:
+            return
+        document = int(np.searchsorted(self.starts, bad[0], side="right")) - 1
+        position = int(self.kept[document][bad[0] - self.starts[document]])
+        excerpt = self.documents[document].text[:60]
+        raise ModelError(
+            f"{self.source.name} gives NaN or infinite activations at site {site}: {len(bad)} of {len(norms)} rows, the "
+            f"first at token {position} of the document {excerpt!r}.",
+            cause="The weights are damaged, or the residual stream overflows the dtype.",
+            remedy="Try --dtype float32, another site, or fetch the weights again.",
+        )
+
+
+def pad(sequences: Sequence[NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
+    """Pad token ids on the right with id 0 and return ids and attention mask, both (batch, tokens) int64.
+
+    With a causal model nothing to the right is ever read, so the padding id does not matter and positions start at 0.
+    """
+    import torch
+
+    width = max(len(sequence) for sequence in sequences)
+    ids = torch.zeros((len(sequences), width), dtype=torch.int64)
+    mask = torch.zeros_like(ids)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence)] = torch.from_numpy(sequence)
+        mask[row, : len(sequence)] = 1
+    return ids, mask
+
+
+def read_shards(artifact: Artifact, corpus: Corpus) -> Iterator[tuple[range, dict[str, Tensor]]]:
+    """Yield the documents and tensors of every shard, in order.
+
+    Raises:
+        CorruptArtifactError: If a shard is missing or damaged.
+    """
+    for index, documents in enumerate(corpus.chunks(SHARD_CHARACTERS)):
+        yield documents, artifact.read(index)

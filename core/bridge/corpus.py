@@ -1,0 +1,254 @@
+"""Text to run models on: files, folders, JSON Lines, parquet, hub datasets, standard input, or the bundled English."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import IO, Any, final
+
+from bridge.errors import CorpusError, UsageError
+from bridge.store import canonical_json
+
+BUNDLED = "english"
+HUB = "hub:"
+SUFFIXES = (".txt", ".md", ".jsonl", ".parquet")
+
+
+@final
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+@final
+@dataclass(frozen=True)
+class Document:
+    """One text, or one conversation.
+
+    Attributes:
+        text: The text; for a conversation, the contents of its messages one after the other.
+        group: Documents of one group (the paragraphs of one file) fall on the same side of every split.
+        messages: The conversation, or empty.
+    """
+
+    text: str
+    group: str
+    messages: tuple[Message, ...] = ()
+
+
+@final
+@dataclass(frozen=True)
+class Corpus:
+    """Documents in a fixed order, without exact duplicates.
+
+    Attributes:
+        name: What the user called it.
+        documents: The documents.
+        duplicates: How many exact duplicates were left out.
+    """
+
+    name: str
+    documents: tuple[Document, ...]
+    duplicates: int = 0
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 over all documents: equal corpora share artifacts, whatever their files are called."""
+        digest = hashlib.sha256()
+        for document in self.documents:
+            digest.update(canonical_json(_record(document)).encode())
+        return digest.hexdigest()
+
+    def chunks(self, characters: int) -> list[range]:
+        """Cut into runs of documents of about `characters` characters each: the shards of every collection.
+
+        Both models of a pair see the same runs, whatever their tokenizers make of them.
+        """
+        runs, start, size = [], 0, 0
+        for index, document in enumerate(self.documents):
+            size += len(document.text)
+            if size >= characters:
+                runs.append(range(start, index + 1))
+                start, size = index + 1, 0
+        if start < len(self.documents):
+            runs.append(range(start, len(self.documents)))
+        return runs
+
+    def to_jsonl(self) -> str:
+        """Return the corpus as JSON Lines that `load_corpus` reads back to an equal corpus."""
+        return "".join(canonical_json(_record(document)) + "\n" for document in self.documents)
+
+
+def load_corpus(source: str, stdin: IO[str] | None = None, max_documents: int | None = None) -> Corpus:
+    """Read a corpus.
+
+    Args:
+        source: `english` (bundled), a file or folder of .txt, .md, .jsonl or .parquet, `-` (standard input: JSON Lines
+            or plain text), or `hub:user/dataset[:split]` (needs the extra `datasets`). A text file is one document a
+            paragraph; records carry `text`, or `messages` of `role` and `content`, and optionally `group`.
+        stdin: Where `-` reads from.
+        max_documents: Keep at most the first so many.
+
+    Raises:
+        CorpusError: If it is missing, empty, binary, not UTF-8, or not of the form above.
+    """
+    documents: dict[Document, None] = {}
+    count = 0
+    for document in _read(source, stdin):
+        count += 1
+        documents.setdefault(document)
+        if max_documents is not None and len(documents) >= max_documents:
+            break
+    if not documents:
+        raise CorpusError(f"The corpus {source} holds no text.", remedy="Give it at least a few hundred paragraphs.")
+    return Corpus(source, tuple(documents), count - len(documents))
+
+
+def _read(source: str, stdin: IO[str] | None) -> Iterator[Document]:
+    if source == BUNDLED:
+        text = resources.files("bridge").joinpath("data/english.jsonl").read_text(encoding="utf-8")
+        return _jsonl(io.StringIO(text), source)
+    if source == "-":
+        if stdin is None:
+            raise UsageError("There is no standard input to read a corpus from.")
+        return _stream(stdin)
+    if source.startswith(HUB):
+        return _hub(source.removeprefix(HUB))
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _folder(path)
+    if path.is_file():
+        return _file(path, group_by_file=False)
+    raise CorpusError(
+        f"There is no corpus {source}.",
+        cause="It is not a file or folder here.",
+        remedy=f"Give a path, - for standard input, {HUB}user/dataset, or {BUNDLED} for the bundled corpus.",
+    )
+
+
+def _folder(path: Path) -> Iterator[Document]:
+    files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+    if not files:
+        raise CorpusError(f"The folder {path} holds no {', '.join(SUFFIXES)} file.")
+    for file in files:
+        yield from _file(file, group_by_file=True)
+
+
+def _file(path: Path, group_by_file: bool) -> Iterator[Document]:
+    if path.suffix == ".parquet":
+        yield from _records(_parquet(path), str(path))
+        return
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"{path} is not UTF-8 text (byte {error.start}).",
+            cause="It is a binary file or has another encoding.",
+            remedy="Convert it, for example with `iconv -f latin1 -t utf-8`.",
+        ) from error
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read ({error.strerror}).") from error
+    if "\0" in text:
+        raise CorpusError(f"{path} is a binary file, not text.", remedy=f"Give one of {', '.join(SUFFIXES)}.")
+    if path.suffix == ".jsonl":
+        yield from _jsonl(io.StringIO(text), str(path))
+    else:
+        yield from _paragraphs(text, str(path) if group_by_file else "")
+
+
+def _stream(stdin: IO[str]) -> Iterator[Document]:
+    try:
+        text = stdin.read()
+    except UnicodeDecodeError as error:
+        raise CorpusError("Standard input is not UTF-8 text.") from error
+    if text.lstrip().startswith("{"):
+        return _jsonl(io.StringIO(text), "standard input")
+    return _paragraphs(text, "")
+
+
+def _paragraphs(text: str, group: str) -> Iterator[Document]:
+    blocks = (" ".join(block.split()) for block in text.replace("\r\n", "\n").split("\n\n"))
+    for block in blocks:
+        if block:
+            yield Document(block, group or block)
+
+
+def _jsonl(lines: Iterable[str], name: str) -> Iterator[Document]:
+    def parsed() -> Iterator[Any]:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise CorpusError(f"Line {number} of {name} is not JSON ({error}).") from error
+
+    return _records(parsed(), name)
+
+
+def _records(records: Iterable[Any], name: str) -> Iterator[Document]:
+    for number, record in enumerate(records, 1):
+        try:
+            if "messages" in record:
+                messages = tuple(Message(str(turn["role"]), str(turn["content"])) for turn in record["messages"])
+                text = "".join(message.content for message in messages)
+            else:
+                messages, text = (), record["text"]
+            if not isinstance(text, str):
+                raise TypeError
+            group = str(record.get("group") or text)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CorpusError(
+                f"Record {number} of {name} has neither a text nor messages.",
+                remedy='Each record must be {"text": "..."} or {"messages": [{"role": "...", "content": "..."}]}.',
+            ) from error
+        if text.strip():
+            yield Document(text, group, messages)
+
+
+def _parquet(path: Path) -> Iterator[Any]:
+    read: Callable[[Path], Any] = _extra("pyarrow.parquet", "parquet").ParquetFile
+    try:
+        for batch in read(path).iter_batches():
+            yield from batch.to_pylist()
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"{path} is not a readable parquet file ({error}).") from error
+
+
+def _hub(name: str) -> Iterator[Document]:
+    repository, _, split = name.partition(":")
+    try:
+        rows = _extra("datasets", "datasets").load_dataset(repository, split=split or "train", streaming=True)
+    except (OSError, ValueError) as error:
+        raise CorpusError(
+            f"The dataset {repository} cannot be opened ({error}).",
+            remedy="Check its name and split (hub:user/dataset:split), HF_TOKEN, and that HF_HUB_OFFLINE is not set.",
+        ) from error
+    return _records(rows, name)
+
+
+def _extra(module: str, extra: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise CorpusError(
+            f"Reading this corpus needs {module.partition('.')[0]}, which is not installed.",
+            remedy=f"Run `pip install 'residual-bridge[{extra}]'`.",
+        ) from error
+
+
+def _record(document: Document) -> dict[str, Any]:
+    if document.messages:
+        turns = [{"role": message.role, "content": message.content} for message in document.messages]
+        return {"messages": turns, "group": document.group}
+    return {"text": document.text, "group": document.group}

@@ -1,0 +1,44 @@
+"""Named directions on disk: a safetensors file of float vectors, one row a direction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.errors import BridgeError
+from bridge.store import write_bytes
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read every tensor of a safetensors file; bfloat16 and float16 come back as float32.
+
+    Raises:
+        BridgeError: If the file is missing, truncated or not safetensors.
+    """
+    import torch
+    from safetensors.torch import load
+
+    try:
+        tensors = load(path.read_bytes())
+    except Exception as error:  # safetensors raises its own kinds for every way a file can be damaged
+        raise BridgeError(
+            f"{path} is not a readable safetensors file ({error}).",
+            cause="It is missing, truncated, or of another format.",
+        ) from error
+    half = (torch.bfloat16, torch.float16)
+    return {name: (tensor.float() if tensor.dtype in half else tensor).numpy() for name, tensor in tensors.items()}
+
+
+def write_arrays(path: Path, arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) -> None:
+    """Write arrays as one safetensors file, whole or not at all.
+
+    Raises:
+        StoreError: If the disk is full or read-only.
+    """
+    from safetensors.numpy import save
+
+    data = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    write_bytes(path, save(data, metadata))

@@ -1,0 +1,49 @@
+"""The hooks that plugins implement: one per kind, each handed a `register` callback.
+
+A plugin is a module named by an entry point of the group `bridge`, as `maps.ridge = "bridge_maps.ridge"`; it implements
+one or more of these functions, decorated with `hookimpl`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from bridge.dictionaries import DictionaryFormat
+    from bridge.maps import Map
+    from bridge.models import ModelAdapter
+    from bridge.scorers import Scorer
+    from bridge.verbalizers import Verbalizer
+
+PROJECT = "bridge"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def register_models(register: Callable[[ModelAdapter], None]) -> None:
+    """Offer model families: call `register` with an instance of each `bridge.models.ModelAdapter`."""
+
+
+@hookspec
+def register_maps(register: Callable[[type[Map]], None]) -> None:
+    """Offer map types: call `register` with each subclass of `bridge.maps.Map`; its fields are the map's options."""
+
+
+@hookspec
+def register_verbalizers(register: Callable[[type[Verbalizer]], None]) -> None:
+    """Offer verbalizers: call `register` with each subclass of `bridge.verbalizers.Verbalizer`."""
+
+
+@hookspec
+def register_scorers(register: Callable[[Scorer], None]) -> None:
+    """Offer scorers: call `register` with an instance of each `bridge.scorers.Scorer`."""
+
+
+@hookspec
+def register_dictionary_formats(register: Callable[[DictionaryFormat], None]) -> None:
+    """Offer dictionary formats: call `register` with an instance of each `bridge.dictionaries.DictionaryFormat`."""

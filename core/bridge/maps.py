@@ -1,0 +1,236 @@
+"""The contract of map plugins, and the affine map that every linear one fits."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.errors import MapError, ShapeError
+from bridge.moments import Moments, total
+
+Array = NDArray[np.float64]
+RowBlocks = Callable[[], Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]]
+
+
+@final
+@dataclass(frozen=True)
+class TrainingData:
+    """What a map may be fitted on: the training documents' paired rows, as moments and as a stream.
+
+    Attributes:
+        folds: Moments of each fold; folds are disjoint sets of documents.
+        blocks: Opens a stream over the same rows: pairs of (n, d_src) and (n, d_dst) float32 arrays, n varying.
+    """
+
+    folds: tuple[Moments, ...]
+    blocks: RowBlocks
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Moments of all training rows."""
+        return total(self.folds)
+
+    @property
+    def d_src(self) -> int:
+        """Width of the source model."""
+        return len(self.folds[0].mean_x)
+
+    @property
+    def d_dst(self) -> int:
+        """Width of the destination model."""
+        return len(self.folds[0].mean_y)
+
+    def without_fold(self, index: int) -> Moments:
+        """Moments of all training rows but one fold's."""
+        return total(fold for i, fold in enumerate(self.folds) if i != index)
+
+
+class FittedMap(ABC):
+    """A map from the source model's activations to the destination model's.
+
+    Laws, checked by `bridge.testing.check_map`:
+        - `map(x)` of shape (n, d_src) has shape (n, d_dst), is finite float64, and treats rows one by one.
+        - `direction` is positively homogeneous: a direction has no origin, so no mean enters; for an affine map
+          `direction(v) = map(x + v) - map(x)`.
+        - Where `inverse` exists, `inverse()(map(x)) = x`.
+        - `Map.restore(arrays(), ...)` gives the same map, bit for bit.
+    """
+
+    @property
+    @abstractmethod
+    def d_src(self) -> int:
+        """Width of the source model."""
+
+    @property
+    @abstractmethod
+    def d_dst(self) -> int:
+        """Width of the destination model."""
+
+    @abstractmethod
+    def __call__(self, x: NDArray[np.floating]) -> Array:
+        """Move points: (n, d_src) float -> (n, d_dst) float64. Uses both models' means."""
+
+    @abstractmethod
+    def direction(self, v: NDArray[np.floating]) -> Array:
+        """Move directions: (n, d_src) float -> (n, d_dst) float64. The linear part only, no means."""
+
+    def inverse(self) -> FittedMap:
+        """Return the map back.
+
+        Raises:
+            MapError: If the map has no inverse.
+        """
+        raise MapError(f"{type(self).__name__} has no inverse.")
+
+    @abstractmethod
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all that `Map.restore` needs, as named arrays; the core writes them as safetensors."""
+
+    def chosen(self) -> Mapping[str, float]:
+        """Say what fitting chose (a penalty, a rank), for the report and the provenance."""
+        return {}
+
+
+class Map(ABC):
+    """A way to fit a map. A frozen dataclass: its fields are the options that `--map name:option=value` sets.
+
+    Laws, checked by `bridge.testing.check_map`: those of `FittedMap`; and fitting twice gives the same map.
+    """
+
+    name: ClassVar[str]
+    """Unique among installed maps."""
+
+    summary: ClassVar[str]
+    """One line: what is fitted, and when to choose it."""
+
+    control_arm: ClassVar[str] = ""
+    """If set, this map is fitted beside every other one and scored as the arm of this name (`raw`, `random_map`)."""
+
+    @abstractmethod
+    def fit(self, data: TrainingData) -> FittedMap:
+        """Fit on training rows.
+
+        Raises:
+            MapError: If the widths do not suit this map, or there are too few rows.
+        """
+
+    @abstractmethod
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> FittedMap:
+        """Rebuild what `FittedMap.arrays` described.
+
+        Raises:
+            MapError: If an array is missing or has the wrong shape.
+        """
+
+
+class LinearMap(Map):
+    """A map type whose fitted map is affine."""
+
+    @final
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> FittedMap:
+        """Rebuild an `AffineMap`."""
+        if set(arrays) != {"weight", "mean_src", "mean_dst"}:
+            raise MapError(f"An affine map is weight, mean_src and mean_dst, not {', '.join(sorted(arrays))}.")
+        return AffineMap(arrays["weight"], arrays["mean_src"], arrays["mean_dst"])
+
+
+@final
+class AffineMap(FittedMap):
+    """y^ = (x - mean_src) weight + mean_dst; a direction v goes to v weight.
+
+    Args:
+        weight: Shape (d_src, d_dst), float64.
+        mean_src: Training mean of the source rows, shape (d_src,), float64.
+        mean_dst: Training mean of the destination rows, shape (d_dst,), float64.
+        chosen: What fitting chose, as scalars (`penalty`, `rank`, `scale`).
+
+    Raises:
+        MapError: If the shapes do not belong together, or a value is NaN or infinite.
+    """
+
+    def __init__(
+        self, weight: Array, mean_src: Array, mean_dst: Array, chosen: Mapping[str, float] | None = None
+    ) -> None:
+        if weight.shape != (*mean_src.shape, *mean_dst.shape) or weight.ndim != 2:
+            raise MapError(
+                f"A weight of shape {weight.shape} does not go with means of shapes {mean_src.shape} and {mean_dst.shape}."
+            )
+        if not all(np.isfinite(array).all() for array in (weight, mean_src, mean_dst)):
+            raise MapError("The map holds NaN or infinite values.", cause="The rows it was fitted on are degenerate.")
+        self.weight, self.mean_src, self.mean_dst = weight, mean_src, mean_dst
+        self._chosen = dict(chosen or {})
+
+    @property
+    def d_src(self) -> int:
+        """Width of the source model."""
+        return len(self.mean_src)
+
+    @property
+    def d_dst(self) -> int:
+        """Width of the destination model."""
+        return len(self.mean_dst)
+
+    def __call__(self, x: NDArray[np.floating]) -> Array:
+        """Move points, (n, d_src) -> (n, d_dst)."""
+        moved: Array = (x - self.mean_src) @ self.weight + self.mean_dst
+        return moved
+
+    def direction(self, v: NDArray[np.floating]) -> Array:
+        """Move directions, (n, d_src) -> (n, d_dst)."""
+        moved: Array = v.astype(np.float64) @ self.weight
+        return moved
+
+    def inverse(self) -> AffineMap:
+        """Return the pseudo-inverse, which undoes the map exactly where the map loses nothing.
+
+        Raises:
+            MapError: If the map loses dimensions: fewer on the destination's side, or a (nearly) singular weight.
+        """
+        from scipy.linalg import svd
+
+        left, values, right = svd(self.weight, full_matrices=False)
+        # Below this, the inverse would amplify float32 rounding to the size of the signal.
+        lost = self.d_src - int(np.sum(values > 1e-6 * values[0]))
+        if lost:
+            raise MapError(
+                f"This map of shape {self.weight.shape} has no inverse: it loses {lost} of {self.d_src} dimensions.",
+                remedy="Fit the map in the other direction instead.",
+            )
+        return AffineMap((right.T / values) @ left.T, self.mean_dst, self.mean_src)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return weight and means."""
+        return {"weight": self.weight, "mean_src": self.mean_src, "mean_dst": self.mean_dst}
+
+    def chosen(self) -> Mapping[str, float]:
+        """Return what fitting chose."""
+        return self._chosen
+
+
+def check_width(rows: NDArray[np.floating], width: int, what: str) -> None:
+    """Refuse rows that are not (n, width).
+
+    Raises:
+        ShapeError: Naming both shapes.
+    """
+    if rows.ndim != 2 or rows.shape[1] != width:
+        raise ShapeError(f"{what} has shape {tuple(rows.shape)}; this map takes (n, {width}).")
+
+
+def need_equal_widths(data: TrainingData, name: str) -> None:
+    """Refuse models of different widths.
+
+    Raises:
+        MapError: Naming both widths.
+    """
+    if data.d_src != data.d_dst:
+        raise MapError(
+            f"The map {name} needs equal widths, and these models have {data.d_src} and {data.d_dst}.",
+            remedy="Choose ridge or procrustes.",
+        )

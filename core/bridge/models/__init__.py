@@ -1,0 +1,22 @@
+"""The contract of model plugins: where weights are, how text becomes tokens, and where the sites are."""
+
+from bridge.models.adapter import Alias, ModelAdapter, ModelInfo, Placement
+from bridge.models.layout import Layout, Location
+from bridge.models.loaded import LoadedModel
+from bridge.models.tokenizer import Tokenizer, TransformersTokenizer
+from bridge.models.transformers_adapter import TransformersAdapter
+from bridge.models.weights import Weights
+
+__all__ = [
+    "Alias",
+    "Layout",
+    "LoadedModel",
+    "Location",
+    "ModelAdapter",
+    "ModelInfo",
+    "Placement",
+    "Tokenizer",
+    "TransformersAdapter",
+    "TransformersTokenizer",
+    "Weights",
+]

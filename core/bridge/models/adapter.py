@@ -1,0 +1,132 @@
+"""The abstraction that every model family implements."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, final
+
+from bridge.errors import UsageError
+from bridge.models.loaded import LoadedModel
+from bridge.models.tokenizer import Tokenizer
+from bridge.models.weights import Weights
+
+
+@final
+@dataclass(frozen=True)
+class Alias:
+    """A short name for a model.
+
+    Attributes:
+        name: What the user writes.
+        model: Hub id, or a path that the family's adapter knows.
+        site: The site meant where the user gives none (`20`), or empty.
+        variants: For `name:variant`, the model that each variant means.
+    """
+
+    name: str
+    model: str
+    site: str = ""
+    variants: Mapping[str, str] = field(default_factory=dict)
+
+
+@final
+@dataclass(frozen=True)
+class ModelInfo:
+    """What can be said of a model without loading its weights.
+
+    Attributes:
+        d_model: Width of the residual stream.
+        n_layers: Number of blocks.
+    """
+
+    d_model: int
+    n_layers: int
+
+
+@final
+@dataclass(frozen=True)
+class Placement:
+    """Where and how a model is held in memory.
+
+    Attributes:
+        device: `cpu`, `mps`, `cuda` (spread over all GPUs), `cuda:N`, or `auto`: the best there is.
+        dtype: `bfloat16` or `float32`.
+    """
+
+    device: str = "auto"
+    dtype: str = "bfloat16"
+
+    def torch_device(self) -> str:
+        """Return the device to use, with `auto` decided.
+
+        Raises:
+            UsageError: If this machine has no such device.
+        """
+        import torch
+
+        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+        if self.device == "auto":
+            return next(kind for kind in there if there[kind])
+        if not there.get(self.device.partition(":")[0], False):
+            raise UsageError(
+                f"There is no device {self.device} on this machine.",
+                remedy=f"Use --device {' or '.join(kind for kind in there if there[kind])}.",
+            )
+        return self.device
+
+
+class ModelAdapter(ABC):
+    """Knows one family of models: an adapter says where things are, the core says what is done there.
+
+    Laws, checked by `bridge.testing.check_model` on the family's own tiny random checkpoints:
+        - `describe` tells the width and depth that the loaded model has.
+        - `resid_post` of a block is `resid_pre` of the next; where the family names them, `resid_pre + attn_out +
+          mlp_out = resid_post`, and `resid_mid = resid_pre + attn_out`.
+        - Batching texts of different lengths changes nothing.
+        - Token ends never decrease, and lie within the text.
+    """
+
+    name: ClassVar[str]
+    """Unique among installed families."""
+
+    fallback: ClassVar[bool] = False
+    """Whether every family that claims a model itself is preferred to this one."""
+
+    def aliases(self) -> Sequence[Alias]:
+        """Return the short names that this family brings."""
+        return ()
+
+    @abstractmethod
+    def claims(self, weights: Weights) -> bool:
+        """Tell whether this family can load the weights, from their configuration alone."""
+
+    @abstractmethod
+    def describe(self, weights: Weights) -> ModelInfo:
+        """Read width and depth without loading weights."""
+
+    @abstractmethod
+    def tokenizer(self, weights: Weights) -> Tokenizer:
+        """Load the tokenizer alone."""
+
+    @abstractmethod
+    def load(self, weights: Weights, placement: Placement) -> LoadedModel:
+        """Load the model for inference.
+
+        Raises:
+            ModelUnavailableError: If the weights cannot be had.
+            ModelError: If the layout is not the one that this family expects.
+        """
+
+    @abstractmethod
+    def write_tiny_checkpoints(self, folder: Path) -> Sequence[Path]:
+        """Write a tiny checkpoint with random weights for every real class of the family, for certification.
+
+        Args:
+            folder: An empty folder.
+
+        Returns:
+            One sub-folder a checkpoint, each with weights, configuration and tokenizer.
+        """

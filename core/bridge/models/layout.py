@@ -1,0 +1,96 @@
+"""Where the sites of a model are: module paths, and whether to read what goes in or what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, final
+
+from bridge.errors import UsageError
+from bridge.references import POINTS, Site
+
+
+@final
+@dataclass(frozen=True)
+class Location:
+    """One end of a module.
+
+    Attributes:
+        module: Path relative to the block (`self_attn`), empty for the block itself.
+        side: Its first input, or its output (the first one, where it returns several).
+    """
+
+    module: str
+    side: Literal["input", "output"]
+
+
+@final
+@dataclass(frozen=True)
+class Layout:
+    """Where the points of every block are.
+
+    Attributes:
+        blocks: Path of the module list that holds the blocks (`model.layers`).
+        points: For each point the family has, where it is. Points are of the residual stream or are what a part
+            *adds* to it: in a family with norms after attention, `attn_out` is the norm's output.
+    """
+
+    blocks: str
+    points: Mapping[str, Location]
+
+    def locate(self, site: Site) -> tuple[str, Literal["input", "output"]]:
+        """Return the module path and side of a site.
+
+        Raises:
+            UsageError: If this family has no such point.
+        """
+        if site.point not in self.points:
+            known = [point for point in POINTS if point in self.points]
+            raise UsageError(
+                f"This model has no {site.point}.",
+                cause="Its blocks add attention and MLP to the stream in another way, or under names not known here.",
+                remedy=f"Choose one of {', '.join(known)}.",
+            )
+        location = self.points[site.point]
+        block = f"{self.blocks}.{site.layer}"
+        return f"{block}.{location.module}" if location.module else block, location.side
+
+
+def sequential(blocks: str, *, attn_out: str, resid_mid: str, mlp_out: str) -> Layout:
+    """Layout of blocks that add attention first and then an MLP.
+
+    Args:
+        blocks: Path of the module list.
+        attn_out: Module, relative to the block, whose output is added to the stream first.
+        resid_mid: Module whose input is the stream between attention and MLP (the second norm).
+        mlp_out: Module whose output is added to the stream second.
+    """
+    return Layout(
+        blocks,
+        {
+            "resid_pre": Location("", "input"),
+            "attn_out": Location(attn_out, "output"),
+            "resid_mid": Location(resid_mid, "input"),
+            "mlp_out": Location(mlp_out, "output"),
+            "resid_post": Location("", "output"),
+        },
+    )
+
+
+def parallel(blocks: str, *, attn_out: str, mlp_out: str) -> Layout:
+    """Layout of blocks whose attention and MLP read the same input (no `resid_mid`), as in GPT-NeoX.
+
+    Args:
+        blocks: Path of the module list.
+        attn_out: Module, relative to the block, whose output attention adds.
+        mlp_out: Module whose output the MLP adds.
+    """
+    return Layout(
+        blocks,
+        {
+            "resid_pre": Location("", "input"),
+            "attn_out": Location(attn_out, "output"),
+            "mlp_out": Location(mlp_out, "output"),
+            "resid_post": Location("", "output"),
+        },
+    )

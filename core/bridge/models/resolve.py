@@ -1,0 +1,193 @@
+"""From what the user wrote to a family, its weights and a site: aliases, folders, GGUF files, hub ids."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from bridge.errors import ModelError, UsageError, did_you_mean
+from bridge.models.adapter import Alias, ModelAdapter, ModelInfo
+from bridge.models.gguf import checkpoint_of_gguf
+from bridge.models.weights import Weights, models_folder
+from bridge.progress import Progress
+from bridge.references import Reference, Site, is_path, parse_reference, parse_site, parse_sites
+from bridge.store import Store
+
+
+@final
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A model that was found.
+
+    Attributes:
+        reference: What the user wrote, alias overrides applied.
+        adapter: The family that serves it.
+        weights: Where its weights are.
+        info: Width and depth.
+        site: The site text of the reference, or the alias's own.
+    """
+
+    reference: Reference
+    adapter: ModelAdapter
+    weights: Weights
+    info: ModelInfo
+    site: str
+
+    @property
+    def name(self) -> str:
+        """Model and variant, as the user knows it."""
+        variant = f":{self.reference.variant}" if self.reference.variant else ""
+        revision = f"#{self.reference.revision}" if self.reference.revision else ""
+        return f"{self.reference.model}{variant}{revision}"
+
+    def single_site(self) -> Site:
+        """Return the one site that is meant.
+
+        Raises:
+            UsageError: If the reference names none, several, or one that the model does not have.
+        """
+        self._need_site()
+        return parse_site(self.site, self.info.n_layers)
+
+    def all_sites(self) -> list[Site]:
+        """Return the sites that are meant, one or several (`*`, `3,6,9`, `0-29:3`).
+
+        Raises:
+            UsageError: If the reference names none, or one that the model does not have.
+        """
+        self._need_site()
+        return parse_sites(self.site, self.info.n_layers)
+
+    def label(self, site: Site) -> str:
+        """Return the full reference of one site."""
+        return str(Reference(self.reference.model, self.reference.variant, str(site), self.reference.revision))
+
+    def _need_site(self) -> None:
+        if not self.site:
+            depth = self.info.n_layers
+            raise UsageError(
+                f"{self.name} needs a layer.",
+                remedy=f"Write {self.name}@{depth * 2 // 3} (0 to {depth - 1}), or {self.name}@66%.",
+            )
+
+
+def user_aliases() -> dict[str, str]:
+    """Read the user's own aliases, which win over every plugin's: `aliases.toml` in the configuration folder.
+
+    Raises:
+        UsageError: If the file is not a flat TOML table of strings.
+    """
+    import platformdirs
+
+    folder = os.environ.get("BRIDGE_CONFIG_DIR")
+    path = (Path(folder).expanduser() if folder else platformdirs.user_config_path("bridge")) / "aliases.toml"
+    if not path.is_file():
+        return {}
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} is not readable TOML ({error}).") from error
+    if not all(isinstance(value, str) for value in table.values()):
+        raise UsageError(f"{path} must hold lines such as `mine = \"./folder@12\"`.")
+    return table
+
+
+def resolve(text: str, adapters: Mapping[str, ModelAdapter], store: Store, progress: Progress) -> ResolvedModel:
+    """Find the family and the weights of a reference; nothing large is read.
+
+    Args:
+        text: The reference.
+        adapters: Installed families by name.
+        store: Where GGUF files are unpacked to.
+        progress: Is told of unpacking.
+
+    Raises:
+        UsageError: If the name is unknown.
+        ModelUnavailableError: If the weights are neither here nor on a hub that can be reached.
+        ModelError: If no installed family can load them.
+    """
+    reference = parse_reference(text)
+    override = user_aliases().get(reference.model)
+    site = reference.site
+    target, variant, revision = reference.model, reference.variant, reference.revision
+    if override:
+        other = parse_reference(override)
+        target, variant = other.model, variant or other.variant
+        revision, site = revision or other.revision, site or other.site
+    aliases = {alias.name: (alias, adapter) for adapter in adapters.values() for alias in adapter.aliases()}
+    adapter: ModelAdapter | None = None
+    if target in aliases:
+        alias, adapter = aliases[target]
+        site = site or alias.site
+        weights = _alias_weights(alias, variant, revision, store, progress)
+    elif variant:
+        raise UsageError(f"{target} is no alias, so it has no variant {variant}.", remedy=did_you_mean(target, aliases))
+    elif is_path(target) or "/" in target or _by_hand(target):
+        weights = _plain_weights(target, revision, store, progress)
+    else:
+        raise UsageError(
+            f"There is no model {target}.",
+            remedy=f"{did_you_mean(target, aliases)} Or give a hub id (user/model), a folder (./folder) or a .gguf file.",
+        )
+    adapter = adapter or _claimed_by(weights, adapters)
+    return ResolvedModel(reference, adapter, weights, adapter.describe(weights), site)
+
+
+def by_hand_folder(alias: Alias, variant: str = "") -> Path:
+    """Return the folder where weights put there by hand stand in for an alias."""
+    return models_folder() / (f"{alias.name}-{variant}" if variant else alias.name)
+
+
+def _alias_weights(alias: Alias, variant: str, revision: str, store: Store, progress: Progress) -> Weights:
+    if variant and variant not in alias.variants:
+        raise UsageError(
+            f"{alias.name} has no variant {variant}.",
+            remedy=f"It has {', '.join(alias.variants) or 'none'}.",
+        )
+    local = by_hand_folder(alias, variant)
+    if local.is_dir() and not revision:
+        return _folder_weights(local, store, progress)
+    return _plain_weights(alias.variants[variant] if variant else alias.model, revision, store, progress)
+
+
+def _plain_weights(target: str, revision: str, store: Store, progress: Progress) -> Weights:
+    path = Path(target).expanduser()
+    if target.endswith(".gguf") or path.is_dir() or is_path(target):
+        if revision:
+            raise UsageError(f"{target} is on this machine, so it has no revision {revision}.")
+        return _folder_weights(path.absolute(), store, progress)
+    if _by_hand(target) and not revision:
+        return _folder_weights(models_folder() / target, store, progress)
+    return Weights(target, revision)
+
+
+def _by_hand(target: str) -> bool:
+    return (models_folder() / target).is_dir()
+
+
+def _folder_weights(path: Path, store: Store, progress: Progress) -> Weights:
+    if not path.exists():
+        raise UsageError(f"There is no file or folder {path}.")
+    files = [path] if path.is_file() else sorted(path.glob("*.gguf"))
+    if path.is_dir() and ((path / "config.json").is_file() or not files):
+        return Weights(str(path))
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files)
+        raise UsageError(f"{path} holds several GGUF files ({names}).", remedy="Name the one you mean.")
+    return Weights(str(checkpoint_of_gguf(files[0], store, progress)))
+
+
+def _claimed_by(weights: Weights, adapters: Mapping[str, ModelAdapter]) -> ModelAdapter:
+    claims: Sequence[ModelAdapter] = [adapter for adapter in adapters.values() if adapter.claims(weights)]
+    preferred = [adapter for adapter in claims if not adapter.fallback] or claims
+    if not preferred:
+        raise ModelError(
+            f"No installed model family can load {weights.source}.",
+            cause="It has no config.json, or its model_type is not known here.",
+            remedy=f"Installed: {', '.join(sorted(adapters)) or 'none'}. A family is a plugin: see CONTRIBUTING.md.",
+        )
+    return preferred[0]

@@ -1,0 +1,121 @@
+"""From text to ids: the one place where BOS, truncation, special tokens and chat templates are handled."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.corpus import Document
+from bridge.errors import ModelError
+from bridge.pairing import Encoded
+
+
+class Tokenizer(ABC):
+    """Cuts documents into token ids and says which character each token ends at."""
+
+    @abstractmethod
+    def encode(self, documents: Sequence[Document], max_tokens: int) -> list[Encoded]:
+        """Return one `Encoded` a document, as the model expects its input (BOS included where it wants one).
+
+        Args:
+            documents: Texts or conversations.
+            max_tokens: Cut after so many tokens, specials included.
+        """
+
+
+@final
+class TransformersTokenizer(Tokenizer):
+    """A fast tokenizer of transformers.
+
+    Args:
+        tokenizer: A `PreTrainedTokenizerFast`.
+        name: What to call the model in errors.
+
+    Raises:
+        ModelError: If the tokenizer is a slow one, which knows no offsets.
+    """
+
+    def __init__(self, tokenizer: Any, name: str) -> None:
+        if not tokenizer.is_fast:
+            raise ModelError(
+                f"The tokenizer of {name} knows no character offsets.",
+                cause="It is a slow (pure Python) tokenizer.",
+                remedy="Use a checkpoint that carries a tokenizer.json.",
+            )
+        self.tokenizer = tokenizer
+        self.name = name
+
+    def encode(self, documents: Sequence[Document], max_tokens: int) -> list[Encoded]:
+        """Cut documents into tokens; conversations go through the model's own chat template.
+
+        Raises:
+            ModelError: If there is a conversation and the model has no chat template, or one that rewrites contents.
+        """
+        plain = self._encode([document.text for document in documents if not document.messages], max_tokens, True)
+        rendered = [self._render(document) for document in documents if document.messages]
+        chats = self._encode([text for text, _ in rendered], max_tokens, False)
+        texts = iter(plain)
+        conversations = iter(
+            Encoded(encoded.ids, _content_ends(encoded.ends, spans))
+            for encoded, (_, spans) in zip(chats, rendered, strict=True)
+        )
+        return [next(conversations if document.messages else texts) for document in documents]
+
+    def _encode(self, texts: list[str], max_tokens: int, add_special_tokens: bool) -> list[Encoded]:
+        if not texts:
+            return []
+        batch = self.tokenizer(
+            texts,
+            add_special_tokens=add_special_tokens,
+            truncation=True,
+            max_length=max_tokens,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+        )
+        specials = np.array(self.tokenizer.all_special_ids, dtype=np.int64)
+        encoded = []
+        for ids, offsets, mask in zip(
+            batch["input_ids"], batch["offset_mapping"], batch["special_tokens_mask"], strict=True
+        ):
+            row = np.array(ids, dtype=np.int64)
+            ends = np.array(offsets, dtype=np.int64).reshape(-1, 2)[:, 1]
+            special = np.array(mask, dtype=bool) | np.isin(row, specials)
+            encoded.append(Encoded(row, np.where(special, -1, ends)))
+        return encoded
+
+    def _render(self, document: Document) -> tuple[str, list[tuple[int, int, int]]]:
+        """Return the templated text, and (start, end, offset of the content in `Document.text`) of each message."""
+        turns = [{"role": message.role, "content": message.content} for message in document.messages]
+        try:
+            text = self.tokenizer.apply_chat_template(turns, tokenize=False)
+        except Exception as error:  # jinja and transformers raise many kinds, all meaning: this template cannot
+            raise ModelError(
+                f"The conversation {document.text[:60]!r} does not fit the chat template of {self.name} ({error}).",
+                cause="The model has no chat template, or one that forbids these roles or their order.",
+                remedy="Use an instruct model, or a corpus of plain text.",
+            ) from error
+        spans, cursor, offset = [], 0, 0
+        for message in document.messages:
+            content = message.content.strip()
+            start = text.find(content, cursor)
+            if start < 0:
+                raise ModelError(
+                    f"The chat template of {self.name} rewrites the message {content[:60]!r}.",
+                    remedy="Use a corpus of plain text for this model.",
+                )
+            lead = len(message.content) - len(message.content.lstrip())
+            spans.append((start, start + len(content), offset + lead))
+            cursor, offset = start + len(content), offset + len(message.content)
+        return text, spans
+
+
+def _content_ends(ends: NDArray[np.int64], spans: Sequence[tuple[int, int, int]]) -> NDArray[np.int64]:
+    mapped = np.full_like(ends, -1)
+    for start, end, offset in spans:
+        inside = (ends > start) & (ends <= end)
+        mapped[inside] = ends[inside] - start + offset
+    return mapped

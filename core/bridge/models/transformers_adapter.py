@@ -1,0 +1,155 @@
+"""The shared half of every family that transformers can load; a family adds its names, layout and quirks."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bridge.models.adapter import ModelAdapter, ModelInfo, Placement
+from bridge.models.layout import Layout
+from bridge.models.loaded import LoadedModel
+from bridge.models.tokenizer import Tokenizer, TransformersTokenizer
+from bridge.models.weights import Weights, unavailable
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class TransformersAdapter(ModelAdapter):
+    """A family of causal language models of transformers.
+
+    A subclass gives `name`, `model_types`, `layout` and `tiny_configs`; usually that is all.
+    """
+
+    model_types: ClassVar[tuple[str, ...]] = ()
+    """The `model_type`s of `config.json` that this family claims."""
+
+    @abstractmethod
+    def layout(self, module: nn.Module) -> Layout:
+        """Say where the sites of a loaded module are."""
+
+    @abstractmethod
+    def tiny_configs(self) -> Sequence[Any]:
+        """Return a tiny transformers configuration for each real class of the family, vocabulary size 512."""
+
+    def claims(self, weights: Weights) -> bool:
+        """Claim checkpoints by `model_type`."""
+        return weights.config.get("model_type") in self.model_types
+
+    def describe(self, weights: Weights) -> ModelInfo:
+        """Read width and depth from the configuration."""
+        text = self._config(weights).get_text_config()
+        return ModelInfo(int(text.hidden_size), int(text.num_hidden_layers))
+
+    def tokenizer(self, weights: Weights) -> Tokenizer:
+        """Load the checkpoint's tokenizer."""
+        from transformers import AutoTokenizer
+
+        with _calls_of_transformers(weights):
+            tokenizer = AutoTokenizer.from_pretrained(
+                weights.source, revision=weights.revision or None, trust_remote_code=False
+            )
+        return TransformersTokenizer(tokenizer, weights.source)
+
+    def load(self, weights: Weights, placement: Placement) -> LoadedModel:
+        """Load the causal language model and find its sites."""
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        device = placement.torch_device()
+        spread: dict[str, Any] = {"device_map": "auto" if device == "cuda" else {"": device}} if "cuda" in device else {}
+        with _calls_of_transformers(weights):
+            module = AutoModelForCausalLM.from_pretrained(
+                weights.source,
+                revision=weights.revision or None,
+                dtype=getattr(torch, placement.dtype),
+                trust_remote_code=False,
+                **spread,
+            )
+        if not spread:
+            module = module.to(device)
+        info = self.describe(weights)
+        return LoadedModel(
+            Path(weights.source).name,
+            module,
+            self.layout(module),
+            self.tokenizer(weights),
+            d_model=info.d_model,
+            n_layers=info.n_layers,
+            inputs=lambda ids, mask: {"input_ids": ids, "attention_mask": mask, "use_cache": False},
+        )
+
+    def write_tiny_checkpoints(self, folder: Path) -> Sequence[Path]:
+        """Write one random checkpoint for each of `tiny_configs`, in several shards, with a tokenizer."""
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        paths = []
+        for index, config in enumerate(self.tiny_configs()):
+            path = folder / f"{self.name}-{index}"
+            with torch.random.fork_rng(), quiet():
+                torch.manual_seed(index)
+                model = AutoModelForCausalLM.from_config(config)
+                model.save_pretrained(path, max_shard_size="100KB")
+            _tiny_tokenizer(bos=config.get_text_config().bos_token_id is not None).save_pretrained(path)
+            paths.append(path)
+        return paths
+
+    def _config(self, weights: Weights) -> Any:
+        from transformers import AutoConfig
+
+        with _calls_of_transformers(weights):
+            return AutoConfig.from_pretrained(
+                weights.source, revision=weights.revision or None, trust_remote_code=False
+            )
+
+
+@contextlib.contextmanager
+def _calls_of_transformers(weights: Weights) -> Iterator[None]:
+    with quiet():
+        try:
+            yield
+        except Exception as error:  # OSError, ValueError, KeyError, SafetensorError, ...: all mean it cannot load
+            raise unavailable(weights, error) from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence transformers' own bars and warnings: progress is told by bridge, on one line."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _tiny_tokenizer(bos: bool) -> Any:
+    """Return a byte-level BPE tokenizer of 512 entries, trained on one sentence; `bos` decides where words are cut."""
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Backend(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320 if bos else 400,
+        special_tokens=["<bos>", "<eos>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(["the map between the models is a rotation of the residual stream " * 3], trainer)
+    if bos:
+        backend.post_processor = processors.TemplateProcessing(
+            single="<bos> $A", special_tokens=[("<bos>", backend.token_to_id("<bos>"))]
+        )
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<bos>", eos_token="<eos>")

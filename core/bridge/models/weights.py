@@ -1,0 +1,139 @@
+"""Where a model's weights are: a folder or a hub repository; whether they are here; and what identifies them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, final
+
+from bridge.errors import BridgeError, ModelError, ModelUnavailableError
+from bridge.store import Store, canonical_json, sha256, write_bytes
+
+_INDEX_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+
+
+@final
+@dataclass(frozen=True)
+class Weights:
+    """A checkpoint in Hugging Face layout, in a folder or on the hub.
+
+    Attributes:
+        source: Absolute path of a folder, or a hub id.
+        revision: Branch, tag or commit on the hub; empty for the default branch or a folder.
+    """
+
+    source: str
+    revision: str = ""
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder, where the weights lie in one."""
+        return Path(self.source) if Path(self.source).is_absolute() else None
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """The raw `config.json`; empty where a folder has none.
+
+        Raises:
+            ModelUnavailableError: If the hub does not have it or cannot be reached.
+            ModelError: If it is not JSON.
+        """
+        path = self.folder / "config.json" if self.folder else self._download("config.json")
+        if not path.is_file():
+            return {}
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{path} is not a readable JSON file ({error}).") from error
+        if not isinstance(config, dict):
+            raise ModelError(f"{path} is not a JSON object.")
+        return config
+
+    def are_here(self) -> bool:
+        """Tell whether the weights are on this machine, without touching the network."""
+        from huggingface_hub import try_to_load_from_cache
+
+        if self.folder:
+            return self.folder.is_dir()
+        revision = self.revision or None
+        return any(isinstance(try_to_load_from_cache(self.source, f, revision=revision), str) for f in _INDEX_FILES)
+
+    def identity(self, store: Store) -> str:
+        """Return what identifies the content: hub id and commit, or a hash over the folder's files.
+
+        Args:
+            store: Remembers hashes of large files by path, size and time of change.
+        """
+        if self.folder is None:
+            return f"{self.source}@{self._download('config.json').parent.name}"
+        files = sorted(file for file in self.folder.iterdir() if file.is_file() and not file.name.startswith("."))
+        digest = hashlib.sha256()
+        for file in files:
+            digest.update(f"{file.name}\0{_remembered_hash(file, store)}\n".encode())
+        return digest.hexdigest()
+
+    def _download(self, name: str) -> Path:
+        from huggingface_hub import hf_hub_download
+
+        try:
+            return Path(hf_hub_download(self.source, name, revision=self.revision or None))
+        except Exception as error:
+            raise unavailable(self, error) from error
+
+
+def models_folder() -> Path:
+    """Return `BRIDGE_MODELS_DIR`, or the folder of the user's data where weights can be put by hand."""
+    import platformdirs
+
+    given = os.environ.get("BRIDGE_MODELS_DIR")
+    return Path(given).expanduser() if given else platformdirs.user_data_path("bridge") / "models"
+
+
+def unavailable(weights: Weights, error: Exception) -> BridgeError:
+    """Turn whatever transformers or huggingface_hub raised into an error that says what to do."""
+    from huggingface_hub import errors
+
+    chain = [error]
+    while (parent := chain[-1].__cause__ or chain[-1].__context__) and isinstance(parent, Exception):
+        chain.append(parent)
+    where = f"{weights.source}{f' at revision {weights.revision}' if weights.revision else ''}"
+    by_hand = (
+        f"Put its files (config.json, tokenizer.json, *.safetensors) or one .gguf file into "
+        f"{models_folder() / weights.source}, or give a folder as the model."
+    )
+    if any(isinstance(link, errors.GatedRepoError) for link in chain):
+        return ModelUnavailableError(
+            f"{where} is gated.",
+            cause="Its authors ask you to accept their terms first, or HF_TOKEN is not set.",
+            remedy=f"Accept the terms at https://huggingface.co/{weights.source}, then set HF_TOKEN or run `hf auth login`.",
+        )
+    if any(isinstance(link, errors.RevisionNotFoundError) for link in chain):
+        return ModelUnavailableError(f"{weights.source} has no revision {weights.revision}.")
+    if any(isinstance(link, errors.RepositoryNotFoundError) for link in chain):
+        return ModelUnavailableError(
+            f"The hub has no model {weights.source}.", cause="The name is misspelt, or the model is private.", remedy=by_hand
+        )
+    offline = (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError, OSError)
+    if any(isinstance(link, offline) for link in chain):
+        return ModelUnavailableError(
+            f"The weights of {where} are not on this machine, and the hub cannot be reached.",
+            cause="HF_HUB_OFFLINE is set, or there is no network.",
+            remedy=by_hand,
+        )
+    return ModelError(f"{where} cannot be loaded ({type(error).__name__}: {error}).")
+
+
+def _remembered_hash(path: Path, store: Store) -> str:
+    stat = path.stat()
+    stamp = {"path": str(path.resolve()), "size": stat.st_size, "mtime": stat.st_mtime_ns}
+    memo = store.root / "hashes" / hashlib.sha256(canonical_json(stamp).encode()).hexdigest()
+    if memo.is_file():
+        return memo.read_text(encoding="ascii")
+    digest = sha256(path)
+    write_bytes(memo, digest.encode("ascii"))
+    return digest

@@ -1,0 +1,106 @@
+"""Counts, means and centred second moments of paired rows: all that a linear map and its EV need to know.
+
+Moments of two disjoint sets of rows add up to the moments of their union (Chan, Golub and LeVeque 1979, "Updating
+formulae and a pairwise algorithm for computing sample variances", equations 1.5a and 1.5b), so shards, processes and
+machines merge without loss, and memory is O((d_src + d_dst)^2) whatever the number of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@final
+@dataclass(frozen=True)
+class Moments:
+    """Moments of n paired rows x in R^d_src, y in R^d_dst; all arrays float64.
+
+    Attributes:
+        n: Number of rows.
+        mean_x: Shape (d_src,).
+        mean_y: Shape (d_dst,).
+        xx: Sum over rows of (x - mean_x)(x - mean_x)', shape (d_src, d_src).
+        xy: Sum over rows of (x - mean_x)(y - mean_y)', shape (d_src, d_dst).
+        yy: Sum over rows of (y - mean_y)(y - mean_y)', shape (d_dst, d_dst).
+    """
+
+    n: int
+    mean_x: Array
+    mean_y: Array
+    xx: Array
+    xy: Array
+    yy: Array
+
+    @staticmethod
+    def empty(d_src: int, d_dst: int) -> Moments:
+        """Return the moments of no rows: the neutral element of addition."""
+        zeros = np.zeros
+        return Moments(
+            0, zeros(d_src), zeros(d_dst), zeros((d_src, d_src)), zeros((d_src, d_dst)), zeros((d_dst, d_dst))
+        )
+
+    @staticmethod
+    def of(x: NDArray[np.floating], y: NDArray[np.floating]) -> Moments:
+        """Return the moments of paired rows.
+
+        Args:
+            x: Shape (n, d_src), any float type.
+            y: Shape (n, d_dst), any float type.
+        """
+        x64, y64 = x.astype(np.float64), y.astype(np.float64)
+        if len(x64) == 0:
+            return Moments.empty(x.shape[1], y.shape[1])
+        mean_x, mean_y = x64.mean(0), y64.mean(0)
+        x64 -= mean_x
+        y64 -= mean_y
+        return Moments(len(x64), mean_x, mean_y, x64.T @ x64, x64.T @ y64, y64.T @ y64)
+
+    def __add__(self, other: Moments) -> Moments:
+        if self.n == 0 or other.n == 0:
+            return other if self.n == 0 else self
+        n = self.n + other.n
+        step_x, step_y = other.mean_x - self.mean_x, other.mean_y - self.mean_y
+        weight = self.n * other.n / n
+        return Moments(
+            n,
+            self.mean_x + step_x * (other.n / n),
+            self.mean_y + step_y * (other.n / n),
+            self.xx + other.xx + weight * np.outer(step_x, step_x),
+            self.xy + other.xy + weight * np.outer(step_x, step_y),
+            self.yy + other.yy + weight * np.outer(step_y, step_y),
+        )
+
+
+def total(parts: Iterable[Moments]) -> Moments:
+    """Add up the moments of at least one set of rows."""
+    return reduce(Moments.__add__, parts)
+
+
+def explained_variance(moments: Moments, weight: Array, mean_x: Array, mean_y: Array) -> float:
+    """EV of the map (x - mean_x) weight + mean_y on the rows that the moments summarise.
+
+    Args:
+        moments: Of the rows to score on.
+        weight: Shape (d_src, d_dst).
+        mean_x: Training mean, shape (d_src,).
+        mean_y: Training mean, shape (d_dst,).
+
+    Returns:
+        1 - sum ||y - y^||^2 / sum ||y - mean||^2, with the scored rows' own mean (variance-weighted R^2).
+    """
+    offset = moments.mean_y - mean_y - (moments.mean_x - mean_x) @ weight
+    residual = (
+        np.trace(moments.yy)
+        - 2 * np.sum(weight * moments.xy)
+        + np.sum(weight * (moments.xx @ weight))
+        + moments.n * offset @ offset
+    )
+    return float(1 - residual / np.trace(moments.yy))

@@ -1,0 +1,1 @@
+"""Runs the stages: corpus -> pairing -> collect -> moments -> fit -> score."""

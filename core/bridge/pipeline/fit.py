@@ -1,0 +1,134 @@
+"""From a plan to fitted maps: the one that was asked for, and the controls it is read against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from bridge.errors import MapError
+from bridge.maps import FittedMap, Map, TrainingData
+from bridge.pipeline.bridge import Bridge
+from bridge.pipeline.options import Options
+from bridge.pipeline.pairs import PairedRows, training_data
+from bridge.pipeline.prepare import Plan, Side, gather, paired_rows, prepare
+from bridge.pipeline.workbench import Workbench, open_workbench
+from bridge.progress import Progress
+from bridge.references import Site
+from bridge.scorers import MAPPED, MISPAIRED
+
+
+@final
+@dataclass(frozen=True)
+class Fit:
+    """A bridge, and what it was fitted on."""
+
+    bridge: Bridge
+    rows: PairedRows
+    training: TrainingData
+    plan: Plan
+
+
+def fit_plan(plan: Plan, bench: Workbench) -> Fit:
+    """Collect, summarise and fit."""
+    src, dst = plan.src.model.single_site(), plan.dst.model.single_site()
+    left, right = gather(plan, {"src": [src], "dst": [dst]}, bench)
+    rows = paired_rows(plan, left[src], right[dst])
+    bench.progress.note("Fitting the map.")
+    training = training_data(rows, *_widths(plan), list(range(plan.options.folds)))
+    kind = plan.options.build_map(bench.registry)
+    fitted = checked_fit(kind, training)
+    provenance = describe(plan, rows, src, dst) | {"chosen": dict(fitted.chosen())}
+    bridge = Bridge(plan.src.model.label(src), plan.dst.model.label(dst), kind.name, fitted, provenance)
+    return Fit(bridge, rows, training, plan)
+
+
+def fit(options: Options, progress: Progress | None = None) -> Bridge:
+    """Fit a bridge between two models, without scoring it.
+
+    Raises:
+        BridgeError: As `prepare`, or if the map cannot be fitted.
+    """
+    bench = open_workbench(progress)
+    return fit_plan(prepare(options, bench), bench).bridge
+
+
+def fit_arms(kind: Map, fitted: FittedMap, result: Fit, folds: list[int], bench: Workbench) -> dict[str, FittedMap]:
+    """Fit the controls beside a map: itself on mispaired rows, and every installed map that is a control arm.
+
+    Returns:
+        The maps by arm, `mapped` first. A control that these widths do not allow is left out.
+    """
+    mispaired = training_data(result.rows, *_widths(result.plan), folds, mispaired=True)
+    arms = {MAPPED: fitted, MISPAIRED: checked_fit(kind, mispaired)}
+    for control in bench.registry.maps.values():
+        if control.control_arm:
+            try:
+                arms[control.control_arm] = checked_fit(control(), result.training)
+            except MapError as error:
+                bench.progress.note(f"No {control.control_arm} control: {error.what}")
+    return arms
+
+
+def checked_fit(kind: Map, data: TrainingData) -> FittedMap:
+    """Fit, and look at what the plugin returned before trusting it.
+
+    Raises:
+        MapError: If it is no fitted map of these widths, or gives NaN at the training mean.
+    """
+    fitted = kind.fit(data)
+    if not isinstance(fitted, FittedMap) or (fitted.d_src, fitted.d_dst) != (data.d_src, data.d_dst):
+        raise MapError(
+            f"The map {kind.name} returned {type(fitted).__name__}, not a fitted map {data.d_src} -> {data.d_dst}.",
+            cause="The plugin is broken.",
+            remedy="Run bridge.testing.check_map on it, or choose another map.",
+        )
+    probe = fitted(data.moments.mean_x[None].astype(np.float32))
+    if probe.shape != (1, data.d_dst) or not np.isfinite(probe).all():
+        raise MapError(f"The map {kind.name} gives {probe.shape} or non-finite values for a row of {data.d_src}.")
+    return fitted
+
+
+def describe(plan: Plan, rows: PairedRows, src: Site, dst: Site) -> dict[str, Any]:
+    """Return the provenance of a result: everything that its numbers depend on."""
+    return {
+        "src": _describe_side(plan.src, src),
+        "dst": _describe_side(plan.dst, dst),
+        "corpus": {
+            "name": plan.corpus.name,
+            "sha256": plan.corpus.identity,
+            "documents": len(plan.corpus.documents),
+            "duplicates": plan.corpus.duplicates,
+        },
+        "rows": rows.coverage.summary(),
+        "options": plan.options.model_dump(),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes: bridge, Python and the libraries beneath."""
+    import platform
+    from importlib.metadata import version
+
+    names = ("residual-bridge", "torch", "transformers", "nnsight", "numpy", "scipy")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _describe_side(side: Side, site: Site) -> dict[str, Any]:
+    model = side.model
+    return {
+        "reference": model.label(site),
+        "family": model.adapter.name,
+        "weights": model.weights.source,
+        "identity": side.identity,
+        "site": str(site),
+        "point": site.point,
+        "d_model": model.info.d_model,
+        "n_layers": model.info.n_layers,
+    }
+
+
+def _widths(plan: Plan) -> tuple[int, int]:
+    return plan.src.model.info.d_model, plan.dst.model.info.d_model

@@ -1,0 +1,111 @@
+"""Everything that a run depends on, in one record: what the command line, TOML files and Python all fill in."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, final
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from bridge.collect import Settings
+from bridge.corpus import BUNDLED
+from bridge.errors import UsageError
+from bridge.maps import Map
+from bridge.models import Placement
+from bridge.plugins import Registry
+
+
+@final
+class Options(BaseModel):
+    """Options of a run; `config.toml` in a run folder holds exactly these."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    src: str = Field(description="Source model and layer, as in smollm2-135m@19.")
+    dst: str = Field(description="Destination model and layer, as in gemma3-270m@12.")
+    map: str = Field("ridge", description="Map type and its options, as in procrustes:rotation=true.")
+    corpus: str = Field(BUNDLED, description="Text to run both models on: a path, -, hub:user/dataset, or english.")
+    corpus_sha256: str = Field("", description="If set, refuse a corpus whose content differs.")
+    max_documents: int | None = Field(None, ge=1, description="Use the first so many documents only.")
+    max_tokens: int = Field(256, ge=2, description="Cut texts after so many tokens.")
+    skip: int = Field(8, ge=0, description="Leave out the first so many tokens of every text (attention sinks).")
+    outlier_factor: float = Field(4.0, gt=1, description="Leave out rows whose norm is above so many medians.")
+    split: Literal["random", "last"] = Field("random", description="Which documents are held out.")
+    held_out: float = Field(0.2, gt=0, lt=1, description="Share of documents held out for the scores.")
+    folds: int = Field(5, ge=2, description="Training folds for cross-validation.")
+    seed: int = Field(0, ge=0, description="Of everything random.")
+    device: str = Field("auto", description="cpu, cuda, cuda:N, mps or auto.")
+    dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="Of the forward passes and stored rows.")
+    batch_size: int | None = Field(None, ge=1, description="Texts per forward pass; automatic by default.")
+
+    def settings(self) -> Settings:
+        """Return what collection needs of these."""
+        return Settings(self.dtype, self.max_tokens, self.batch_size)
+
+    def placement(self) -> Placement:
+        """Return where models go."""
+        return Placement(self.device, self.dtype)
+
+    def build_map(self, registry: Registry) -> Map:
+        """Make the map that `map` names, with its options.
+
+        Raises:
+            UsageError: If there is no such map or option.
+        """
+        name, _, text = self.map.partition(":")
+        kind = registry.map_type(name)
+        pairs = [item.partition("=") for item in text.split(",") if item]
+        try:
+            given = {key.strip(): value.strip() for key, _, value in pairs}
+            unknown = set(given) - set(getattr(kind, "__dataclass_fields__", {}))
+            if unknown:
+                raise UsageError(
+                    f"The map {name} has no option {', '.join(sorted(unknown))}.",
+                    remedy=f"It has {', '.join(getattr(kind, '__dataclass_fields__', {})) or 'none'}.",
+                )
+            return TypeAdapter(kind).validate_python(given)
+        except ValidationError as error:
+            raise UsageError(f"{self.map} does not fit the map {name}: {explain(error)}.") from error
+
+
+def make_options(**given: Any) -> Options:
+    """Check options; those that are None are left at their defaults.
+
+    Raises:
+        UsageError: If an option is unknown or has a value it cannot have.
+    """
+    try:
+        return Options(**{key: value for key, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise UsageError(
+            f"The options do not make sense: {explain(error)}.",
+            remedy=f"Known options: {', '.join(Options.model_fields)}.",
+        ) from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read an experiment file.
+
+    Raises:
+        UsageError: If it is missing or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} is not a readable TOML file ({error}).") from error
+
+
+def to_toml(options: Options) -> str:
+    """Write options as TOML, with what each one means."""
+    import tomli_w
+
+    lines = []
+    for key, value in options.model_dump(exclude_none=True).items():
+        lines.append(f"# {Options.model_fields[key].description}\n{tomli_w.dumps({key: value})}")
+    return "".join(lines)
+
+
+def explain(error: ValidationError) -> str:
+    """Say in one line what pydantic found."""
+    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'value'}: {item['msg']}" for item in error.errors())

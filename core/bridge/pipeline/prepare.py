@@ -1,0 +1,152 @@
+"""Before anything expensive: find models and corpus, pair tokens, and refuse what cannot work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.collect import activations_artifact, collect
+from bridge.corpus import Corpus, load_corpus
+from bridge.errors import CorpusError, UsageError
+from bridge.models import LoadedModel, Tokenizer
+from bridge.models.resolve import ResolvedModel
+from bridge.pipeline.options import Options
+from bridge.pipeline.pairs import Coverage, PairedRows, ShardPairs, pair_corpus
+from bridge.pipeline.workbench import Workbench
+from bridge.references import Site
+from bridge.split import HELD_OUT, assign_folds
+from bridge.store import Artifact
+
+ROWS_PER_DIMENSION = 2
+"""Fewer training rows a dimension than this, and held-out scores say nothing about the models."""
+
+
+@final
+@dataclass(frozen=True)
+class Side:
+    """One of the two models, found but not loaded."""
+
+    model: ResolvedModel
+    tokenizer: Tokenizer
+    identity: str
+
+
+@final
+@dataclass(frozen=True)
+class Plan:
+    """All that is decided before a model runs.
+
+    Attributes:
+        options: What was asked for.
+        src: Source model.
+        dst: Destination model.
+        corpus: The texts.
+        folds: Fold of each document, or `HELD_OUT`, (documents,).
+        shards: Which rows correspond.
+        coverage: How many tokens were paired.
+    """
+
+    options: Options
+    src: Side
+    dst: Side
+    corpus: Corpus
+    folds: NDArray[np.int64]
+    shards: list[ShardPairs]
+    coverage: Coverage
+
+
+def prepare(options: Options, bench: Workbench, stdin: IO[str] | None = None) -> Plan:
+    """Find models and corpus and pair their tokens.
+
+    Raises:
+        UsageError: If a name, layer or option is wrong, or both models are the same.
+        ModelUnavailableError: If weights cannot be had.
+        CorpusError: If the corpus is unreadable, or too small for the models' widths.
+    """
+    options.build_map(bench.registry)
+    options.placement().torch_device()
+    corpus = load_corpus(options.corpus, stdin, options.max_documents)
+    if options.corpus_sha256 and corpus.identity != options.corpus_sha256:
+        raise CorpusError(
+            f"The corpus {options.corpus} is not the one that this experiment was made with.",
+            cause="Its content changed since.",
+            remedy="Restore it, or remove corpus_sha256 from the file to run on the new content.",
+        )
+    src, dst = _side(options.src, bench), _side(options.dst, bench)
+    if src.identity == dst.identity and src.model.all_sites() == dst.model.all_sites():
+        raise UsageError(
+            f"{options.src} and {options.dst} are the same model at the same layer: there is nothing to bridge.",
+            remedy="Choose another layer or another model.",
+        )
+    folds = assign_folds(
+        corpus, held_out=options.held_out, folds=options.folds, kind=options.split, seed=options.seed
+    )
+    shards, coverage = pair_corpus(
+        corpus,
+        src.tokenizer,
+        dst.tokenizer,
+        max_tokens=options.max_tokens,
+        skip=options.skip,
+        progress=bench.progress,
+    )
+    _need_enough_rows(shards, folds, max(src.model.info.d_model, dst.model.info.d_model), corpus, bench)
+    return Plan(options, src, dst, corpus, folds, shards, coverage)
+
+
+def gather(
+    plan: Plan, sites: Mapping[str, Sequence[Site]], bench: Workbench
+) -> tuple[dict[Site, Artifact], dict[Site, Artifact]]:
+    """Collect both models' activations at their sites, one model in memory at a time, one pass over each.
+
+    Args:
+        plan: What to run.
+        sites: The sites of `src` and of `dst`.
+        bench: Store and progress.
+    """
+    settings, placement = plan.options.settings(), plan.options.placement()
+    gathered = []
+    for side, wanted in ((plan.src, sites["src"]), (plan.dst, sites["dst"])):
+
+        def load(model: ResolvedModel = side.model) -> LoadedModel:
+            bench.progress.note(f"Loading {model.name}.")
+            return model.adapter.load(model.weights, placement)
+
+        artifacts = {
+            site: activations_artifact(bench.store, side.identity, site, plan.corpus, settings) for site in wanted
+        }
+        collect(load, side.model.name, artifacts, plan.corpus, settings, bench.progress)
+        gathered.append(artifacts)
+    return gathered[0], gathered[1]
+
+
+def paired_rows(plan: Plan, src: Artifact, dst: Artifact) -> PairedRows:
+    """Open the paired rows of one site of each model."""
+    coverage = Coverage(plan.coverage.pairs, plan.coverage.eligible_src, plan.coverage.eligible_dst)
+    return PairedRows(plan.corpus, plan.shards, src, dst, plan.folds, plan.options.outlier_factor, coverage)
+
+
+def _side(reference: str, bench: Workbench) -> Side:
+    model = bench.resolve(reference)
+    model.all_sites()
+    return Side(model, model.adapter.tokenizer(model.weights), model.weights.identity(bench.store))
+
+
+def _need_enough_rows(
+    shards: list[ShardPairs], folds: NDArray[np.int64], width: int, corpus: Corpus, bench: Workbench
+) -> None:
+    training = sum(int((folds[pairs.document] != HELD_OUT).sum()) for pairs in shards)
+    held_out = sum(len(pairs.document) for pairs in shards) - training
+    if training < ROWS_PER_DIMENSION * width or held_out == 0:
+        raise CorpusError(
+            f"The corpus {corpus.name} gives {training} paired training rows and {held_out} held-out ones; models of "
+            f"width {width} need at least {ROWS_PER_DIMENSION * width} to fit, and do better with {100 * width}.",
+            remedy="Give more text, raise --max-tokens or --max-documents, or lower --skip.",
+        )
+    if training < 10 * width:
+        bench.progress.note(
+            f"Only {training} training rows for a width of {width}: expect overfitting, which the held-out scores show."
+        )

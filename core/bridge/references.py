@@ -1,0 +1,153 @@
+"""Names of models and sites: `name[:variant]@layer[.point][#revision]`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from bridge.errors import UsageError
+
+POINTS = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
+"""Places inside one block, in the order in which a forward pass reaches them."""
+
+_SUBMODULES = {"self_attn": "attn_out", "attn": "attn_out", "attention": "attn_out", "mlp": "mlp_out"}
+_LAYER = re.compile(r"(?P<layer>-?\d+|\d+%)(?:\.(?P<point>\w+))?")
+_TRANSFORMER_LENS = re.compile(r"blocks\.(?P<layer>\d+)\.hook_(?P<point>\w+)")
+_MODULE = re.compile(r"(?:\w+\.)*(?:layers|h|blocks)\.(?P<layer>\d+)(?:\.(?P<module>\w+))?")
+_RANGE = re.compile(r"(\d+)-(\d+)(?::(\d+))?")
+_GRAMMAR = "name[:variant]@layer[.point][#revision], as in qwen@20, pythia-70m:seed3@3#step143000 or ./folder@66%"
+
+
+@final
+@dataclass(frozen=True, order=True)
+class Site:
+    """One place in a residual network: block index and point.
+
+    `Site(20, "resid_post")` is the output of block 20, which transformers calls `hidden_states[21]`.
+    """
+
+    layer: int
+    point: str = "resid_post"
+
+    def __str__(self) -> str:
+        return str(self.layer) if self.point == "resid_post" else f"{self.layer}.{self.point}"
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Sort key: the order in which one forward pass reaches sites."""
+        return self.layer, POINTS.index(self.point)
+
+
+@final
+@dataclass(frozen=True)
+class Reference:
+    """A model, and where in it, as the user wrote them; nothing is looked up yet.
+
+    Attributes:
+        model: Alias, hub id, folder or `.gguf` file.
+        variant: What follows the colon (`seed3`), or empty.
+        site: What follows the `@`, or empty for the alias's own default.
+        revision: What follows the `#` (a hub branch, tag or commit), or empty.
+    """
+
+    model: str
+    variant: str = ""
+    site: str = ""
+    revision: str = ""
+
+    def __str__(self) -> str:
+        return "".join(
+            (
+                self.model,
+                f":{self.variant}" if self.variant else "",
+                f"@{self.site}" if self.site else "",
+                f"#{self.revision}" if self.revision else "",
+            )
+        )
+
+
+def parse_reference(text: str) -> Reference:
+    """Split a reference into its parts.
+
+    Raises:
+        UsageError: If the text does not follow the grammar.
+    """
+    body, revision = text.strip(), ""
+    if not Path(body).exists():
+        body, _, revision = body.partition("#")
+    model, _, site = body.rpartition("@") if "@" in body else (body, "", "")
+    variant = ""
+    if ":" in model and not is_path(model):
+        model, _, variant = model.partition(":")
+    if not model or ("@" in body and not site) or ("#" in text and not revision and "#" not in body):
+        raise UsageError(f"{text!r} is not a model reference.", remedy=f"Write {_GRAMMAR}.")
+    return Reference(model, variant, site, revision)
+
+
+def is_path(model: str) -> bool:
+    """Tell whether a model name means a file or folder rather than an alias or a hub id."""
+    return model.startswith((".", "/", "~")) or model.endswith(".gguf") or Path(model).is_dir()
+
+
+def parse_site(text: str, n_layers: int) -> Site:
+    """Turn the part after `@` into a site of a model with `n_layers` blocks.
+
+    Accepts `20`, `-1`, `66%`, `20.mlp_out`, TransformerLens and SAELens names (`blocks.20.hook_resid_post`), sparsify
+    names (`layers.20`) and Hugging Face module paths (`model.layers.20.mlp`).
+
+    Raises:
+        UsageError: If the text names no site, or a block that the model does not have.
+    """
+    layer, point = _split_site(text)
+    if point not in POINTS:
+        raise UsageError(f"{text!r} names no known point of a block.", remedy=f"Known points: {', '.join(POINTS)}.")
+    if layer.endswith("%"):
+        share = int(layer[:-1])
+        index = min(n_layers - 1, n_layers * share // 100) if share <= 100 else n_layers
+    else:
+        index = int(layer)
+    if not -n_layers <= index < n_layers:
+        raise UsageError(
+            f"There is no block {layer}: this model has {n_layers} blocks.",
+            remedy=f"Choose a layer from 0 to {n_layers - 1}, or a depth from 0% to 100%.",
+        )
+    return Site(index % n_layers, point)
+
+
+def parse_sites(text: str, n_layers: int) -> list[Site]:
+    """Turn `*`, `3,6,9`, `0-29:3` or a single site into sites, in the order of a forward pass.
+
+    Raises:
+        UsageError: As `parse_site`.
+    """
+    sites: set[Site] = set()
+    for part in text.split(","):
+        part = part.strip()
+        span = _RANGE.fullmatch(part)
+        if part == "*":
+            sites |= {Site(layer) for layer in range(n_layers)}
+        elif span:
+            first, last, step = int(span[1]), int(span[2]), int(span[3] or 1)
+            if step == 0 or first > last:
+                raise UsageError(f"{part!r} is an empty range.", remedy="Write first-last or first-last:step.")
+            parse_site(str(last), n_layers)
+            sites |= {Site(layer) for layer in range(first, last + 1, step)}
+        else:
+            sites.add(parse_site(part, n_layers))
+    return sorted(sites, key=lambda site: site.order)
+
+
+def _split_site(text: str) -> tuple[str, str]:
+    if match := _LAYER.fullmatch(text):
+        return match["layer"], match["point"] or "resid_post"
+    if match := _TRANSFORMER_LENS.fullmatch(text):
+        return match["layer"], match["point"]
+    if match := _MODULE.fullmatch(text):
+        module = match["module"]
+        return match["layer"], _SUBMODULES.get(module, module) if module else "resid_post"
+    raise UsageError(
+        f"{text!r} is not a site.",
+        remedy="Write a block index (20), a depth (66%), a point (20.mlp_out), or blocks.20.hook_resid_post.",
+    )

@@ -1,0 +1,150 @@
+"""The contract of scorer plugins: what they need, what they are handed, what they return."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.maps import FittedMap
+from bridge.metrics import Metric
+
+MAPPED = "mapped"
+RAW = "raw"
+MISPAIRED = "mispaired"
+RANDOM_MAP = "random_map"
+
+
+class Need(StrEnum):
+    """What a scorer may ask for. The runtime runs every scorer whose needs are met."""
+
+    HELD_OUT_PAIRS = "held_out_pairs"
+    MAP = "map"
+
+
+@final
+@dataclass(frozen=True)
+class Rows:
+    """A block of held-out paired rows.
+
+    Attributes:
+        x: Source activations, (n, d_src) float32.
+        y: Destination activations, (n, d_dst) float32.
+        document: Index of each row's document group, (n,) int64.
+        outlier: Whether the row's norm is far above the median in either model, (n,) bool.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    document: NDArray[np.int64]
+    outlier: NDArray[np.bool_]
+
+    def take(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Rows:
+        """Return some of the rows."""
+        return Rows(self.x[chosen], self.y[chosen], self.document[chosen], self.outlier[chosen])
+
+    def sum_by_document(self, values: NDArray[np.floating], n_documents: int) -> NDArray[np.float64]:
+        """Add up one value a row, (n,), within each document: (n_documents,) float64."""
+        return np.bincount(self.document, values, minlength=n_documents)
+
+
+class HeldOutPairs(ABC):
+    """The held-out documents' paired rows. No map and no choice has seen them."""
+
+    mean_src: NDArray[np.float64]
+    """Mean of the source's *training* rows, (d_src,)."""
+
+    mean_dst: NDArray[np.float64]
+    """Mean of the destination's *training* rows, (d_dst,)."""
+
+    n_documents: int
+    """One more than the largest document index in the blocks."""
+
+    @abstractmethod
+    def blocks(self) -> Iterator[Rows]:
+        """Stream over all rows, outliers included."""
+
+    @final
+    def typical(self) -> Iterator[Rows]:
+        """Stream over all rows but outliers."""
+        for rows in self.blocks():
+            yield rows.take(~rows.outlier)
+
+    @final
+    def sample(self, count: int, seed: int) -> Rows:
+        """Draw at most `count` rows, outliers left out, uniformly by seed; only they are held in memory."""
+        rng = np.random.default_rng(seed)
+        kept: Rows | None = None
+        keys = np.empty(0)
+        for rows in self.typical():
+            kept = rows if kept is None else _concatenate(kept, rows)
+            keys = np.concatenate([keys, rng.random(len(rows.x))])
+            if len(keys) > count:
+                smallest = np.sort(np.argpartition(keys, count)[:count])
+                kept, keys = kept.take(smallest), keys[smallest]
+        assert kept is not None, "the runtime never hands out an empty held-out set"
+        return kept
+
+
+@final
+@dataclass(frozen=True)
+class Evidence:
+    """All that scorers may look at.
+
+    Attributes:
+        src: Source reference.
+        dst: Destination reference.
+        map: Name of the map plugin.
+        arms: The fitted map as `mapped`, and the controls: `mispaired` (the same map fitted on mispaired rows),
+            `random_map`, and `raw` (no map) where the widths are equal.
+        held_out: Paired rows of the held-out documents.
+        seed: Of everything random.
+    """
+
+    src: str
+    dst: str
+    map: str
+    arms: Mapping[str, FittedMap]
+    held_out: HeldOutPairs
+    seed: int
+
+    def metric(
+        self, scorer: Scorer, name: str, arm: str, value: float, interval: tuple[float, float], n: int, note: str = ""
+    ) -> Metric:
+        """Make the record of one number; `mapped` is to be read against `mispaired`."""
+        control = MISPAIRED if arm == MAPPED else ""
+        low, high = interval
+        return Metric(scorer.name, name, arm, self.map, self.src, self.dst, value, low, high, n, control, note)
+
+
+class Scorer(ABC):
+    """Measures a fitted map.
+
+    Laws, checked by `bridge.testing.check_scorer`:
+        - Every metric has a finite value inside its interval, and the number of rows it rests on.
+        - Every arm in the evidence is scored, so that no number stands without its control.
+        - The same evidence gives the same metrics.
+    """
+
+    name: ClassVar[str]
+    """Unique among installed scorers."""
+
+    summary: ClassVar[str]
+    """One line: what is measured."""
+
+    needs: ClassVar[frozenset[Need]]
+    """What must be at hand for this scorer to run."""
+
+    @abstractmethod
+    def score(self, evidence: Evidence) -> Iterable[Metric]:
+        """Return the metrics of every arm."""
+
+
+def _concatenate(first: Rows, second: Rows) -> Rows:
+    fields = ((getattr(first, name), getattr(second, name)) for name in ("x", "y", "document", "outlier"))
+    return Rows(*(np.concatenate(pair) for pair in fields))

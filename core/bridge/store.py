@@ -1,0 +1,215 @@
+"""Content-addressed artifacts on disk: sharded, hashed, locked, resumable after `kill -9`, verified on read.
+
+An artifact's folder is named by the hash of its *recipe* (everything its content depends on). Each shard is a
+safetensors file with a JSON sidecar that holds its hash; the sidecar is written last, so a shard without one does not
+exist. Every file is written under a temporary name, fsynced and renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from bridge.errors import CorruptArtifactError, StoreError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = 1
+
+
+@final
+class Store:
+    """The folder of all artifacts, `BRIDGE_CACHE_DIR` or the user's cache folder."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root or default_cache()
+
+    def artifact(self, kind: str, recipe: Mapping[str, Any]) -> Artifact:
+        """Return the artifact that this recipe makes; it may not have been made yet."""
+        body = canonical_json({"format": FORMAT, "kind": kind, **recipe})
+        key = hashlib.sha256(body.encode()).hexdigest()[:32]
+        return Artifact(self.root / kind / key, recipe)
+
+
+@final
+class Artifact:
+    """Shards of named tensors under one folder, and the recipe that made them."""
+
+    def __init__(self, path: Path, recipe: Mapping[str, Any]) -> None:
+        self.path = path
+        self.recipe = dict(recipe)
+        self._verified: dict[int, tuple[int, int]] = {}
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the artifact for writing; a second process waits until the first is done or dead.
+
+        Raises:
+            StoreError: If the cache cannot be written.
+        """
+        from filelock import FileLock
+
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock")
+            lock.acquire()
+            for orphan in self.path.glob(".*.tmp"):
+                orphan.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def has(self, index: int) -> bool:
+        """Tell whether a shard is there and is byte for byte the one that was written."""
+        try:
+            return self.info(index)["sha256"] == sha256(self._shard(index))
+        except (CorruptArtifactError, OSError):
+            return False
+
+    def info(self, index: int) -> dict[str, Any]:
+        """Read a shard's sidecar: `sha256` and whatever `write` was given.
+
+        Raises:
+            CorruptArtifactError: If it is missing or is not JSON of the right form.
+        """
+        path = self._sidecar(index)
+        try:
+            info = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise self._corrupt(path) from error
+        if not isinstance(info, dict) or "sha256" not in info:
+            raise self._corrupt(path)
+        return info
+
+    def write(self, index: int, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
+        """Write a shard and then its sidecar.
+
+        Raises:
+            StoreError: If the disk is full or read-only.
+        """
+        from safetensors.torch import save
+
+        data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        write_bytes(self._shard(index), data)
+        sidecar = {**info, "sha256": hashlib.sha256(data).hexdigest()}
+        write_bytes(self._sidecar(index), canonical_json(sidecar).encode())
+
+    def read(self, index: int) -> dict[str, Tensor]:
+        """Map a shard into memory; its hash is checked the first time this object reads it, or whenever it changed.
+
+        Raises:
+            CorruptArtifactError: If the shard is missing or differs from what was written.
+        """
+        from safetensors.torch import load_file
+
+        path = self._shard(index)
+        try:
+            stat = path.stat()
+            stamp = (stat.st_size, stat.st_mtime_ns)
+            if self._verified.get(index) != stamp:
+                if not self.has(index):
+                    raise self._corrupt(path)
+                self._verified[index] = stamp
+            return dict(load_file(path))
+        except OSError as error:
+            raise self._corrupt(path) from error
+
+    def describe(self) -> None:
+        """Write the recipe beside the shards, for people who look into the cache."""
+        path = self.path / "recipe.json"
+        if not path.exists():
+            write_bytes(path, json.dumps(self.recipe, indent=2, sort_keys=True).encode())
+
+    def _shard(self, index: int) -> Path:
+        return self.path / f"shard-{index:05d}.safetensors"
+
+    def _sidecar(self, index: int) -> Path:
+        return self.path / f"shard-{index:05d}.json"
+
+    def _corrupt(self, path: Path) -> CorruptArtifactError:
+        return CorruptArtifactError(
+            f"{path} is not the file that was written.",
+            cause="It was changed, truncated, renamed or deleted, or the disk is failing.",
+            remedy="Run the same command again: the shard is recomputed, everything else is kept.",
+        )
+
+
+def default_cache() -> Path:
+    """Return `BRIDGE_CACHE_DIR`, or the user's cache folder."""
+    import platformdirs
+
+    given = os.environ.get("BRIDGE_CACHE_DIR")
+    return Path(given).expanduser() if given else platformdirs.user_cache_path("bridge")
+
+
+def canonical_json(value: Any) -> str:
+    """Serialise to JSON in the one form that equal values share."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def sha256(path: Path) -> str:
+    """Return a file's SHA-256 as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file or nothing.
+
+    Raises:
+        StoreError: If the disk is full or read-only, or the folder may not be written.
+    """
+    write_file(path, lambda temporary: temporary.write_bytes(data))
+
+
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file, fsync it, and rename it to `path`.
+
+    Raises:
+        StoreError: If the disk is full or read-only, or the folder may not be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            write(temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write under `path` into errors that say what to do.
+
+    Raises:
+        StoreError: In place of an `OSError`.
+    """
+    causes = {
+        errno.ENOSPC: "The disk is full.",
+        errno.EDQUOT: "Your disk quota is used up.",
+        errno.EROFS: "The file system is read-only.",
+        errno.EACCES: "You may not write there.",
+        errno.EPERM: "You may not write there.",
+        errno.ENOTDIR: "Part of that path is a file.",
+        errno.EEXIST: "Part of that path is a file.",
+    }
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{path} could not be written ({error.strerror or error}).",
+            cause=causes.get(error.errno or 0, ""),
+            remedy="Free some space or set BRIDGE_CACHE_DIR or --out to a folder you may write to; "
+            "what was already finished is kept and the same command goes on from there.",
+        ) from error

@@ -1,0 +1,1 @@
+"""First-party map types, all closed forms of moments."""

@@ -1,0 +1,34 @@
+"""No map at all: the source's tools straight on the destination's activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from bridge.hookspecs import hookimpl
+from bridge.maps import AffineMap, LinearMap, Map, TrainingData, need_equal_widths
+
+
+@final
+@dataclass(frozen=True)
+class Identity(LinearMap):
+    """y^ = x, means included; needs equal widths."""
+
+    name = "identity"
+    summary = "No map (equal widths only): what happens without a bridge."
+    control_arm = "raw"
+
+    def fit(self, data: TrainingData) -> AffineMap:
+        """Return the identity."""
+        need_equal_widths(data, self.name)
+        zeros = np.zeros(data.d_src)
+        return AffineMap(np.eye(data.d_src), zeros, zeros)
+
+
+@hookimpl
+def register_maps(register: Callable[[type[Map]], None]) -> None:
+    """Offer the identity."""
+    register(Identity)

@@ -1,0 +1,55 @@
+"""Qwen2 and Qwen2.5."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, final
+
+from bridge.hookspecs import hookimpl
+from bridge.models import Alias, Layout, ModelAdapter, TransformersAdapter
+from bridge.models.layout import sequential
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@final
+class Qwen(TransformersAdapter):
+    """`Qwen2ForCausalLM`; its tokenizer adds no BOS."""
+
+    name = "qwen"
+    model_types = ("qwen2",)
+
+    def aliases(self) -> Sequence[Alias]:
+        """`qwen` is the source model of the foreign-verbalizer result; its AV reads block 20."""
+        sizes = ("0.5B", "1.5B", "3B", "7B", "14B", "32B", "72B")
+        return [
+            Alias("qwen", "Qwen/Qwen2.5-7B-Instruct", site="20"),
+            *(Alias(f"qwen2.5-{size.lower()}", f"Qwen/Qwen2.5-{size}-Instruct") for size in sizes),
+        ]
+
+    def layout(self, module: nn.Module) -> Layout:
+        """Sites of a Qwen2 decoder."""
+        return sequential("model.layers", attn_out="self_attn", resid_mid="post_attention_layernorm", mlp_out="mlp")
+
+    def tiny_configs(self) -> Sequence[Any]:
+        """Return one tiny `Qwen2Config`."""
+        from transformers import Qwen2Config
+
+        return [
+            Qwen2Config(
+                vocab_size=512,
+                hidden_size=48,
+                intermediate_size=96,
+                num_hidden_layers=4,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                bos_token_id=None,
+            )
+        ]
+
+
+@hookimpl
+def register_models(register: Callable[[ModelAdapter], None]) -> None:
+    """Offer the Qwen family."""
+    register(Qwen())

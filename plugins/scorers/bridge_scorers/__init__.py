@@ -1,0 +1,1 @@
+"""First-party scorers of fitted maps."""

@@ -1,0 +1,54 @@
+"""Whether a mapped activation finds its own partner among many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.hookspecs import hookimpl
+from bridge.metrics import Metric, ratio_interval
+from bridge.scorers import Evidence, Need, Scorer
+
+POOL = 2000
+
+
+@final
+class Retrieval(Scorer):
+    """Share of rows whose mapped activation is nearest, by centred cosine, to its own partner among 2,000.
+
+    EV can be high for what is easy and shared by all rows (position, token shape); retrieval asks for what tells rows
+    apart. The pool is drawn by seed from the held-out rows; chance is 1 / pool.
+    """
+
+    name = "retrieval"
+    summary = "Share of mapped activations whose nearest true activation of 2,000 is their own."
+    needs = frozenset({Need.HELD_OUT_PAIRS, Need.MAP})
+
+    def score(self, evidence: Evidence) -> Iterable[Metric]:
+        """Hold one sample of rows, and rank it for every arm."""
+        pairs = evidence.held_out
+        rows = pairs.sample(POOL, evidence.seed)
+        true = _unit(rows.y - pairs.mean_dst)
+        counts = rows.sum_by_document(np.ones(len(rows.x)), pairs.n_documents)
+        for arm, fitted in evidence.arms.items():
+            mapped = _unit(fitted(rows.x) - pairs.mean_dst)
+            hits = (mapped @ true.T).argmax(1) == np.arange(len(true))
+            by_document = rows.sum_by_document(hits.astype(np.float64), pairs.n_documents)
+            interval = ratio_interval(by_document, counts, evidence.seed)
+            note = f"among {len(true)}; chance {1 / len(true):.4f}"
+            yield evidence.metric(self, "retrieval@1", arm, float(hits.mean()), interval, len(true), note)
+
+
+def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: NDArray[np.float64] = rows / np.maximum(lengths, np.finfo(float).tiny)
+    return unit
+
+
+@hookimpl
+def register_scorers(register: Callable[[Scorer], None]) -> None:
+    """Offer retrieval."""
+    register(Retrieval())
