@@ -1,12 +1,12 @@
 """Fit a map between two language models' residual streams, and carry interpretability tools across it.
 
-    import bridge
+import bridge
 
-    b = bridge.fit("smollm2-135m@19", "gemma3-270m@12", map="ridge")
-    b(x)             # activations of the source, where the destination has them
-    b.direction(v)   # directions: decoder rows, steering vectors, probes
-    b.save("out")
-    b = bridge.load("out")
+b = bridge.fit("smollm2-135m@19", "gemma3-270m@12", map="ridge")
+b(x)             # activations of the source, where the destination has them
+b.direction(v)   # directions: decoder rows, steering vectors, probes
+b.save("out")
+b = bridge.load("out")
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def fit(src: str, dst: str, **options: Any) -> Bridge:
     Raises:
         bridge.errors.BridgeError: With what happened, why, and what to do.
     """
-    from bridge.pipeline.fit import fit as fit_options
     from bridge.pipeline.options import make_options
+    from bridge.pipeline.run import fit as fit_options
 
     return fit_options(make_options(src=src, dst=dst, **options))
 

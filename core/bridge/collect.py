@@ -1,4 +1,4 @@
-"""Activations of one model at some sites, through the store: one forward pass per text, whatever the number of sites."""
+"""Activations of one model at some sites, through the store: one forward pass per text, however many sites."""
 
 from __future__ import annotations
 
@@ -175,7 +175,9 @@ class _Shard:
             batch = pending.pop(0)
             try:
                 self._forward(batch, rows)
-            except (torch.OutOfMemoryError, MemoryError) as error:
+            except (RuntimeError, MemoryError) as error:
+                if not _out_of_memory(error):
+                    raise
                 if len(batch) == 1:
                     raise BridgeError(
                         f"One text of {len(self.encoded[batch[0]].ids)} tokens does not fit into memory.",
@@ -222,11 +224,21 @@ class _Shard:
         position = int(self.kept[document][bad[0] - self.starts[document]])
         excerpt = self.documents[document].text[:60]
         raise ModelError(
-            f"{self.source.name} gives NaN or infinite activations at site {site}: {len(bad)} of {len(norms)} rows, the "
-            f"first at token {position} of the document {excerpt!r}.",
+            f"{self.source.name} gives NaN or infinite activations at site {site}: {len(bad)} of {len(norms)} rows, "
+            f"the first at token {position} of the document {excerpt!r}.",
             cause="The weights are damaged, or the residual stream overflows the dtype.",
             remedy="Try --dtype float32, another site, or fetch the weights again.",
         )
+
+
+def _out_of_memory(error: Exception) -> bool:
+    import torch
+
+    # CPU and MPS raise a plain RuntimeError: "can't allocate memory", "not enough memory", "MPS backend out of memory".
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        words in text for words in ("allocate memory", "not enough memory", "out of memory")
+    )
 
 
 def pad(sequences: Sequence[NDArray[np.int64]]) -> tuple[Tensor, Tensor]:

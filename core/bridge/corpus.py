@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -101,16 +102,17 @@ def load_corpus(source: str, stdin: IO[str] | None = None, max_documents: int | 
     Raises:
         CorpusError: If it is missing, empty, binary, not UTF-8, or not of the form above.
     """
-    documents: dict[Document, None] = {}
+    documents: dict[tuple[str, tuple[Message, ...]], Document] = {}
     count = 0
     for document in _read(source, stdin):
         count += 1
-        documents.setdefault(document)
+        # The group is not looked at: a text in two files would otherwise be fitted on and held out.
+        documents.setdefault((document.text, document.messages), document)
         if max_documents is not None and len(documents) >= max_documents:
             break
     if not documents:
         raise CorpusError(f"The corpus {source} holds no text.", remedy="Give it at least a few hundred paragraphs.")
-    return Corpus(source, tuple(documents), count - len(documents))
+    return Corpus(source, tuple(documents.values()), count - len(documents))
 
 
 def _read(source: str, stdin: IO[str] | None) -> Iterator[Document]:
@@ -127,7 +129,7 @@ def _read(source: str, stdin: IO[str] | None) -> Iterator[Document]:
     if path.is_dir():
         return _folder(path)
     if path.is_file():
-        return _file(path, group_by_file=False)
+        return _file(path)
     raise CorpusError(
         f"There is no corpus {source}.",
         cause="It is not a file or folder here.",
@@ -139,16 +141,17 @@ def _folder(path: Path) -> Iterator[Document]:
     files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
     if not files:
         raise CorpusError(f"The folder {path} holds no {', '.join(SUFFIXES)} file.")
-    for file in files:
-        yield from _file(file, group_by_file=True)
+    for number, file in enumerate(files, 1):
+        # Not the file's path, which would make the corpus another one wherever the folder is moved.
+        yield from _file(file, group=f"file {number}")
 
 
-def _file(path: Path, group_by_file: bool) -> Iterator[Document]:
+def _file(path: Path, group: str = "") -> Iterator[Document]:
     if path.suffix == ".parquet":
         yield from _records(_parquet(path), str(path))
         return
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise CorpusError(
             f"{path} is not UTF-8 text (byte {error.start}).",
@@ -157,26 +160,31 @@ def _file(path: Path, group_by_file: bool) -> Iterator[Document]:
         ) from error
     except OSError as error:
         raise CorpusError(f"{path} cannot be read ({error.strerror}).") from error
-    if "\0" in text:
-        raise CorpusError(f"{path} is a binary file, not text.", remedy=f"Give one of {', '.join(SUFFIXES)}.")
+    _refuse_binary(text, str(path))
     if path.suffix == ".jsonl":
         yield from _jsonl(io.StringIO(text), str(path))
     else:
-        yield from _paragraphs(text, str(path) if group_by_file else "")
+        yield from _paragraphs(text, group)
 
 
 def _stream(stdin: IO[str]) -> Iterator[Document]:
     try:
-        text = stdin.read()
+        text = stdin.read().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise CorpusError("Standard input is not UTF-8 text.") from error
+    _refuse_binary(text, "standard input")
     if text.lstrip().startswith("{"):
         return _jsonl(io.StringIO(text), "standard input")
     return _paragraphs(text, "")
 
 
+def _refuse_binary(text: str, name: str) -> None:
+    if "\0" in text:
+        raise CorpusError(f"{name} is binary, not text.", remedy=f"Give one of {', '.join(SUFFIXES)}.")
+
+
 def _paragraphs(text: str, group: str) -> Iterator[Document]:
-    blocks = (" ".join(block.split()) for block in text.replace("\r\n", "\n").split("\n\n"))
+    blocks = (" ".join(block.split()) for block in re.split(r"\n\s*\n", text.replace("\r\n", "\n")))
     for block in blocks:
         if block:
             yield Document(block, group or block)
@@ -198,13 +206,18 @@ def _records(records: Iterable[Any], name: str) -> Iterator[Document]:
     for number, record in enumerate(records, 1):
         try:
             if "messages" in record:
-                messages = tuple(Message(str(turn["role"]), str(turn["content"])) for turn in record["messages"])
+                messages = tuple(Message(turn["role"], turn["content"]) for turn in record["messages"])
                 text = "".join(message.content for message in messages)
             else:
                 messages, text = (), record["text"]
             if not isinstance(text, str):
                 raise TypeError
-            group = str(record.get("group") or text)
+            given = record.get("group")
+            group = text if given is None or given == "" else str(given)
+            # JSON can hold halves of surrogate pairs, which are no characters: nothing further on can encode them.
+            "".join((text, group, *(message.role for message in messages))).encode()
+        except UnicodeEncodeError as error:
+            raise CorpusError(f"Record {number} of {name} is not valid Unicode ({error.reason}).") from error
         except (KeyError, TypeError, AttributeError) as error:
             raise CorpusError(
                 f"Record {number} of {name} has neither a text nor messages.",

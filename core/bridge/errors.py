@@ -72,10 +72,14 @@ class ConformanceError(BridgeError, AssertionError):
     """A plugin breaks a law of its contract; the message states the law, the input and by how much."""
 
 
+MANY = 12
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a sentence that names the nearest known names, or all of them where none is near."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    if near:
-        return f"Did you mean {' or '.join(near)}? Installed: {', '.join(names)}."
-    return f"Installed: {', '.join(names) or 'none'}."
+    if near and len(names) > MANY:
+        return f"Did you mean {' or '.join(near)}?"
+    suggestion = f"Did you mean {' or '.join(near)}? " if near else ""
+    return f"{suggestion}Installed: {', '.join(names) or 'none'}."

@@ -159,7 +159,7 @@ class AffineMap(FittedMap):
     ) -> None:
         if weight.shape != (*mean_src.shape, *mean_dst.shape) or weight.ndim != 2:
             raise MapError(
-                f"A weight of shape {weight.shape} does not go with means of shapes {mean_src.shape} and {mean_dst.shape}."
+                f"A weight of shape {weight.shape} does not go with means of {mean_src.shape} and {mean_dst.shape}."
             )
         if not all(np.isfinite(array).all() for array in (weight, mean_src, mean_dst)):
             raise MapError("The map holds NaN or infinite values.", cause="The rows it was fitted on are degenerate.")

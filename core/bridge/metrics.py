@@ -66,22 +66,23 @@ def ratio_interval(
 
     Args:
         numerators: One sum per document, shape (documents,).
-        denominators: One sum per document, shape (documents,).
+        denominators: One sum per document, shape (documents,); documents of 0 have nothing to say and are left out.
         seed: Of the resampling.
         resamples: How many bootstrap draws.
 
     Returns:
-        `(low, high)`; both NaN where fewer than two documents were given.
+        `(low, high)`; both NaN where fewer than two documents are left.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13 (percentile interval) and
     section 8.3 (resampling whole clusters).
     """
     from scipy.stats import bootstrap
 
-    if len(numerators) < 2:
+    used = denominators > 0
+    if used.sum() < 2:
         return math.nan, math.nan
     result = bootstrap(
-        (numerators, denominators),
+        (numerators[used], denominators[used]),
         lambda top, bottom, axis: top.sum(axis) / bottom.sum(axis),
         paired=True,
         vectorized=True,

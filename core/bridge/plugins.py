@@ -217,7 +217,10 @@ def _activate(manager: pluggy.PluginManager, registry: Registry, plugin: Plugin,
         call(register=registry.registrar(kind, plugin))
     if not plugin.provides:
         what = "is no module" if not isinstance(module, ModuleType) else "registers nothing"
-        raise PluginError(f"{plugin.name} {what}.", remedy="Decorate its register_* function with bridge.hookspecs.hookimpl.")
+        raise PluginError(
+            f"{plugin.name} {what}.",
+            remedy="Decorate its register_* function with bridge.hookspecs.hookimpl.",
+        )
 
 
 def _enabled(entry: EntryPoint) -> bool:

@@ -80,7 +80,9 @@ def parse_reference(text: str) -> Reference:
     model, _, site = body.rpartition("@") if "@" in body else (body, "", "")
     variant = ""
     if ":" in model and not is_path(model):
-        model, _, variant = model.partition(":")
+        model, colon, variant = model.partition(":")
+        if colon and not variant:
+            model = ""
     if not model or ("@" in body and not site) or ("#" in text and not revision and "#" not in body):
         raise UsageError(f"{text!r} is not a model reference.", remedy=f"Write {_GRAMMAR}.")
     return Reference(model, variant, site, revision)

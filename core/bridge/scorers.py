@@ -50,7 +50,7 @@ class Rows:
 
     def sum_by_document(self, values: NDArray[np.floating], n_documents: int) -> NDArray[np.float64]:
         """Add up one value a row, (n,), within each document: (n_documents,) float64."""
-        return np.bincount(self.document, values, minlength=n_documents)
+        return np.bincount(self.document, values, minlength=n_documents).astype(np.float64)
 
 
 class HeldOutPairs(ABC):
@@ -114,7 +114,14 @@ class Evidence:
     seed: int
 
     def metric(
-        self, scorer: Scorer, name: str, arm: str, value: float, interval: tuple[float, float], n: int, note: str = ""
+        self,
+        scorer: Scorer,
+        name: str,
+        arm: str,
+        value: float,
+        interval: tuple[float, float],
+        n: int,
+        note: str = "",
     ) -> Metric:
         """Make the record of one number; `mapped` is to be read against `mispaired`."""
         control = MISPAIRED if arm == MAPPED else ""

@@ -70,7 +70,7 @@ class Artifact:
     def has(self, index: int) -> bool:
         """Tell whether a shard is there and is byte for byte the one that was written."""
         try:
-            return self.info(index)["sha256"] == sha256(self._shard(index))
+            return bool(self.info(index)["sha256"] == sha256(self._shard(index)))
         except (CorruptArtifactError, OSError):
             return False
 

@@ -106,13 +106,15 @@ class LoadedModel:
         import torch
 
         modules = dict(self.module.named_modules())
-        sites = [Site(layer, point) for layer in (0, self.n_layers - 1) for point in POINTS if point in self.layout.points]
+        sites = [
+            Site(layer, point) for layer in (0, self.n_layers - 1) for point in POINTS if point in self.layout.points
+        ]
         missing = [path for path, _ in map(self.layout.locate, sites) if path not in modules]
         if missing:
             raise ModelError(
                 f"{self.name} ({type(self.module).__name__}) has no module {missing[0]}.",
                 cause="Its architecture is not the one that the adapter was written for.",
-                remedy="Use a model family plugin that knows it; `bridge plugins --kind models` lists the installed ones.",
+                remedy="Use a model family plugin that knows it; `bridge plugins --kind models` lists them.",
             )
         ids = torch.tensor([[1, 2, 3]])
         self.activations(ids, torch.ones_like(ids), [site for site in sites if site.layer == 0])

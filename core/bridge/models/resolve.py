@@ -92,7 +92,7 @@ def user_aliases() -> dict[str, str]:
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} is not readable TOML ({error}).") from error
     if not all(isinstance(value, str) for value in table.values()):
-        raise UsageError(f"{path} must hold lines such as `mine = \"./folder@12\"`.")
+        raise UsageError(f'{path} must hold lines such as `mine = "./folder@12"`.')
     return table
 
 
@@ -131,7 +131,7 @@ def resolve(text: str, adapters: Mapping[str, ModelAdapter], store: Store, progr
     else:
         raise UsageError(
             f"There is no model {target}.",
-            remedy=f"{did_you_mean(target, aliases)} Or give a hub id (user/model), a folder (./folder) or a .gguf file.",
+            remedy=f"{did_you_mean(target, aliases)} Or give a hub id (user/model), a folder (./folder) or .gguf file.",
         )
     adapter = adapter or _claimed_by(weights, adapters)
     return ResolvedModel(reference, adapter, weights, adapter.describe(weights), site)

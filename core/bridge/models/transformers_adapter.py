@@ -60,7 +60,9 @@ class TransformersAdapter(ModelAdapter):
         from transformers import AutoModelForCausalLM
 
         device = placement.torch_device()
-        spread: dict[str, Any] = {"device_map": "auto" if device == "cuda" else {"": device}} if "cuda" in device else {}
+        spread: dict[str, Any] = (
+            {"device_map": "auto" if device == "cuda" else {"": device}} if "cuda" in device else {}
+        )
         with _calls_of_transformers(weights):
             module = AutoModelForCausalLM.from_pretrained(
                 weights.source,

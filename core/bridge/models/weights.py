@@ -14,7 +14,12 @@ from typing import Any, final
 from bridge.errors import BridgeError, ModelError, ModelUnavailableError
 from bridge.store import Store, canonical_json, sha256, write_bytes
 
-_INDEX_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_INDEX_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
 
 
 @final
@@ -110,13 +115,15 @@ def unavailable(weights: Weights, error: Exception) -> BridgeError:
         return ModelUnavailableError(
             f"{where} is gated.",
             cause="Its authors ask you to accept their terms first, or HF_TOKEN is not set.",
-            remedy=f"Accept the terms at https://huggingface.co/{weights.source}, then set HF_TOKEN or run `hf auth login`.",
+            remedy=f"Accept them at https://huggingface.co/{weights.source}, then set HF_TOKEN or run `hf auth login`.",
         )
     if any(isinstance(link, errors.RevisionNotFoundError) for link in chain):
         return ModelUnavailableError(f"{weights.source} has no revision {weights.revision}.")
     if any(isinstance(link, errors.RepositoryNotFoundError) for link in chain):
         return ModelUnavailableError(
-            f"The hub has no model {weights.source}.", cause="The name is misspelt, or the model is private.", remedy=by_hand
+            f"The hub has no model {weights.source}.",
+            cause="The name is misspelt, or the model is private.",
+            remedy=by_hand,
         )
     offline = (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError, OSError)
     if any(isinstance(link, offline) for link in chain):

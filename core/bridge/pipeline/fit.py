@@ -10,11 +10,9 @@ import numpy as np
 from bridge.errors import MapError
 from bridge.maps import FittedMap, Map, TrainingData
 from bridge.pipeline.bridge import Bridge
-from bridge.pipeline.options import Options
 from bridge.pipeline.pairs import PairedRows, training_data
-from bridge.pipeline.prepare import Plan, Side, gather, paired_rows, prepare
-from bridge.pipeline.workbench import Workbench, open_workbench
-from bridge.progress import Progress
+from bridge.pipeline.prepare import Plan, Side, gather, paired_rows
+from bridge.pipeline.workbench import Workbench
 from bridge.references import Site
 from bridge.scorers import MAPPED, MISPAIRED
 
@@ -42,16 +40,6 @@ def fit_plan(plan: Plan, bench: Workbench) -> Fit:
     provenance = describe(plan, rows, src, dst) | {"chosen": dict(fitted.chosen())}
     bridge = Bridge(plan.src.model.label(src), plan.dst.model.label(dst), kind.name, fitted, provenance)
     return Fit(bridge, rows, training, plan)
-
-
-def fit(options: Options, progress: Progress | None = None) -> Bridge:
-    """Fit a bridge between two models, without scoring it.
-
-    Raises:
-        BridgeError: As `prepare`, or if the map cannot be fitted.
-    """
-    bench = open_workbench(progress)
-    return fit_plan(prepare(options, bench), bench).bridge
 
 
 def fit_arms(kind: Map, fitted: FittedMap, result: Fit, folds: list[int], bench: Workbench) -> dict[str, FittedMap]:

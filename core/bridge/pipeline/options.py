@@ -96,16 +96,6 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not a readable TOML file ({error}).") from error
 
 
-def to_toml(options: Options) -> str:
-    """Write options as TOML, with what each one means."""
-    import tomli_w
-
-    lines = []
-    for key, value in options.model_dump(exclude_none=True).items():
-        lines.append(f"# {Options.model_fields[key].description}\n{tomli_w.dumps({key: value})}")
-    return "".join(lines)
-
-
 def explain(error: ValidationError) -> str:
     """Say in one line what pydantic found."""
     return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'value'}: {item['msg']}" for item in error.errors())

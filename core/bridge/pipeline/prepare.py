@@ -82,9 +82,7 @@ def prepare(options: Options, bench: Workbench, stdin: IO[str] | None = None) ->
             f"{options.src} and {options.dst} are the same model at the same layer: there is nothing to bridge.",
             remedy="Choose another layer or another model.",
         )
-    folds = assign_folds(
-        corpus, held_out=options.held_out, folds=options.folds, kind=options.split, seed=options.seed
-    )
+    folds = assign_folds(corpus, held_out=options.held_out, folds=options.folds, kind=options.split, seed=options.seed)
     shards, coverage = pair_corpus(
         corpus,
         src.tokenizer,

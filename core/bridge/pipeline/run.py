@@ -1,30 +1,24 @@
-"""The main job: fit a bridge, score it against its controls on held-out documents, leave a folder."""
+"""The main jobs: fit a bridge, or fit and score it against its controls on held-out documents; leave a folder."""
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, final
 
-from bridge.errors import BridgeError, ThresholdUnmetError, UsageError
+from bridge.errors import BridgeError
 from bridge.metrics import Metric, document
-from bridge.pipeline.bridge import ARRAYS, RECORD, Bridge
+from bridge.pipeline.bridge import Bridge
 from bridge.pipeline.fit import Fit, fit_arms, fit_plan
-from bridge.pipeline.options import Options, to_toml
+from bridge.pipeline.folder import refuse_foreign_folder, write_folder
+from bridge.pipeline.options import Options
 from bridge.pipeline.pairs import StoredPairs
-from bridge.pipeline.prepare import Plan, prepare
+from bridge.pipeline.prepare import prepare
 from bridge.pipeline.workbench import Workbench, open_workbench
 from bridge.progress import Progress
-from bridge.scorers import MAPPED, Evidence, Need, Scorer
+from bridge.scorers import Evidence, Need, Scorer
 from bridge.split import HELD_OUT
-from bridge.store import write_bytes
-
-METRICS, CONFIG, CORPUS = "metrics.json", "config.toml", "corpus.jsonl"
-_REQUIREMENT = re.compile(r"\s*([\w@]+)\s*>=\s*(-?[\d.]+(?:e-?\d+)?)\s*")
 
 
 @final
@@ -52,7 +46,6 @@ def run(
     out: Path | None = None,
     progress: Progress | None = None,
     stdin: IO[str] | None = None,
-    requirements: Sequence[str] = (),
 ) -> Run:
     """Fit, score and write.
 
@@ -61,23 +54,33 @@ def run(
         out: Where to write; nothing is written if None.
         progress: Is told of every stage.
         stdin: Where a corpus `-` comes from.
-        requirements: Such as `ev>=0.3`: the mapped arm must reach these.
 
     Raises:
-        ThresholdUnmetError: If a requirement is not met; everything is written before.
         BridgeError: As `prepare` and `fit`.
     """
-    wanted = [_parse_requirement(text) for text in requirements]
     bench = open_workbench(progress)
     plan = prepare(options, bench, stdin)
     if out is not None:
-        _refuse_foreign_folder(out, plan)
+        refuse_foreign_folder(out, plan)
     result = fit_plan(plan, bench)
     metrics = score(result, bench)
     if out is not None:
-        _write(out, result, metrics)
-    _check(wanted, metrics)
+        write_folder(out, plan, result.bridge, metrics)
     return Run(result.bridge, metrics, out)
+
+
+def fit(
+    options: Options, out: Path | None = None, progress: Progress | None = None, stdin: IO[str] | None = None
+) -> Bridge:
+    """Fit a bridge without scoring it; arguments and errors as for `run`."""
+    bench = open_workbench(progress)
+    plan = prepare(options, bench, stdin)
+    if out is not None:
+        refuse_foreign_folder(out, plan)
+    bridge = fit_plan(plan, bench).bridge
+    if out is not None:
+        write_folder(out, plan, bridge, None)
+    return bridge
 
 
 def score(result: Fit, bench: Workbench) -> list[Metric]:
@@ -113,57 +116,3 @@ def checked_scores(scorer: Scorer, evidence: Evidence, bench: Workbench) -> list
         bench.progress.note(f"The scorer {scorer.name} failed and is left out: {type(error).__name__}: {error}")
         return []
     return metrics
-
-
-def default_folder(options: Options) -> Path:
-    """Return where a run goes if the user names no folder: `runs/SRC--DST--MAP`."""
-    return Path("runs") / re.sub(r"[^\w@.\-]+", "_", f"{options.src}--{options.dst}--{options.map}").strip("._")
-
-
-def _refuse_foreign_folder(out: Path, plan: Plan) -> None:
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    config = out / CONFIG
-    if not config.is_file() or config.read_text(encoding="utf-8") != _config(plan, out):
-        raise UsageError(
-            f"{out} already holds something else.",
-            cause="It is not a run of exactly these options, and nothing is overwritten.",
-            remedy="Choose another --out, or move it away.",
-        )
-
-
-def _write(out: Path, result: Fit, metrics: Iterable[Metric]) -> None:
-    if result.plan.options.corpus == "-":
-        write_bytes(out / CORPUS, result.plan.corpus.to_jsonl().encode())
-    write_bytes(out / CONFIG, _config(result.plan, out).encode())
-    result.bridge.save(out)
-    data = document(metrics, result.bridge.provenance)
-    write_bytes(out / METRICS, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False).encode())
-
-
-def _config(plan: Plan, out: Path) -> str:
-    options, path = plan.options, Path(plan.options.corpus)
-    if options.corpus == "-":
-        corpus = str((out / CORPUS).absolute())
-    else:
-        corpus = str(path.absolute()) if path.exists() else options.corpus
-    return to_toml(options.model_copy(update={"corpus": corpus, "corpus_sha256": plan.corpus.identity}))
-
-
-def _parse_requirement(text: str) -> tuple[str, float]:
-    match = _REQUIREMENT.fullmatch(text)
-    if not match:
-        raise UsageError(f"{text!r} is not a requirement.", remedy="Write, for example, --require 'ev>=0.3'.")
-    return match[1], float(match[2])
-
-
-def _check(wanted: Iterable[tuple[str, float]], metrics: Iterable[Metric]) -> None:
-    values = {metric.name: metric.value for metric in metrics if metric.arm == MAPPED}
-    for name, least in wanted:
-        if name not in values:
-            raise UsageError(f"No scorer measured {name}.", remedy=f"Measured: {', '.join(sorted(values))}.")
-        if values[name] < least:
-            raise ThresholdUnmetError(f"{name} is {values[name]:.4f}, below the required {least:g}.")
-
-
-__all__ = ["ARRAYS", "CONFIG", "METRICS", "RECORD", "Run", "default_folder", "run", "score"]

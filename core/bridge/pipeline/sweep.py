@@ -59,7 +59,9 @@ def sweep(options: Options, progress: Progress | None = None, stdin: IO[str] | N
     src_sites, dst_sites = plan.src.model.all_sites(), plan.dst.model.all_sites()
     left, right = gather(plan, {"src": src_sites, "dst": dst_sites}, bench)
     widths = plan.src.model.info.d_model, plan.dst.model.info.d_model
-    scorers = [bench.registry.scorers[name] for name in ("explained_variance", "retrieval") if name in bench.registry.scorers]
+    scorers = [
+        bench.registry.scorers[name] for name in ("explained_variance", "retrieval") if name in bench.registry.scorers
+    ]
     others = [fold for fold in range(options.folds) if fold != VALIDATION_FOLD]
     metrics: list[Metric] = []
     with bench.progress.stage("sweep", len(src_sites) * len(dst_sites), "pairs") as advance:
@@ -86,5 +88,3 @@ def sweep(options: Options, progress: Progress | None = None, stdin: IO[str] | N
     }
     src_labels = [plan.src.model.label(site) for site in src_sites]
     return Sweep(metrics, src_labels, [plan.dst.model.label(site) for site in dst_sites], provenance)
-
-

@@ -21,7 +21,9 @@ Array = NDArray[np.float64]
 @final
 @dataclass(frozen=True)
 class LowRank(LinearMap):
-    """W_r = W V_r V_r', with W the ridge map and V_r the top r eigenvectors of its fitted values' scatter W' X'X W.
+    """W_r = W V_r V_r', with W the ridge map and V_r the top r eigenvectors of W' (X'X + a I) W = W' X'Y.
+
+    Of all maps of rank r this has the least penalised error; at a -> 0, V_r are the fitted values' principal axes.
 
     Attributes:
         rank: The rank r; None to choose it by cross-validation from the powers of two.
@@ -53,6 +55,8 @@ class LowRank(LinearMap):
 def _best_rank(data: TrainingData, penalty: float, ranks: list[int]) -> int:
     scores = np.zeros(len(ranks))
     for index, fold in enumerate(data.folds):
+        if np.trace(fold.yy) == 0:  # as in `best_penalty`
+            continue
         training = data.without_fold(index)
         weight, axes = _ridge_and_axes(training, penalty)
         for i, rank in enumerate(ranks):
@@ -65,7 +69,7 @@ def _ridge_and_axes(moments: Moments, penalty: float) -> tuple[Array, Array]:
     from scipy.linalg import eigh
 
     weight = RidgePath(moments).weight(penalty)
-    _, axes = eigh(weight.T @ moments.xx @ weight)
+    _, axes = eigh(weight.T @ moments.xy)
     return weight, axes[:, ::-1]
 
 

@@ -38,6 +38,8 @@ class Ridge(LinearMap):
 
     def fit(self, data: TrainingData) -> AffineMap:
         """Choose the penalty, then fit on all training rows."""
+        if self.penalty is not None and not self.penalty >= 0:
+            raise MapError(f"A ridge penalty of {self.penalty:g} is impossible: it is 0 or more.")
         moments = data.moments
         penalty = self.penalty if self.penalty is not None else best_penalty(data, penalty_grid(moments))
         path = RidgePath(moments)
@@ -100,7 +102,9 @@ def best_penalty(data: TrainingData, penalties: tuple[float, ...]) -> float:
     if len(data.folds) < 2:
         raise MapError("Choosing a penalty by cross-validation needs at least two folds.", remedy="Set ridge:penalty=.")
     scores = sum(
-        RidgePath(data.without_fold(index)).explained_variance(fold, penalties) for index, fold in enumerate(data.folds)
+        RidgePath(data.without_fold(index)).explained_variance(fold, penalties)
+        for index, fold in enumerate(data.folds)
+        if np.trace(fold.yy) > 0  # a fold of one row, or none, has no variance to explain
     )
     return penalties[int(np.argmax(scores))]
 

@@ -63,9 +63,16 @@ class Gemma(TransformersAdapter):
             "pad_token_id": 1,
         }
         vision = SiglipVisionConfig(
-            hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            image_size=28,
+            patch_size=14,
         )
-        wrapper = Gemma3Config(text_config=dict(text), vision_config=vision, mm_tokens_per_image=4, image_token_index=511)
+        wrapper = Gemma3Config(
+            text_config=dict(text), vision_config=vision, mm_tokens_per_image=4, image_token_index=511
+        )
         return [Gemma3TextConfig(**text), wrapper]
 
 

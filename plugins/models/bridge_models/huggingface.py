@@ -62,9 +62,12 @@ class HuggingFace(TransformersAdapter):
 def _find_blocks(module: nn.Module) -> str:
     from torch.nn import ModuleList
 
-    depth = module.config.get_text_config().num_hidden_layers
+    config: Any = module.config
+    depth: int = config.get_text_config().num_hidden_layers
     lists = {name: child for name, child in module.named_modules() if isinstance(child, ModuleList)}
-    fitting = [name for name, child in lists.items() if len(child) == depth and len({type(block) for block in child}) == 1]
+    fitting = [
+        name for name, child in lists.items() if len(child) == depth and len({type(block) for block in child}) == 1
+    ]
     if len(fitting) != 1:
         seen = ", ".join(f"{name} ({len(child)})" for name, child in lists.items()) or "none"
         raise ModelError(
@@ -73,7 +76,7 @@ def _find_blocks(module: nn.Module) -> str:
             cause=f"Module lists and their lengths: {seen}.",
             remedy="Write a model family plugin that names the path; it is a page of code (CONTRIBUTING.md).",
         )
-    return fitting[0]
+    return str(fitting[0])
 
 
 def _find_parts(module: nn.Module, block: nn.Module) -> dict[str, Location]:
@@ -88,9 +91,7 @@ def _find_parts(module: nn.Module, block: nn.Module) -> dict[str, Location]:
 
         return record
 
-    hooks = [
-        child.register_forward_hook(recorder(name), with_kwargs=True) for name, child in block.named_modules()
-    ]
+    hooks = [child.register_forward_hook(recorder(name), with_kwargs=True) for name, child in block.named_modules()]
     try:
         ids = torch.tensor([[3, 1, 4, 1, 5, 9]], device=next(module.parameters()).device)
         with torch.inference_mode():

@@ -58,7 +58,7 @@ def _hsic(first: Array, second: Array) -> float:
     n = len(first)
     totals = first.sum() * second.sum() / ((n - 1) * (n - 2))
     crossed = 2 / (n - 2) * float(first.sum(0) @ second.sum(0))
-    return (float(np.vdot(first, second)) + totals - crossed) / (n * (n - 3))
+    return float(np.vdot(first, second) + totals - crossed) / (n * (n - 3))
 
 
 def _cka(first: Array, second: Array) -> float:

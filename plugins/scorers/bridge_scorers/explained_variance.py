@@ -36,7 +36,7 @@ class ExplainedVariance(Scorer):
         """Stream over the rows twice: for their mean, then for all arms at once."""
         pairs = evidence.held_out
         mean, mean_of_all = _means(pairs)
-        count = {name: 0 for name in NOTES}
+        count = dict.fromkeys(NOTES, 0)
         spread = {name: np.zeros(pairs.n_documents) for name in NOTES}
         residual = {arm: {name: np.zeros(pairs.n_documents) for name in NOTES} for arm in evidence.arms}
         for rows in pairs.blocks():

@@ -1,0 +1,252 @@
+"""Tokens per second of collection, against the bare forward pass and two naive ways; and whether memory stays flat.
+
+`bridge.collect` is timed whole: tokenizing, batching, the traced forward pass, hashing, writing to the store. The
+others are handed bridge's own batches, cut and padded, and only run them and copy the kept rows out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bridge.collect import Settings, activations_artifact, collect, read_shards
+from bridge.corpus import BUNDLED, Corpus, Document, load_corpus
+from bridge.models import LoadedModel, Placement
+from bridge.pairing import Encoded
+from bridge.pipeline.fit import versions
+from bridge.pipeline.workbench import open_workbench
+from bridge.progress import Silent
+from bridge.references import Site
+from bridge.store import Store
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TARGETS = {"truncated": 0.95, "hidden_states": 1.3, "per_text": 3.0}
+"""Least speed of bridge in multiples of each way's: the physical limit, and the two naive ones."""
+
+
+class Recorder:
+    """A model that remembers the batches it was run on, with the positions that collection keeps."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self.model, self.name, self.d_model = model, model.name, model.d_model
+        self.batches: list[tuple[Tensor, Tensor, list[Any]]] = []
+        self._kept: dict[bytes, Any] = {}
+
+    def encode(self, documents: Sequence[Document], max_tokens: int) -> list[Encoded]:
+        """Cut documents into tokens."""
+        encoded = self.model.encode(documents, max_tokens)
+        self._kept |= {one.ids.tobytes(): one.kept for one in encoded}
+        return encoded
+
+    def activations(self, ids: Tensor, mask: Tensor, sites: Sequence[Site]) -> list[Tensor]:
+        """Run a batch and remember it."""
+        kept = [self._kept[row[:n].numpy().tobytes()] for row, n in zip(ids, mask.sum(1).tolist(), strict=True)]
+        self.batches.append((ids, mask, kept))
+        return self.model.activations(ids, mask, sites)
+
+
+class Stop(Exception):
+    """Ends a forward pass from within."""
+
+
+class Ways:
+    """The ways to get the same rows; making one is the warm-up of bridge's own."""
+
+    def __init__(self, model: LoadedModel, site: Site, corpus: Corpus, settings: Settings) -> None:
+        self.model, self.site, self.corpus, self.settings = model, site, corpus, settings
+        self.path = model.layout.locate(site)[0]
+        self.device = next(model.module.parameters()).device
+        recorder = Recorder(model)
+        _, self.norms = run_collect(recorder, site, corpus, settings)
+        self.batches = recorder.batches
+        self.tokens = sum(int(mask.sum()) for _, mask, _ in self.batches)
+
+    def truncated(self) -> Tensor:
+        """Run a bare forward pass that a hook ends after the block: the physical limit."""
+        caught: list[Tensor] = []
+
+        def hook(module: Any, args: Any, output: Any) -> None:
+            caught.append(output[0] if isinstance(output, tuple) else output)
+            raise Stop
+
+        def forward(ids: Tensor, mask: Tensor) -> Tensor:
+            try:
+                self.model.module(input_ids=ids, attention_mask=mask, use_cache=False)
+            except Stop:
+                return caught.pop()
+            raise RuntimeError("The hook was never reached.")
+
+        handle = self.model.module.get_submodule(self.path).register_forward_hook(hook)
+        try:
+            return self._rows(forward)
+        finally:
+            handle.remove()
+
+    def hidden_states(self) -> Tensor:
+        """Run all blocks with `output_hidden_states=True`; without the head, which would cost more still."""
+
+        def forward(ids: Tensor, mask: Tensor) -> Tensor:
+            output = self.model.module.base_model(
+                input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True
+            )
+            rows: Tensor = output.hidden_states[self.site.layer + 1]
+            return rows
+
+        return self._rows(forward)
+
+    def per_text(self) -> Tensor:
+        """Open one nnsight trace a text and stop at the site."""
+        from nnsight import NNsight
+
+        traced = NNsight(self.model.module)
+        envoy = traced.get(self.path)
+
+        def one(ids: Tensor) -> Tensor:
+            with traced.trace(input_ids=ids, use_cache=False) as tracer:
+                saved = envoy.output.save()
+                tracer.stop()
+            return (saved[0] if isinstance(saved, tuple) else saved)[0]
+
+        return self._rows(lambda ids, mask: [one(row[None, : int(real.sum())]) for row, real in zip(ids, mask)])  # noqa: B905
+
+    def _rows(self, forward: Callable[[Tensor, Tensor], Any]) -> Tensor:
+        import torch
+
+        count = sum(len(positions) for *_, kept in self.batches for positions in kept)
+        rows, start = torch.empty((count, self.model.d_model), dtype=getattr(torch, self.settings.dtype)), 0
+        with torch.inference_mode():
+            for ids, mask, kept in self.batches:
+                outputs = forward(ids.to(self.device), mask.to(self.device))
+                host = outputs.to("cpu") if isinstance(outputs, torch.Tensor) else [one.to("cpu") for one in outputs]
+                for row, positions in zip(host, kept, strict=True):
+                    rows[start : start + len(positions)] = row[positions]
+                    start += len(positions)
+        return rows
+
+
+def run_collect(source: Any, site: Site, corpus: Corpus, settings: Settings) -> tuple[float, Tensor]:
+    """Collect into an empty store; return seconds, and the norms of all rows in ascending order."""
+    import torch
+
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = activations_artifact(Store(Path(folder)), "benchmark", site, corpus, settings)
+        start = time.perf_counter()
+        collect(lambda: source, "benchmark", {site: artifact}, corpus, settings, Silent())
+        seconds = time.perf_counter() - start
+        norms = torch.cat([shard["norms"] for _, shard in read_shards(artifact, corpus)])
+    return seconds, norms.sort().values
+
+
+def load(src: str, dtype: str) -> tuple[LoadedModel, Site]:
+    """Load the model as `bridge run` does."""
+    resolved = open_workbench().resolve(src)
+    site = resolved.single_site()
+    if site.point != "resid_post":
+        raise SystemExit("This benchmark compares block outputs: name a site such as smollm2-135m@19.")
+    return resolved.adapter.load(resolved.weights, Placement(dtype=dtype)), site
+
+
+def measure_speed(model: LoadedModel, site: Site, corpus: Corpus, settings: Settings, rounds: int) -> dict[str, Any]:
+    """Time every way in turn, several rounds after a warm-up round, in one process."""
+    import torch
+
+    ways = Ways(model, site, corpus, settings)
+    same = torch.equal(torch.linalg.vector_norm(ways.truncated().float(), dim=1).sort().values, ways.norms)
+    ways.hidden_states(), ways.per_text()
+    seconds: dict[str, list[float]] = {"bridge": [], **{name: [] for name in TARGETS}}
+    for _ in range(rounds):
+        seconds["bridge"].append(run_collect(model, site, corpus, settings)[0])
+        for name in TARGETS:
+            start = time.perf_counter()
+            getattr(ways, name)()
+            seconds[name].append(time.perf_counter() - start)
+    speeds = {name: spread([ways.tokens / one for one in values]) for name, values in seconds.items()}
+    ratios = {}
+    for name, target in TARGETS.items():
+        pairs = zip(seconds[name], seconds["bridge"], strict=True)
+        ratios[f"bridge / {name}"] = {**spread([other / own for other, own in pairs]), "target": target}
+    texts = {"documents": len(corpus.documents), "tokens": ways.tokens, "device": str(ways.device)}
+    return {**texts, "same_rows_as_truncated": same, "tokens_per_second": speeds, "ratios": ratios}
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Return median, lowest and highest."""
+    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
+
+
+def peak_mebibytes() -> float:
+    """Return this process's peak resident memory.
+
+    From /proc where there is one: `ru_maxrss` of a child starts at what its parent held when it was forked.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
+
+
+def memory_at(sizes: Sequence[int], script: str, *arguments: str) -> dict[str, Any]:
+    """Run a script with `--peak SIZE` in a fresh process for each size; return peaks in MiB, and last / first."""
+    peaks = []
+    for size in sizes:
+        command = [sys.executable, script, "--peak", str(size), *arguments]
+        peaks.append(float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
+    return {"sizes": list(sizes), "peak_mebibytes": peaks, "ratio": peaks[-1] / peaks[0]}
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--src", default="smollm2-135m@19", help="model and site")
+    parser.add_argument("--corpus", default=BUNDLED, help="as bridge's own --corpus")
+    parser.add_argument("--documents", type=int, default=300, help="texts to run the four ways on")
+    parser.add_argument("--memory-documents", type=int, nargs="*", default=[300, 1200], help="none to skip")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    settings = Settings(options.dtype, max_tokens=256)
+    corpus = load_corpus(options.corpus, max_documents=options.peak or options.documents)
+    model, site = load(options.src, options.dtype)
+    if options.peak:
+        run_collect(model, site, corpus, settings)
+        print(peak_mebibytes())
+        return
+    result = measure_speed(model, site, corpus, settings, options.rounds)
+    if options.memory_documents:
+        same = ("--src", options.src, "--corpus", options.corpus, "--dtype", options.dtype)
+        result["memory"] = memory_at(options.memory_documents, __file__, *same)
+    show({"benchmark": "collect", "src": options.src, "dtype": options.dtype, **result}, options.json)
+
+
+def show(result: dict[str, Any], as_json: bool) -> None:
+    """Print a result, with the versions of what computed it, for a program or for a person."""
+    import os
+
+    result |= {"cores": os.cpu_count(), "versions": versions()}
+    if as_json:
+        print(json.dumps(result, indent=1))
+        return
+    for key, value in result.items():
+        nested = isinstance(value, dict)
+        print(f"{key}:" if nested else f"{key}: {value}")
+        for name, part in value.items() if nested else ():
+            text = ", ".join(f"{k} {v:.4g}" for k, v in part.items()) if isinstance(part, dict) else part
+            print(f"  {name}: {text}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""`bridge doctor`: whether this machine is ready."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from bridge.cli.options import output_options, print_json
+
+
+@click.command("doctor")
+@output_options
+def command(as_json: bool, quiet: bool) -> None:
+    """Check libraries, devices, folders and plugins; exits with 1 if something needs mending."""
+    from bridge.pipeline.doctor import examine
+
+    checks = examine()
+    if as_json:
+        print_json({"checks": [check.__dict__ for check in checks]})
+    else:
+        for check in checks:
+            click.echo(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.detail}")
+            if check.remedy:
+                click.echo(f"     {check.remedy}")
+    sys.exit(0 if all(check.ok for check in checks) else 1)

@@ -1,0 +1,33 @@
+"""`bridge fit`: fit a map and save it, without scores."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bridge.cli.options import experiment_options, output_options, print_json, read_options
+from bridge.cli.progress import TerminalProgress
+
+
+@click.command("fit")
+@experiment_options
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the bridge.")
+@output_options
+def command(file: Path | None, out: Path, as_json: bool, quiet: bool, **flags: Any) -> None:
+    """Fit a bridge and save it, without scoring it.
+
+    Quicker than `bridge run`, and says nothing about how good the map is.
+
+    \b
+    bridge fit --src smollm2-135m@19 --dst gemma3-270m@12 --out my-bridge
+    """
+    from bridge.pipeline.run import fit
+
+    result = fit(read_options(file, flags), out, TerminalProgress(quiet), sys.stdin)
+    if as_json:
+        print_json({"folder": str(out), "src": result.src, "dst": result.dst, "map": result.map, **result.provenance})
+    else:
+        click.echo(f"{result!r} is in {out}. It is not scored: `bridge run` does that.")

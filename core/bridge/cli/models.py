@@ -1,0 +1,31 @@
+"""`bridge models`: names, what they mean, and whether the weights are here."""
+
+from __future__ import annotations
+
+import click
+
+from bridge.cli.options import output_options, print_json
+
+
+@click.command("models")
+@output_options
+def command(as_json: bool, quiet: bool) -> None:
+    """List model names, what they resolve to, and whether their weights are on this machine.
+
+    Any other model works too: a hub id (user/model@12), a folder (./model@12) or a GGUF file (model.gguf@12). Your own
+    names go into aliases.toml in the configuration folder, and win over these.
+    """
+    from bridge.models.catalogue import catalogue
+    from bridge.models.weights import models_folder
+    from bridge.pipeline.workbench import open_workbench
+
+    entries = catalogue(open_workbench().registry.models)
+    if as_json:
+        print_json({"models_folder": str(models_folder()), "models": entries})
+        return
+    from bridge.report.table import print_rows
+
+    columns = ("name", "site", "model", "family", "here", "variants")
+    shown = {True: "yes", False: "no"}
+    rows = [[shown.get(entry[column], str(entry[column])) for column in columns] for entry in entries]
+    print_rows(columns, rows, caption=f"Weights put by hand go into {models_folder()}/NAME.")

@@ -1,0 +1,48 @@
+"""Progress on the terminal: bars with rate and remaining time, on standard error, for people only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import final
+
+from bridge.progress import Advance, Progress
+
+
+@final
+class TerminalProgress(Progress):
+    """Draws a bar a stage where standard error is a terminal; prints notes everywhere; with `quiet`, nothing.
+
+    Args:
+        quiet: Say nothing at all.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+
+    @contextmanager
+    def stage(self, name: str, total: int, unit: str) -> Iterator[Advance]:
+        """Draw the stage while it lasts, with its rate and the time that remains."""
+        from rich import progress as bars
+
+        columns = (
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(),
+            bars.MofNCompleteColumn(),
+            bars.TextColumn(f"{unit} {{task.fields[rate]}}"),
+            bars.TimeRemainingColumn(),
+        )
+        with bars.Progress(*columns, console=self._console, disable=not self._console.is_terminal) as drawn:
+            task = drawn.add_task(name, total=total, rate="")
+
+            def advance(units: int = 1) -> None:
+                speed = drawn.tasks[0].speed
+                drawn.update(task, advance=units, rate=f"{speed:,.1f}/s" if speed else "")
+
+            yield advance
+
+    def note(self, message: str) -> None:
+        """Print a sentence on standard error."""
+        self._console.print(message, style="dim", markup=False)

@@ -1,0 +1,49 @@
+"""`bridge run`: fit, score against controls, and leave a folder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bridge.cli.options import experiment_options, output_options, print_json, read_options
+from bridge.cli.progress import TerminalProgress
+
+
+@click.command("run")
+@experiment_options
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for results (default runs/...).")
+@click.option("--require", multiple=True, metavar="METRIC>=X", help="Exit with 4 unless the mapped arm reaches X.")
+@output_options
+def command(
+    file: Path | None, out: Path | None, require: tuple[str, ...], as_json: bool, quiet: bool, **flags: Any
+) -> None:
+    """Bridge two models and score the bridge against its controls.
+
+    Both models read the same text; their activations at the two layers are paired where tokens end at the same
+    character; a map is fitted on most documents and scored on the others. Every score stands beside what the same
+    procedure gives on mispaired rows and with a random map: read the difference, not the number.
+
+    The folder holds bridge.safetensors and bridge.json (load with bridge.load), metrics.json, and config.toml, which
+    runs the same again: bridge run FOLDER/config.toml.
+
+    \b
+    bridge run --src smollm2-135m@19 --dst gemma3-270m@12
+    bridge run --src pythia-70m:seed1@3 --dst pythia-70m:seed2@3 --map procrustes
+    bridge run experiment.toml --require "ev>=0.3" --json
+    """
+    from bridge.pipeline.folder import default_folder
+    from bridge.pipeline.requirements import check_requirements, parse_requirements
+    from bridge.pipeline.run import run
+    from bridge.report.table import print_run
+
+    wanted = parse_requirements(require)
+    options = read_options(file, flags)
+    result = run(options, out or default_folder(options), TerminalProgress(quiet), sys.stdin)
+    if as_json:
+        print_json(result.document())
+    else:
+        print_run(result)
+    check_requirements(wanted, result.metrics)

@@ -1,0 +1,41 @@
+"""`bridge sweep`: layer against layer."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bridge.cli.options import experiment_options, output_options, print_json, read_options
+from bridge.cli.progress import TerminalProgress
+
+
+@click.command("sweep")
+@experiment_options
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for results (default runs/...).")
+@output_options
+def command(file: Path | None, out: Path | None, as_json: bool, quiet: bool, **flags: Any) -> None:
+    """Score every layer of one model against every layer of another.
+
+    Each model runs once over the corpus, whatever the number of layers. EV and retrieval stand side by side because
+    either alone misleads: early layers share position and token shape, which is much variance and little meaning.
+    Scores are on validation documents; choose a pair here, then test it with `bridge run` on the held-out ones.
+
+    \b
+    bridge sweep --src smollm2-135m@* --dst gemma3-270m@* --max-documents 700
+    bridge sweep --src qwen@8,12,16,20,24 --dst gemma@20-50:5
+    """
+    from bridge.pipeline.folder import default_folder
+    from bridge.pipeline.sweep import sweep
+    from bridge.report.heatmap import print_sweep, write_sweep
+
+    options = read_options(file, flags)
+    folder = out or default_folder(options, "sweep")
+    result = sweep(options, TerminalProgress(quiet), sys.stdin)
+    write_sweep(result, folder)
+    if as_json:
+        print_json(result.document())
+    else:
+        print_sweep(result, folder)

@@ -1,0 +1,36 @@
+"""Every alias, what it resolves to, and whether its weights are here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bridge.models.adapter import ModelAdapter
+from bridge.models.resolve import by_hand_folder, user_aliases
+from bridge.models.weights import Weights
+
+
+def catalogue(adapters: Mapping[str, ModelAdapter]) -> list[dict[str, Any]]:
+    """List aliases as records: name, model, site, family, variants, and `here` (also true for any variant's weights).
+
+    Raises:
+        UsageError: If the user's `aliases.toml` cannot be read.
+    """
+    entries = []
+    for family, adapter in sorted(adapters.items()):
+        for alias in adapter.aliases():
+            variants = {"": alias.model, **alias.variants}
+            here = any(by_hand_folder(alias, v).is_dir() or Weights(m).are_here() for v, m in variants.items())
+            entries.append(
+                {
+                    "name": alias.name,
+                    "site": alias.site,
+                    "model": alias.model,
+                    "family": family,
+                    "here": here,
+                    "variants": ", ".join(alias.variants),
+                }
+            )
+    for name, target in user_aliases().items():
+        entries.append({"name": name, "site": "", "model": target, "family": "yours", "here": "?", "variants": ""})
+    return entries

@@ -1,0 +1,102 @@
+"""A layer sweep as a picture and on the terminal: EV and retrieval side by side."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.report.table import wide_console
+from bridge.store import write_bytes
+
+if TYPE_CHECKING:
+    from bridge.pipeline.sweep import Sweep
+
+SHOWN = ("ev", "retrieval@1")
+PICTURE, METRICS = "sweep.png", "metrics.json"
+
+
+def grid(sweep: Sweep, name: str) -> NDArray[np.float64]:
+    """Return one metric of every layer pair, (source layers, destination layers)."""
+    values = np.full((len(sweep.src_sites), len(sweep.dst_sites)), np.nan)
+    for metric in sweep.metrics:
+        if metric.name == name:
+            values[sweep.src_sites.index(metric.src), sweep.dst_sites.index(metric.dst)] = metric.value
+    return values
+
+
+def write_sweep(sweep: Sweep, folder: Path) -> None:
+    """Write `sweep.png` and `metrics.json`.
+
+    Raises:
+        StoreError: If the folder cannot be written.
+    """
+    data = json.dumps(sweep.document(), indent=2, ensure_ascii=False, allow_nan=False)
+    write_bytes(folder / METRICS, data.encode())
+    write_bytes(folder / PICTURE, _picture(sweep))
+
+
+def print_sweep(sweep: Sweep, folder: Path) -> None:
+    """Print EV / retrieval@1 of every layer pair, coloured by retrieval, and the best pair by each."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    ev, retrieval = (grid(sweep, name) for name in SHOWN)
+    table = Table(
+        title="EV / retrieval@1 on validation documents (rows: source layer, columns: destination layer)",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+    )
+    for label in ("", *(_layer(site) for site in sweep.dst_sites)):
+        table.add_column(label, no_wrap=True)
+    for row, site in enumerate(sweep.src_sites):
+        cells = [
+            Text(f"{e:.2f}/{r:.2f}", style="bold green" if r == retrieval.max() else "" if r > 0.5 else "dim")
+            for e, r in zip(ev[row], retrieval[row], strict=True)
+        ]
+        table.add_row(_layer(site), *cells)
+    console = wide_console()
+    console.print(table)
+    for name in SHOWN:
+        best = sweep.best(name)
+        console.print(
+            f"Best {name}: {best.src} -> {best.dst}, {best.value:.3f} [{best.low:.3f}, {best.high:.3f}].",
+            markup=False,
+        )
+    best = sweep.best(SHOWN[1])
+    console.print(
+        f"High EV with low retrieval is position and token shape, not meaning. To test the best pair on documents that "
+        f"this sweep has not seen:\nbridge run --src {best.src} --dst {best.dst}\nPicture: {folder / PICTURE}",
+        markup=False,
+    )
+
+
+def _picture(sweep: Sweep) -> bytes:
+    from matplotlib.figure import Figure
+
+    rows, columns = len(sweep.src_sites), len(sweep.dst_sites)
+    figure = Figure(figsize=(2 * (2.2 + 0.42 * columns), 1.8 + 0.32 * rows), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 2), SHOWN, strict=True):
+        values = grid(sweep, name)
+        image = axes.imshow(values, cmap="viridis", vmin=0, vmax=1, aspect="auto")
+        for (row, column), value in np.ndenumerate(values):
+            colour = "black" if value > 0.6 else "white"
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=7)
+        axes.set_xticks(range(columns), [_layer(site) for site in sweep.dst_sites])
+        axes.set_yticks(range(rows), [_layer(site) for site in sweep.src_sites])
+        axes.set_xlabel(f"{sweep.dst_sites[0].partition('@')[0]} layer")
+        axes.set_ylabel(f"{sweep.src_sites[0].partition('@')[0]} layer")
+        axes.set_title(f"{name} (validation)")
+        figure.colorbar(image, ax=axes)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()
+
+
+def _layer(site: str) -> str:
+    return site.partition("@")[2]

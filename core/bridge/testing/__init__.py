@@ -1,0 +1,19 @@
+"""Conformance checks for plugins: the laws of each contract, tried on seeded synthetic input.
+
+Ours run over every registered plugin; run them over yours:
+
+    from bridge.testing import check_map
+
+    def test_conforms():
+        check_map(MyMap)
+
+Each returns None, or raises `bridge.errors.ConformanceError` with the law, the input and by how much it was broken.
+"""
+
+from bridge.testing.dictionary_format import check_dictionary_format
+from bridge.testing.map import check_map
+from bridge.testing.model import check_model
+from bridge.testing.scorer import check_scorer
+from bridge.testing.verbalizer import check_verbalizer
+
+__all__ = ["check_dictionary_format", "check_map", "check_model", "check_scorer", "check_verbalizer"]

@@ -1,0 +1,120 @@
+"""The laws of model families."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bridge.collect import pad
+from bridge.corpus import Document
+from bridge.models import LoadedModel, ModelAdapter, Placement, Weights
+from bridge.pairing import Encoded
+from bridge.references import POINTS, Site
+from bridge.testing.laws import Laws
+
+TEXTS = (
+    "The map between the models is a rotation.",
+    "Zażółć gęślą jaźń: 你好, мир! 🙂 naïve café — “quoted”, 3.14159.",
+    "One.",
+    "  Leading spaces,\ttabs,\n\nand line breaks, in a text that goes on for longer than all the others do: "
+    "each block of a transformer reads the residual stream, and adds to it what attention and the MLP found.",
+)
+MAX_TOKENS = 64
+_TOLERANCE = 1e-5
+
+
+def check_model(adapter: ModelAdapter, folder: Path) -> None:
+    """Try the laws of `bridge.models.ModelAdapter` on one family's own tiny random checkpoints, in float32 on the CPU.
+
+    Four texts of different lengths and scripts go through every checkpoint, one at a time and as one padded batch.
+
+    Args:
+        adapter: The instance that the plugin registers.
+        folder: An empty folder, where the checkpoints are written.
+
+    Raises:
+        ConformanceError: If a law is broken.
+    """
+    contract = "bridge.models.ModelAdapter"
+    laws = Laws(f"The model family {adapter.name}", contract)
+    paths = adapter.write_tiny_checkpoints(folder)
+    law = "write_tiny_checkpoints writes a checkpoint for every real class of the family"
+    laws.require(len(paths) > 0, law, "an empty folder", "it wrote none")
+    for path in paths:
+        laws.require(
+            adapter.claims(Weights(str(path))), "a family claims its own checkpoints", path.name, "it does not"
+        )
+        weights = Weights(str(path))
+        model = adapter.load(weights, Placement("cpu", "float32"))
+        laws = Laws(f"The model family {adapter.name} ({type(model.module).__name__})", contract)
+        info = adapter.describe(weights)
+        depth = len(list(model.module.get_submodule(model.layout.blocks).children()))
+        found = f"it tells {info}; the model is {model.d_model} wide and has {depth} blocks"
+        same = (info.d_model, info.n_layers, info.n_layers) == (model.d_model, model.n_layers, depth)
+        laws.require(same, "describe tells the width and depth that the loaded model has", path.name, found)
+        encoded = _check_tokens(laws, adapter, weights, model)
+        _check_sites(laws, model, encoded)
+
+
+def _check_tokens(laws: Laws, adapter: ModelAdapter, weights: Weights, model: LoadedModel) -> list[Encoded]:
+    documents = [Document(text, text) for text in TEXTS]
+    whole = model.encode(documents, 10_000)
+    law = "token ends never decrease, lie within the text, and reach its end where it is not cut"
+    for text, encoded in zip(TEXTS, whole, strict=True):
+        ends = encoded.ends[encoded.kept]
+        laws.require(encoded.ids.shape == encoded.ends.shape, law, repr(text), "there are not as many ends as ids")
+        fits = len(ends) > 0 and bool((np.diff(ends) >= 0).all()) and ends[-1] == len(text)
+        laws.require(fits, law, f"{text!r} of {len(text)} characters", f"the ends are {ends.tolist()}")
+    law = "no text has more than max_tokens tokens, specials included"
+    for limit in (2, 7, MAX_TOKENS):
+        for text, encoded in zip(TEXTS, model.encode(documents, limit), strict=True):
+            laws.require(len(encoded.ids) <= limit, law, f"{text!r}, {limit}", f"there are {len(encoded.ids)} tokens")
+    law = "the tokenizer alone cuts texts as the loaded model does, one at a time or together"
+    together = model.encode(documents, MAX_TOKENS)
+    alone = [adapter.tokenizer(weights).encode([document], MAX_TOKENS)[0] for document in documents]
+    for text, one, other in zip(TEXTS, alone, together, strict=True):
+        same = np.array_equal(one.ids, other.ids) and np.array_equal(one.ends, other.ends)
+        laws.require(same, law, repr(text), f"ids {one.ids.tolist()}, ends {one.ends.tolist()}, against {other}")
+    return together
+
+
+def _check_sites(laws: Laws, model: LoadedModel, encoded: Sequence[Encoded]) -> None:
+    points = [point for point in POINTS if point in model.layout.points]
+    law = "every family has resid_post"
+    laws.require("resid_post" in points, law, "its layout", f"it has {', '.join(points) or 'no point'}")
+    sites = [Site(layer, point) for layer in range(model.n_layers) for point in points]
+    batch = _rows(model, encoded, sites)
+    alone: list[dict[Site, np.ndarray]] = [_rows(model, [one], sites)[0] for one in encoded]
+    for text, together, single in zip(TEXTS, batch, alone, strict=True):
+        for site in sites:
+            given = f"{text!r} at site {site}, alone and in a batch of {len(TEXTS)}"
+            law = "batching texts of different lengths changes nothing"
+            laws.shape("activations are finite (tokens, d_model)", given, single[site], single[site].shape, np.float32)
+            laws.close(law, given, together[site], single[site], _TOLERANCE)
+        for layer in range(model.n_layers):
+            at = {point: single[Site(layer, point)] for point in points}
+            after = single.get(Site(layer + 1, "resid_pre"))
+            _check_sums(laws, at, after, f"{text!r} at block {layer}")
+
+
+def _rows(model: LoadedModel, encoded: Sequence[Encoded], sites: Sequence[Site]) -> list[dict[Site, np.ndarray]]:
+    ids, mask = pad([one.ids for one in encoded])
+    outputs = dict(zip(sites, model.activations(ids, mask, sites), strict=True))
+    return [
+        {site: outputs[site][row, : len(one.ids)].cpu().numpy() for site in sites} for row, one in enumerate(encoded)
+    ]
+
+
+def _check_sums(laws: Laws, at: dict[str, np.ndarray], following: np.ndarray | None, given: str) -> None:
+    if following is not None:
+        law = "resid_post of a block is resid_pre of the next"
+        laws.close(law, given, at["resid_post"], following, _TOLERANCE)
+    if {"resid_pre", "attn_out", "mlp_out"} <= set(at):
+        law = "resid_pre + attn_out + mlp_out = resid_post"
+        laws.close(law, given, at["resid_pre"] + at["attn_out"] + at["mlp_out"], at["resid_post"], _TOLERANCE)
+    if {"resid_pre", "attn_out", "resid_mid"} <= set(at):
+        laws.close(
+            "resid_mid = resid_pre + attn_out", given, at["resid_pre"] + at["attn_out"], at["resid_mid"], _TOLERANCE
+        )

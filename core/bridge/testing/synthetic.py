@@ -1,0 +1,89 @@
+"""Paired rows with real structure: two widths that share a few dimensions, plus noise and means far from zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.maps import AffineMap, FittedMap, TrainingData
+from bridge.moments import Moments
+from bridge.scorers import MAPPED, MISPAIRED, RANDOM_MAP, RAW, Evidence, HeldOutPairs, Rows
+
+Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
+SHARED, NOISE, FOLDS, ROWS_PER_FOLD = 6, 0.3, 4, 300
+
+
+@final
+class PairedWorld:
+    """Two residual streams that see the same six latent dimensions, each in its own basis.
+
+    Args:
+        d_src: Width of the source.
+        d_dst: Width of the destination.
+        seed: Of the two bases and means.
+    """
+
+    def __init__(self, d_src: int, d_dst: int, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        self.widths = (d_src, d_dst)
+        self._bases = [rng.normal(size=(SHARED, width)) for width in self.widths]
+        self._means = [5 * rng.normal(size=width) for width in self.widths]
+
+    def rows(self, count: int, seed: int) -> Pair:
+        """Draw paired rows, (count, d_src) and (count, d_dst) float32."""
+        rng = np.random.default_rng(seed)
+        latent = rng.normal(size=(count, SHARED))
+        x, y = (
+            (latent @ basis + mean + NOISE * rng.normal(size=(count, len(mean)))).astype(np.float32)
+            for basis, mean in zip(self._bases, self._means, strict=True)
+        )
+        return x, y
+
+    def training_data(self) -> TrainingData:
+        """Return 1,200 rows in four folds."""
+        folds = [self.rows(ROWS_PER_FOLD, seed=100 + fold) for fold in range(FOLDS)]
+        return TrainingData(tuple(Moments.of(x, y) for x, y in folds), lambda: iter(folds))
+
+    def evidence(self) -> Evidence:
+        """Return a least-squares map and its controls, over held-out rows that none of them has seen."""
+        moments = self.training_data().moments
+        return Evidence("source@1", "destination@2", "least squares", self._arms(moments), _Held(self, moments), seed=0)
+
+    def _arms(self, moments: Moments) -> Mapping[str, FittedMap]:
+        d_src, d_dst = self.widths
+        folds = list(self.training_data().blocks())
+        mispaired = sum(((Moments.of(x, np.roll(y, len(y) // 2, 0)) for x, y in folds)), Moments.empty(d_src, d_dst))
+        larger = np.random.default_rng(2).normal(size=(max(self.widths), max(self.widths)))
+        rotation = np.linalg.qr(larger)[0][:d_src, :d_dst]
+        arms: dict[str, FittedMap] = {
+            MAPPED: _least_squares(moments),
+            MISPAIRED: _least_squares(mispaired),
+            RANDOM_MAP: AffineMap(rotation, moments.mean_x, moments.mean_y),
+        }
+        if d_src == d_dst:
+            arms[RAW] = AffineMap(np.eye(d_src), np.zeros(d_src), np.zeros(d_src))
+        return arms
+
+
+@final
+class _Held(HeldOutPairs):
+    """900 rows of 30 documents in three blocks, one row in a hundred an outlier."""
+
+    def __init__(self, world: PairedWorld, training: Moments) -> None:
+        self.mean_src, self.mean_dst = training.mean_x, training.mean_y
+        self.n_documents = 30
+        self._world = world
+
+    def blocks(self) -> Iterator[Rows]:
+        for block in range(3):
+            x, y = self._world.rows(300, seed=200 + block)
+            outlier = np.arange(300) % 100 == 50
+            x[outlier] *= 30
+            yield Rows(x, y, np.repeat(np.arange(10 * block, 10 * block + 10), 30), outlier)
+
+
+def _least_squares(moments: Moments) -> AffineMap:
+    return AffineMap(np.linalg.solve(moments.xx, moments.xy), moments.mean_x, moments.mean_y)
