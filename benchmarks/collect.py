@@ -7,10 +7,6 @@ others are handed bridge's own batches, cut and padded, and only run them and co
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -21,11 +17,11 @@ from bridge.collect import Settings, activations_artifact, collect, read_shards
 from bridge.corpus import BUNDLED, Corpus, Document, load_corpus
 from bridge.models import LoadedModel, Placement
 from bridge.pairing import Encoded
-from bridge.pipeline.fit import versions
 from bridge.pipeline.workbench import open_workbench
 from bridge.progress import Silent
 from bridge.references import Site
 from bridge.store import Store
+from fit import memory_at, peak_mebibytes, show, spread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -117,7 +113,10 @@ class Ways:
                 tracer.stop()
             return (saved[0] if isinstance(saved, tuple) else saved)[0]
 
-        return self._rows(lambda ids, mask: [one(row[None, : int(real.sum())]) for row, real in zip(ids, mask)])  # noqa: B905
+        def forward(ids: Tensor, mask: Tensor) -> list[Tensor]:
+            return [one(row[None, :n]) for row, n in zip(ids, mask.sum(1).tolist(), strict=True)]
+
+        return self._rows(forward)
 
     def _rows(self, forward: Callable[[Tensor, Tensor], Any]) -> Tensor:
         import torch
@@ -179,33 +178,6 @@ def measure_speed(model: LoadedModel, site: Site, corpus: Corpus, settings: Sett
     return {**texts, "same_rows_as_truncated": same, "tokens_per_second": speeds, "ratios": ratios}
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Return median, lowest and highest."""
-    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
-
-
-def peak_mebibytes() -> float:
-    """Return this process's peak resident memory.
-
-    From /proc where there is one: `ru_maxrss` of a child starts at what its parent held when it was forked.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
-
-
-def memory_at(sizes: Sequence[int], script: str, *arguments: str) -> dict[str, Any]:
-    """Run a script with `--peak SIZE` in a fresh process for each size; return peaks in MiB, and last / first."""
-    peaks = []
-    for size in sizes:
-        command = [sys.executable, script, "--peak", str(size), *arguments]
-        peaks.append(float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
-    return {"sizes": list(sizes), "peak_mebibytes": peaks, "ratio": peaks[-1] / peaks[0]}
-
-
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
@@ -230,22 +202,6 @@ def main() -> None:
         same = ("--src", options.src, "--corpus", options.corpus, "--dtype", options.dtype)
         result["memory"] = memory_at(options.memory_documents, __file__, *same)
     show({"benchmark": "collect", "src": options.src, "dtype": options.dtype, **result}, options.json)
-
-
-def show(result: dict[str, Any], as_json: bool) -> None:
-    """Print a result, with the versions of what computed it, for a program or for a person."""
-    import os
-
-    result |= {"cores": os.cpu_count(), "versions": versions()}
-    if as_json:
-        print(json.dumps(result, indent=1))
-        return
-    for key, value in result.items():
-        nested = isinstance(value, dict)
-        print(f"{key}:" if nested else f"{key}: {value}")
-        for name, part in value.items() if nested else ():
-            text = ", ".join(f"{k} {v:.4g}" for k, v in part.items()) if isinstance(part, dict) else part
-            print(f"  {name}: {text}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MANY = 12
+"""Lists of names longer than this are not printed whole where a near name is known."""
+
 
 class BridgeError(Exception):
     """Root of all expected errors. The command line prints it as one paragraph and exits with `exit_code`.
@@ -70,9 +73,6 @@ class PluginError(BridgeError):
 
 class ConformanceError(BridgeError, AssertionError):
     """A plugin breaks a law of its contract; the message states the law, the input and by how much."""
-
-
-MANY = 12
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

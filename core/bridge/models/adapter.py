@@ -85,8 +85,12 @@ class ModelAdapter(ABC):
         - `describe` tells the width and depth that the loaded model has.
         - `resid_post` of a block is `resid_pre` of the next; where the family names them, `resid_pre + attn_out +
           mlp_out = resid_post`, and `resid_mid = resid_pre + attn_out`.
+        - Every family has `resid_post`: it is what `@20` means. A forward pass reaches the points of a block in the
+          order of `bridge.references.POINTS`.
         - Batching texts of different lengths changes nothing.
-        - Token ends never decrease, and lie within the text.
+        - Token ends never decrease, lie within the text, and reach its end where it is not cut; no text has more than
+          `max_tokens` tokens, specials included.
+        - `tokenizer` cuts texts as the loaded model does: rows are paired by the one and collected by the other.
     """
 
     name: ClassVar[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, final
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 from bridge.corpus import Document
 from bridge.errors import ModelError
 from bridge.pairing import Encoded
+
+_MARK = "\ue000"
+"""A private-use character, which no template says: stands in for the contents of messages."""
 
 
 class Tokenizer(ABC):
@@ -89,28 +93,43 @@ class TransformersTokenizer(Tokenizer):
 
     def _render(self, document: Document) -> tuple[str, list[tuple[int, int, int]]]:
         """Return the templated text, and (start, end, offset of the content in `Document.text`) of each message."""
-        turns = [{"role": message.role, "content": message.content} for message in document.messages]
+        contents = [message.content for message in document.messages]
+        cores = [content.strip() for content in contents]
+        text = self._templated(document, contents)
+        # Looking for the contents themselves would find the template's own words: a role, the default system prompt.
+        marked = [
+            content.replace(core, f"{_MARK}{i}{_MARK}", 1) if core else content
+            for i, (content, core) in enumerate(zip(contents, cores, strict=True))
+        ]
+        parts = re.split(f"{_MARK}(\\d+){_MARK}", self._templated(document, marked))
+        spans: dict[int, tuple[int, int, int]] = {}
+        rebuilt = parts[0]
+        for found, after in zip(parts[1::2], parts[2::2], strict=True):
+            i = int(found)
+            lead = len(contents[i]) - len(contents[i].lstrip())
+            offset = sum(map(len, contents[:i])) + lead
+            spans.setdefault(i, (len(rebuilt), len(rebuilt) + len(cores[i]), offset))
+            rebuilt += cores[i] + after
+        if rebuilt != text or len(spans) < sum(map(bool, cores)):
+            raise ModelError(
+                f"The chat template of {self.name} rewrites the messages of {document.text[:60]!r}.",
+                remedy="Use a corpus of plain text for this model.",
+            )
+        return text, list(spans.values())
+
+    def _templated(self, document: Document, contents: Sequence[str]) -> str:
+        turns = [
+            {"role": message.role, "content": content}
+            for message, content in zip(document.messages, contents, strict=True)
+        ]
         try:
-            text = self.tokenizer.apply_chat_template(turns, tokenize=False)
+            return str(self.tokenizer.apply_chat_template(turns, tokenize=False))
         except Exception as error:  # jinja and transformers raise many kinds, all meaning: this template cannot
             raise ModelError(
                 f"The conversation {document.text[:60]!r} does not fit the chat template of {self.name} ({error}).",
                 cause="The model has no chat template, or one that forbids these roles or their order.",
                 remedy="Use an instruct model, or a corpus of plain text.",
             ) from error
-        spans, cursor, offset = [], 0, 0
-        for message in document.messages:
-            content = message.content.strip()
-            start = text.find(content, cursor)
-            if start < 0:
-                raise ModelError(
-                    f"The chat template of {self.name} rewrites the message {content[:60]!r}.",
-                    remedy="Use a corpus of plain text for this model.",
-                )
-            lead = len(message.content) - len(message.content.lstrip())
-            spans.append((start, start + len(content), offset + lead))
-            cursor, offset = start + len(content), offset + len(message.content)
-        return text, spans
 
 
 def _content_ends(ends: NDArray[np.int64], spans: Sequence[tuple[int, int, int]]) -> NDArray[np.int64]:

@@ -33,7 +33,7 @@ def check_map(map_type: type[Map]) -> None:
     """
     laws = Laws(f"The map {getattr(map_type, 'name', map_type.__name__)}", "bridge.maps.Map and FittedMap")
     law = "a map type is a frozen dataclass whose options all have defaults"
-    frozen = dataclasses.is_dataclass(map_type) and map_type.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    frozen = dataclasses.is_dataclass(map_type) and map_type.__dataclass_params__.frozen
     laws.require(frozen, law, "the class", "it is no frozen dataclass")
     try:
         kind = map_type()

@@ -47,7 +47,7 @@ def check_model(adapter: ModelAdapter, folder: Path) -> None:
             adapter.claims(Weights(str(path))), "a family claims its own checkpoints", path.name, "it does not"
         )
         weights = Weights(str(path))
-        model = adapter.load(weights, Placement("cpu", "float32"))
+        model = _load(laws, adapter, weights)
         laws = Laws(f"The model family {adapter.name} ({type(model.module).__name__})", contract)
         info = adapter.describe(weights)
         depth = len(list(model.module.get_submodule(model.layout.blocks).children()))
@@ -56,6 +56,15 @@ def check_model(adapter: ModelAdapter, folder: Path) -> None:
         laws.require(same, "describe tells the width and depth that the loaded model has", path.name, found)
         encoded = _check_tokens(laws, adapter, weights, model)
         _check_sites(laws, model, encoded)
+
+
+def _load(laws: Laws, adapter: ModelAdapter, weights: Weights) -> LoadedModel:
+    try:
+        return adapter.load(weights, Placement("cpu", "float32"))
+    except Exception as error:  # whatever stops it is the finding
+        law = "a checkpoint of the family loads, and each point of its layout is reached in the order of POINTS"
+        laws.require(False, law, Path(weights.source).name, f"{type(error).__name__}: {error}")
+        raise
 
 
 def _check_tokens(laws: Laws, adapter: ModelAdapter, weights: Weights, model: LoadedModel) -> list[Encoded]:

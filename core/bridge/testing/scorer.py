@@ -18,7 +18,7 @@ _AT_HAND = frozenset({Need.HELD_OUT_PAIRS, Need.MAP})
 def check_scorer(scorer: Scorer) -> None:
     """Try the laws of `bridge.scorers.Scorer` on one scorer.
 
-    The evidence is a least-squares map and its controls over 900 held-out float32 rows of 30 documents, some of them
+    The evidence is a least-squares map and its controls over 450 held-out float32 rows of 30 documents, some of them
     outliers: once between equal widths, with the arms `mapped`, `mispaired`, `random_map` and `raw`, and once between
     unequal widths, where there is no `raw`.
 

@@ -8,7 +8,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.maps import AffineMap, FittedMap, TrainingData
+from bridge.maps import AffineMap, Array, FittedMap, TrainingData
 from bridge.moments import Moments
 from bridge.scorers import MAPPED, MISPAIRED, RANDOM_MAP, RAW, Evidence, HeldOutPairs, Rows
 
@@ -57,7 +57,7 @@ class PairedWorld:
         folds = list(self.training_data().blocks())
         mispaired = sum(((Moments.of(x, np.roll(y, len(y) // 2, 0)) for x, y in folds)), Moments.empty(d_src, d_dst))
         larger = np.random.default_rng(2).normal(size=(max(self.widths), max(self.widths)))
-        rotation = np.linalg.qr(larger)[0][:d_src, :d_dst]
+        rotation: Array = np.linalg.qr(larger)[0][:d_src, :d_dst]
         arms: dict[str, FittedMap] = {
             MAPPED: _least_squares(moments),
             MISPAIRED: _least_squares(mispaired),
@@ -70,7 +70,7 @@ class PairedWorld:
 
 @final
 class _Held(HeldOutPairs):
-    """900 rows of 30 documents in three blocks, one row in a hundred an outlier."""
+    """450 rows of 30 documents in three blocks, one row in fifty an outlier."""
 
     def __init__(self, world: PairedWorld, training: Moments) -> None:
         self.mean_src, self.mean_dst = training.mean_x, training.mean_y
@@ -79,11 +79,12 @@ class _Held(HeldOutPairs):
 
     def blocks(self) -> Iterator[Rows]:
         for block in range(3):
-            x, y = self._world.rows(300, seed=200 + block)
-            outlier = np.arange(300) % 100 == 50
+            x, y = self._world.rows(150, seed=200 + block)
+            outlier = np.arange(150) % 50 == 25
             x[outlier] *= 30
-            yield Rows(x, y, np.repeat(np.arange(10 * block, 10 * block + 10), 30), outlier)
+            yield Rows(x, y, np.repeat(np.arange(10 * block, 10 * block + 10), 15), outlier)
 
 
 def _least_squares(moments: Moments) -> AffineMap:
-    return AffineMap(np.linalg.solve(moments.xx, moments.xy), moments.mean_x, moments.mean_y)
+    weight: Array = np.linalg.solve(moments.xx, moments.xy)
+    return AffineMap(weight, moments.mean_x, moments.mean_y)

