@@ -15,6 +15,9 @@ _HUB = tempfile.TemporaryDirectory(prefix="bridge-tests-hub-")
 atexit.register(_HUB.cleanup)
 os.environ.update(HF_HUB_OFFLINE="1", HF_HOME=_HUB.name, HF_HUB_DISABLE_TELEMETRY="1")
 os.environ.pop("HF_HUB_CACHE", None)
+# Tiny matrices: threads that wait for each other cost ten times what they save, most of all on a busy machine.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+os.environ.update(dict.fromkeys(_THREADS, "1"))
 
 import pytest  # noqa: E402
 
@@ -35,7 +38,13 @@ def isolated(
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("BRIDGE_CACHE_DIR", str(home / "cache"))
     monkeypatch.setenv("BRIDGE_CONFIG_DIR", str(home / "config"))
-    if "real" not in request.keywords:
+    if "real" in request.keywords:
+        import torch
+
+        for name in _THREADS:
+            monkeypatch.delenv(name)
+        torch.set_num_threads(os.cpu_count() or 1)
+    else:
         monkeypatch.setenv("BRIDGE_MODELS_DIR", str(home / "models"))
     monkeypatch.setenv("NO_COLOR", "1")
     for name in ("BRIDGE_DISABLE_PLUGINS", "BRIDGE_ONLY_PLUGINS", "BRIDGE_TRACE_PLUGINS"):
@@ -46,9 +55,6 @@ def isolated(
 @pytest.fixture(scope="session")
 def tiny_models(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, list[Path]]:
     """Folders of tiny random checkpoints by family name, one for every real class of the family; do not write there."""
-    import torch
-
-    torch.set_num_threads(2)
     folder = tmp_path_factory.mktemp("tiny")
     return {name: list(adapter.write_tiny_checkpoints(folder)) for name, adapter in registry.models.items()}
 

@@ -33,7 +33,8 @@ def test_every_format_of_the_same_texts_is_the_same_corpus(tmp_path: Path) -> No
 
     spaced = "\n\n".join(TEXTS).replace("First ", "First\n  ")
     (tmp_path / "a.txt").write_text(spaced, encoding="utf-8")
-    (tmp_path / "b.md").write_bytes(b"\xef\xbb\xbf" + spaced.replace("\n\n", "\n \t\n\n").replace("\n", "\r\n").encode())
+    windows = "\ufeff" + spaced.replace("\n\n", "\n \t\n\n").replace("\n", "\r\n")
+    (tmp_path / "b.md").write_bytes(windows.encode())
     write_jsonl(tmp_path / "c.jsonl", [{"text": text, "other": 1} for text in TEXTS])
     (tmp_path / "d.jsonl").write_text("\n".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
     parquet.write_table(pa.table({"text": list(TEXTS)}), tmp_path / "e.parquet")
@@ -149,7 +150,7 @@ def test_what_cannot_be_read_is_refused_with_its_place(tmp_path: Path, name: str
 
 
 def test_missing_files_folders_and_streams_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="There is no corpus .*english for the bundled"):
+    with pytest.raises(CorpusError, match=r"There is no corpus .*english for the bundled"):
         load_corpus(str(tmp_path / "nowhere.txt"))
     with pytest.raises(CorpusError, match=r"holds no \.txt, \.md, \.jsonl, \.parquet file"):
         load_corpus(str(tmp_path))

@@ -53,7 +53,7 @@ def test_forms_of_a_reference(text: str, expected: Reference) -> None:
     assert parse_reference(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "   ", "@3", "#main", "qwen@", "qwen@#main", "qwen#", "qwen:", "qwen:@3", ":seed1"])
+@pytest.mark.parametrize("text", ["", " ", "@3", "#main", "qwen@", "qwen@#main", "qwen#", "qwen:", "qwen:@3", ":seed1"])
 def test_a_reference_with_an_empty_part_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is not a model reference"):
         parse_reference(text)
@@ -138,7 +138,7 @@ def test_sites_come_in_the_order_of_a_forward_pass() -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("5-2", "empty range"), ("0-4:0", "empty range"), ("0-12", "from 0 to 11"), ("3,", "not a site"), ("", "not a site")],
+    [("5-2", "empty range"), ("0-4:0", "empty range"), ("0-12", "0 to 11"), ("3,", "not a site"), ("", "not a site")],
 )
 def test_wrong_lists_of_sites_are_refused(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):

@@ -35,6 +35,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 def write_arrays(path: Path, arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) -> None:
     """Write arrays as one safetensors file, whole or not at all.
 
+    Give at most one entry of metadata: safetensors writes several in random order, and equal files would differ.
+
     Raises:
         StoreError: If the disk is full or read-only.
     """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -143,8 +145,6 @@ def build_plugin_manager() -> pluggy.PluginManager:
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     if os.environ.get("BRIDGE_TRACE_PLUGINS") == "1":
-        import sys
-
         manager.trace.root.setwriter(sys.stderr.write)
         manager.enable_tracing()
     return manager
@@ -172,7 +172,8 @@ def discover(manager: pluggy.PluginManager | None = None, found: Iterable[EntryP
                     f"{' and '.join(others)} both bring an entry point {entry.name}.",
                     remedy=f"Uninstall one, or set BRIDGE_DISABLE_PLUGINS={others[-1]}:{entry.name}.",
                 )
-            _activate(manager, registry, plugin, entry)
+            with contextlib.redirect_stdout(sys.stderr):  # standard output is for results, and may be JSON
+                _activate(manager, registry, plugin, entry)
         except PluginError as error:
             registry.withdraw(plugin)
             plugin.error, plugin.remedy = error.what, error.remedy

@@ -32,7 +32,7 @@ def bridge() -> None:
     \b
     See what is here:   bridge models
     Bridge two models:  bridge run --src smollm2-135m@19 --dst gemma3-270m@12
-    Compare layers:     bridge sweep --src smollm2-135m@* --dst gemma3-270m@*
+    Compare layers:     bridge sweep --src 'smollm2-135m@*' --dst 'gemma3-270m@*'
     """
 
 

@@ -45,4 +45,4 @@ class TerminalProgress(Progress):
 
     def note(self, message: str) -> None:
         """Print a sentence on standard error."""
-        self._console.print(message, style="dim", markup=False)
+        self._console.print(message, style="dim", markup=False, soft_wrap=True)

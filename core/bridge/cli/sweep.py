@@ -24,7 +24,7 @@ def command(file: Path | None, out: Path | None, as_json: bool, quiet: bool, **f
     Scores are on validation documents; choose a pair here, then test it with `bridge run` on the held-out ones.
 
     \b
-    bridge sweep --src smollm2-135m@* --dst gemma3-270m@* --max-documents 700
+    bridge sweep --src 'smollm2-135m@*' --dst 'gemma3-270m@*' --max-documents 700
     bridge sweep --src qwen@8,12,16,20,24 --dst gemma@20-50:5
     """
     from bridge.pipeline.folder import default_folder
@@ -33,7 +33,7 @@ def command(file: Path | None, out: Path | None, as_json: bool, quiet: bool, **f
 
     options = read_options(file, flags)
     folder = out or default_folder(options, "sweep")
-    result = sweep(options, TerminalProgress(quiet), sys.stdin)
+    result = sweep(options, TerminalProgress(quiet), sys.stdin, folder)
     write_sweep(result, folder)
     if as_json:
         print_json(result.document())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -24,7 +24,7 @@ class ResolvedModel:
     """A model that was found.
 
     Attributes:
-        reference: What the user wrote, alias overrides applied.
+        reference: What the user wrote; a path is made absolute.
         adapter: The family that serves it.
         weights: Where its weights are.
         info: Width and depth.
@@ -128,6 +128,9 @@ def resolve(text: str, adapters: Mapping[str, ModelAdapter], store: Store, progr
         raise UsageError(f"{target} is no alias, so it has no variant {variant}.", remedy=did_you_mean(target, aliases))
     elif is_path(target) or "/" in target or _by_hand(target):
         weights = _plain_weights(target, revision, store, progress)
+        if is_path(target) and not override:
+            # What is said of this model must hold wherever it is read.
+            reference = replace(reference, model=str(Path(target).expanduser().absolute()))
     else:
         raise UsageError(
             f"There is no model {target}.",

@@ -107,6 +107,13 @@ def unavailable(weights: Weights, error: Exception) -> BridgeError:
     while (parent := chain[-1].__cause__ or chain[-1].__context__) and isinstance(parent, Exception):
         chain.append(parent)
     where = f"{weights.source}{f' at revision {weights.revision}' if weights.revision else ''}"
+    if weights.folder:
+        reason = str(error).strip().partition("\n")[0]
+        return ModelError(
+            f"{where} cannot be loaded ({type(error).__name__}: {reason}).",
+            cause="A file of the checkpoint is missing, truncated, or of a kind that transformers does not know.",
+            remedy="It needs config.json, tokenizer.json and *.safetensors, whole: fetch or copy it again.",
+        )
     by_hand = (
         f"Put its files (config.json, tokenizer.json, *.safetensors) or one .gguf file into "
         f"{models_folder() / weights.source}, or give a folder as the model."

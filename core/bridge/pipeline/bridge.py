@@ -92,7 +92,7 @@ class Bridge:
         if self.map.startswith("inverse of "):
             raise MapError("An inverse is not saved.", remedy="Save the bridge, and call inverse() after loading it.")
         path = Path(folder)
-        write_arrays(path / ARRAYS, self.fitted.arrays(), {"format": "residual-bridge", "schema": str(SCHEMA)})
+        write_arrays(path / ARRAYS, self.fitted.arrays(), {"residual-bridge": f"schema {SCHEMA}"})
         record = {
             "schema": SCHEMA,
             "src": self.src,
@@ -107,7 +107,7 @@ class Bridge:
 
     def _apply(self, move: Callable[[NDArray[np.floating]], Array], rows: Any) -> Any:
         is_numpy = isinstance(rows, np.ndarray)
-        given = rows if is_numpy else rows.detach().to("cpu").float().numpy()
+        given = rows if is_numpy else _as_numpy(rows)
         check_width(np.atleast_2d(given), self.fitted.d_src, "The input")
         moved = move(np.atleast_2d(given)).reshape(*given.shape[:-1], self.fitted.d_dst)
         if is_numpy:
@@ -115,6 +115,13 @@ class Bridge:
         import torch
 
         return torch.from_numpy(moved).to(rows.device, torch.promote_types(rows.dtype, torch.float32))
+
+
+def _as_numpy(rows: Tensor) -> NDArray[np.floating]:
+    import torch
+
+    array: NDArray[np.floating] = rows.detach().to("cpu", torch.promote_types(rows.dtype, torch.float32)).numpy()
+    return array
 
 
 def load_bridge(folder: str | Path, registry: Registry | None = None) -> Bridge:

@@ -7,7 +7,7 @@ from typing import Any, final
 
 import numpy as np
 
-from bridge.errors import MapError
+from bridge.errors import BridgeError, MapError
 from bridge.maps import FittedMap, Map, TrainingData
 from bridge.pipeline.bridge import Bridge
 from bridge.pipeline.pairs import PairedRows, training_data
@@ -65,16 +65,32 @@ def checked_fit(kind: Map, data: TrainingData) -> FittedMap:
     Raises:
         MapError: If it is no fitted map of these widths, or gives NaN at the training mean.
     """
-    fitted = kind.fit(data)
+    try:
+        fitted = kind.fit(data)
+    except BridgeError:
+        raise
+    except Exception as error:  # a plugin may fail in any way; the user must learn which one it was
+        raise MapError(
+            f"The map {kind.name} failed to fit ({type(error).__name__}: {error}).",
+            cause="The plugin is broken, or cannot cope with these rows.",
+            remedy="Run the command again with --debug to see where, or choose another map.",
+        ) from error
     if not isinstance(fitted, FittedMap) or (fitted.d_src, fitted.d_dst) != (data.d_src, data.d_dst):
         raise MapError(
             f"The map {kind.name} returned {type(fitted).__name__}, not a fitted map {data.d_src} -> {data.d_dst}.",
             cause="The plugin is broken.",
             remedy="Run bridge.testing.check_map on it, or choose another map.",
         )
-    probe = fitted(data.moments.mean_x[None].astype(np.float32))
-    if probe.shape != (1, data.d_dst) or not np.isfinite(probe).all():
-        raise MapError(f"The map {kind.name} gives {probe.shape} or non-finite values for a row of {data.d_src}.")
+    rows = np.stack([data.moments.mean_x] * 2).astype(np.float32)
+    for move, what in ((fitted, "points"), (fitted.direction, "directions")):
+        probe = move(rows)
+        if probe.shape != (2, data.d_dst) or not np.isfinite(probe).all():
+            wrong = "NaN or infinite values" if probe.shape == (2, data.d_dst) else f"shape {probe.shape}"
+            raise MapError(
+                f"The map {kind.name} gives {wrong} for {what} of shape {rows.shape}, not finite {(2, data.d_dst)}.",
+                cause="The plugin is broken.",
+                remedy="Run bridge.testing.check_map on it, or choose another map.",
+            )
     return fitted
 
 
@@ -84,7 +100,7 @@ def describe(plan: Plan, rows: PairedRows, src: Site, dst: Site) -> dict[str, An
         "src": _describe_side(plan.src, src),
         "dst": _describe_side(plan.dst, dst),
         "corpus": {
-            "name": plan.corpus.name,
+            "name": plan.options.corpus,
             "sha256": plan.corpus.identity,
             "documents": len(plan.corpus.documents),
             "duplicates": plan.corpus.duplicates,

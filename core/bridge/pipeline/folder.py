@@ -1,21 +1,23 @@
-"""The folder that a run or a fit leaves: `config.toml`, `bridge.safetensors`, `bridge.json`, `metrics.json`."""
+"""The folder that a run, a fit or a sweep leaves: what re-runs it, beside `bridge.safetensors` and `metrics.json`."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from bridge.errors import UsageError
+from bridge.errors import StoreError, UsageError
 from bridge.metrics import Metric, document
 from bridge.pipeline.bridge import Bridge
 from bridge.pipeline.options import Options
 from bridge.pipeline.prepare import Plan
 from bridge.store import write_bytes
 
-METRICS, CONFIG, CORPUS = "metrics.json", "config.toml", "corpus.jsonl"
+METRICS, CONFIG, SWEEP_CONFIG, CORPUS = "metrics.json", "config.toml", "sweep.toml", "corpus.jsonl"
 
 
 def default_folder(options: Options, command: str = "run") -> Path:
@@ -25,21 +27,46 @@ def default_folder(options: Options, command: str = "run") -> Path:
     return Path("runs") / f"{command}-{readable}-{key}"
 
 
-def refuse_foreign_folder(out: Path, plan: Plan) -> None:
-    """Stop before work begins if a folder holds anything but a run of exactly these options.
+def claim_folder(out: Path, plan: Plan, config: str = CONFIG) -> Plan:
+    """Stop before work begins if a folder cannot be written, or holds anything but a run of exactly these options.
+
+    Returns:
+        The plan as its folder re-runs it: a corpus from standard input is the copy that the folder will hold.
 
     Raises:
-        UsageError: If so; nothing is overwritten.
+        UsageError: If the folder holds something else; nothing is overwritten.
+        StoreError: If it cannot be made.
     """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    config = out / CONFIG
-    if not config.is_file() or config.read_text(encoding="utf-8") != config_text(plan, out):
-        raise UsageError(
-            f"{out} already holds something else.",
-            cause="It is not a run of exactly these options, and nothing is overwritten.",
-            remedy="Choose another --out, or move it away.",
+    above = next(path for path in (out, *out.parents) if path.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise StoreError(
+            f"{out} cannot be written.",
+            cause=f"{above} is {'a folder that you may not write to' if above.is_dir() else 'a file'}.",
+            remedy="Choose another --out.",
         )
+    if plan.options.corpus == "-":
+        kept = str((out / CORPUS).absolute())
+        plan = replace(plan, options=plan.options.model_copy(update={"corpus": kept}))
+    if above == out and any(out.iterdir()):
+        there = out / config
+        if not there.is_file() or there.read_bytes() != config_text(plan).encode():
+            raise UsageError(
+                f"{out} already holds something else.",
+                cause="It was not written by this command with exactly these options, and nothing is overwritten.",
+                remedy="Choose another --out, or move it away.",
+            )
+    return plan
+
+
+def write_config(out: Path, plan: Plan, config: str = CONFIG) -> None:
+    """Write the options that run the same again, and the corpus where it came from standard input.
+
+    Raises:
+        StoreError: If the disk is full or read-only.
+    """
+    if plan.options.corpus == str((out / CORPUS).absolute()):
+        write_bytes(out / CORPUS, plan.corpus.to_jsonl().encode())
+    write_bytes(out / config, config_text(plan).encode())
 
 
 def write_folder(out: Path, plan: Plan, bridge: Bridge, metrics: Iterable[Metric] | None) -> None:
@@ -48,23 +75,15 @@ def write_folder(out: Path, plan: Plan, bridge: Bridge, metrics: Iterable[Metric
     Raises:
         StoreError: If the disk is full or read-only.
     """
-    if plan.options.corpus == "-":
-        write_bytes(out / CORPUS, plan.corpus.to_jsonl().encode())
-    write_bytes(out / CONFIG, config_text(plan, out).encode())
+    write_config(out, plan)
     bridge.save(out)
     if metrics is not None:
         data = document(metrics, bridge.provenance)
         write_bytes(out / METRICS, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False).encode())
 
 
-def config_text(plan: Plan, out: Path) -> str:
-    """Return the options as TOML, the corpus pinned by content and named so that they work from any folder."""
+def config_text(plan: Plan) -> str:
+    """Return the options as TOML."""
     import tomli_w
 
-    options, path = plan.options, Path(plan.options.corpus)
-    if options.corpus == "-":
-        corpus = str((out / CORPUS).absolute())
-    else:
-        corpus = str(path.absolute()) if path.exists() else options.corpus
-    pinned = options.model_copy(update={"corpus": corpus, "corpus_sha256": plan.corpus.identity})
-    return tomli_w.dumps(pinned.model_dump(exclude_none=True))
+    return tomli_w.dumps(plan.options.model_dump(exclude_none=True))

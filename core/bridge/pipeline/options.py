@@ -98,4 +98,5 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def explain(error: ValidationError) -> str:
     """Say in one line what pydantic found."""
-    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'value'}: {item['msg']}" for item in error.errors())
+    said = ((item, "no such option" if item["type"] == "extra_forbidden" else item["msg"]) for item in error.errors())
+    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'value'}: {what}" for item, what in said)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge.collect import activations_artifact, collect
-from bridge.corpus import Corpus, load_corpus
+from bridge.corpus import BUNDLED, Corpus, load_corpus
 from bridge.errors import CorpusError, UsageError
 from bridge.models import LoadedModel, Tokenizer
 from bridge.models.resolve import ResolvedModel
@@ -41,7 +43,8 @@ class Plan:
     """All that is decided before a model runs.
 
     Attributes:
-        options: What was asked for.
+        options: What was asked for, so pinned that it runs the same from any folder: local models and corpus by
+            absolute path, the corpus by content.
         src: Source model.
         dst: Destination model.
         corpus: The texts.
@@ -92,7 +95,15 @@ def prepare(options: Options, bench: Workbench, stdin: IO[str] | None = None) ->
         progress=bench.progress,
     )
     _need_enough_rows(shards, folds, max(src.model.info.d_model, dst.model.info.d_model), corpus, bench)
-    return Plan(options, src, dst, corpus, folds, shards, coverage)
+    pinned = options.model_copy(
+        update={
+            "src": str(src.model.reference),
+            "dst": str(dst.model.reference),
+            "corpus": _from_anywhere(options.corpus),
+            "corpus_sha256": corpus.identity,
+        }
+    )
+    return Plan(pinned, src, dst, corpus, folds, shards, coverage)
 
 
 def gather(
@@ -117,6 +128,8 @@ def gather(
             site: activations_artifact(bench.store, side.identity, site, plan.corpus, settings) for site in wanted
         }
         collect(load, side.model.name, artifacts, plan.corpus, settings, bench.progress)
+        # The tracer's wrappers refer to each other: without this, both models would be in memory together.
+        gc.collect()
         gathered.append(artifacts)
     return gathered[0], gathered[1]
 
@@ -125,6 +138,11 @@ def paired_rows(plan: Plan, src: Artifact, dst: Artifact) -> PairedRows:
     """Open the paired rows of one site of each model."""
     coverage = Coverage(plan.coverage.pairs, plan.coverage.eligible_src, plan.coverage.eligible_dst)
     return PairedRows(plan.corpus, plan.shards, src, dst, plan.folds, plan.options.outlier_factor, coverage)
+
+
+def _from_anywhere(corpus: str) -> str:
+    path = Path(corpus).expanduser()
+    return str(path.absolute()) if corpus != BUNDLED and path.exists() else corpus
 
 
 def _side(reference: str, bench: Workbench) -> Side:

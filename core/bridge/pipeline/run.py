@@ -11,7 +11,7 @@ from bridge.errors import BridgeError
 from bridge.metrics import Metric, document
 from bridge.pipeline.bridge import Bridge
 from bridge.pipeline.fit import Fit, fit_arms, fit_plan
-from bridge.pipeline.folder import refuse_foreign_folder, write_folder
+from bridge.pipeline.folder import claim_folder, write_folder
 from bridge.pipeline.options import Options
 from bridge.pipeline.pairs import StoredPairs
 from bridge.pipeline.prepare import prepare
@@ -61,7 +61,7 @@ def run(
     bench = open_workbench(progress)
     plan = prepare(options, bench, stdin)
     if out is not None:
-        refuse_foreign_folder(out, plan)
+        plan = claim_folder(out, plan)
     result = fit_plan(plan, bench)
     metrics = score(result, bench)
     if out is not None:
@@ -76,7 +76,7 @@ def fit(
     bench = open_workbench(progress)
     plan = prepare(options, bench, stdin)
     if out is not None:
-        refuse_foreign_folder(out, plan)
+        plan = claim_folder(out, plan)
     bridge = fit_plan(plan, bench).bridge
     if out is not None:
         write_folder(out, plan, bridge, None)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, final
 
 from bridge.metrics import Metric, document
 from bridge.pipeline.fit import checked_fit, versions
+from bridge.pipeline.folder import SWEEP_CONFIG, claim_folder, write_config
 from bridge.pipeline.options import Options
 from bridge.pipeline.pairs import StoredPairs, training_data
 from bridge.pipeline.prepare import gather, paired_rows, prepare
@@ -44,17 +46,27 @@ class Sweep:
         return max((metric for metric in self.metrics if metric.name == name), key=lambda metric: metric.value)
 
 
-def sweep(options: Options, progress: Progress | None = None, stdin: IO[str] | None = None) -> Sweep:
+def sweep(
+    options: Options, progress: Progress | None = None, stdin: IO[str] | None = None, out: Path | None = None
+) -> Sweep:
     """Fit and score a map for every pair of the layers that `src` and `dst` name (`@*`, `@3,6,9`, `@0-29:3`).
 
     Fold 0 of the training documents validates; the held-out documents are not looked at, so that the pair chosen here
     can be tested on them by `bridge run`.
 
+    Args:
+        options: What to do.
+        progress: Is told of every stage.
+        stdin: Where a corpus `-` comes from.
+        out: Folder for `sweep.toml`, which runs the same again; nothing is written if None.
+
     Raises:
-        BridgeError: As `prepare`.
+        BridgeError: As `prepare` and `claim_folder`.
     """
     bench = open_workbench(progress)
     plan = prepare(options, bench, stdin)
+    if out is not None:
+        plan = claim_folder(out, plan, SWEEP_CONFIG)
     kind = options.build_map(bench.registry)
     src_sites, dst_sites = plan.src.model.all_sites(), plan.dst.model.all_sites()
     left, right = gather(plan, {"src": src_sites, "dst": dst_sites}, bench)
@@ -81,10 +93,12 @@ def sweep(options: Options, progress: Progress | None = None, stdin: IO[str] | N
                     metrics += checked_scores(scorer, evidence, bench)
                 advance()
     provenance = {
-        "corpus": {"name": plan.corpus.name, "sha256": plan.corpus.identity},
-        "options": options.model_dump(),
+        "corpus": {"name": plan.options.corpus, "sha256": plan.corpus.identity},
+        "options": plan.options.model_dump(),
         "split": "scores are on validation documents (training fold 0); held-out documents were not used",
         "versions": versions(),
     }
+    if out is not None:
+        write_config(out, plan, SWEEP_CONFIG)
     src_labels = [plan.src.model.label(site) for site in src_sites]
     return Sweep(metrics, src_labels, [plan.dst.model.label(site) for site in dst_sites], provenance)

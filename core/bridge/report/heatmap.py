@@ -47,11 +47,7 @@ def print_sweep(sweep: Sweep, folder: Path) -> None:
     from rich.text import Text
 
     ev, retrieval = (grid(sweep, name) for name in SHOWN)
-    table = Table(
-        title="EV / retrieval@1 on validation documents (rows: source layer, columns: destination layer)",
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-    )
+    table = Table(box=box.SIMPLE_HEAD)
     for label in ("", *(_layer(site) for site in sweep.dst_sites)):
         table.add_column(label, no_wrap=True)
     for row, site in enumerate(sweep.src_sites):
@@ -61,6 +57,7 @@ def print_sweep(sweep: Sweep, folder: Path) -> None:
         ]
         table.add_row(_layer(site), *cells)
     console = wide_console()
+    console.print("EV / retrieval@1 on validation documents (rows: source layer, columns: destination layer)")
     console.print(table)
     for name in SHOWN:
         best = sweep.best(name)

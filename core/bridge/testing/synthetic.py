@@ -86,5 +86,5 @@ class _Held(HeldOutPairs):
 
 
 def _least_squares(moments: Moments) -> AffineMap:
-    weight: Array = np.linalg.solve(moments.xx, moments.xy)
+    weight: Array = np.linalg.solve(moments.xx, moments.xy).astype(np.float64)
     return AffineMap(weight, moments.mean_x, moments.mean_y)
