@@ -35,7 +35,9 @@ def test_readme_python_runs(
 
 
 def test_every_command_and_plugin_is_documented() -> None:
-    pages = "".join(path.read_text() for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")])
+    pages = "".join(
+        path.read_text() for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")]
+    )
     for command in COMMANDS:
         assert f"bridge {command}" in pages
     for plugin in discover().plugins:

@@ -249,6 +249,7 @@ KINDS = [
     Ridge(),
     Ridge(penalty=1.0),
     Procrustes(),
+    Procrustes(scaled=False),
     Procrustes(rotation=True),
     RandomOrthogonal(),
     LowRank(rank=6),

@@ -40,9 +40,7 @@ UNWANTED = re.compile(
     r"(?i)hereby granted|warrant(y|ies) of|obscene|\bvulgar|offensive|ethnic|slur\b|negro|nig+er|squaw"
     r"|savages|\bjews?\b|intercourse|genital|\bsex\b|\bsexual|\brape|\bpubic|fuck|\bshit|faggot|whore"
 )
-COMMON = frozenset(
-    re.findall(r"\w+", "the of and to a in is that it for on as with was by be are or not this")
-)
+COMMON = frozenset(re.findall(r"\w+", "the of and to a in is that it for on as with was by be are or not this"))
 
 
 def clean(text: str) -> str:
@@ -244,13 +242,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 for row in collect(source, unpack(source, Path(scratch), debs)):
                     rows.setdefault(row["text"][:100].lower(), row)
     except (OSError, subprocess.CalledProcessError) as problem:
-        message = (
-            f"The corpus was not built ({problem}). Most likely this is not Debian 12 with a fresh `apt-get "
-        )
+        message = f"The corpus was not built ({problem}). Most likely this is not Debian 12 with a fresh `apt-get "
         message += "update`, or a pinned version has left the archive: then put its .deb from "
-        print(
-            message + "https://snapshot.debian.org into a folder and name that with --debs.", file=sys.stderr
-        )
+        print(message + "https://snapshot.debian.org into a folder and name that with --debs.", file=sys.stderr)
         return 1
     shuffled = list(rows.values())
     random.Random(SEED).shuffle(shuffled)

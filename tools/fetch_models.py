@@ -172,9 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FetchError as problem:
         return fail(str(problem))
     except (zipfile.BadZipFile, zlib.error) as problem:
-        return fail(
-            f"A wheel is damaged ({problem}). Most likely the transfer broke off: run this tool again."
-        )
+        return fail(f"A wheel is damaged ({problem}). Most likely the transfer broke off: run this tool again.")
     except OSError as problem:
         return fail(
             f"The models could not be written under {args.to} ({problem}). Most likely the disk is full or "

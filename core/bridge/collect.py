@@ -241,13 +241,6 @@ def _out_of_memory(error: Exception) -> bool:
     )
 
 
-def _out_of_memory(error: Exception) -> bool:
-    import torch
-
-    # On CPU torch raises a plain RuntimeError, told apart by its words alone.
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
-
-
 def pad(sequences: Sequence[NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
     """Pad token ids on the right with id 0 and return ids and attention mask, both (batch, tokens) int64.
 

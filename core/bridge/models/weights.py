@@ -106,6 +106,12 @@ def unavailable(weights: Weights, error: Exception) -> BridgeError:
     chain = [error]
     while (parent := chain[-1].__cause__ or chain[-1].__context__) and isinstance(parent, Exception):
         chain.append(parent)
+    if weights.folder:
+        return ModelError(
+            f"{weights.folder} cannot be loaded ({type(error).__name__}: {error}).",
+            cause="A file of the checkpoint is missing, truncated or damaged, or does not fit its config.json.",
+            remedy="Copy or fetch it again.",
+        )
     where = f"{weights.source}{f' at revision {weights.revision}' if weights.revision else ''}"
     if weights.folder:
         reason = str(error).strip().partition("\n")[0]

@@ -38,8 +38,10 @@ class Ridge(LinearMap):
 
     def fit(self, data: TrainingData) -> AffineMap:
         """Choose the penalty, then fit on all training rows."""
-        if self.penalty is not None and not self.penalty >= 0:
-            raise MapError(f"A ridge penalty of {self.penalty:g} is impossible: it is 0 or more.")
+        if self.penalty is not None and not self.penalty > 0:
+            raise MapError(
+                f"A ridge penalty of {self.penalty:g} is impossible.", remedy="Give one above 0, or use ols."
+            )
         moments = data.moments
         penalty = self.penalty if self.penalty is not None else best_penalty(data, penalty_grid(moments))
         path = RidgePath(moments)
@@ -58,33 +60,33 @@ class RidgePath:
         from scipy.linalg import eigh
 
         self.moments = moments
-        values, self.vectors = eigh(moments.xx)
+        values, self.vectors = eigh(moments.xx, driver="evd")
         self.values = np.maximum(values, 0.0)
         self.projected = self.vectors.T @ moments.xy
 
     def weight(self, penalty: float) -> Array:
         """Return W, (d_src, d_dst), for one penalty."""
-        weight: Array = self.vectors @ self._coefficients(penalty)
+        weight: Array = self.vectors @ (self.projected / (self.values + penalty)[:, None])
         return weight
 
     def explained_variance(self, held_out: Moments, penalties: tuple[float, ...]) -> Array:
-        """Return the EV on held-out rows for every penalty, (penalties,)."""
-        xx = self.vectors.T @ held_out.xx @ self.vectors
-        xy = self.vectors.T @ held_out.xy
+        """Return the EV on held-out rows for every penalty, (penalties,).
+
+        In the eigenbasis a penalty only scales the rows of W by s = 1 / (values + penalty), so the residual is a
+        quadratic form in s: no product of width d_dst is repeated along the grid.
+        """
+        quadratic = (self.vectors.T @ held_out.xx @ self.vectors) * (self.projected @ self.projected.T)
+        linear = np.sum(self.projected * (self.vectors.T @ held_out.xy), axis=1)
         shift_x = self.vectors.T @ (held_out.mean_x - self.moments.mean_x)
         shift_y = held_out.mean_y - self.moments.mean_y
         scatter = np.trace(held_out.yy)
         scores = []
         for penalty in penalties:
-            weight = self._coefficients(penalty)
-            offset = shift_y - shift_x @ weight
-            residual = scatter + np.sum(weight * (xx @ weight - 2 * xy)) + held_out.n * offset @ offset
+            s = 1 / (self.values + penalty)
+            offset = shift_y - (shift_x * s) @ self.projected
+            residual = scatter + s @ quadratic @ s - 2 * s @ linear + held_out.n * offset @ offset
             scores.append(1 - residual / scatter)
         return np.array(scores)
-
-    def _coefficients(self, penalty: float) -> Array:
-        coefficients: Array = self.projected / (self.values + penalty)[:, None]
-        return coefficients
 
 
 def penalty_grid(moments: Moments) -> tuple[float, ...]:

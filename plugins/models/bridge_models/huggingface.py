@@ -82,16 +82,29 @@ def _find_blocks(module: nn.Module) -> str:
 def _find_parts(module: nn.Module, block: nn.Module) -> dict[str, Location]:
     import torch
 
-    seen: dict[str, tuple[Tensor | None, Tensor | None]] = {}
+    entered: dict[str, Tensor | None] = {}
+    left: dict[str, Tensor | None] = {}
 
-    def recorder(name: str) -> Callable[..., None]:
-        def record(_: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
-            entering = args[0] if args else kwargs.get("hidden_states")
-            seen[name] = (_stream(entering), _stream(output))
+    def before_call(name: str) -> Callable[..., None]:
+        def record(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+            entered[name] = _stream(args[0] if args else kwargs.get("hidden_states"))
 
         return record
 
-    hooks = [child.register_forward_hook(recorder(name), with_kwargs=True) for name, child in block.named_modules()]
+    def after_call(name: str) -> Callable[..., None]:
+        def record(_: nn.Module, args: Any, output: Any) -> None:
+            left[name] = _stream(output)
+
+        return record
+
+    hooks = [
+        hook
+        for name, child in block.named_modules()
+        for hook in (
+            child.register_forward_pre_hook(before_call(name), with_kwargs=True),
+            child.register_forward_hook(after_call(name)),
+        )
+    ]
     try:
         ids = torch.tensor([[3, 1, 4, 1, 5, 9]], device=next(module.parameters()).device)
         with torch.inference_mode():
@@ -99,17 +112,17 @@ def _find_parts(module: nn.Module, block: nn.Module) -> dict[str, Location]:
     finally:
         for hook in hooks:
             hook.remove()
-    before, after = seen.pop("", (None, None))
+    before, after = entered.pop(""), left.pop("")
     if before is None or after is None:
         return {}
-    outputs = {name: out for name, (_, out) in seen.items() if out is not None and out.shape == after.shape}
+    outputs = {name: out for name, out in left.items() if out is not None and out.shape == after.shape}
     added = after - before
     misfits = {(a, m): _misfit(outputs[a] + outputs[m], added) for a, m in combinations(outputs, 2)}
     if not misfits or min(misfits.values()) > _TOLERANCE:
         return {}
     attention, mlp = min(misfits, key=misfits.__getitem__)
     parts = {"attn_out": Location(attention, "output"), "mlp_out": Location(mlp, "output")}
-    for name, (entering, _) in seen.items():
+    for name, entering in entered.items():
         if entering is not None and entering.shape == after.shape:
             misfit = _misfit(entering - before, outputs[attention])
             if misfit <= _TOLERANCE:
@@ -126,7 +139,8 @@ def _stream(value: Any) -> Tensor | None:
     import torch
 
     value = value[0] if isinstance(value, tuple) and value else value
-    return value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else None
+    # A copy, because some architectures add to the residual stream in place further on.
+    return value.float().clone() if isinstance(value, torch.Tensor) and value.is_floating_point() else None
 
 
 @hookimpl

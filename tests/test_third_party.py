@@ -1,0 +1,410 @@
+"""Plugins of strangers: a whole package through pip and the real command, and every way in which one can be broken."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from bridge.cli import main
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "bridge-whitened-procrustes"
+FIRST_PARTY = "residual-bridge"
+Package = Callable[..., None]
+
+
+def bridge(*arguments: object) -> tuple[int, str, str]:
+    """Run the command in this process; return exit code, standard output and standard error."""
+    out, err = io.StringIO(), io.StringIO()
+    code: Any = 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code or 0
+    return code, out.getvalue(), err.getvalue()
+
+
+def plugins(*arguments: str) -> list[dict[str, Any]]:
+    code, out, _ = bridge("plugins", "--json", *arguments)
+    assert code == 0
+    return list(json.loads(out)["plugins"])
+
+
+def ours_are_whole(found: list[dict[str, Any]]) -> bool:
+    ours = [plugin["health"] for plugin in found if plugin["distribution"] == FIRST_PARTY]
+    return len(ours) >= 16 and set(ours) == {"ok"}
+
+
+@pytest.fixture(scope="module")
+def warm_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("warm")
+
+
+@pytest.fixture
+def experiment(
+    tiny_models: Mapping[str, list[Path]], corpus_file: Path, warm_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """Arguments of a small run; its activations are collected once for all tests of this file."""
+    monkeypatch.setenv("BRIDGE_CACHE_DIR", str(warm_cache))
+    models = ["--src", f"{tiny_models['llama'][0]}@1", "--dst", f"{tiny_models['gemma'][0]}@1"]
+    return [*models, "--corpus", str(corpus_file), "--max-documents", "50", "--max-tokens", "48", "--dtype", "float32"]
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Package]:
+    """Installs packages of one module each, as pip would leave them."""
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    modules: list[str] = []
+
+    def install(distribution: str, code: str, entry: str = "", version: str = "1.0") -> None:
+        module = distribution.replace("-", "_")
+        modules.append(module)
+        (site / f"{module}.py").write_text(dedent(code), encoding="utf-8")
+        info = site / f"{module}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[bridge]\n{entry or f'maps.{module}'} = {module}\n")
+        (info / "RECORD").write_text("")
+        monkeypatch.syspath_prepend(str(site))  # forgets what the folder held
+
+    yield install
+    for module in modules:
+        sys.modules.pop(module, None)
+
+
+def a_map(name: str, body: str = "return super().fit(data)", fields: str = "") -> str:
+    """Source of a plugin whose map is ridge, but for the body of its `fit`."""
+    return f'''
+"""A map called {name}."""
+from dataclasses import dataclass
+import numpy as np
+from bridge.hookspecs import hookimpl
+from bridge.maps import AffineMap, FittedMap, LinearMap
+
+
+class Base(LinearMap):
+    def fit(self, data):
+        m = data.moments
+        return AffineMap(np.linalg.pinv(m.xx) @ m.xy, m.mean_x, m.mean_y)
+
+
+@dataclass(frozen=True)
+class Mine(Base):
+    name = "{name}"
+    summary = "For this test."
+    {fields}
+
+    def fit(self, data):
+        {body}
+
+
+@hookimpl
+def register_maps(register):
+    register(Mine)
+'''
+
+
+@pytest.fixture(scope="module")
+def installed_example(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The example package, built into a wheel and installed into a folder; returns that folder and the sources."""
+    folder = tmp_path_factory.mktemp("example")
+    source, target = folder / "source", folder / "target"
+    shutil.copytree(EXAMPLE, source, ignore=shutil.ignore_patterns("__pycache__"))
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, source]
+    subprocess.run([*pip, *build], check=True)
+    (wheel,) = folder.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", target, wheel], check=True)
+    return target, source
+
+
+def test_a_strangers_package_through_pip_and_the_real_command(
+    installed_example: tuple[Path, Path], experiment: list[str], tmp_path: Path
+) -> None:
+    target, source = installed_example
+    command = [str(Path(sys.executable).with_name("bridge"))]
+    env = {**os.environ, "PYTHONPATH": str(target)}
+
+    def call(*arguments: object) -> Any:
+        done = subprocess.run([*command, *map(str, arguments)], env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    listed = call("plugins", "--kind", "maps", "--json")["plugins"]
+    (mine,) = [plugin for plugin in listed if plugin["distribution"] != FIRST_PARTY]
+    assert (mine["name"], mine["entry_point"]) == ("whitened_procrustes", "maps.whitened_procrustes")
+    assert (mine["distribution"], mine["version"], mine["health"]) == ("bridge-whitened-procrustes", "0.1.0", "ok")
+    assert mine["summary"].startswith("Procrustes between whitened")
+
+    out = tmp_path / "out"
+    done = call("run", *experiment, "--map", "whitened_procrustes:floor=1e-5", "--out", out, "--json")
+    assert {metric["map"] for metric in done["metrics"]} == {"whitened_procrustes"}
+    assert {metric["arm"] for metric in done["metrics"]} == {"mapped", "mispaired", "random_map"}
+    retrieval = {metric["arm"]: metric["value"] for metric in done["metrics"] if metric["name"] == "retrieval@1"}
+    assert retrieval["mapped"] > retrieval["mispaired"]
+
+    # Whoever gets the bridge without the plugin is told what is missing.
+    code, _, err = bridge("transfer", "directions", out, tmp_path / "none.safetensors", "--out", tmp_path / "moved")
+    assert code == 2
+    assert "There is no map whitened_procrustes" in err
+
+    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", source / "tests"]
+    subprocess.run(tests, cwd=source, env=env, check=True, capture_output=True)
+
+
+BROKEN = {
+    "raises-at-import": ('raise RuntimeError("half a [red]migration")', "RuntimeError: half a [red]migration"),
+    "exits-at-import": ("import sys\nsys.exit(3)", "SystemExit: 3"),
+    "imports-nothing-there": ("import surely_not_there", "No module named 'surely_not_there'"),
+    "unknown-hook": (
+        "from bridge.hookspecs import hookimpl\n@hookimpl\ndef register_nonsense(register):\n    pass",
+        "register_nonsense",
+    ),
+    "wrong-argument": (
+        "from bridge.hookspecs import hookimpl\n@hookimpl\ndef register_maps(registrar):\n    pass",
+        "registrar",
+    ),
+    "no-map": (
+        "from bridge.hookspecs import hookimpl\n@hookimpl\ndef register_maps(register):\n    register(dict)",
+        "that takes a subclass of Map",
+    ),
+    "nameless": (a_map("x").replace('name = "x"', "name = None"), "has no name"),
+    "forgot-to-decorate": ("def register_maps(register):\n    pass", "registers nothing"),
+    "half-registered": (
+        a_map("half") + '\n@hookimpl\ndef register_scorers(register):\n    raise ValueError("no scorer")',
+        "no scorer",
+    ),
+}
+
+
+def test_every_broken_plugin_is_named_and_hurts_no_other(
+    package: Package, experiment: list[str], tmp_path: Path
+) -> None:
+    for distribution, (code, _) in BROKEN.items():
+        package(distribution, code)
+    package("sound", a_map("sound"))
+    found = plugins()
+    assert ours_are_whole(found)
+    by_distribution = {plugin["distribution"]: plugin for plugin in found}
+    assert by_distribution["sound"]["health"] == "ok"
+    for distribution, (_, said) in BROKEN.items():
+        plugin = by_distribution[distribution]
+        assert plugin["health"] == "broken", distribution
+        assert said in plugin["error"], distribution
+        assert plugin["version"] == "1.0"
+    assert "half" not in {plugin["name"] for plugin in found}
+
+    _, table, _ = bridge("plugins")
+    _, checks, _ = bridge("doctor")
+    for distribution, (_, said) in BROKEN.items():
+        assert f"maps.{distribution.replace('-', '_')} of {distribution}" in table
+        assert said in table
+        assert f"FAIL plugin maps.{distribution.replace('-', '_')} of {distribution}" in checks
+
+    code, out, err = bridge("run", *experiment, "--map", "sound", "--out", tmp_path / "out")
+    assert code == 0, err
+    assert "sound" in out
+
+
+@pytest.mark.parametrize("same", ["entry point", "map"])
+def test_two_claims_to_one_name(
+    same: str, package: Package, experiment: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = ("maps.twice", "maps.twice") if same == "entry point" else ("maps.one", "maps.two")
+    package("first-dist", a_map("twice"), entries[0])
+    package("second-dist", a_map("twice"), entries[1])
+    found = plugins()
+    assert ours_are_whole(found)
+    broken = [plugin for plugin in found if plugin["health"] == "broken"]
+    assert len(broken) == (2 if same == "entry point" else 1)
+    _, checks, _ = bridge("doctor", "--json")
+    failed = [check for check in json.loads(checks)["checks"] if check["name"].startswith("plugin ")]
+    assert len(failed) == len(broken)
+
+    out = tmp_path / "out"
+    arguments = ["run", *experiment, "--map", "twice", "--out", out]
+    code, _, err = bridge(*arguments)
+    assert code == 1
+    said = " ".join(err.split())
+    assert "first-dist" in said
+    assert "second-dist" in said
+    mend = f"second-dist:{entries[1]}"
+    assert f"BRIDGE_DISABLE_PLUGINS={mend}" in said
+    assert not out.exists()
+
+    monkeypatch.setenv("BRIDGE_DISABLE_PLUGINS", mend)
+    code, _, err = bridge(*arguments)
+    assert code == 0, err
+    assert {plugin["distribution"] for plugin in plugins()} == {FIRST_PARTY, "first-dist"}
+    monkeypatch.delenv("BRIDGE_DISABLE_PLUGINS")
+    monkeypatch.setenv("BRIDGE_ONLY_PLUGINS", "maps.ridge, first-dist:" + entries[0])
+    assert [plugin["name"] for plugin in plugins()] == ["ridge", "twice"] or same == "map"
+
+
+WRONG_SHAPE = """
+        fitted = super().fit(data)
+        class Wrong(FittedMap):
+            d_src, d_dst = fitted.d_src, fitted.d_dst
+            def __call__(self, x):
+                return fitted(x)[:1]
+            def direction(self, v):
+                return fitted.direction(v)
+            def arrays(self):
+                return fitted.arrays()
+        return Wrong()
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('raise ZeroDivisionError("of all things")', "failed to fit (ZeroDivisionError: of all things)"),
+        ("return super().fit(data).weight", "returned ndarray, not a fitted map 32 -> 40"),
+        (WRONG_SHAPE, "gives shape (1, 40) for points of shape (2, 32)"),
+        (WRONG_SHAPE.replace("(x)[:1]", "(x) * np.nan"), "NaN or infinite values for points"),
+        (WRONG_SHAPE.replace("(x)[:1]", "(x)").replace("direction(v)\n", "direction(v).T\n"), "for directions"),
+    ],
+)
+def test_map_that_misbehaves(body: str, said: str, package: Package, experiment: list[str], tmp_path: Path) -> None:
+    package("misbehaving", a_map("misbehaving", body))
+    code, out, err = bridge("run", *experiment, "--map", "misbehaving", "--out", tmp_path / "out")
+    assert (code, out) == (1, "")
+    message = " ".join(err.partition("Error: ")[2].split())
+    assert message.startswith("The map misbehaving ")
+    assert said in message
+    assert "Traceback" not in err
+    assert not (tmp_path / "out").exists()
+    assert ours_are_whole(plugins())
+
+
+def test_control_that_misbehaves_costs_only_its_arm(package: Package, experiment: list[str]) -> None:
+    package("control", a_map("control", 'raise KeyError("lost")', 'control_arm = "of_a_stranger"'))
+    package("control-too", a_map("control_too", fields='control_arm = "of_another"'))
+    code, out, err = bridge("run", *experiment, "--json", "--out", Path(experiment[-1]).name + "-unused")
+    shutil.rmtree(Path(experiment[-1]).name + "-unused")
+    assert code == 0, err
+    assert "No of_a_stranger control" in err
+    assert {metric["arm"] for metric in json.loads(out)["metrics"]} == {
+        "mapped",
+        "mispaired",
+        "random_map",
+        "of_another",
+    }
+
+
+A_SCORER = '''
+"""Scorers."""
+from bridge.hookspecs import hookimpl
+from bridge.scorers import Need, Scorer
+
+
+class Mine(Scorer):
+    needs = frozenset({Need.MAP})
+    summary = "For this test."
+
+    def __init__(self, name, value):
+        self.name, self.value = name, value
+
+    def score(self, evidence):
+        for arm in evidence.arms:
+            value = self.value()
+            yield evidence.metric(self, self.name, arm, value, (value - 1, value + 1), 7)
+
+
+@hookimpl
+def register_scorers(register):
+    register(Mine("divides", lambda: 1 / 0))
+    register(Mine("nan", lambda: float("nan")))
+    register(Mine("text", lambda: "0.5"))
+    register(Mine("sound", lambda: 0.5))
+'''
+
+
+def test_scorers_that_misbehave_are_left_out_with_a_note(
+    package: Package, experiment: list[str], tmp_path: Path
+) -> None:
+    package("strange-scorers", A_SCORER, "scorers.strange")
+    code, out, err = bridge("run", *experiment, "--json", "--out", tmp_path / "out")
+    assert code == 0, err
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    document = json.loads(out, parse_constant=refuse)
+    assert {metric["scorer"] for metric in document["metrics"]} == {
+        *("cka", "cosine", "explained_variance", "retrieval"),
+        "sound",
+    }
+    for name, reason in (("divides", "ZeroDivisionError"), ("nan", "nan"), ("text", "")):
+        assert f"The scorer {name} failed and is left out: {reason}" in err.replace(
+            "BridgeError: it returned ", ""
+        ) or (f"The scorer {name} failed and is left out" in err and reason in err)
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == document
+
+
+def test_a_plugin_that_prints_leaves_standard_output_alone(package: Package) -> None:
+    package("chatty", 'print("welcome!")\n' + a_map("chatty").replace("register(Mine)", 'print("hi"); register(Mine)'))
+    code, out, err = bridge("plugins", "--json")
+    assert code == 0
+    assert "chatty" in {plugin["name"] for plugin in json.loads(out)["plugins"]}
+    assert "welcome!" in err
+    assert "hi" in err
+
+
+def test_verbalizers_and_dictionary_formats_register(package: Package) -> None:
+    package(
+        "reads-and-writes",
+        '''
+        """A verbalizer and a dictionary format."""
+        from bridge.dictionaries import DictionaryFormat
+        from bridge.hookspecs import hookimpl
+        from bridge.verbalizers import Explanation, Verbalizer
+
+
+        class Parrot(Verbalizer):
+            name, summary, d_model = "parrot", "Says the same of everything.", 4
+
+            def explain(self, vectors):
+                return [Explanation("polly") for _ in vectors]
+
+
+        class Napkin(DictionaryFormat):
+            name, summary = "napkin", "Written on the back of one."
+
+            def recognises(self, path):
+                return path.suffix == ".napkin"
+
+            def load(self, path):
+                raise NotImplementedError
+
+
+        @hookimpl
+        def register_verbalizers(register):
+            register(Parrot)
+
+
+        @hookimpl
+        def register_dictionary_formats(register):
+            register(Napkin())
+        ''',
+        "verbalizers.parrot",
+        "2.5.1",
+    )
+    for kind, name in (("verbalizers", "parrot"), ("dictionary_formats", "napkin")):
+        (plugin,) = plugins("--kind", kind)
+        assert (plugin["kind"], plugin["name"], plugin["health"]) == (kind, name, "ok")
+        assert (plugin["distribution"], plugin["version"]) == ("reads-and-writes", "2.5.1")
+    assert ours_are_whole(plugins())
