@@ -121,7 +121,18 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         seconds.append(time.perf_counter() - start)
     assert all(re.search(rf"^  {command} ", done.stdout, re.MULTILINE) for command in COMMANDS)
     assert min(seconds) < 0.3
-    heavy = "torch numpy transformers nnsight scipy sklearn pydantic rich matplotlib bridge.plugins".split()
+    heavy = [
+        "torch",
+        "numpy",
+        "transformers",
+        "nnsight",
+        "scipy",
+        "sklearn",
+        "pydantic",
+        "rich",
+        "matplotlib",
+        "bridge.plugins",
+    ]
     code = f"""
 import contextlib, sys
 from bridge.cli import main
@@ -215,17 +226,16 @@ def test_standard_input_is_kept_with_the_run(lab: Lab, tmp_path: Path, monkeypat
 # Interruption
 
 
-LONG = ("--corpus", "english", "--max-documents", "1500", "--max-tokens", "24", "--dtype", "float32")
+LONG = ("--corpus", "english", "--max-documents", "1100", "--max-tokens", "24", "--dtype", "float32")
 
 
-def start(cache: Path, out: Path, models: Path) -> subprocess.Popen[str]:
-    env = {**os.environ, "BRIDGE_CACHE_DIR": str(cache), "BRIDGE_ONLY_PLUGINS": ",".join(NEEDED)}
+NEEDED = "models.llama,models.gemma,maps.ridge,maps.random_orthogonal,scorers.explained_variance"
+
+
+def start(out: Path, lab: Lab) -> subprocess.Popen[str]:
     command = [COMMAND, "run", "--src", SRC, "--dst", DST, *LONG, "--out", str(out)]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=env, cwd=models, stdout=pipe, stderr=pipe, text=True)
-
-
-NEEDED = ("models.llama", "models.gemma", "maps.ridge", "maps.random_orthogonal", "scorers.explained_variance")
+    return subprocess.Popen(command, cwd=lab.models, stdout=pipe, stderr=pipe, text=True)
 
 
 def sidecars(cache: Path) -> int:
@@ -240,29 +250,37 @@ def stop_after_shards(process: subprocess.Popen[str], cache: Path, count: int, n
     return process.communicate(timeout=60)[1]
 
 
-def test_killed_interrupted_and_concurrent_runs_end_the_same(laboratory: Lab, isolated: Path, tmp_path: Path) -> None:
-    cache, models = tmp_path / "cache", laboratory.models
-    killed = start(cache, tmp_path / "resumed", models)
+def test_killed_interrupted_and_concurrent_runs_end_the_same(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("BRIDGE_CACHE_DIR", str(cache))
+    monkeypatch.setenv("BRIDGE_ONLY_PLUGINS", NEEDED)
+    killed = start(tmp_path / "one", lab)
     stop_after_shards(killed, cache, 1, signal.SIGKILL)
     assert killed.returncode == -signal.SIGKILL
     after_kill = sidecars(cache)
     assert after_kill >= 1
-    interrupted = start(cache, tmp_path / "resumed", models)
+
+    interrupted = start(tmp_path / "one", lab)
     err = stop_after_shards(interrupted, cache, after_kill + 1, signal.SIGINT)
     assert interrupted.returncode == 130, err
     assert "Interrupted. What was finished is kept: the same command goes on from there." in " ".join(err.split())
     assert "Traceback" not in err
     after_interrupt = sidecars(cache)
-    assert not (tmp_path / "resumed").exists()
+    assert not (tmp_path / "one").exists()
 
-    resumed = start(cache, tmp_path / "resumed", models)
-    both = [start(tmp_path / "fresh", tmp_path / name, models) for name in ("one", "two")]
-    errors = [process.communicate(timeout=120)[1] for process in (resumed, *both)]
-    assert [process.returncode for process in (resumed, *both)] == [0, 0, 0], errors
-    assert after_kill < after_interrupt < sidecars(cache) == sidecars(tmp_path / "fresh")
-    same_bytes(tmp_path / "one", tmp_path / "two")
-    same_bytes(tmp_path / "one", tmp_path / "resumed")
-    assert sum(text.count("Loading ./") + text.count("Loading /") for text in errors[1:]) == 2  # one waited
+    both = [start(tmp_path / name, lab) for name in ("one", "two")]
+    errors = [process.communicate(timeout=120)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], errors
+    assert after_kill < after_interrupt < sidecars(cache)
+    assert 1 <= sum(text.count("Loading ") for text in errors) <= 2  # what one collects, the other waits for
+
+    monkeypatch.setenv("BRIDGE_CACHE_DIR", str(tmp_path / "fresh"))
+    succeed("run", "--src", SRC, "--dst", DST, *LONG, "--out", tmp_path / "undisturbed")
+    assert sidecars(tmp_path / "fresh") == sidecars(cache) >= 6
+    for name in ("one", "two"):
+        same_bytes(tmp_path / name, tmp_path / "undisturbed")
     assert not list(tmp_path.rglob("*.tmp"))
 
 
@@ -311,7 +329,7 @@ def validation_ev(lab: Lab, src: str, dst: str) -> tuple[float, int]:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model = AutoModelForCausalLM.from_pretrained(folder)
         rows = []
-        for index, document in enumerate(corpus.documents):
+        for document in corpus.documents:
             encoded = tokenizer(document.text, return_offsets_mapping=True)
             states: list[Any] = []
             hook = model.model.layers[int(layer)].register_forward_hook(lambda m, i, o, s=states: s.append(o))
@@ -324,7 +342,6 @@ def validation_ev(lab: Lab, src: str, dst: str) -> tuple[float, int]:
             assert begins[0] == 0
             where = {end: row for row, end in enumerate(ends)}
             rows.append({end: kept[row] for end, row in where.items() if row >= 8})
-            assert folds[index] >= -1
         sides.append(rows)
     x, y, fold = [], [], []
     for index, (left, right) in enumerate(zip(*sides, strict=True)):
@@ -639,7 +656,7 @@ def test_full_disk_at_any_moment(lab: Lab, tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(os, "fsync", fsync)
     failures = 0
-    for allowed in (0, 4, 18, 1, 2, 1, 1, 1, 1, 1, 1):
+    for allowed in (0, 18, 2, 2, 2, 1, 1, 1):
         left = allowed
         code, _, err = call("run", *lab.args(), "--out", out)
         if code == 0:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bridge import collect as collecting
-from bridge.collect import Settings, activations_artifact, collect, missing_shards, pad, read_shards
+from bridge.collect import Settings, activations_artifact, collect, pad
 from bridge.corpus import Corpus, Document
 from bridge.errors import BridgeError, CorruptArtifactError, ModelError
 from bridge.pairing import Encoded
@@ -82,7 +82,7 @@ def make(
 
 
 def gathered(artifact: Artifact) -> dict[str, torch.Tensor]:
-    shards = [tensors for _, tensors in read_shards(artifact, CORPUS)]
+    shards = [artifact.read(index) for index in range(len(CORPUS.chunks(CHUNK)))]
     return {name: torch.cat([shard[name] for shard in shards]) for name in ("rows", "norms", "lengths")}
 
 
@@ -194,7 +194,8 @@ def test_activations_that_are_no_numbers_are_refused_by_site_text_and_token(tmp_
         site: activations_artifact(Store(tmp_path), "toy", site, CORPUS, Settings("float32", 160)) for site in SITES
     }
     first_bad = next(i for i, chunk in enumerate(CORPUS.chunks(CHUNK)) if 5 in chunk)
-    assert missing_shards(list(artifacts.values()), CORPUS)[0] == first_bad, "what was finished before is kept"
+    kept = [index for index in range(len(CORPUS.chunks(CHUNK))) if all(one.has(index) for one in artifacts.values())]
+    assert kept == list(range(first_bad)), "what was finished before is kept"
 
 
 def test_what_is_there_is_not_computed_and_what_is_damaged_is(tmp_path: Path) -> None:
@@ -208,11 +209,7 @@ def test_what_is_there_is_not_computed_and_what_is_damaged_is(tmp_path: Path) ->
     data[-3] ^= 4
     shard.write_bytes(data)
     with pytest.raises(CorruptArtifactError):
-        list(
-            read_shards(
-                activations_artifact(Store(tmp_path), "toy", SITES[1], CORPUS, Settings("float32", 160)), CORPUS
-            )
-        )
+        activations_artifact(Store(tmp_path), "toy", SITES[1], CORPUS, Settings("float32", 160)).read(2)
     mended = Toy()
     make(tmp_path, mended)
     assert sum(texts for texts, _ in mended.shapes) == len(CORPUS.chunks(CHUNK)[2])

@@ -15,6 +15,8 @@ from bridge.corpus import Corpus, Document, Message, load_corpus
 from bridge.errors import CorpusError, UsageError
 from bridge.split import HELD_OUT, assign_folds
 
+steady = settings(derandomize=True, deadline=None)
+
 TEXTS = ("First paragraph.", "Second, with ünïcödé 日本 🙂.", "Third.")
 
 
@@ -109,7 +111,7 @@ turns = st.lists(st.builds(Message, st.sampled_from(["user", "assistant"]), plai
 chats = turns.map(lambda turns: Document("".join(turn.content for turn in turns), "g", tuple(turns)))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(steady, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(st.lists(plain | chats, min_size=1, max_size=6, unique_by=lambda d: (d.text, d.messages)))
 def test_json_lines_of_a_corpus_read_back_to_an_equal_corpus(tmp_path: Path, documents: list[Document]) -> None:
     corpus = Corpus("any", tuple(documents))
@@ -162,6 +164,7 @@ def test_missing_files_folders_and_streams_are_refused(tmp_path: Path) -> None:
         load_corpus("-", io.StringIO("a\0b"))
 
 
+@steady
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=40), st.integers(1, 600))
 def test_chunks_cover_every_document_once_in_order(lengths: list[int], characters: int) -> None:
     corpus = Corpus("any", tuple(Document("x" * length, str(i)) for i, length in enumerate(lengths)))
@@ -176,6 +179,7 @@ def grouped(labels: list[int]) -> Corpus:
     return Corpus("any", tuple(Document(f"text {i}", f"group {label}") for i, label in enumerate(labels)))
 
 
+@steady
 @given(
     st.lists(st.integers(0, 30), min_size=1, max_size=120),
     st.floats(0.0, 0.9),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import orthogonal_procrustes
 from scipy.stats import kstest, ortho_group
@@ -24,6 +24,8 @@ from bridge_maps.ols import OLS
 from bridge_maps.procrustes import Procrustes
 from bridge_maps.random_orthogonal import RandomOrthogonal
 from bridge_maps.ridge import Ridge, penalty_grid
+
+steady = settings(derandomize=True, deadline=None)
 
 FOLDS = 4
 WIDTHS = [(6, 6), (6, 9), (9, 6)]
@@ -168,6 +170,7 @@ def test_rotations_only_gives_a_rotation_even_where_a_reflection_fits_better(ref
     assert scaled.chosen()["scale"] == pytest.approx(np.vdot(mapped, rows.centred_y) / np.vdot(mapped, mapped))
 
 
+@steady
 @given(st.integers(0, 10_000), st.integers(2, 8), st.floats(0.1, 100))
 def test_procrustes_recovers_an_exact_rotation_and_scale(seed: int, width: int, scale: float) -> None:
     rng = np.random.default_rng(seed)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bridge.collect import Settings, activations_artifact, collect, pad, read_shards
+from bridge.collect import Settings, activations_artifact, collect, pad, shards
 from bridge.corpus import Corpus, Document, Message, load_corpus
 from bridge.errors import BridgeError, ModelError, ModelUnavailableError, UsageError
 from bridge.models import Placement, TransformersTokenizer, Weights
@@ -94,7 +94,7 @@ def collected(
     collect(lambda: model, "tiny", artifacts, corpus, settings, Silent())
     encoded = model.encode(corpus.documents, 40)
     rows = {
-        site: np.concatenate([shard["rows"].numpy() for _, shard in read_shards(artifact, corpus)])
+        site: np.concatenate([artifact.read(index)["rows"].numpy() for index in range(len(shards(corpus, 40)))])
         for site, artifact in artifacts.items()
     }
     return model, encoded, rows

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import r2_score
 
 from bridge.moments import Array, Moments, explained_variance, total
+
+steady = settings(derandomize=True, deadline=None)
 
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.lists(st.integers(0, 40), min_size=1, max_size=6)
@@ -40,6 +42,7 @@ def reference(x: Array, y: Array) -> Moments:
     return Moments(len(x), mean_x.astype(float), mean_y.astype(float), *products)
 
 
+@steady
 @given(seeds, sizes, scales)
 def test_the_sum_of_the_parts_is_the_moments_of_the_whole(
     seed: int, sizes: list[int], scale: tuple[float, float]
@@ -52,6 +55,7 @@ def test_the_sum_of_the_parts_is_the_moments_of_the_whole(
     assert_same(total(reversed(parts)), expected, scale[1])
 
 
+@steady
 @given(seeds, st.tuples(*[st.integers(0, 40)] * 3), scales)
 def test_addition_is_associative_and_commutative_and_has_a_zero(
     seed: int, sizes: tuple[int, int, int], scale: tuple[float, float]
@@ -74,6 +78,7 @@ def test_rows_are_not_changed_and_low_precision_rows_are_summed_in_double() -> N
     assert_same(moments, reference(given_x.astype(float), given_y.astype(float)), 1e-3)
 
 
+@steady
 @given(seeds, st.integers(2, 60), scales)
 def test_explained_variance_is_the_variance_weighted_r2(seed: int, size: int, scale: tuple[float, float]) -> None:
     x, y = sample(seed, size, *scale)

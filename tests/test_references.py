@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.errors import UsageError
 from bridge.references import POINTS, Reference, Site, parse_reference, parse_site, parse_sites
+
+steady = settings(derandomize=True, deadline=None)
 
 LAYERS = 12
 words = st.from_regex(r"[A-Za-z][A-Za-z0-9_\-]{0,12}", fullmatch=True)
@@ -17,11 +19,13 @@ models = st.one_of(words, st.builds("{}/{}".format, words, words))
 sites = st.builds(Site, st.integers(0, LAYERS - 1), st.sampled_from(POINTS))
 
 
+@steady
 @given(st.builds(Reference, models, st.just("") | words, st.just("") | sites.map(str), st.just("") | words))
 def test_writing_and_parsing_a_reference_is_the_identity(reference: Reference) -> None:
     assert parse_reference(str(reference)) == reference
 
 
+@steady
 @given(st.text(max_size=40))
 def test_any_text_is_a_reference_or_a_usage_error(text: str) -> None:
     try:
@@ -65,6 +69,7 @@ def test_a_file_that_exists_may_hold_a_hash_in_its_name(tmp_path: Path) -> None:
     assert parse_reference(str(folder)) == Reference(str(folder))
 
 
+@steady
 @given(sites)
 def test_writing_and_parsing_a_site_is_the_identity(site: Site) -> None:
     assert parse_site(str(site), LAYERS) == site

@@ -251,7 +251,7 @@ def test_two_claims_to_one_name(
     assert {plugin["distribution"] for plugin in plugins()} == {FIRST_PARTY, "first-dist"}
     monkeypatch.delenv("BRIDGE_DISABLE_PLUGINS")
     monkeypatch.setenv("BRIDGE_ONLY_PLUGINS", "maps.ridge, first-dist:" + entries[0])
-    assert [plugin["name"] for plugin in plugins()] == ["ridge", "twice"] or same == "map"
+    assert {plugin["name"] for plugin in plugins()} == {"ridge", "twice"}
 
 
 WRONG_SHAPE = """
@@ -290,11 +290,10 @@ def test_map_that_misbehaves(body: str, said: str, package: Package, experiment:
     assert ours_are_whole(plugins())
 
 
-def test_control_that_misbehaves_costs_only_its_arm(package: Package, experiment: list[str]) -> None:
+def test_control_that_misbehaves_costs_only_its_arm(package: Package, experiment: list[str], tmp_path: Path) -> None:
     package("control", a_map("control", 'raise KeyError("lost")', 'control_arm = "of_a_stranger"'))
     package("control-too", a_map("control_too", fields='control_arm = "of_another"'))
-    code, out, err = bridge("run", *experiment, "--json", "--out", Path(experiment[-1]).name + "-unused")
-    shutil.rmtree(Path(experiment[-1]).name + "-unused")
+    code, out, err = bridge("run", *experiment, "--json", "--out", tmp_path / "out")
     assert code == 0, err
     assert "No of_a_stranger control" in err
     assert {metric["arm"] for metric in json.loads(out)["metrics"]} == {
@@ -348,10 +347,8 @@ def test_scorers_that_misbehave_are_left_out_with_a_note(
         *("cka", "cosine", "explained_variance", "retrieval"),
         "sound",
     }
-    for name, reason in (("divides", "ZeroDivisionError"), ("nan", "nan"), ("text", "")):
-        assert f"The scorer {name} failed and is left out: {reason}" in err.replace(
-            "BridgeError: it returned ", ""
-        ) or (f"The scorer {name} failed and is left out" in err and reason in err)
+    for name, reason in (("divides", "ZeroDivisionError"), ("nan", "BridgeError"), ("text", "TypeError")):
+        assert f"The scorer {name} failed and is left out: {reason}" in err
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == document
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, final
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 SHARD_CHARACTERS = 131_072
 """Text per shard: about 30k tokens, so a shard stays below 400 MB in bf16 at d_model 5376."""
+
+CHARACTERS_PER_TOKEN = 16
+"""More than any text has: where a shard's text is cut at `max_tokens`, the rest does not count for its size."""
 
 TOKENS_PER_BATCH = 4096
 """Padded tokens per forward pass where the user sets no batch size; halved when memory runs out."""
@@ -72,7 +75,7 @@ def activations_artifact(store: Store, model: str, site: Site, corpus: Corpus, s
         settings: How they are run.
 
     Returns:
-        The artifact: a shard for each of `corpus.chunks(SHARD_CHARACTERS)` with `rows` (n, d_model), the kept tokens
+        The artifact: a shard for each of `shards(corpus, max_tokens)` with `rows` (n, d_model), the kept tokens
         of the chunk's documents in order; `norms` (n,) float32; `lengths` (documents,) int64, the rows per document.
     """
     return store.artifact(
@@ -90,10 +93,9 @@ def activations_artifact(store: Store, model: str, site: Site, corpus: Corpus, s
     )
 
 
-def missing_shards(artifacts: Sequence[Artifact], corpus: Corpus) -> list[int]:
-    """List the shards that some of the artifacts lack, or hold damaged."""
-    count = len(corpus.chunks(SHARD_CHARACTERS))
-    return [index for index in range(count) if not all(artifact.has(index) for artifact in artifacts)]
+def shards(corpus: Corpus, max_tokens: int) -> list[range]:
+    """Cut a corpus into the documents of each shard: the same for every model, whatever its tokenizer makes of them."""
+    return corpus.chunks(SHARD_CHARACTERS, longest=CHARACTERS_PER_TOKEN * max_tokens)
 
 
 def collect(
@@ -121,16 +123,22 @@ def collect(
         ModelError: If an activation is NaN or infinite.
         StoreError: If the disk is full or read-only.
     """
-    sites = sorted(artifacts, key=lambda site: site.order)
-    targets = [artifacts[site] for site in sites]
+    chunks = shards(corpus, settings.max_tokens)
     with contextlib.ExitStack() as locks:
-        for artifact in sorted(targets, key=lambda artifact: artifact.path):
+        for artifact in sorted(artifacts.values(), key=lambda artifact: artifact.path):
             locks.enter_context(artifact.lock())
-        todo = missing_shards(targets, corpus)
-        if not todo:
-            progress.note(f"{name}: activations at {', '.join(map(str, sites))} are in the cache.")
+        lacking = {
+            site: [index for index in range(len(chunks)) if not artifact.has(index)]
+            for site, artifact in artifacts.items()
+        }
+        sites = sorted((site for site in artifacts if lacking[site]), key=lambda site: site.order)
+        if len(sites) < len(artifacts):
+            found = ", ".join(str(site) for site in artifacts if not lacking[site])
+            progress.note(f"{name}: activations at {found} are in the cache.")
+        if not sites:
             return
-        chunks = corpus.chunks(SHARD_CHARACTERS)
+        todo = sorted({index for site in sites for index in lacking[site]})
+        targets = [artifacts[site] for site in sites]
         source = load()
         for artifact in targets:
             artifact.describe()
@@ -255,13 +263,3 @@ def pad(sequences: Sequence[NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
         ids[row, : len(sequence)] = torch.from_numpy(sequence)
         mask[row, : len(sequence)] = 1
     return ids, mask
-
-
-def read_shards(artifact: Artifact, corpus: Corpus) -> Iterator[tuple[range, dict[str, Tensor]]]:
-    """Yield the documents and tensors of every shard, in order.
-
-    Raises:
-        CorruptArtifactError: If a shard is missing or damaged.
-    """
-    for index, documents in enumerate(corpus.chunks(SHARD_CHARACTERS)):
-        yield documents, artifact.read(index)

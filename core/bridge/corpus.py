@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, final
 
 from bridge.errors import CorpusError, UsageError
+from bridge.references import exists
 from bridge.store import canonical_json
 
 BUNDLED = "english"
@@ -69,14 +70,16 @@ class Corpus:
             digest.update(canonical_json(_record(document)).encode())
         return digest.hexdigest()
 
-    def chunks(self, characters: int) -> list[range]:
-        """Cut into runs of documents of about `characters` characters each: the shards of every collection.
+    def chunks(self, characters: int, longest: int | None = None) -> list[range]:
+        """Cut into runs of documents of about `characters` characters each.
 
-        Both models of a pair see the same runs, whatever their tokenizers make of them.
+        Args:
+            characters: Size of a run.
+            longest: Count at most so many characters of a document, because the rest will be cut off anyway.
         """
         runs, start, size = [], 0, 0
         for index, document in enumerate(self.documents):
-            size += len(document.text)
+            size += min(len(document.text), longest or len(document.text))
             if size >= characters:
                 runs.append(range(start, index + 1))
                 start, size = index + 1, 0
@@ -126,10 +129,8 @@ def _read(source: str, stdin: IO[str] | None) -> Iterator[Document]:
     if source.startswith(HUB):
         return _hub(source.removeprefix(HUB))
     path = Path(source).expanduser()
-    if path.is_dir():
-        return _folder(path)
-    if path.is_file():
-        return _file(path)
+    if exists(str(path)):
+        return _folder(path) if path.is_dir() else _file(path)
     raise CorpusError(
         f"There is no corpus {source}.",
         cause="It is not a file or folder here.",

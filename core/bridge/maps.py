@@ -110,7 +110,8 @@ class Map(ABC):
     """One line: what is fitted, and when to choose it."""
 
     control_arm: ClassVar[str] = ""
-    """If set, this map is fitted beside every other one and scored as the arm of this name (`raw`, `random_map`)."""
+    """If set, this map is fitted beside every other one and scored as the arm of this name (`raw`, `random_map`); an
+    option `seed`, where it has one, is set to the run's."""
 
     @abstractmethod
     def fit(self, data: TrainingData) -> FittedMap:

@@ -21,7 +21,7 @@ _GRAMMAR = "name[:variant]@layer[.point][#revision], as in qwen@20, pythia-70m:s
 
 
 @final
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Site:
     """One place in a residual network: block index and point.
 
@@ -75,7 +75,9 @@ def parse_reference(text: str) -> Reference:
         UsageError: If the text does not follow the grammar.
     """
     body, revision = text.strip(), ""
-    if not Path(body).exists():
+    if exists(body):
+        return Reference(body)
+    if not exists(body.rpartition("@")[0]):
         body, _, revision = body.partition("#")
     model, _, site = body.rpartition("@") if "@" in body else (body, "", "")
     variant = ""
@@ -90,7 +92,15 @@ def parse_reference(text: str) -> Reference:
 
 def is_path(model: str) -> bool:
     """Tell whether a model name means a file or folder rather than an alias or a hub id."""
-    return model.startswith((".", "/", "~")) or model.endswith(".gguf") or Path(model).is_dir()
+    return model.startswith((".", "/", "~")) or model.endswith(".gguf") or (exists(model) and Path(model).is_dir())
+
+
+def exists(name: str) -> bool:
+    """Tell whether there is a file or folder of this name; no name is too long or too odd to ask."""
+    try:
+        return bool(name) and Path(name).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def parse_site(text: str, n_layers: int) -> Site:

@@ -122,11 +122,12 @@ class Evidence:
         interval: tuple[float, float],
         n: int,
         note: str = "",
+        control: str = MISPAIRED,
     ) -> Metric:
-        """Make the record of one number; `mapped` is to be read against `mispaired`."""
-        control = MISPAIRED if arm == MAPPED else ""
+        """Make the record of one number; only the arm `mapped` has a control, by default `mispaired`."""
         low, high = interval
-        return Metric(scorer.name, name, arm, self.map, self.src, self.dst, value, low, high, n, control, note)
+        read_against = control if arm == MAPPED else ""
+        return Metric(scorer.name, name, arm, self.map, self.src, self.dst, value, low, high, n, read_against, note)
 
 
 class Scorer(ABC):

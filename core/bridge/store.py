@@ -70,7 +70,8 @@ class Artifact:
     def has(self, index: int) -> bool:
         """Tell whether a shard is there and is byte for byte the one that was written."""
         try:
-            return bool(self.info(index)["sha256"] == sha256(self._shard(index)))
+            info = self.info(index)
+            return bool(info.get("index") == index and info["sha256"] == sha256(self._shard(index)))
         except (CorruptArtifactError, OSError):
             return False
 
@@ -99,7 +100,7 @@ class Artifact:
 
         data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
         write_bytes(self._shard(index), data)
-        sidecar = {**info, "sha256": hashlib.sha256(data).hexdigest()}
+        sidecar = {**info, "index": index, "sha256": hashlib.sha256(data).hexdigest()}
         write_bytes(self._sidecar(index), canonical_json(sidecar).encode())
 
     def read(self, index: int) -> dict[str, Tensor]:

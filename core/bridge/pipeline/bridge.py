@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Rows = TypeVar("Rows", "NDArray[Any]", "Tensor")
 SCHEMA = 1
 ARRAYS, RECORD = "bridge.safetensors", "bridge.json"
+FIELDS = frozenset(("schema", "src", "dst", "map", "d_src", "d_dst", "arrays_sha256", "provenance"))
 
 
 @final
@@ -140,6 +141,8 @@ def load_bridge(folder: str | Path, registry: Registry | None = None) -> Bridge:
     try:
         record = json.loads((path / RECORD).read_text(encoding="utf-8"))
         schema = record["schema"]
+        if schema == SCHEMA and not set(record) >= FIELDS:
+            raise KeyError(*FIELDS - set(record))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BridgeError(
             f"{path} holds no bridge: {RECORD} is missing or damaged.",

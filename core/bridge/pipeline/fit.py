@@ -53,7 +53,9 @@ def fit_arms(kind: Map, fitted: FittedMap, result: Fit, folds: list[int], bench:
     for control in bench.registry.maps.values():
         if control.control_arm:
             try:
-                arms[control.control_arm] = checked_fit(control(), result.training)
+                seeded = "seed" in getattr(control, "__dataclass_fields__", {})
+                built = control(**({"seed": result.plan.options.seed} if seeded else {}))
+                arms[control.control_arm] = checked_fit(built, result.training)
             except MapError as error:
                 bench.progress.note(f"No {control.control_arm} control: {error.what}")
     return arms

@@ -9,7 +9,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.collect import SHARD_CHARACTERS, Encoder, read_shards
+from bridge.collect import Encoder, shards
 from bridge.corpus import Corpus
 from bridge.errors import CorruptArtifactError
 from bridge.maps import TrainingData
@@ -77,9 +77,9 @@ def pair_corpus(
     corpus: Corpus, src: Encoder, dst: Encoder, *, max_tokens: int, skip: int, progress: Progress
 ) -> tuple[list[ShardPairs], Coverage]:
     """Pair the tokens of every document; no model is loaded for this."""
-    coverage, shards = Coverage(), []
+    coverage, paired = Coverage(), []
     with progress.stage("pair tokens", len(corpus.documents), "texts") as advance:
-        for chunk in corpus.chunks(SHARD_CHARACTERS):
+        for chunk in shards(corpus, max_tokens):
             documents = [corpus.documents[index] for index in chunk]
             left, right = src.encode(documents, max_tokens), dst.encode(documents, max_tokens)
             starts = np.zeros(2, dtype=np.int64)
@@ -92,9 +92,9 @@ def pair_corpus(
                 parts.append((pairs.src + starts[0], pairs.dst + starts[1], np.full(len(pairs.src), index)))
                 starts += (len(first.kept), len(second.kept))
             rows = [np.concatenate(column) for column in zip(*parts, strict=True)]
-            shards.append(ShardPairs(rows[0], rows[1], rows[2], int(starts[0]), int(starts[1])))
+            paired.append(ShardPairs(rows[0], rows[1], rows[2], int(starts[0]), int(starts[1])))
             advance(len(chunk))
-    return shards, coverage
+    return paired, coverage
 
 
 @final
@@ -147,8 +147,8 @@ class PairedRows:
                 yield Rows(left, right, pairs.document[chosen], outlier[chosen]), fold[chosen]
 
     def _read(self) -> Iterator[tuple[ShardPairs, Any, Any]]:
-        readers = (read_shards(artifact, self.corpus) for artifact in self.artifacts)
-        for pairs, (_, x), (_, y) in zip(self.shards, *readers, strict=True):
+        for index, pairs in enumerate(self.shards):
+            x, y = (artifact.read(index) for artifact in self.artifacts)
             if (len(x["rows"]), len(y["rows"])) != (pairs.src_rows, pairs.dst_rows):
                 raise CorruptArtifactError(
                     "The stored activations do not belong to these tokenizers.",
@@ -182,8 +182,8 @@ def training_data(rows: PairedRows, d_src: int, d_dst: int, folds: list[int], mi
         d_src: Width of the source model.
         d_dst: Width of the destination model.
         folds: Which folds to use.
-        mispaired: Pair each source row with a destination row of another document: within each shard and fold, half
-            the rows on. What a map learns from these is the floor.
+        mispaired: Pair each source row with a destination row of another document. What a map learns from these is the
+            floor.
     """
 
     def typical() -> Iterator[tuple[Rows, Index]]:
@@ -194,13 +194,25 @@ def training_data(rows: PairedRows, d_src: int, d_dst: int, folds: list[int], mi
         for block, fold in typical():
             for index in np.unique(fold):
                 part = block.take(fold == index)
-                y = np.roll(part.y, len(part.y) // 2, axis=0) if mispaired else part.y
-                yield int(index), part.x, y
+                x, y = mispair(part) if mispaired else (part.x, part.y)
+                yield int(index), x, y
 
     moments = {fold: Moments.empty(d_src, d_dst) for fold in folds}
     for index, x, y in by_fold():
         moments[index] = moments[index] + Moments.of(x, y)
     return TrainingData(tuple(moments.values()), lambda: ((x, y) for _, x, y in by_fold()))
+
+
+def mispair(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Shift the destination's rows so far that none keeps its partner, or one of the same document.
+
+    A third of the rows, rather than half: a half shift is its own inverse, and would count every wrong pair twice.
+    Rows of a document longer than all others together are left out.
+    """
+    longest = int(np.unique(rows.document, return_counts=True)[1].max())
+    shift = max(longest, len(rows.y) // 3)
+    kept = slice(None) if shift + longest <= len(rows.y) else slice(0)
+    return rows.x[kept], np.roll(rows.y, shift, axis=0)[kept]
 
 
 @final

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bridge.hookspecs import hookimpl
 from bridge.metrics import Metric, jackknife_interval
-from bridge.scorers import Evidence, Need, Scorer
+from bridge.scorers import RANDOM_MAP, Evidence, Need, Scorer
 
 Array = NDArray[np.float64]
 SAMPLE = 2000
@@ -44,8 +44,9 @@ class LinearCKA(Scorer):
             value = _cka(mapped, true)
             kept = [np.ix_(group != index, group != index) for index in np.unique(group)]
             left_out = np.array([_cka(mapped[rest], true[rest]) for rest in kept])
-            note = "the same for every rotation" if arm == "random_map" else ""
-            yield evidence.metric(self, "cka", arm, value, jackknife_interval(value, left_out), len(group), note)
+            note = "the same for every rotation" if arm == RANDOM_MAP else ""
+            interval = jackknife_interval(value, left_out)
+            yield evidence.metric(self, "cka", arm, value, interval, len(group), note, control=RANDOM_MAP)
 
 
 def _gram(rows: Array) -> Array:
