@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bridge.collect import Settings, activations_artifact, collect, read_shards
+from bridge.collect import Settings, activations_artifact, collect, shards
 from bridge.corpus import BUNDLED, Corpus, Document, load_corpus
 from bridge.models import LoadedModel, Placement
 from bridge.pairing import Encoded
@@ -147,7 +147,7 @@ def run_collect(source: Any, site: Site, corpus: Corpus, settings: Settings) -> 
         start = time.perf_counter()
         collect(lambda: source, "benchmark", {site: artifact}, corpus, settings, Silent())
         seconds = time.perf_counter() - start
-        norms = torch.cat([shard["norms"] for _, shard in read_shards(artifact, corpus)])
+        norms = torch.cat([shard["norms"] for shard in map(artifact.read, range(len(shards(corpus, settings.max_tokens))))])
     return seconds, norms.sort().values
 
 
