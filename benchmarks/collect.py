@@ -147,7 +147,9 @@ def run_collect(source: Any, site: Site, corpus: Corpus, settings: Settings) -> 
         start = time.perf_counter()
         collect(lambda: source, "benchmark", {site: artifact}, corpus, settings, Silent())
         seconds = time.perf_counter() - start
-        norms = torch.cat([shard["norms"] for shard in map(artifact.read, range(len(shards(corpus, settings.max_tokens))))])
+        norms = torch.cat(
+            [shard["norms"] for shard in map(artifact.read, range(len(shards(corpus, settings.max_tokens))))]
+        )
     return seconds, norms.sort().values
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol, final
 
 import numpy as np
@@ -26,8 +27,9 @@ SHARD_CHARACTERS = 131_072
 CHARACTERS_PER_TOKEN = 16
 """More than any text has: where a shard's text is cut at `max_tokens`, the rest does not count for its size."""
 
-TOKENS_PER_BATCH = 4096
-"""Padded tokens per forward pass where the user sets no batch size; halved when memory runs out."""
+TOKENS_PER_BATCH = {"cpu": 1024, "mps": 4096, "cuda": 16384}
+"""Padded tokens per forward pass where the user sets no batch size; halved when memory runs out. On a CPU small batches
+are as fast as large ones and hold less padding."""
 
 
 class Encoder(Protocol):
@@ -57,11 +59,13 @@ class Settings:
             of Gemma reach 1e5 to 1e6 and overflow it.
         max_tokens: Texts are cut after so many tokens, specials included.
         batch_size: Texts per forward pass at most, or None for as many as `TOKENS_PER_BATCH` allows.
+        device: Kind of device: `cpu`, `mps` or `cuda`, which do not round alike.
     """
 
     dtype: str
     max_tokens: int
     batch_size: int | None = None
+    device: str = "cpu"
 
 
 def activations_artifact(store: Store, model: str, site: Site, corpus: Corpus, settings: Settings) -> Artifact:
@@ -69,7 +73,7 @@ def activations_artifact(store: Store, model: str, site: Site, corpus: Corpus, s
 
     Args:
         store: Where it lies.
-        model: Identity of the weights (a content hash, or hub id and commit).
+        model: Family and identity of the weights (a content hash, or hub id and commit).
         site: Which site.
         corpus: Which texts.
         settings: How they are run.
@@ -88,7 +92,9 @@ def activations_artifact(store: Store, model: str, site: Site, corpus: Corpus, s
             "shard_characters": SHARD_CHARACTERS,
             "dtype": settings.dtype,
             "max_tokens": settings.max_tokens,
-            "batch_size": settings.batch_size,
+            "batch": settings.batch_size or {"tokens": TOKENS_PER_BATCH[settings.device]},
+            "device": settings.device,
+            "transformers": version("transformers"),
         },
     )
 
@@ -142,16 +148,18 @@ def collect(
         source = load()
         for artifact in targets:
             artifact.describe()
-        budget = settings.batch_size or TOKENS_PER_BATCH
+        budget = settings.batch_size or TOKENS_PER_BATCH[settings.device]
         with progress.stage(f"collect {name}", sum(len(chunks[index]) for index in todo), "texts") as advance:
+            done = -1
             for index in todo:
-                if index and targets[0].has(index - 1):
+                if index and done != index - 1 and targets[0].has(index - 1):
                     budget = int(targets[0].info(index - 1)["budget"])
                 documents = [corpus.documents[i] for i in chunks[index]]
                 shard = _Shard(source, documents, settings)
                 rows, budget = shard.run(sites, budget, advance)
                 for site, artifact in zip(sites, targets, strict=True):
                     artifact.write(index, {**rows[site], "lengths": shard.lengths}, {"budget": budget})
+                done = index
 
 
 @final
@@ -193,10 +201,12 @@ class _Shard:
                     ) from error
                 budget = self._cost(batch) // 2
                 pending = self._batches([*batch, *(i for later in pending for i in later)], budget)
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
-                continue
-            advance(len(batch))
+                fitted = False
+            else:
+                advance(len(batch))
+                fitted = True
+            if not fitted:  # only here, where the error no longer holds the batch's tensors
+                free_device_memory()
         norms = {site: torch.linalg.vector_norm(rows[site].float(), dim=1) for site in sites}
         for site in sites:
             self._check_finite(norms[site], site)
@@ -237,6 +247,16 @@ class _Shard:
             cause="The weights are damaged, or the residual stream overflows the dtype.",
             remedy="Try --dtype float32, another site, or fetch the weights again.",
         )
+
+
+def free_device_memory() -> None:
+    """Give memory that torch keeps for reuse back to the device, so that another model finds it free."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -75,6 +75,11 @@ class ConformanceError(BridgeError, AssertionError):
     """A plugin breaks a law of its contract; the message states the law, the input and by how much."""
 
 
+def printable(text: str) -> str:
+    """Return text without control characters: models, corpora and plugins must not steer the user's terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a sentence that names the nearest known names, or all of them where none is near."""
     names = sorted(known)

@@ -97,6 +97,7 @@ class FittedMap(ABC):
         return {}
 
 
+@dataclass(frozen=True)
 class Map(ABC):
     """A way to fit a map. A frozen dataclass: its fields are the options that `--map name:option=value` sets.
 

@@ -46,6 +46,11 @@ class Metric:
     control: str = ""
     note: str = ""
 
+    def __post_init__(self) -> None:
+        # Scorers count and average with numpy, whose scalars JSON does not know.
+        for name, kind in (("value", float), ("low", float), ("high", float), ("n", int)):
+            object.__setattr__(self, name, kind(getattr(self, name)))
+
 
 def document(metrics: Iterable[Metric], provenance: dict[str, Any]) -> dict[str, Any]:
     """Return the one result shape, ready for `json.dump`: schema, provenance, flat metric records.

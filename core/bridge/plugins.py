@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import sys
 from collections import Counter
@@ -19,10 +20,11 @@ from bridge.dictionaries import DictionaryFormat
 from bridge.errors import PluginError, UsageError, did_you_mean
 from bridge.maps import Map
 from bridge.models import ModelAdapter
-from bridge.scorers import Scorer
+from bridge.scorers import MAPPED, MISPAIRED, Scorer
 from bridge.verbalizers import Verbalizer
 
 GROUP = "bridge"
+RESERVED_ARMS = (MAPPED, MISPAIRED)
 KINDS: Mapping[str, type] = {
     "models": ModelAdapter,
     "maps": Map,
@@ -107,6 +109,16 @@ class Registry:
             raise UsageError(f"There is no map {name}.", remedy=did_you_mean(name, self.maps))
         return self.maps[name]
 
+    def scorer(self, name: str) -> Scorer:
+        """Return a scorer.
+
+        Raises:
+            UsageError: If none of this name is installed.
+        """
+        if name not in self.scorers:
+            raise UsageError(f"There is no scorer {name}.", remedy=did_you_mean(name, self.scorers))
+        return self.scorers[name]
+
     def registrar(self, kind: str, plugin: Plugin) -> Callable[[Any], None]:
         """Return the `register` callback that one plugin is handed for one kind."""
 
@@ -117,6 +129,9 @@ class Registry:
             if not fits or isinstance(item, type) != by_class:
                 expected = f"a subclass of {base.__name__}" if by_class else f"an instance of {base.__name__}"
                 raise PluginError(f"{plugin.name} registered {item!r} as {kind}; that takes {expected}.")
+            if by_class and inspect.isabstract(item):
+                missing = ", ".join(sorted(item.__abstractmethods__))
+                raise PluginError(f"{plugin.name} registered {item.__name__}, which does not implement {missing}.")
             name = getattr(item, "name", None)
             if not isinstance(name, str) or not name:
                 raise PluginError(f"{plugin.name} registered {item!r}, which has no name.")
@@ -127,6 +142,9 @@ class Registry:
                     f"{plugin.name} of {plugin.distribution}.",
                     remedy=f"Uninstall one, or set BRIDGE_DISABLE_PLUGINS={plugin.distribution}:{plugin.name}.",
                 )
+            arm = getattr(item, "control_arm", "")
+            if arm and (arm in RESERVED_ARMS or arm in {m.control_arm for m in self.maps.values()}):
+                raise PluginError(f"{plugin.name} registered the control arm {arm} of the map {name}, which is taken.")
             self._items[kind][name] = item
             self._owners[kind, name] = plugin
             plugin.provides.append((kind, name))

@@ -54,7 +54,7 @@ class Rows:
 
 
 class HeldOutPairs(ABC):
-    """The held-out documents' paired rows. No map and no choice has seen them."""
+    """Paired rows of documents that no map was fitted on: held-out ones, or in a sweep the validation fold's."""
 
     mean_src: NDArray[np.float64]
     """Mean of the source's *training* rows, (d_src,)."""
@@ -126,7 +126,7 @@ class Evidence:
     ) -> Metric:
         """Make the record of one number; only the arm `mapped` has a control, by default `mispaired`."""
         low, high = interval
-        read_against = control if arm == MAPPED else ""
+        read_against = control if arm == MAPPED and control in self.arms else ""
         return Metric(scorer.name, name, arm, self.map, self.src, self.dst, value, low, high, n, read_against, note)
 
 

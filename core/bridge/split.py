@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Literal
 
 import numpy as np
@@ -21,7 +22,8 @@ def assign_folds(corpus: Corpus, *, held_out: float, folds: int, kind: SplitKind
         corpus: The documents.
         held_out: Share of the document groups to hold out for the final scores.
         folds: Number of training folds for cross-validation.
-        kind: `random` draws the held-out groups by seed; `last` holds out the last ones in corpus order.
+        kind: `random` draws the held-out groups by seed, so that their share is met on average; `last` holds out the
+            last ones in corpus order.
         seed: Of the draw, and of the folds.
 
     Returns:
@@ -31,19 +33,23 @@ def assign_folds(corpus: Corpus, *, held_out: float, folds: int, kind: SplitKind
         CorpusError: If there are too few groups to fill every fold and the held-out set.
     """
     groups = list(dict.fromkeys(document.group for document in corpus.documents))
-    n_held_out = round(held_out * len(groups))
-    if n_held_out < 2 or len(groups) - n_held_out < folds:
+    if kind == "random":
+        # By hash rather than by draw: more documents, or fewer, never move one from one side to the other.
+        training = [group for group in groups if _fraction(group, seed) >= held_out]
+    else:
+        training = groups[: len(groups) - round(held_out * len(groups))]
+    if len(training) < folds or len(groups) - len(training) < 2:
         raise CorpusError(
             f"The corpus {corpus.name} has {len(groups)} independent documents: too few for {folds} folds and a "
             f"held-out share of {held_out:g}.",
             cause="Splits go by document; the paragraphs of one file in a folder count as one document.",
             remedy="Give more documents.",
         )
-    rng = np.random.default_rng(seed)
-    shuffled = rng.permutation(len(groups))
-    order = shuffled if kind == "random" else np.arange(len(groups))
-    fold = np.full(len(groups), HELD_OUT)
-    training = order[: len(groups) - n_held_out]
-    fold[training] = rng.permutation(len(training)) % folds
-    of_group = dict(zip(groups, fold.tolist(), strict=True))
-    return np.array([of_group[document.group] for document in corpus.documents])
+    shuffled = np.random.default_rng(seed).permutation(len(training)) % folds
+    fold = dict.fromkeys(groups, HELD_OUT) | dict(zip(training, shuffled.tolist(), strict=True))
+    return np.array([fold[document.group] for document in corpus.documents])
+
+
+def _fraction(group: str, seed: int) -> float:
+    digest = hashlib.sha256(f"{seed}\0{group}".encode()).digest()
+    return int.from_bytes(digest[:8]) / 2**64

@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -71,7 +72,8 @@ class Artifact:
         """Tell whether a shard is there and is byte for byte the one that was written."""
         try:
             info = self.info(index)
-            return bool(info.get("index") == index and info["sha256"] == sha256(self._shard(index)))
+            mine = info.get("artifact") == self.path.name and info.get("index") == index
+            return bool(mine and info["sha256"] == sha256(self._shard(index)))
         except (CorruptArtifactError, OSError):
             return False
 
@@ -100,7 +102,7 @@ class Artifact:
 
         data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
         write_bytes(self._shard(index), data)
-        sidecar = {**info, "index": index, "sha256": hashlib.sha256(data).hexdigest()}
+        sidecar = {**info, "artifact": self.path.name, "index": index, "sha256": hashlib.sha256(data).hexdigest()}
         write_bytes(self._sidecar(index), canonical_json(sidecar).encode())
 
     def read(self, index: int) -> dict[str, Tensor]:
@@ -179,14 +181,25 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
         try:
             write(temporary)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
+            _sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(path: Path) -> None:
+    """Make a rename survive a power cut; Windows cannot open folders and does not need it."""
+    if os.name == "posix":
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, printable
 
 COMMANDS = ("run", "fit", "sweep", "transfer", "models", "plugins", "doctor")
 INTERRUPTED = 130
@@ -66,4 +66,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _say(text: str) -> None:
-    click.echo(click.wrap_text(text, 100), err=True)
+    click.echo(click.wrap_text(printable(text), 100), err=True)

@@ -13,6 +13,7 @@ from bridge.cli.options import output_options, print_json
 @output_options
 def command(as_json: bool, quiet: bool) -> None:
     """Check libraries, devices, folders and plugins; exits with 1 if something needs mending."""
+    from bridge.errors import printable
     from bridge.pipeline.doctor import examine
 
     checks = examine()
@@ -20,7 +21,7 @@ def command(as_json: bool, quiet: bool) -> None:
         print_json({"checks": [check.__dict__ for check in checks]})
     else:
         for check in checks:
-            click.echo(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.detail}")
+            click.echo(printable(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.detail}"))
             if check.remedy:
-                click.echo(f"     {check.remedy}")
+                click.echo(printable(f"     {check.remedy}"))
     sys.exit(0 if all(check.ok for check in checks) else 1)

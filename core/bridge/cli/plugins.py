@@ -18,6 +18,7 @@ def command(kind: str | None, as_json: bool, quiet: bool) -> None:
     A broken plugin is named with its error and hurts no other. BRIDGE_DISABLE_PLUGINS and BRIDGE_ONLY_PLUGINS choose
     among them (entry point names, separated by commas); BRIDGE_TRACE_PLUGINS=1 shows every hook call.
     """
+    from bridge.errors import printable
     from bridge.plugins import discover
 
     found = [
@@ -45,4 +46,5 @@ def command(kind: str | None, as_json: bool, quiet: bool) -> None:
     print_rows(columns, [[entry[column] for column in columns] for entry in found])
     for entry in found:
         if entry["error"]:
-            click.echo(f"{entry['entry_point']} of {entry['distribution']}: {entry['error']} {entry['remedy']}")
+            line = f"{entry['entry_point']} of {entry['distribution']}: {entry['error']} {entry['remedy']}"
+            click.echo(printable(line))

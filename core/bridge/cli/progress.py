@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import final
 
+from bridge.errors import printable
 from bridge.progress import Advance, Progress
 
 
@@ -28,14 +29,14 @@ class TerminalProgress(Progress):
         from rich import progress as bars
 
         columns = (
-            bars.TextColumn("{task.description}"),
+            bars.TextColumn("{task.description}", markup=False),
             bars.BarColumn(),
             bars.MofNCompleteColumn(),
-            bars.TextColumn(f"{unit} {{task.fields[rate]}}"),
+            bars.TextColumn(f"{unit} {{task.fields[rate]}}", markup=False),
             bars.TimeRemainingColumn(),
         )
         with bars.Progress(*columns, console=self._console, disable=not self._console.is_terminal) as drawn:
-            task = drawn.add_task(name, total=total, rate="")
+            task = drawn.add_task(printable(name), total=total, rate="")
 
             def advance(units: int = 1) -> None:
                 speed = drawn.tasks[0].speed
@@ -45,4 +46,4 @@ class TerminalProgress(Progress):
 
     def note(self, message: str) -> None:
         """Print a sentence on standard error."""
-        self._console.print(message, style="dim", markup=False, soft_wrap=True)
+        self._console.print(printable(message), style="dim", markup=False, soft_wrap=True)

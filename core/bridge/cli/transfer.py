@@ -28,6 +28,7 @@ def directions(bridge_folder: Path, vectors: Path, out: Path, as_json: bool, qui
     \b
     bridge transfer directions runs/my-run steering.safetensors --out steering-on-gemma.safetensors
     """
+    from bridge.errors import printable
     from bridge.pipeline.bridge import load_bridge
     from bridge.pipeline.transfer import transfer_directions
 
@@ -36,4 +37,4 @@ def directions(bridge_folder: Path, vectors: Path, out: Path, as_json: bool, qui
         print_json(report)
     elif not quiet:
         for name, row in report.items():
-            click.echo(f"{name}: {row['shape']}, gain {row['gain']:.3f}")
+            click.echo(printable(f"{name}: {row['shape']}, gain {row['gain']:.3f}"))

@@ -40,10 +40,12 @@ class ModelInfo:
     Attributes:
         d_model: Width of the residual stream.
         n_layers: Number of blocks.
+        max_tokens: Longest text it can read, or None where nothing limits it.
     """
 
     d_model: int
     n_layers: int
+    max_tokens: int | None = None
 
 
 @final

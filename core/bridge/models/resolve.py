@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
-from bridge.errors import ModelError, UsageError, did_you_mean
+from bridge.errors import ModelError, PluginError, UsageError, did_you_mean
 from bridge.models.adapter import Alias, ModelAdapter, ModelInfo
 from bridge.models.gguf import checkpoint_of_gguf
 from bridge.models.weights import Weights, models_folder
@@ -61,6 +61,10 @@ class ResolvedModel:
         """
         self._need_site()
         return parse_sites(self.site, self.info.n_layers)
+
+    def pinned(self) -> str:
+        """Return a reference that means the same later: site written out, hub weights at their commit."""
+        return str(replace(self.reference, site=self.site, revision=self.weights.revision or self.reference.revision))
 
     def label(self, site: Site) -> str:
         """Return the full reference of one site."""
@@ -118,7 +122,7 @@ def resolve(text: str, adapters: Mapping[str, ModelAdapter], store: Store, progr
         other = parse_reference(override)
         target, variant = other.model, variant or other.variant
         revision, site = revision or other.revision, site or other.site
-    aliases = {alias.name: (alias, adapter) for adapter in adapters.values() for alias in adapter.aliases()}
+    aliases = _aliases(adapters)
     adapter: ModelAdapter | None = None
     if target in aliases:
         alias, adapter = aliases[target]
@@ -136,8 +140,22 @@ def resolve(text: str, adapters: Mapping[str, ModelAdapter], store: Store, progr
             f"There is no model {target}.",
             remedy=f"{did_you_mean(target, aliases)} Or give a hub id (user/model), a folder (./folder) or .gguf file.",
         )
+    weights = weights.pinned()
     adapter = adapter or _claimed_by(weights, adapters)
     return ResolvedModel(reference, adapter, weights, adapter.describe(weights), site)
+
+
+def _aliases(adapters: Mapping[str, ModelAdapter]) -> dict[str, tuple[Alias, ModelAdapter]]:
+    found: dict[str, tuple[Alias, ModelAdapter]] = {}
+    for adapter in adapters.values():
+        for alias in adapter.aliases():
+            if alias.name in found:
+                raise PluginError(
+                    f"The families {found[alias.name][1].name} and {adapter.name} both bring the alias {alias.name}.",
+                    remedy="Disable one with BRIDGE_DISABLE_PLUGINS, or tell its authors.",
+                )
+            found[alias.name] = alias, adapter
+    return found
 
 
 def by_hand_folder(alias: Alias, variant: str = "") -> Path:
@@ -192,5 +210,10 @@ def _claimed_by(weights: Weights, adapters: Mapping[str, ModelAdapter]) -> Model
             f"No installed model family can load {weights.source}.",
             cause="It has no config.json, or its model_type is not known here.",
             remedy=f"Installed: {', '.join(sorted(adapters)) or 'none'}. A family is a plugin: see CONTRIBUTING.md.",
+        )
+    if len(preferred) > 1:
+        raise PluginError(
+            f"The families {' and '.join(adapter.name for adapter in preferred)} both claim {weights.source}.",
+            remedy="Disable one with BRIDGE_DISABLE_PLUGINS.",
         )
     return preferred[0]

@@ -51,6 +51,8 @@ class TransformersTokenizer(Tokenizer):
                 remedy="Use a checkpoint that carries a tokenizer.json.",
             )
         self.tokenizer = tokenizer
+        # A checkpoint may say "left": the two models of a pair would then keep different ends of a text.
+        self.tokenizer.truncation_side = "right"
         self.name = name
 
     def encode(self, documents: Sequence[Document], max_tokens: int) -> list[Encoded]:
@@ -77,6 +79,8 @@ class TransformersTokenizer(Tokenizer):
             add_special_tokens=add_special_tokens,
             truncation=True,
             max_length=max_tokens,
+            # In plain text the words "<bos>" are words; in a templated conversation they are the template's.
+            split_special_tokens=add_special_tokens,
             return_offsets_mapping=True,
             return_special_tokens_mask=True,
         )

@@ -42,7 +42,9 @@ class TransformersAdapter(ModelAdapter):
     def describe(self, weights: Weights) -> ModelInfo:
         """Read width and depth from the configuration."""
         text = self._config(weights).get_text_config()
-        return ModelInfo(int(text.hidden_size), int(text.num_hidden_layers))
+        return ModelInfo(
+            int(text.hidden_size), int(text.num_hidden_layers), getattr(text, "max_position_embeddings", None)
+        )
 
     def tokenizer(self, weights: Weights) -> Tokenizer:
         """Load the checkpoint's tokenizer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -11,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
-from bridge.errors import BridgeError, ModelError, ModelUnavailableError
+from bridge.errors import BridgeError, ModelError, ModelUnavailableError, StoreError
 from bridge.store import Store, canonical_json, sha256, write_bytes
 
 _INDEX_FILES = (
@@ -75,12 +76,21 @@ class Weights:
             store: Remembers hashes of large files by path, size and time of change.
         """
         if self.folder is None:
-            return f"{self.source}@{self._download('config.json').parent.name}"
+            return f"{self.source}@{self.pinned().revision}"
         files = sorted(file for file in self.folder.iterdir() if file.is_file() and not file.name.startswith("."))
         digest = hashlib.sha256()
         for file in files:
             digest.update(f"{file.name}\0{_remembered_hash(file, store)}\n".encode())
         return digest.hexdigest()
+
+    def pinned(self) -> Weights:
+        """Return the same weights at their commit, so that a branch that moves meanwhile is not followed.
+
+        Raises:
+            ModelUnavailableError: If the hub does not have them or cannot be reached.
+        """
+        # The hub's cache keeps each commit's files in a folder named by the commit.
+        return self if self.folder else Weights(self.source, self._download("config.json").parent.name)
 
     def _download(self, name: str) -> Path:
         from huggingface_hub import hf_hub_download
@@ -106,20 +116,25 @@ def unavailable(weights: Weights, error: Exception) -> BridgeError:
     chain = [error]
     while (parent := chain[-1].__cause__ or chain[-1].__context__) and isinstance(parent, Exception):
         chain.append(parent)
-    if weights.folder:
+    reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    if any(isinstance(link, MemoryError) or "out of memory" in str(link) for link in chain):
         return ModelError(
-            f"{weights.folder} cannot be loaded ({type(error).__name__}: {error}).",
-            cause="A file of the checkpoint is missing, truncated or damaged, or does not fit its config.json.",
-            remedy="Copy or fetch it again.",
+            f"{weights.source} does not fit into memory ({reason}).",
+            remedy="Use --dtype bfloat16, a larger --device, or close other programs.",
         )
-    where = f"{weights.source}{f' at revision {weights.revision}' if weights.revision else ''}"
+    if any(isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT) for link in chain):
+        return StoreError(
+            f"The weights of {weights.source} could not be stored ({reason}).",
+            cause="The disk is full.",
+            remedy="Free some space, or set HF_HOME to a larger disk.",
+        )
     if weights.folder:
-        reason = str(error).strip().partition("\n")[0]
         return ModelError(
-            f"{where} cannot be loaded ({type(error).__name__}: {reason}).",
+            f"{weights.folder} cannot be loaded ({reason}).",
             cause="A file of the checkpoint is missing, truncated, or of a kind that transformers does not know.",
             remedy="It needs config.json, tokenizer.json and *.safetensors, whole: fetch or copy it again.",
         )
+    where = f"{weights.source}{f' at revision {weights.revision}' if weights.revision else ''}"
     by_hand = (
         f"Put its files (config.json, tokenizer.json, *.safetensors) or one .gguf file into "
         f"{models_folder() / weights.source}, or give a folder as the model."
@@ -138,14 +153,14 @@ def unavailable(weights: Weights, error: Exception) -> BridgeError:
             cause="The name is misspelt, or the model is private.",
             remedy=by_hand,
         )
-    offline = (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError, OSError)
+    offline = (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError)
     if any(isinstance(link, offline) for link in chain):
         return ModelUnavailableError(
             f"The weights of {where} are not on this machine, and the hub cannot be reached.",
             cause="HF_HUB_OFFLINE is set, or there is no network.",
             remedy=by_hand,
         )
-    return ModelError(f"{where} cannot be loaded ({type(error).__name__}: {error}).")
+    return ModelError(f"{where} cannot be loaded ({reason}).", remedy=by_hand)
 
 
 def _remembered_hash(path: Path, store: Store) -> str:

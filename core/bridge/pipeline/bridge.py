@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from bridge.directions import read_arrays, write_arrays
-from bridge.errors import BridgeError, CorruptArtifactError, MapError
+from bridge.errors import BridgeError, CorruptArtifactError, MapError, ShapeError
 from bridge.maps import Array, FittedMap, check_width
 from bridge.plugins import Registry, discover
 from bridge.store import sha256, write_bytes
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 Rows = TypeVar("Rows", "NDArray[Any]", "Tensor")
 SCHEMA = 1
 ARRAYS, RECORD = "bridge.safetensors", "bridge.json"
-FIELDS = frozenset(("schema", "src", "dst", "map", "d_src", "d_dst", "arrays_sha256", "provenance"))
+FIELDS = frozenset(("schema", "src", "dst", "map", "map_options", "d_src", "d_dst", "arrays_sha256", "provenance"))
 
 
 @final
@@ -33,12 +34,16 @@ class Bridge:
         src: Source reference, layer included.
         dst: Destination reference, layer included.
         map: Name of the map type.
+        options: Options of the map type, as scalars.
         fitted: The fitted map.
         provenance: Models, corpus, split, counts, versions and what fitting chose.
     """
 
-    def __init__(self, src: str, dst: str, map: str, fitted: FittedMap, provenance: dict[str, Any]) -> None:
-        self.src, self.dst, self.map = src, dst, map
+    def __init__(
+        self, src: str, dst: str, map: str, options: Mapping[str, Any], fitted: FittedMap, provenance: dict[str, Any]
+    ) -> None:
+        self.src, self.dst = src, dst
+        self.map, self.options = map, dict(options)
         self.fitted = fitted
         self.provenance = provenance
 
@@ -81,7 +86,8 @@ class Bridge:
         Raises:
             MapError: If the map loses dimensions.
         """
-        return Bridge(self.dst, self.src, f"inverse of {self.map}", self.fitted.inverse(), self.provenance)
+        back = self.fitted.inverse()
+        return Bridge(self.dst, self.src, f"inverse of {self.map}", self.options, back, self.provenance)
 
     def save(self, folder: str | Path) -> None:
         """Write `bridge.safetensors` and `bridge.json`.
@@ -99,6 +105,7 @@ class Bridge:
             "src": self.src,
             "dst": self.dst,
             "map": self.map,
+            "map_options": self.options,
             "d_src": self.fitted.d_src,
             "d_dst": self.fitted.d_dst,
             "arrays_sha256": sha256(path / ARRAYS),
@@ -108,6 +115,8 @@ class Bridge:
 
     def _apply(self, move: Callable[[NDArray[np.floating]], Array], rows: Any) -> Any:
         is_numpy = isinstance(rows, np.ndarray)
+        if not is_numpy and not hasattr(rows, "detach"):
+            raise ShapeError(f"A {type(rows).__name__} has no shape: give a numpy array or a torch tensor.")
         given = rows if is_numpy else _as_numpy(rows)
         check_width(np.atleast_2d(given), self.fitted.d_src, "The input")
         moved = move(np.atleast_2d(given)).reshape(*given.shape[:-1], self.fitted.d_dst)
@@ -165,7 +174,17 @@ def load_bridge(folder: str | Path, registry: Registry | None = None) -> Bridge:
             remedy="Copy the folder again, or fit the bridge again: cached activations make that quick.",
         )
     kind = (registry or discover()).map_type(str(record["map"]))
-    fitted = kind().restore(read_arrays(path / ARRAYS))
-    if (fitted.d_src, fitted.d_dst) != (record["d_src"], record["d_dst"]):
+    arrays = read_arrays(path / ARRAYS)
+    try:
+        fitted = TypeAdapter(kind).validate_python(record["map_options"]).restore(arrays)
+        widths = (fitted.d_src, fitted.d_dst)
+    except BridgeError:
+        raise
+    except Exception as error:  # a plugin's restore may fail in any way
+        raise MapError(
+            f"The map {kind.name} cannot restore what {path} holds ({type(error).__name__}: {error}).",
+            cause="It was saved by another version of the map's plugin, or the plugin is broken.",
+        ) from error
+    if widths != (record["d_src"], record["d_dst"]):
         raise CorruptArtifactError(f"{path} holds a map of other widths than its {RECORD} says.")
-    return Bridge(record["src"], record["dst"], record["map"], fitted, record["provenance"])
+    return Bridge(record["src"], record["dst"], kind.name, record["map_options"], fitted, record["provenance"])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, final
 
 import numpy as np
 
-from bridge.errors import BridgeError, MapError
+from bridge.errors import BridgeError, MapError, UsageError
 from bridge.maps import FittedMap, Map, TrainingData
 from bridge.pipeline.bridge import Bridge
 from bridge.pipeline.pairs import PairedRows, training_data
@@ -23,41 +24,65 @@ class Fit:
     """A bridge, and what it was fitted on."""
 
     bridge: Bridge
+    kind: Map
     rows: PairedRows
     training: TrainingData
     plan: Plan
 
 
 def fit_plan(plan: Plan, bench: Workbench) -> Fit:
-    """Collect, summarise and fit."""
+    """Collect, summarise and fit.
+
+    Raises:
+        UsageError: If both models are the same at the same layer.
+        BridgeError: As `gather`, or if the map cannot be fitted.
+    """
     src, dst = plan.src.model.single_site(), plan.dst.model.single_site()
+    if (plan.src.identity, src) == (plan.dst.identity, dst):
+        raise UsageError(
+            f"{plan.options.src} and {plan.options.dst} are the same model at the same layer: nothing to bridge.",
+            remedy="Choose another layer or another model.",
+        )
     left, right = gather(plan, {"src": [src], "dst": [dst]}, bench)
     rows = paired_rows(plan, left[src], right[dst])
     bench.progress.note("Fitting the map.")
-    training = training_data(rows, *_widths(plan), list(range(plan.options.folds)))
+    training = training_data(rows, *plan.widths, list(range(plan.options.folds)))
     kind = plan.options.build_map(bench.registry)
     fitted = checked_fit(kind, training)
     provenance = describe(plan, rows, src, dst) | {"chosen": dict(fitted.chosen())}
-    bridge = Bridge(plan.src.model.label(src), plan.dst.model.label(dst), kind.name, fitted, provenance)
-    return Fit(bridge, rows, training, plan)
+    labels = plan.src.model.label(src), plan.dst.model.label(dst)
+    return Fit(Bridge(*labels, kind.name, asdict(kind), fitted, provenance), kind, rows, training, plan)
 
 
-def fit_arms(kind: Map, fitted: FittedMap, result: Fit, folds: list[int], bench: Workbench) -> dict[str, FittedMap]:
+def fit_arms(result: Fit, bench: Workbench) -> dict[str, FittedMap]:
     """Fit the controls beside a map: itself on mispaired rows, and every installed map that is a control arm.
 
     Returns:
-        The maps by arm, `mapped` first. A control that these widths do not allow is left out.
+        The maps by arm, `mapped` first. A control that these rows or widths do not allow is left out, with a note.
     """
-    mispaired = training_data(result.rows, *_widths(result.plan), folds, mispaired=True)
-    arms = {MAPPED: fitted, MISPAIRED: checked_fit(kind, mispaired)}
-    for control in bench.registry.maps.values():
-        if control.control_arm:
-            try:
-                seeded = "seed" in getattr(control, "__dataclass_fields__", {})
-                built = control(**({"seed": result.plan.options.seed} if seeded else {}))
-                arms[control.control_arm] = checked_fit(built, result.training)
-            except MapError as error:
-                bench.progress.note(f"No {control.control_arm} control: {error.what}")
+    options = result.plan.options
+
+    def on_mispaired_rows() -> FittedMap:
+        data = training_data(result.rows, *result.plan.widths, list(range(options.folds)), mispaired=True)
+        if data.moments.n < result.training.moments.n / 2:
+            raise MapError("most rows have no partner in another document: the documents are too long, or too few.")
+        return checked_fit(result.kind, data)
+
+    def as_control(control: type[Map]) -> FittedMap:
+        seeded = {"seed": options.seed} if "seed" in getattr(control, "__dataclass_fields__", {}) else {}
+        return checked_fit(control(**seeded), result.training)
+
+    makers = {MISPAIRED: on_mispaired_rows} | {
+        control.control_arm: partial(as_control, control)
+        for control in bench.registry.maps.values()
+        if control.control_arm
+    }
+    arms = {MAPPED: result.bridge.fitted}
+    for arm, make in makers.items():
+        try:
+            arms[arm] = make()
+        except MapError as error:
+            bench.progress.note(f"No {arm} control: {error.what}")
     return arms
 
 
@@ -134,7 +159,3 @@ def _describe_side(side: Side, site: Site) -> dict[str, Any]:
         "d_model": model.info.d_model,
         "n_layers": model.info.n_layers,
     }
-
-
-def _widths(plan: Plan) -> tuple[int, int]:
-    return plan.src.model.info.d_model, plan.dst.model.info.d_model

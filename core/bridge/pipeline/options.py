@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, final
@@ -27,6 +28,8 @@ class Options(BaseModel):
     map: str = Field("ridge", description="Map type and its options, as in procrustes:rotation=true.")
     corpus: str = Field(BUNDLED, description="Text to run both models on: a path, -, hub:user/dataset, or english.")
     corpus_sha256: str = Field("", description="If set, refuse a corpus whose content differs.")
+    src_identity: str = Field("", description="If set, refuse source weights whose content differs.")
+    dst_identity: str = Field("", description="If set, refuse destination weights whose content differs.")
     max_documents: int | None = Field(None, ge=1, description="Use the first so many documents only.")
     max_tokens: int = Field(256, ge=2, description="Cut texts after so many tokens.")
     skip: int = Field(8, ge=0, description="Leave out the first so many tokens of every text (attention sinks).")
@@ -41,7 +44,8 @@ class Options(BaseModel):
 
     def settings(self) -> Settings:
         """Return what collection needs of these."""
-        return Settings(self.dtype, self.max_tokens, self.batch_size)
+        device = self.placement().torch_device().partition(":")[0]
+        return Settings(self.dtype, self.max_tokens, self.batch_size, device)
 
     def placement(self) -> Placement:
         """Return where models go."""
@@ -76,7 +80,8 @@ def make_options(**given: Any) -> Options:
         UsageError: If an option is unknown or has a value it cannot have.
     """
     try:
-        return Options(**{key: value for key, value in given.items() if value is not None})
+        paths = {key: os.fspath(value) for key, value in given.items() if isinstance(value, os.PathLike)}
+        return Options(**{key: value for key, value in (given | paths).items() if value is not None})
     except ValidationError as error:
         raise UsageError(
             f"The options do not make sense: {explain(error)}.",

@@ -52,6 +52,7 @@ class Coverage:
         pairs: Paired rows before outliers are dropped.
         eligible_src: Source tokens that could have been paired (after specials and `skip`).
         eligible_dst: Destination tokens likewise.
+        cut_documents: Documents whose end one of the models did not read, because of `max_tokens`.
         outliers: Paired rows whose norm is outlying in either model.
         training_rows: Rows that maps are fitted on.
         held_out_rows: Rows that scores rest on, outliers left out.
@@ -61,6 +62,7 @@ class Coverage:
     pairs: int = 0
     eligible_src: int = 0
     eligible_dst: int = 0
+    cut_documents: int = 0
     outliers: int = 0
     training_rows: int = 0
     held_out_rows: int = 0
@@ -89,6 +91,7 @@ def pair_corpus(
                 coverage.pairs += len(pairs.src)
                 coverage.eligible_src += pairs.eligible_src
                 coverage.eligible_dst += pairs.eligible_dst
+                coverage.cut_documents += max(len(first.ids), len(second.ids)) >= max_tokens
                 parts.append((pairs.src + starts[0], pairs.dst + starts[1], np.full(len(pairs.src), index)))
                 starts += (len(first.kept), len(second.kept))
             rows = [np.concatenate(column) for column in zip(*parts, strict=True)]
@@ -207,7 +210,7 @@ def mispair(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Shift the destination's rows so far that none keeps its partner, or one of the same document.
 
     A third of the rows, rather than half: a half shift is its own inverse, and would count every wrong pair twice.
-    Rows of a document longer than all others together are left out.
+    Where one document holds more than half of the rows that is impossible, and none are returned.
     """
     longest = int(np.unique(rows.document, return_counts=True)[1].max())
     shift = max(longest, len(rows.y) // 3)

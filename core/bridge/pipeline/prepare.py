@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.collect import activations_artifact, collect
+from bridge.collect import activations_artifact, collect, free_device_memory
 from bridge.corpus import BUNDLED, Corpus, load_corpus
-from bridge.errors import CorpusError, UsageError
+from bridge.errors import CorpusError, ModelError, UsageError
 from bridge.models import LoadedModel, Tokenizer
 from bridge.models.resolve import ResolvedModel
 from bridge.pipeline.options import Options
@@ -61,12 +61,17 @@ class Plan:
     shards: list[ShardPairs]
     coverage: Coverage
 
+    @property
+    def widths(self) -> tuple[int, int]:
+        """d_model of the source and of the destination."""
+        return self.src.model.info.d_model, self.dst.model.info.d_model
+
 
 def prepare(options: Options, bench: Workbench, stdin: IO[str] | None = None) -> Plan:
     """Find models and corpus and pair their tokens.
 
     Raises:
-        UsageError: If a name, layer or option is wrong, or both models are the same.
+        UsageError: If a name, layer or option is wrong.
         ModelUnavailableError: If weights cannot be had.
         CorpusError: If the corpus is unreadable, or too small for the models' widths.
     """
@@ -79,12 +84,8 @@ def prepare(options: Options, bench: Workbench, stdin: IO[str] | None = None) ->
             cause="Its content changed since.",
             remedy="Restore it, or remove corpus_sha256 from the file to run on the new content.",
         )
-    src, dst = _side(options.src, bench), _side(options.dst, bench)
-    if src.identity == dst.identity and src.model.all_sites() == dst.model.all_sites():
-        raise UsageError(
-            f"{options.src} and {options.dst} are the same model at the same layer: there is nothing to bridge.",
-            remedy="Choose another layer or another model.",
-        )
+    src = _side(options.src, options.src_identity, options, bench)
+    dst = _side(options.dst, options.dst_identity, options, bench)
     folds = assign_folds(corpus, held_out=options.held_out, folds=options.folds, kind=options.split, seed=options.seed)
     shards, coverage = pair_corpus(
         corpus,
@@ -94,16 +95,19 @@ def prepare(options: Options, bench: Workbench, stdin: IO[str] | None = None) ->
         skip=options.skip,
         progress=bench.progress,
     )
-    _need_enough_rows(shards, folds, max(src.model.info.d_model, dst.model.info.d_model), corpus, bench)
     pinned = options.model_copy(
         update={
-            "src": str(src.model.reference),
-            "dst": str(dst.model.reference),
+            "src": src.model.pinned(),
+            "dst": dst.model.pinned(),
+            "src_identity": src.identity,
+            "dst_identity": dst.identity,
             "corpus": _from_anywhere(options.corpus),
             "corpus_sha256": corpus.identity,
         }
     )
-    return Plan(pinned, src, dst, corpus, folds, shards, coverage)
+    plan = Plan(pinned, src, dst, corpus, folds, shards, coverage)
+    _need_enough_rows(plan, bench)
+    return plan
 
 
 def gather(
@@ -125,19 +129,24 @@ def gather(
             return model.adapter.load(model.weights, placement)
 
         artifacts = {
-            site: activations_artifact(bench.store, side.identity, site, plan.corpus, settings) for site in wanted
+            site: activations_artifact(
+                bench.store, f"{side.model.adapter.name} {side.identity}", site, plan.corpus, settings
+            )
+            for site in wanted
         }
         collect(load, side.model.name, artifacts, plan.corpus, settings, bench.progress)
         # The tracer's wrappers refer to each other: without this, both models would be in memory together.
         gc.collect()
+        free_device_memory()
         gathered.append(artifacts)
     return gathered[0], gathered[1]
 
 
 def paired_rows(plan: Plan, src: Artifact, dst: Artifact) -> PairedRows:
     """Open the paired rows of one site of each model."""
-    coverage = Coverage(plan.coverage.pairs, plan.coverage.eligible_src, plan.coverage.eligible_dst)
-    return PairedRows(plan.corpus, plan.shards, src, dst, plan.folds, plan.options.outlier_factor, coverage)
+    return PairedRows(
+        plan.corpus, plan.shards, src, dst, plan.folds, plan.options.outlier_factor, replace(plan.coverage)
+    )
 
 
 def _from_anywhere(corpus: str) -> str:
@@ -145,21 +154,30 @@ def _from_anywhere(corpus: str) -> str:
     return str(path.absolute()) if corpus != BUNDLED and path.exists() else corpus
 
 
-def _side(reference: str, bench: Workbench) -> Side:
+def _side(reference: str, identity: str, options: Options, bench: Workbench) -> Side:
     model = bench.resolve(reference)
     model.all_sites()
-    return Side(model, model.adapter.tokenizer(model.weights), model.weights.identity(bench.store))
+    limit = model.info.max_tokens
+    if limit is not None and options.max_tokens > limit:
+        raise UsageError(f"{model.name} reads at most {limit} tokens.", remedy=f"Use --max-tokens {limit} or fewer.")
+    side = Side(model, model.adapter.tokenizer(model.weights), model.weights.identity(bench.store))
+    if identity and identity != side.identity:
+        raise ModelError(
+            f"The weights of {reference} are not the ones that this experiment was made with.",
+            cause="They were replaced since.",
+            remedy="Restore them, or remove src_identity and dst_identity from the file to run with the new ones.",
+        )
+    return side
 
 
-def _need_enough_rows(
-    shards: list[ShardPairs], folds: NDArray[np.int64], width: int, corpus: Corpus, bench: Workbench
-) -> None:
-    training = sum(int((folds[pairs.document] != HELD_OUT).sum()) for pairs in shards)
-    held_out = sum(len(pairs.document) for pairs in shards) - training
+def _need_enough_rows(plan: Plan, bench: Workbench) -> None:
+    width = max(plan.widths)
+    training = sum(int((plan.folds[pairs.document] != HELD_OUT).sum()) for pairs in plan.shards)
+    held_out = sum(len(pairs.document) for pairs in plan.shards) - training
     if training < ROWS_PER_DIMENSION * width or held_out == 0:
         raise CorpusError(
-            f"The corpus {corpus.name} gives {training} paired training rows and {held_out} held-out ones; models of "
-            f"width {width} need at least {ROWS_PER_DIMENSION * width} to fit, and do better with {100 * width}.",
+            f"The corpus {plan.corpus.name} gives {training} paired training rows and {held_out} held-out ones; models "
+            f"of width {width} need at least {ROWS_PER_DIMENSION * width} to fit, and do better with {100 * width}.",
             remedy="Give more text, raise --max-tokens or --max-documents, or lower --skip.",
         )
     if training < 10 * width:

@@ -9,7 +9,7 @@ from bridge.errors import ThresholdUnmetError, UsageError
 from bridge.metrics import Metric
 from bridge.scorers import MAPPED
 
-_FORM = re.compile(r"\s*([\w@]+)\s*>=\s*(-?[\d.]+(?:e-?\d+)?)\s*")
+_FORM = re.compile(r"\s*([\w@]+)\s*>=\s*(-?\d+(?:\.\d*)?(?:e-?\d+)?)\s*")
 
 
 def parse_requirements(texts: Sequence[str]) -> list[tuple[str, float]]:

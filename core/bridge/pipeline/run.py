@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, final
 
-from bridge.errors import BridgeError
+from bridge.errors import PluginError, StoreError
 from bridge.metrics import Metric, document
 from bridge.pipeline.bridge import Bridge
 from bridge.pipeline.fit import Fit, fit_arms, fit_plan
@@ -84,35 +84,53 @@ def fit(
 
 
 def score(result: Fit, bench: Workbench) -> list[Metric]:
-    """Run every scorer whose needs are met on the held-out documents."""
-    options = result.plan.options
-    arms = fit_arms(options.build_map(bench.registry), result.bridge.fitted, result, list(range(options.folds)), bench)
+    """Run every scorer whose needs are met on the held-out documents.
+
+    A scorer that fails is named in the bridge's provenance, under `failed_scorers`.
+
+    Raises:
+        PluginError: If every scorer failed.
+        StoreError: If stored activations are damaged.
+    """
     evidence = Evidence(
         result.bridge.src,
         result.bridge.dst,
         result.bridge.map,
-        arms,
+        fit_arms(result, bench),
         StoredPairs(result.rows, HELD_OUT, result.training),
-        options.seed,
+        result.plan.options.seed,
     )
     at_hand = {Need.HELD_OUT_PAIRS, Need.MAP}
     scorers = [scorer for scorer in bench.registry.scorers.values() if scorer.needs <= at_hand]
     metrics: list[Metric] = []
+    failed: dict[str, str] = {}
     with bench.progress.stage("score", len(scorers), "scorers") as advance:
         for scorer in scorers:
-            metrics += checked_scores(scorer, evidence, bench)
+            found, error = checked_scores(scorer, evidence)
+            metrics += found
+            if error:
+                failed[scorer.name] = error
+                bench.progress.note(f"The scorer {scorer.name} failed and is left out: {error}")
             advance()
+    if failed and not metrics:
+        raise PluginError(f"Every scorer failed: {'; '.join(f'{name}: {what}' for name, what in failed.items())}.")
+    result.bridge.provenance["failed_scorers"] = failed
     return metrics
 
 
-def checked_scores(scorer: Scorer, evidence: Evidence, bench: Workbench) -> list[Metric]:
-    """Run one scorer; one that breaks or returns nonsense is named and left out, and costs nothing else."""
+def checked_scores(scorer: Scorer, evidence: Evidence) -> tuple[list[Metric], str]:
+    """Run one scorer; return its metrics, or none and what went wrong: a broken plugin must not cost the fitted map.
+
+    Raises:
+        StoreError: If stored activations are damaged, which is no fault of the scorer's.
+    """
     try:
         metrics = list(scorer.score(evidence))
         for metric in metrics:
             if not isinstance(metric, Metric) or not math.isfinite(metric.value):
-                raise BridgeError(f"it returned {metric!r}")
-    except Exception as error:  # whatever a plugin does wrong must not cost the user the fitted map
-        bench.progress.note(f"The scorer {scorer.name} failed and is left out: {type(error).__name__}: {error}")
-        return []
-    return metrics
+                return [], f"it returned {metric!r}"
+    except (StoreError, MemoryError):
+        raise
+    except Exception as error:
+        return [], f"{type(error).__name__}: {error}"
+    return metrics, ""

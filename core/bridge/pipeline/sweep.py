@@ -6,18 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, final
 
+from bridge.errors import PluginError, UsageError
 from bridge.metrics import Metric, document
 from bridge.pipeline.fit import checked_fit, versions
 from bridge.pipeline.folder import SWEEP_CONFIG, claim_folder, write_config
 from bridge.pipeline.options import Options
-from bridge.pipeline.pairs import StoredPairs, training_data
-from bridge.pipeline.prepare import gather, paired_rows, prepare
+from bridge.pipeline.pairs import PairedRows, StoredPairs, training_data
+from bridge.pipeline.prepare import Plan, gather, paired_rows, prepare
 from bridge.pipeline.run import checked_scores
-from bridge.pipeline.workbench import open_workbench
+from bridge.pipeline.workbench import Workbench, open_workbench
 from bridge.progress import Progress
+from bridge.references import Site
 from bridge.scorers import MAPPED, Evidence
 
 VALIDATION_FOLD = 0
+SCORERS = ("explained_variance", "retrieval")
 
 
 @final
@@ -63,35 +66,20 @@ def sweep(
     Raises:
         BridgeError: As `prepare` and `claim_folder`.
     """
+    if options.folds < 3:
+        raise UsageError("A sweep needs at least 3 folds: one to validate on, two to choose a penalty by.")
     bench = open_workbench(progress)
     plan = prepare(options, bench, stdin)
     if out is not None:
         plan = claim_folder(out, plan, SWEEP_CONFIG)
-    kind = options.build_map(bench.registry)
-    src_sites, dst_sites = plan.src.model.all_sites(), plan.dst.model.all_sites()
-    left, right = gather(plan, {"src": src_sites, "dst": dst_sites}, bench)
-    widths = plan.src.model.info.d_model, plan.dst.model.info.d_model
-    scorers = [
-        bench.registry.scorers[name] for name in ("explained_variance", "retrieval") if name in bench.registry.scorers
-    ]
-    others = [fold for fold in range(options.folds) if fold != VALIDATION_FOLD]
+    sites = plan.src.model.all_sites(), plan.dst.model.all_sites()
+    left, right = gather(plan, {"src": sites[0], "dst": sites[1]}, bench)
+    pairs = [(src, dst) for src in sites[0] for dst in sites[1] if left[src].path != right[dst].path]
     metrics: list[Metric] = []
-    with bench.progress.stage("sweep", len(src_sites) * len(dst_sites), "pairs") as advance:
-        for src in src_sites:
-            for dst in dst_sites:
-                rows = paired_rows(plan, left[src], right[dst])
-                training = training_data(rows, *widths, others)
-                evidence = Evidence(
-                    plan.src.model.label(src),
-                    plan.dst.model.label(dst),
-                    kind.name,
-                    {MAPPED: checked_fit(kind, training)},
-                    StoredPairs(rows, VALIDATION_FOLD, training),
-                    options.seed,
-                )
-                for scorer in scorers:
-                    metrics += checked_scores(scorer, evidence, bench)
-                advance()
+    with bench.progress.stage("sweep", len(pairs), "pairs") as advance:
+        for src, dst in pairs:
+            metrics += _score_pair(plan, src, dst, paired_rows(plan, left[src], right[dst]), bench)
+            advance()
     provenance = {
         "corpus": {"name": plan.options.corpus, "sha256": plan.corpus.identity},
         "options": plan.options.model_dump(),
@@ -100,5 +88,26 @@ def sweep(
     }
     if out is not None:
         write_config(out, plan, SWEEP_CONFIG)
-    src_labels = [plan.src.model.label(site) for site in src_sites]
-    return Sweep(metrics, src_labels, [plan.dst.model.label(site) for site in dst_sites], provenance)
+    labels = [[side.model.label(s) for s in some] for side, some in zip((plan.src, plan.dst), sites, strict=True)]
+    return Sweep(metrics, labels[0], labels[1], provenance)
+
+
+def _score_pair(plan: Plan, src: Site, dst: Site, rows: PairedRows, bench: Workbench) -> list[Metric]:
+    kind = plan.options.build_map(bench.registry)
+    others = [fold for fold in range(plan.options.folds) if fold != VALIDATION_FOLD]
+    training = training_data(rows, *plan.widths, others)
+    evidence = Evidence(
+        plan.src.model.label(src),
+        plan.dst.model.label(dst),
+        kind.name,
+        {MAPPED: checked_fit(kind, training)},
+        StoredPairs(rows, VALIDATION_FOLD, training),
+        plan.options.seed,
+    )
+    metrics = []
+    for name in SCORERS:
+        found, error = checked_scores(bench.registry.scorer(name), evidence)
+        if error:
+            raise PluginError(f"The scorer {name} failed on {evidence.src} -> {evidence.dst}: {error}.")
+        metrics += found
+    return metrics

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.report.table import wide_console
+from bridge.pipeline.folder import METRICS, SWEEP_CONFIG
+from bridge.report.table import say, wide_console
 from bridge.store import write_bytes
 
 if TYPE_CHECKING:
     from bridge.pipeline.sweep import Sweep
 
 SHOWN = ("ev", "retrieval@1")
-PICTURE, METRICS = "sweep.png", "metrics.json"
+PICTURE = "sweep.png"
 
 
 def grid(sweep: Sweep, name: str) -> NDArray[np.float64]:
@@ -56,20 +57,17 @@ def print_sweep(sweep: Sweep, folder: Path) -> None:
             for e, r in zip(ev[row], retrieval[row], strict=True)
         ]
         table.add_row(_layer(site), *cells)
-    console = wide_console()
-    console.print("EV / retrieval@1 on validation documents (rows: source layer, columns: destination layer)")
-    console.print(table)
+    say("EV / retrieval@1 on validation documents (rows: source layer, columns: destination layer)")
+    wide_console().print(table)
     for name in SHOWN:
         best = sweep.best(name)
-        console.print(
-            f"Best {name}: {best.src} -> {best.dst}, {best.value:.3f} [{best.low:.3f}, {best.high:.3f}].",
-            markup=False,
-        )
+        say(f"Best {name}: {best.src} -> {best.dst}, {best.value:.3f} [{best.low:.3f}, {best.high:.3f}].")
     best = sweep.best(SHOWN[1])
-    console.print(
-        f"High EV with low retrieval is position and token shape, not meaning. To test the best pair on documents that "
-        f"this sweep has not seen:\nbridge run --src {best.src} --dst {best.dst}\nPicture: {folder / PICTURE}",
-        markup=False,
+    say(
+        "The best of many is optimistic, and high EV with low retrieval is position and token shape, not meaning. To test "
+        "the best pair beside its controls, on documents that this sweep has not seen:\n"
+        f"bridge run {folder / SWEEP_CONFIG} --src {best.src} --dst {best.dst}\n"
+        f"Picture: {folder / PICTURE}"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from bridge.errors import printable
 from bridge.metrics import Metric
 from bridge.scorers import MAPPED
 
@@ -15,17 +16,25 @@ if TYPE_CHECKING:
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", caption: str = "") -> None:
-    """Print a table on standard output; cells are shown as they are, never as markup."""
+    """Print a table on standard output; every text is shown as it is, never as markup or terminal control."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, caption=caption or None, box=box.SIMPLE_HEAD, title_justify="left")
+    def shown(text: str) -> Text:
+        return Text(printable(text))
+
+    table = Table(title=shown(title), caption=shown(caption), box=box.SIMPLE_HEAD, title_justify="left")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(shown(column), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*map(shown, row))
     wide_console().print(table)
+
+
+def say(text: str) -> None:
+    """Print a paragraph on standard output, never as markup or terminal control."""
+    wide_console().print(printable(text), markup=False)
 
 
 def wide_console() -> Console:
@@ -38,43 +47,46 @@ def wide_console() -> Console:
 
 def print_run(run: Run) -> None:
     """Print a run: what was bridged, every metric beside its controls, and what that says."""
-    console = wide_console()
     rows = run.bridge.provenance["rows"]
     arms = list(dict.fromkeys(metric.arm for metric in run.metrics))
-    cells = {(metric.name, metric.arm): metric for metric in run.metrics}
-    names = list(dict.fromkeys(metric.name for metric in run.metrics))
+    cells = {(metric.scorer, metric.name, metric.arm): metric for metric in run.metrics}
+    names = list(dict.fromkeys((metric.scorer, metric.name) for metric in run.metrics))
+    against = {metric.name: metric.control for metric in run.metrics if metric.arm == MAPPED}
     print_rows(
-        ["held-out score", *arms],
-        [[name, *(_cell(cells.get((name, arm)), arm) for arm in arms)] for name in names],
+        ["held-out score", *arms, "read mapped against"],
+        [
+            [name, *(_cell(cells.get((by, name, arm)), arm) for arm in arms), against.get(name, "")]
+            for by, name in names
+        ],
         title=f"{run.bridge.src} -> {run.bridge.dst}, {run.bridge.map}",
     )
     for sentence in sentences(run):
-        console.print(sentence, markup=False)
-    console.print(
+        say(sentence)
+    say(
         f"Fitted on {rows['training_rows']:,} paired tokens; scored on {rows['held_out_rows']:,} of "
-        f"{rows['held_out_documents']:,} other documents. {rows['coverage_src']:.1%} of the source's tokens had a "
-        f"partner; {rows['outliers']:,} of {rows['pairs']:,} pairs left out for their norm.",
-        markup=False,
+        f"{rows['held_out_documents']:,} held-out documents of the same corpus. {rows['coverage_src']:.1%} of the "
+        f"source's tokens had a partner; {rows['outliers']:,} of {rows['pairs']:,} pairs left out for their norm; "
+        f"{rows['cut_documents']:,} documents cut at --max-tokens."
     )
     if run.folder:
-        console.print(f"Results: {run.folder}", markup=False)
+        say(f"Results: {run.folder}")
 
 
 def sentences(run: Run) -> list[str]:
     """Say what the scores show, and what they do not."""
-    by_name = {(metric.name, metric.arm): metric for metric in run.metrics}
+    by_name = {(metric.scorer, metric.name, metric.arm): metric for metric in run.metrics}
     said = []
-    for name, what in (
-        ("ev", "explains {:.0%} of the held-out variance"),
-        ("retrieval@1", "finds {:.0%} of partners"),
+    for scorer, name, what in (
+        ("explained_variance", "ev", "explains {:.1%} of the held-out variance"),
+        ("retrieval", "retrieval@1", "finds {:.1%} of partners ({})"),
     ):
-        mapped = by_name.get((name, MAPPED))
-        control = by_name.get((name, mapped.control)) if mapped else None
+        mapped = by_name.get((scorer, name, MAPPED))
+        control = by_name.get((scorer, name, mapped.control)) if mapped else None
         if mapped and control:
-            verdict = "well above" if mapped.low > control.high else "no better than"
+            verdict = "above" if mapped.low > control.high else "NOT clearly above"
             said.append(
-                f"The map {what.format(mapped.value)}, {verdict} the same map fitted on {control.arm} rows "
-                f"({control.value:.1%})."
+                f"The map {what.format(mapped.value, mapped.note)}: {verdict} the same map fitted on {control.arm} rows "
+                f"({control.value:.1%}; 95% intervals {'apart' if verdict == 'above' else 'overlap'})."
             )
     return said
 

@@ -9,7 +9,7 @@ from typing import final
 import numpy as np
 
 from bridge.hookspecs import hookimpl
-from bridge.maps import AffineMap, LinearMap, Map, TrainingData
+from bridge.maps import AffineMap, LinearMap, Map, TrainingData, need_equal_widths
 
 
 @final
@@ -19,7 +19,7 @@ class Procrustes(LinearMap):
 
     Attributes:
         scaled: Multiply by the least-squares scale, tr S / ||X W||^2; it is tr S / ||X||^2 where d_src <= d_dst.
-        rotation: Allow rotations only (determinant +1), no reflection; needs equal widths to mean anything.
+        rotation: Allow rotations only (determinant +1), no reflection; needs equal widths.
 
     Source: Schönemann, "A generalized solution of the orthogonal Procrustes problem" (1966); for rotations Kabsch,
     "A solution for the best rotation to relate two sets of vectors" (1976).
@@ -35,9 +35,11 @@ class Procrustes(LinearMap):
         """Fit by one singular value decomposition."""
         from scipy.linalg import svd
 
+        if self.rotation:
+            need_equal_widths(data, f"{self.name}:rotation=true")
         moments = data.moments
         left, singular, right = svd(moments.xy, full_matrices=False)
-        if self.rotation and data.d_src == data.d_dst and np.linalg.det(left @ right) < 0:
+        if self.rotation and np.linalg.det(left @ right) < 0:
             left[:, -1] *= -1
             singular[-1] *= -1
         weight = left @ right
