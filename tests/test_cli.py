@@ -484,7 +484,7 @@ def test_models_and_doctor(lab: Lab, isolated: Path) -> None:
     assert checks["user aliases"]["detail"] == "mine, qwen"
     # The user's own names win, and run.
     succeed("run", *lab.args("mine", "qwen"), "--out", isolated / "out", "--quiet")
-    assert tomllib.loads((isolated / "out" / "config.toml").read_text())["src"] == "mine"
+    assert tomllib.loads((isolated / "out" / "config.toml").read_text())["src"] == "mine@2"
     (config / "aliases.toml").write_text("mine = \n")
     code, out, _ = call("doctor")
     assert code == 1
@@ -519,7 +519,7 @@ def test_models_and_doctor(lab: Lab, isolated: Path) -> None:
         ({"--corpus": "binary.txt"}, 1, "is binary, not text"),
         ({"--corpus": "latin1.txt"}, 1, "not UTF-8 text (byte 3)"),
         ({"--corpus": "small.txt"}, 1, "has 2 independent documents: too few for 5 folds"),
-        ({"--max-documents": "8", "--max-tokens": "14"}, 1, "models of width 40 need at least 80 to fit"),
+        ({"--max-documents": "30", "--max-tokens": "10"}, 1, "models of width 40 need at least 80 to fit"),
     ],
 )
 def test_refusals(changes: dict[str, str], code: int, said: str, lab: Lab, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ CORPUS = make_corpus()
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collecting, "SHARD_CHARACTERS", CHUNK)
-    monkeypatch.setattr(collecting, "TOKENS_PER_BATCH", 512)
+    monkeypatch.setattr(collecting, "TOKENS_PER_BATCH", {"cpu": 512})
 
 
 def make(
@@ -244,7 +244,7 @@ sys.path.insert(0, sys.argv[1])
 import test_collect
 from bridge import collect as collecting
 
-collecting.SHARD_CHARACTERS, collecting.TOKENS_PER_BATCH = test_collect.CHUNK, 512
+collecting.SHARD_CHARACTERS, collecting.TOKENS_PER_BATCH = test_collect.CHUNK, {"cpu": 512}
 
 class Slow(test_collect.Toy):
     def activations(self, ids, mask, sites):

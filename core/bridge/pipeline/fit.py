@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any, final
 
@@ -69,7 +69,7 @@ def fit_arms(result: Fit, bench: Workbench) -> dict[str, FittedMap]:
         return checked_fit(result.kind, data)
 
     def as_control(control: type[Map]) -> FittedMap:
-        seeded = {"seed": options.seed} if "seed" in getattr(control, "__dataclass_fields__", {}) else {}
+        seeded = {"seed": options.seed} if "seed" in {field.name for field in fields(control)} else {}
         return checked_fit(control(**seeded), result.training)
 
     makers = {MISPAIRED: on_mispaired_rows} | {

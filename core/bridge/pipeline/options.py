@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tomllib
 from pathlib import Path
@@ -62,11 +63,12 @@ class Options(BaseModel):
         pairs = [item.partition("=") for item in text.split(",") if item]
         try:
             given = {key.strip(): value.strip() for key, _, value in pairs}
-            unknown = set(given) - set(getattr(kind, "__dataclass_fields__", {}))
+            known = [field.name for field in dataclasses.fields(kind)]
+            unknown = set(given) - set(known)
             if unknown:
                 raise UsageError(
                     f"The map {name} has no option {', '.join(sorted(unknown))}.",
-                    remedy=f"It has {', '.join(getattr(kind, '__dataclass_fields__', {})) or 'none'}.",
+                    remedy=f"It has {', '.join(known) or 'none'}.",
                 )
             return TypeAdapter(kind).validate_python(given)
         except ValidationError as error:

@@ -114,7 +114,8 @@ def score(result: Fit, bench: Workbench) -> list[Metric]:
             advance()
     if failed and not metrics:
         raise PluginError(f"Every scorer failed: {'; '.join(f'{name}: {what}' for name, what in failed.items())}.")
-    result.bridge.provenance["failed_scorers"] = failed
+    if failed:
+        result.bridge.provenance["failed_scorers"] = failed
     return metrics
 
 

@@ -64,8 +64,8 @@ def print_sweep(sweep: Sweep, folder: Path) -> None:
         say(f"Best {name}: {best.src} -> {best.dst}, {best.value:.3f} [{best.low:.3f}, {best.high:.3f}].")
     best = sweep.best(SHOWN[1])
     say(
-        "The best of many is optimistic, and high EV with low retrieval is position and token shape, not meaning. To test "
-        "the best pair beside its controls, on documents that this sweep has not seen:\n"
+        "The best of many is optimistic, and high EV with low retrieval is position and token shape, not meaning. "
+        "To test the best pair beside its controls, on documents that this sweep has not seen:\n"
         f"bridge run {folder / SWEEP_CONFIG} --src {best.src} --dst {best.dst}\n"
         f"Picture: {folder / PICTURE}"
     )

@@ -85,8 +85,8 @@ def sentences(run: Run) -> list[str]:
         if mapped and control:
             verdict = "above" if mapped.low > control.high else "NOT clearly above"
             said.append(
-                f"The map {what.format(mapped.value, mapped.note)}: {verdict} the same map fitted on {control.arm} rows "
-                f"({control.value:.1%}; 95% intervals {'apart' if verdict == 'above' else 'overlap'})."
+                f"The map {what.format(mapped.value, mapped.note)}: {verdict} the same map fitted on {control.arm} "
+                f"rows ({control.value:.1%}; 95% intervals {'apart' if verdict == 'above' else 'overlap'})."
             )
     return said
 

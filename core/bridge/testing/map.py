@@ -33,8 +33,12 @@ def check_map(map_type: type[Map]) -> None:
     """
     laws = Laws(f"The map {getattr(map_type, 'name', map_type.__name__)}", "bridge.maps.Map and FittedMap")
     law = "a map type is a frozen dataclass whose options all have defaults"
-    frozen = dataclasses.is_dataclass(map_type) and map_type.__dataclass_params__.frozen
-    laws.require(frozen, law, "the class", "it is no frozen dataclass")
+    # Every map inherits being a frozen dataclass; only its own decorator turns its annotations into options.
+    options = {field.name for field in dataclasses.fields(map_type)}
+    annotated = {
+        name for name, kind in vars(map_type).get("__annotations__", {}).items() if "ClassVar" not in str(kind)
+    }
+    laws.require(annotated <= options, law, "the class", "it is not decorated with @dataclass(frozen=True)")
     try:
         kind = map_type()
     except TypeError as error:
