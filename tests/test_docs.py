@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import bridge
+from bridge import plugins
 from bridge.cli import COMMANDS
-from bridge.plugins import discover
+from bridge.cli.plugins import KINDS
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,10 +41,11 @@ def test_every_command_and_plugin_is_documented() -> None:
     )
     for command in COMMANDS:
         assert f"bridge {command}" in pages
-    for plugin in discover().plugins:
+    for plugin in plugins.discover().plugins:
         for _, name in plugin.provides:
             assert f"`{name}`" in pages, f"{name} is in no page"
 
 
 def test_public_names_exist() -> None:
+    assert tuple(plugins.KINDS) == KINDS, "the command line lists kinds by itself, to start without numpy"
     assert all(callable(getattr(bridge, name)) for name in bridge.__all__)

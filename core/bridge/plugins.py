@@ -142,6 +142,8 @@ class Registry:
                     f"{plugin.name} of {plugin.distribution}.",
                     remedy=f"Uninstall one, or set BRIDGE_DISABLE_PLUGINS={plugin.distribution}:{plugin.name}.",
                 )
+            if kind == "models":
+                self._claim_aliases(item, plugin)
             arm = getattr(item, "control_arm", "")
             if arm and (arm in RESERVED_ARMS or arm in {m.control_arm for m in self.maps.values()}):
                 raise PluginError(f"{plugin.name} registered the control arm {arm} of the map {name}, which is taken.")
@@ -150,6 +152,15 @@ class Registry:
             plugin.provides.append((kind, name))
 
         return register
+
+    def _claim_aliases(self, adapter: ModelAdapter, plugin: Plugin) -> None:
+        taken = {alias.name: other.name for other in self.models.values() for alias in other.aliases()}
+        for alias in adapter.aliases():
+            if alias.name in taken:
+                raise PluginError(
+                    f"{plugin.name} of {plugin.distribution} brings the alias {alias.name}, which the family "
+                    f"{taken[alias.name]} has."
+                )
 
     def withdraw(self, plugin: Plugin) -> None:
         """Forget what a plugin registered before it broke."""

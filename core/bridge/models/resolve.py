@@ -122,7 +122,7 @@ def resolve(text: str, adapters: Mapping[str, ModelAdapter], store: Store, progr
         other = parse_reference(override)
         target, variant = other.model, variant or other.variant
         revision, site = revision or other.revision, site or other.site
-    aliases = _aliases(adapters)
+    aliases = {alias.name: (alias, adapter) for adapter in adapters.values() for alias in adapter.aliases()}
     adapter: ModelAdapter | None = None
     if target in aliases:
         alias, adapter = aliases[target]
@@ -143,19 +143,6 @@ def resolve(text: str, adapters: Mapping[str, ModelAdapter], store: Store, progr
     weights = weights.pinned()
     adapter = adapter or _claimed_by(weights, adapters)
     return ResolvedModel(reference, adapter, weights, adapter.describe(weights), site)
-
-
-def _aliases(adapters: Mapping[str, ModelAdapter]) -> dict[str, tuple[Alias, ModelAdapter]]:
-    found: dict[str, tuple[Alias, ModelAdapter]] = {}
-    for adapter in adapters.values():
-        for alias in adapter.aliases():
-            if alias.name in found:
-                raise PluginError(
-                    f"The families {found[alias.name][1].name} and {adapter.name} both bring the alias {alias.name}.",
-                    remedy="Disable one with BRIDGE_DISABLE_PLUGINS, or tell its authors.",
-                )
-            found[alias.name] = alias, adapter
-    return found
 
 
 def by_hand_folder(alias: Alias, variant: str = "") -> Path:
