@@ -197,7 +197,7 @@ def _jsonl(lines: Iterable[str], name: str) -> Iterator[Document]:
             if line.strip():
                 try:
                     yield json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise CorpusError(f"Line {number} of {name} is not JSON ({error}).") from error
 
     return _records(parsed(), name)
@@ -239,14 +239,17 @@ def _parquet(path: Path) -> Iterator[Any]:
 
 def _hub(name: str) -> Iterator[Document]:
     repository, _, split = name.partition(":")
+    load = _extra("datasets", "datasets").load_dataset
     try:
-        rows = _extra("datasets", "datasets").load_dataset(repository, split=split or "train", streaming=True)
-    except (OSError, ValueError) as error:
+        # Streaming: the hub is asked for more, and can fail, at every step.
+        yield from _records(load(repository, split=split or "train", streaming=True), name)
+    except CorpusError:
+        raise
+    except Exception as error:  # datasets raises many kinds, of its own and of the libraries beneath
         raise CorpusError(
-            f"The dataset {repository} cannot be opened ({error}).",
+            f"The dataset {repository} cannot be read ({type(error).__name__}: {error}).",
             remedy="Check its name and split (hub:user/dataset:split), HF_TOKEN, and that HF_HUB_OFFLINE is not set.",
         ) from error
-    return _records(rows, name)
 
 
 def _extra(module: str, extra: str) -> Any:

@@ -23,13 +23,13 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
     try:
         tensors = load(path.read_bytes())
+        half = (torch.bfloat16, torch.float16)
+        return {name: (tensor.float() if tensor.dtype in half else tensor).numpy() for name, tensor in tensors.items()}
     except Exception as error:  # safetensors raises its own kinds for every way a file can be damaged
         raise BridgeError(
             f"{path} is not a readable safetensors file ({error}).",
-            cause="It is missing, truncated, or of another format.",
+            cause="It is missing, truncated, of another format, or holds a dtype that numpy does not have.",
         ) from error
-    half = (torch.bfloat16, torch.float16)
-    return {name: (tensor.float() if tensor.dtype in half else tensor).numpy() for name, tensor in tensors.items()}
 
 
 def write_arrays(path: Path, arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) -> None:
