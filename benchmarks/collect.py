@@ -170,12 +170,16 @@ def measure_speed(model: LoadedModel, site: Site, corpus: Corpus, settings: Sett
     same = torch.equal(torch.linalg.vector_norm(ways.truncated().float(), dim=1).sort().values, ways.norms)
     ways.hidden_states(), ways.per_text()
     seconds: dict[str, list[float]] = {"bridge": [], **{name: [] for name in TARGETS}}
-    for _ in range(rounds):
-        seconds["bridge"].append(run_collect(model, site, corpus, settings)[0])
-        for name in TARGETS:
-            start = time.perf_counter()
-            getattr(ways, name)()
-            seconds[name].append(time.perf_counter() - start)
+    for round_ in range(rounds):
+        # Another one first each time: a machine that slows down must not slow the same way every round.
+        order = list(seconds)[round_ % len(seconds) :] + list(seconds)[: round_ % len(seconds)]
+        for name in order:
+            if name == "bridge":
+                seconds[name].append(run_collect(model, site, corpus, settings)[0])
+            else:
+                start = time.perf_counter()
+                getattr(ways, name)()
+                seconds[name].append(time.perf_counter() - start)
     speeds = {name: spread([ways.tokens / one for one in values]) for name, values in seconds.items()}
     ratios = {}
     for name, target in TARGETS.items():
