@@ -17,10 +17,10 @@ PROSE = Path(__file__).parents[2] / "shared" / "prose.jsonl"
 
 pytestmark = pytest.mark.real
 
-# Floors are what was measured (docs/RESULTS.md), less about two intervals.
+# What was measured (docs/RESULTS.md), less some room for another CPU's bf16 rounding and another cut.
 CASES = [
     pytest.param("english", "random", {"ev": 0.30, "cosine": 0.56, "retrieval@1": 0.70}, id="bundled"),
-    pytest.param(str(PROSE), "last", {"ev": 0.36, "cosine": 0.61, "retrieval@1": 0.70}, id="prose"),
+    pytest.param(str(PROSE), "last", {"ev": 0.355, "cosine": 0.605, "retrieval@1": 0.70}, id="prose"),
 ]
 
 
