@@ -462,6 +462,11 @@ def test_a_gguf_file_is_the_model_that_was_written(
     stamp = (found.weights.folder / "config.json").stat().st_mtime_ns  # type: ignore[operator]
     again = find(f"{tmp_path / 'tiny.gguf'}@1")
     assert (again.weights.folder / "config.json").stat().st_mtime_ns == stamp, "unpacked once"  # type: ignore[operator]
+    unpacked = next(again.weights.folder.glob("*.safetensors"))
+    whole = unpacked.read_bytes()
+    unpacked.write_bytes(whole[:-9] + b"?" + whole[-8:])
+    find(f"{tmp_path / 'tiny.gguf'}@1")
+    assert unpacked.read_bytes() == whole, "a damaged checkpoint is unpacked again"
     (tmp_path / "cut.gguf").write_bytes((tmp_path / "tiny.gguf").read_bytes()[:5000])
     with pytest.raises(ModelError, match=r"cut\.gguf cannot be read as GGUF"):
         find(f"{tmp_path / 'cut.gguf'}@1")

@@ -123,6 +123,7 @@ class Registry:
         """Return the `register` callback that one plugin is handed for one kind."""
 
         def register(item: Any) -> None:
+            """Keep an item under its kind and name."""
             base = KINDS[kind]
             fits = issubclass(item, base) if isinstance(item, type) else isinstance(item, base)
             by_class = kind in ("maps", "verbalizers")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import shutil
 from pathlib import Path
 
 from bridge.errors import ModelError
 from bridge.progress import Progress
-from bridge.store import Artifact, Store, sha256, writing
+from bridge.store import Artifact, Store, canonical_json, sha256, write_bytes, writing
+
+HASHES = "checkpoint.json"
 
 
 def checkpoint_of_gguf(path: Path, store: Store, progress: Progress) -> Path:
@@ -26,10 +29,19 @@ def checkpoint_of_gguf(path: Path, store: Store, progress: Progress) -> Path:
     artifact = store.artifact("checkpoints", {"gguf": sha256(path)})
     done = artifact.path / "checkpoint"
     with artifact.lock():
-        if not done.is_dir():
+        if not _is_intact(done, artifact.path / HASHES):
             progress.note(f"Unpacking {path.name} (once; up to a minute).")
+            shutil.rmtree(done, ignore_errors=True)
             _convert(path, artifact, done)
     return done
+
+
+def _is_intact(done: Path, hashes: Path) -> bool:
+    try:
+        expected = json.loads(hashes.read_text(encoding="utf-8"))
+        return bool(expected == {file.name: sha256(file) for file in done.iterdir()})
+    except (OSError, ValueError):
+        return False
 
 
 def _convert(path: Path, artifact: Artifact, done: Path) -> None:
@@ -61,4 +73,6 @@ def _convert(path: Path, artifact: Artifact, done: Path) -> None:
             del model.config.quantization_config
         model.save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
+        hashes = {file.name: sha256(file) for file in unfinished.iterdir()}
+        write_bytes(artifact.path / HASHES, canonical_json(hashes).encode())
         unfinished.rename(done)
