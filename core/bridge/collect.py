@@ -80,7 +80,7 @@ def activations_artifact(store: Store, model: str, site: Site, corpus: Corpus, s
 
     Returns:
         The artifact: a shard for each of `shards(corpus, max_tokens)` with `rows` (n, d_model), the kept tokens
-        of the chunk's documents in order; `norms` (n,) float32; `lengths` (documents,) int64, the rows per document.
+        of the chunk's documents in order, and `norms` (n,) float32.
     """
     return store.artifact(
         "activations",
@@ -158,7 +158,7 @@ def collect(
                 shard = _Shard(source, documents, settings)
                 rows, budget = shard.run(sites, budget, advance)
                 for site, artifact in zip(sites, targets, strict=True):
-                    artifact.write(index, {**rows[site], "lengths": shard.lengths}, {"budget": budget})
+                    artifact.write(index, rows[site], {"budget": budget})
                 done = index
 
 
@@ -167,15 +167,12 @@ class _Shard:
     """The texts of one shard, cut into tokens, and the forward passes over them."""
 
     def __init__(self, source: ActivationSource, documents: Sequence[Document], settings: Settings) -> None:
-        import torch
-
         self.source = source
         self.settings = settings
         self.documents = documents
         self.encoded = source.encode(documents, settings.max_tokens)
         self.kept = [encoded.kept for encoded in self.encoded]
         self.starts = np.cumsum([0, *(len(kept) for kept in self.kept)])
-        self.lengths = torch.tensor([len(kept) for kept in self.kept], dtype=torch.int64)
 
     def run(
         self, sites: Sequence[Site], budget: int, advance: Callable[[int], None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import final
 
 MANY = 12
 """Lists of names longer than this are not printed whole where a near name is known."""
@@ -25,36 +26,43 @@ class BridgeError(Exception):
         super().__init__(" ".join(part for part in (what, cause, remedy) if part))
 
 
+@final
 class UsageError(BridgeError):
     """The request itself cannot be right: an unknown name, layer, option or combination."""
 
     exit_code = 2
 
 
+@final
 class ModelUnavailableError(BridgeError):
     """A model's weights are not on this machine and cannot be fetched, or are gated."""
 
     exit_code = 3
 
 
+@final
 class ThresholdUnmetError(BridgeError):
     """A metric stayed below what `--require` asked for."""
 
     exit_code = 4
 
 
+@final
 class ShapeError(BridgeError, ValueError):
     """An array has the wrong shape; the message names both shapes."""
 
 
+@final
 class CorpusError(BridgeError):
     """A corpus cannot be read, or holds too little."""
 
 
+@final
 class ModelError(BridgeError):
     """A model loaded, but its layout or its activations are not what its adapter says."""
 
 
+@final
 class MapError(BridgeError):
     """A map cannot be fitted, inverted or restored."""
 
@@ -63,6 +71,7 @@ class StoreError(BridgeError):
     """The cache or an output folder cannot be written or read."""
 
 
+@final
 class CorruptArtifactError(StoreError):
     """A stored file is not the one that was written (flipped byte, truncated, renamed)."""
 
@@ -71,6 +80,7 @@ class PluginError(BridgeError):
     """A plugin is broken, or two plugins claim the same name."""
 
 
+@final
 class ConformanceError(BridgeError, AssertionError):
     """A plugin breaks a law of its contract; the message states the law, the input and by how much."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import final
 
 import click
 
@@ -13,6 +14,7 @@ COMMANDS = ("run", "fit", "sweep", "transfer", "models", "plugins", "doctor")
 INTERRUPTED = 130
 
 
+@final
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

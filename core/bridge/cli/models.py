@@ -26,6 +26,6 @@ def command(as_json: bool, quiet: bool) -> None:
     from bridge.report.table import print_rows
 
     columns = ("name", "site", "model", "family", "here", "variants")
-    shown = {True: "yes", False: "no"}
+    shown = {True: "yes", False: "no", None: "?"}
     rows = [[shown.get(entry[column], str(entry[column])) for column in columns] for entry in entries]
     print_rows(columns, rows, caption=f"Weights put by hand go into {models_folder()}/NAME.")

@@ -11,7 +11,8 @@ from bridge.models.weights import Weights
 
 
 def catalogue(adapters: Mapping[str, ModelAdapter]) -> list[dict[str, Any]]:
-    """List aliases as records: name, model, site, family, variants, and `here` (also true for any variant's weights).
+    """List aliases as records: name, model, site, family, variants, and `here` (also true for any variant's weights;
+    None for the user's own aliases, which are not looked up).
 
     Raises:
         UsageError: If the user's `aliases.toml` cannot be read.
@@ -32,5 +33,5 @@ def catalogue(adapters: Mapping[str, ModelAdapter]) -> list[dict[str, Any]]:
                 }
             )
     for name, target in user_aliases().items():
-        entries.append({"name": name, "site": "", "model": target, "family": "yours", "here": "?", "variants": ""})
+        entries.append({"name": name, "site": "", "model": target, "family": "yours", "here": None, "variants": ""})
     return entries
