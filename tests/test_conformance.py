@@ -275,6 +275,9 @@ class Tokens(Tokenizer):
         cut = max_tokens + 1 if self.spoil is keep_one_more else max_tokens
         return [self.spoil(encoded, max_tokens) for encoded in self.inner.encode(documents, cut)]
 
+    def decode(self, ids: Any) -> str:
+        return self.inner.decode(ids)
+
 
 def keep_one_more(encoded: Encoded, limit: int) -> Encoded:
     return encoded

@@ -46,6 +46,10 @@ class TrainingData:
         """Width of the destination model."""
         return len(self.folds[0].mean_y)
 
+    def reversed(self) -> TrainingData:
+        """The same rows for the way back: what a map from the destination to the source is fitted on."""
+        return TrainingData(tuple(fold.transposed() for fold in self.folds), lambda: ((y, x) for x, y in self.blocks()))
+
     def without_fold(self, index: int) -> Moments:
         """Moments of all training rows but one fold's."""
         return total(fold for i, fold in enumerate(self.folds) if i != index)

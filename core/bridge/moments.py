@@ -63,6 +63,10 @@ class Moments:
         y64 -= mean_y
         return Moments(len(x64), mean_x, mean_y, x64.T @ x64, x64.T @ y64, y64.T @ y64)
 
+    def transposed(self) -> Moments:
+        """Return the moments of the same rows with x and y exchanged."""
+        return Moments(self.n, self.mean_y, self.mean_x, self.yy, self.xy.T, self.xx)
+
     def __add__(self, other: Moments) -> Moments:
         if self.n == 0 or other.n == 0:
             return other if self.n == 0 else self

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.dictionaries import Dictionary
 from bridge.maps import FittedMap
 from bridge.metrics import Metric
 
 MAPPED = "mapped"
+NATIVE = "native"
 RAW = "raw"
 MISPAIRED = "mispaired"
 RANDOM_MAP = "random_map"
@@ -25,6 +27,10 @@ class Need(StrEnum):
 
     HELD_OUT_PAIRS = "held_out_pairs"
     MAP = "map"
+    EQUAL_WIDTHS = "equal_widths"
+    SRC_DICTIONARY = "src_dictionary"
+    DST_DICTIONARY = "dst_dictionary"
+    LIVE_MODEL = "live_model"
 
 
 @final
@@ -91,6 +97,28 @@ class HeldOutPairs(ABC):
         return kept
 
 
+Edit = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Rewrites activations, (n, d_dst) float32 -> the same shape."""
+
+
+class LiveModel(ABC):
+    """The destination model in memory, run on a sample of the held-out documents."""
+
+    n_documents: int
+    """One more than the largest document index; the same groups as in the held-out pairs."""
+
+    @abstractmethod
+    def losses(self, edit: Edit | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Run the documents, the destination site's activations rewritten, and add up the next-token losses.
+
+        Args:
+            edit: Rewrites the rows of every token that stands for text; None leaves them as they are.
+
+        Returns:
+            Cross-entropy in nats summed over each document's next tokens, and how many they are: both (n_documents,).
+        """
+
+
 @final
 @dataclass(frozen=True)
 class Evidence:
@@ -104,6 +132,11 @@ class Evidence:
             `random_map`, and `raw` (no map) where the widths are equal.
         held_out: Paired rows of the held-out documents.
         seed: Of everything random.
+        back: For each arm the map from the destination to the source; where a dictionary is at hand.
+        src_dictionary: The source model's dictionary at its site.
+        dst_dictionary: The destination model's own dictionary at its site, of as many or other features.
+        twins: Other dictionaries of the destination at its site, by name; controls for matching decoders.
+        live: The destination model, to be run with changed activations.
     """
 
     src: str
@@ -112,6 +145,24 @@ class Evidence:
     arms: Mapping[str, FittedMap]
     held_out: HeldOutPairs
     seed: int
+    back: Mapping[str, FittedMap] = field(default_factory=dict)
+    src_dictionary: Dictionary | None = None
+    dst_dictionary: Dictionary | None = None
+    twins: Mapping[str, Dictionary] = field(default_factory=dict)
+    live: LiveModel | None = None
+
+    @property
+    def at_hand(self) -> frozenset[Need]:
+        """What this evidence can supply."""
+        there = {
+            Need.HELD_OUT_PAIRS: True,
+            Need.MAP: True,
+            Need.EQUAL_WIDTHS: len(self.held_out.mean_src) == len(self.held_out.mean_dst),
+            Need.SRC_DICTIONARY: self.src_dictionary is not None,
+            Need.DST_DICTIONARY: self.dst_dictionary is not None,
+            Need.LIVE_MODEL: self.live is not None,
+        }
+        return frozenset(need for need, met in there.items() if met)
 
     def metric(
         self,

@@ -27,7 +27,7 @@ _EXPERIMENT = (
     click.option(
         "--corpus",
         metavar="SOURCE",
-        help="Text: a file or folder, - for stdin, hub:user/dataset, or english (default).",
+        help="Text: a file or folder, - for stdin, hub:user/dataset, or english (default, but for toys).",
     ),
     click.option("--max-documents", type=int, help="Use the first so many documents only."),
     click.option("--max-tokens", type=int, help="Cut texts after so many tokens (default 256)."),

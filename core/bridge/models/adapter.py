@@ -105,6 +105,10 @@ class ModelAdapter(ABC):
         """Return the short names that this family brings."""
         return ()
 
+    def corpus(self) -> str:
+        """Return the corpus that this family is run on where the user names none; empty for natural language."""
+        return ""
+
     @abstractmethod
     def claims(self, weights: Weights) -> bool:
         """Tell whether this family can load the weights, from their configuration alone."""

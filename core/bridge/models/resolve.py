@@ -165,12 +165,23 @@ def _alias_weights(alias: Alias, variant: str, revision: str, store: Store, prog
 def _plain_weights(target: str, revision: str, store: Store, progress: Progress) -> Weights:
     path = Path(target).expanduser()
     if target.endswith(".gguf") or path.is_dir() or is_path(target):
-        if revision:
-            raise UsageError(f"{target} is on this machine, so it has no revision {revision}.")
-        return _folder_weights(path.absolute(), store, progress)
+        return _folder_weights(_checkpoint_of_run(path, revision) if revision else path.absolute(), store, progress)
     if _by_hand(target) and not revision:
         return _folder_weights(models_folder() / target, store, progress)
     return Weights(target, revision)
+
+
+def _checkpoint_of_run(path: Path, revision: str) -> Path:
+    """Return the sub-folder that a training run left for one step, as in `my-run/checkpoint-500`."""
+    folder = path.absolute() / revision
+    if Path(revision).name != revision or not folder.is_dir():
+        there = sorted(child.name for child in path.glob("*/") if (child / "config.json").is_file())
+        raise UsageError(
+            f"{path} has no revision {revision}.",
+            cause="A revision of a folder on this machine is a checkpoint in a folder of its own inside it.",
+            remedy=f"It holds {', '.join(there) or 'none'}.",
+        )
+    return folder
 
 
 def _by_hand(target: str) -> bool:

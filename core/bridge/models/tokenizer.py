@@ -30,6 +30,10 @@ class Tokenizer(ABC):
             max_tokens: Cut after so many tokens, specials included.
         """
 
+    @abstractmethod
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text that token ids stand for, specials left out."""
+
 
 @final
 class TransformersTokenizer(Tokenizer):
@@ -70,6 +74,10 @@ class TransformersTokenizer(Tokenizer):
             for encoded, (_, spans) in zip(chats, rendered, strict=True)
         )
         return [next(conversations if document.messages else texts) for document in documents]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text that token ids stand for, specials left out."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def _encode(self, texts: list[str], max_tokens: int, add_special_tokens: bool) -> list[Encoded]:
         if not texts:

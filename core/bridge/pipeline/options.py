@@ -11,7 +11,6 @@ from typing import Any, Literal, final
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from bridge.collect import Settings
-from bridge.corpus import BUNDLED
 from bridge.errors import UsageError
 from bridge.maps import Map
 from bridge.models import Placement
@@ -27,7 +26,9 @@ class Options(BaseModel):
     src: str = Field(description="Source model and layer, as in smollm2-135m@19.")
     dst: str = Field(description="Destination model and layer, as in gemma3-270m@12.")
     map: str = Field("ridge", description="Map type and its options, as in procrustes:rotation=true.")
-    corpus: str = Field(BUNDLED, description="Text to run both models on: a path, -, hub:user/dataset, or english.")
+    corpus: str = Field(
+        "", description="Text to run both models on: a path, -, hub:user/dataset, or english (default)."
+    )
     corpus_sha256: str = Field("", description="If set, refuse a corpus whose content differs.")
     src_identity: str = Field("", description="If set, refuse source weights whose content differs.")
     dst_identity: str = Field("", description="If set, refuse destination weights whose content differs.")

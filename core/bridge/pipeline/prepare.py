@@ -77,6 +77,8 @@ def prepare(options: Options, bench: Workbench, stdin: IO[str] | None = None) ->
     """
     options.build_map(bench.registry)
     options.placement().torch_device()
+    models = bench.resolve(options.src), bench.resolve(options.dst)
+    options = _with_defaults(options, models)
     corpus = load_corpus(options.corpus, stdin, options.max_documents)
     if options.corpus_sha256 and corpus.identity != options.corpus_sha256:
         raise CorpusError(
@@ -84,8 +86,8 @@ def prepare(options: Options, bench: Workbench, stdin: IO[str] | None = None) ->
             cause="Its content changed since.",
             remedy="Restore it, or remove corpus_sha256 from the file to run on the new content.",
         )
-    src = _side(options.src, options.src_identity, options, bench)
-    dst = _side(options.dst, options.dst_identity, options, bench)
+    src = _side(models[0], options.src_identity, options, bench)
+    dst = _side(models[1], options.dst_identity, options, bench)
     folds = assign_folds(corpus, held_out=options.held_out, folds=options.folds, kind=options.split, seed=options.seed)
     shards, coverage = pair_corpus(
         corpus,
@@ -154,8 +156,17 @@ def _from_anywhere(corpus: str) -> str:
     return str(path.absolute()) if corpus != BUNDLED and path.exists() else corpus
 
 
-def _side(reference: str, identity: str, options: Options, bench: Workbench) -> Side:
-    model = bench.resolve(reference)
+def _with_defaults(options: Options, models: Sequence[ResolvedModel]) -> Options:
+    """Fill in what was left open and depends on the models: their families' own corpus, and what they can read."""
+    corpora = {model.adapter.corpus() for model in models}
+    corpus = options.corpus or (corpora.pop() if len(corpora) == 1 else "") or BUNDLED
+    limits = [model.info.max_tokens for model in models if model.info.max_tokens is not None]
+    asked = "max_tokens" in options.model_fields_set
+    max_tokens = options.max_tokens if asked else min([options.max_tokens, *limits])
+    return options.model_copy(update={"corpus": corpus, "max_tokens": max_tokens})
+
+
+def _side(model: ResolvedModel, identity: str, options: Options, bench: Workbench) -> Side:
     model.all_sites()
     limit = model.info.max_tokens
     if limit is not None and options.max_tokens > limit:
@@ -163,7 +174,7 @@ def _side(reference: str, identity: str, options: Options, bench: Workbench) -> 
     side = Side(model, model.adapter.tokenizer(model.weights), model.weights.identity(bench.store))
     if identity and identity != side.identity:
         raise ModelError(
-            f"The weights of {reference} are not the ones that this experiment was made with.",
+            f"The weights of {model.name} are not the ones that this experiment was made with.",
             cause="They were replaced since.",
             remedy="Restore them, or remove src_identity and dst_identity from the file to run with the new ones.",
         )

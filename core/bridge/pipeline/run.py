@@ -17,7 +17,7 @@ from bridge.pipeline.pairs import StoredPairs
 from bridge.pipeline.prepare import prepare
 from bridge.pipeline.workbench import Workbench, open_workbench
 from bridge.progress import Progress
-from bridge.scorers import Evidence, Need, Scorer
+from bridge.scorers import Evidence, Scorer
 from bridge.split import HELD_OUT
 
 
@@ -100,8 +100,7 @@ def score(result: Fit, bench: Workbench) -> list[Metric]:
         StoredPairs(result.rows, HELD_OUT, result.training),
         result.plan.options.seed,
     )
-    at_hand = {Need.HELD_OUT_PAIRS, Need.MAP}
-    scorers = [scorer for scorer in bench.registry.scorers.values() if scorer.needs <= at_hand]
+    scorers = [scorer for scorer in bench.registry.scorers.values() if scorer.needs <= evidence.at_hand]
     metrics: list[Metric] = []
     failed: dict[str, str] = {}
     with bench.progress.stage("score", len(scorers), "scorers") as advance:

@@ -1,0 +1,101 @@
+"""Sparse autoencoders of every common kind, as one linear encoder, an activation and one linear decoder."""
+
+from __future__ import annotations
+
+from typing import final
+
+import numpy as np
+
+from bridge.dictionaries.activations import Activation
+from bridge.dictionaries.contract import Dictionary, Floats, Origin
+from bridge.errors import BridgeError
+from bridge.maps import AffineMap
+
+
+@final
+class SparseAutoencoder(Dictionary):
+    """features = activation((x - shift) encoder + encoder_bias); x^ = features directions + decoder_bias.
+
+    Args:
+        encoder: (d_model, features) float32.
+        encoder_bias: (features,) float32; zero where the activation has biases of its own.
+        directions: Decoder, (features, d_model) float32.
+        decoder_bias: (d_model,) float32.
+        activation: What makes the features sparse.
+        shift: What is taken from activations before encoding, (d_model,) float32: the decoder bias in most
+            dictionaries, zero in the others.
+        origin: What the file says of where it belongs.
+
+    Raises:
+        BridgeError: If shapes do not belong together, or a value is NaN or infinite (which array).
+    """
+
+    def __init__(
+        self,
+        encoder: Floats,
+        encoder_bias: Floats,
+        directions: Floats,
+        decoder_bias: Floats,
+        activation: Activation,
+        *,
+        shift: Floats | None = None,
+        origin: Origin | None = None,
+    ) -> None:
+        features, d_model = directions.shape if directions.ndim == 2 else (-1, -1)
+        shift = np.zeros_like(decoder_bias) if shift is None else shift
+        wanted = {
+            "encoder": (encoder, (d_model, features)),
+            "encoder bias": (encoder_bias, (features,)),
+            "decoder": (directions, (features, d_model)),
+            "decoder bias": (decoder_bias, (d_model,)),
+            "shift": (shift, (d_model,)),
+        }
+        for name, (array, shape) in wanted.items():
+            if array.shape != shape:
+                raise BridgeError(
+                    f"The dictionary's {name} has shape {array.shape}, which does not go with a decoder of shape "
+                    f"{directions.shape} (features, d_model).",
+                    cause="The file is damaged, or of another layout than it claims.",
+                )
+            if not np.isfinite(array).all():
+                raise BridgeError(
+                    f"The dictionary's {name} holds NaN or infinite values.",
+                    cause="Its training diverged, or the file is damaged.",
+                )
+        self.encoder, self.encoder_bias = encoder, encoder_bias
+        self.directions, self.decoder_bias = directions, decoder_bias
+        self.activation, self.shift = activation, shift
+        self.origin = origin or Origin()
+
+    def encode(self, x: Floats) -> Floats:
+        """Return feature activations: (n, d_model) -> (n, features), float32."""
+        pre: Floats = (x - self.shift) @ self.encoder + self.encoder_bias
+        return self.activation(pre)
+
+    def decode(self, features: Floats) -> Floats:
+        """Return reconstructed activations: (n, features) -> (n, d_model), float32."""
+        reconstructed: Floats = features @ self.directions + self.decoder_bias
+        return reconstructed
+
+    def carried(self, forward: AffineMap, back: AffineMap, origin: Origin) -> SparseAutoencoder:
+        """Return the dictionary of another model that reads through one map and writes through another.
+
+        It gives forward(decode(encode(back(y)))) for an activation y of the other model: its encoder is
+        `back.weight @ encoder`, its decoder `directions @ forward.weight`. For an orthogonal map and its transpose that
+        is the rotated dictionary of arXiv 2605.24577.
+
+        Args:
+            forward: From this dictionary's model to the other.
+            back: From the other model to this one.
+            origin: Where the carried dictionary belongs.
+        """
+        encoder = back.weight @ self.encoder
+        offset = (back.mean_dst - back.mean_src @ back.weight - self.shift) @ self.encoder
+        return SparseAutoencoder(
+            encoder.astype(np.float32),
+            (self.encoder_bias + offset).astype(np.float32),
+            (self.directions @ forward.weight).astype(np.float32),
+            forward(self.decoder_bias[None])[0].astype(np.float32),
+            self.activation,
+            origin=origin,
+        )
