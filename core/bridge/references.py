@@ -17,6 +17,7 @@ _LAYER = re.compile(r"(?P<layer>-?\d+|\d+%)(?:\.(?P<point>\w+))?")
 _TRANSFORMER_LENS = re.compile(r"blocks\.(?P<layer>\d+)\.hook_(?P<point>\w+)")
 _MODULE = re.compile(r"(?:\w+\.)*(?:layers|h|blocks)\.(?P<layer>\d+)(?:\.(?P<module>\w+))?")
 _RANGE = re.compile(r"(\d+)-(\d+)(?::(\d+))?")
+_VARIANTS = re.compile(r"(?P<before>[^.]*:[^.@#]*?)(?P<first>\d+)\.\.(?P<last>\d+)(?P<after>[@#].*)?", re.DOTALL)
 _GRAMMAR = "name[:variant]@layer[.point][#revision], as in qwen@20, pythia-70m:seed3@3#step143000 or ./folder@66%"
 
 
@@ -88,6 +89,21 @@ def parse_reference(text: str) -> Reference:
     if not model or ("@" in body and not site) or ("#" in text and not revision and "#" not in body):
         raise UsageError(f"{text!r} is not a model reference.", remedy=f"Write {_GRAMMAR}.")
     return Reference(model, variant, site, revision)
+
+
+def expand_references(text: str) -> list[str]:
+    """Write out a range of variants: `dyck:seed1..4@1` is `dyck:seed1@1` to `dyck:seed4@1`.
+
+    Raises:
+        UsageError: If the range is empty.
+    """
+    span = _VARIANTS.fullmatch(text)
+    if not span or exists(text):
+        return [text]
+    first, last = int(span["first"]), int(span["last"])
+    if first > last:
+        raise UsageError(f"{text!r} is an empty range of variants.", remedy="Write first..last, as in dyck:seed1..4.")
+    return [f"{span['before']}{number}{span['after'] or ''}" for number in range(first, last + 1)]
 
 
 def is_path(model: str) -> bool:

@@ -38,3 +38,33 @@ def directions(bridge_folder: Path, vectors: Path, out: Path, as_json: bool, qui
     elif not quiet:
         for name, row in report.items():
             click.echo(printable(f"{name}: {row['shape']}, gain {row['gain']:.3f}"))
+
+
+@command.command("sae")
+@click.argument("bridge_folder", metavar="BRIDGE", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("dictionary", metavar="SAE")
+@click.option("--back", type=click.Path(file_okay=False, path_type=Path), help="A bridge fitted the other way.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@output_options
+def sae(bridge_folder: Path, dictionary: str, back: Path | None, out: Path, as_json: bool, quiet: bool) -> None:
+    """Write the sparse autoencoder SAE of BRIDGE's source as one of its destination, in SAELens layout.
+
+    SAE is a path or hub:user/repo/subfolder, in any installed format. The result loads in sae-lens and takes the
+    destination's own activations. It reads through the inverse of the map; for a map that shrinks (ridge) fit a second
+    bridge with --src and --dst exchanged and give it as --back. Score it first: bridge audit.
+
+    \b
+    bridge fit --src dyck:seed0@1 --dst dyck:seed1@1 --map procrustes --out rotation
+    bridge transfer sae rotation ./sae-of-seed0 --out sae-of-seed1
+    """
+    from bridge.errors import printable
+    from bridge.pipeline.bridge import load_bridge
+    from bridge.pipeline.transfer import transfer_sae
+
+    way_back = load_bridge(back) if back else None
+    carried = transfer_sae(load_bridge(bridge_folder), dictionary, out, way_back)
+    features, d_model = carried.directions.shape
+    if as_json:
+        print_json({"out": str(out), "features": features, "d_model": d_model, "site": carried.origin.site})
+    elif not quiet:
+        click.echo(printable(f"{out}: {features} features of {carried.origin.model} at {carried.origin.site}."))

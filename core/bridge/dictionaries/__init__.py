@@ -2,6 +2,7 @@
 
 from bridge.dictionaries.activations import Activation, Gated, JumpReLU, ReLU, TopK
 from bridge.dictionaries.contract import Dictionary, DictionaryFormat, Origin
+from bridge.dictionaries.initial import initial_directions
 from bridge.dictionaries.sparse_autoencoder import SparseAutoencoder
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "ReLU",
     "SparseAutoencoder",
     "TopK",
+    "initial_directions",
 ]

@@ -69,8 +69,8 @@ class SparseAutoencoder(Dictionary):
 
     def encode(self, x: Floats) -> Floats:
         """Return feature activations: (n, d_model) -> (n, features), float32."""
-        pre: Floats = (x - self.shift) @ self.encoder + self.encoder_bias
-        return self.activation(pre)
+        pre = (x - self.shift) @ self.encoder + self.encoder_bias
+        return self.activation(pre.astype(np.float32, copy=False))
 
     def decode(self, features: Floats) -> Floats:
         """Return reconstructed activations: (n, features) -> (n, d_model), float32."""

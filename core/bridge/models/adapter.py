@@ -90,6 +90,8 @@ class ModelAdapter(ABC):
         - Every family has `resid_post`: it is what `@20` means. A forward pass reaches the points of a block in the
           order of `bridge.references.POINTS`.
         - Batching texts of different lengths changes nothing.
+        - An edit at a site changes what comes after it and nothing else; the last block's `resid_post` decides the
+          prediction.
         - Token ends never decrease, lie within the text, and reach its end where it is not cut; no text has more than
           `max_tokens` tokens, specials included.
         - `tokenizer` cuts texts as the loaded model does: rows are paired by the one and collected by the other.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 from bridge.corpus import Document
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     ForwardInputs = Callable[[Tensor, Tensor], dict[str, Any]]
+    Edit = Callable[[Tensor], Tensor]
 
 
 @final
@@ -29,7 +30,8 @@ class LoadedModel:
         tokenizer: Cuts documents into ids.
         d_model: Width of the residual stream.
         n_layers: Number of blocks.
-        inputs: Turns ids and mask, both (batch, tokens) int64, into the keyword arguments of the module's forward.
+        inputs: Turns ids and mask, both (batch, tokens) int64, into the keyword arguments of the module's forward. That
+            returns an object with `logits` of the next token, (batch, tokens, vocabulary).
 
     Raises:
         ModelError: If a site is not where the layout says, or has another width: probed at once, on three tokens.
@@ -81,11 +83,8 @@ class LoadedModel:
         import torch
 
         ordered = sorted(sites, key=lambda site: site.order)
-        places = [self.layout.locate(site) for site in ordered]
-        envoys = [(self._traced.get(path), side) for path, side in places]
-        device = next(self.module.parameters()).device
-        inputs = self._inputs(ids.to(device), mask.to(device))
-        with torch.inference_mode(), self._traced.trace(**inputs) as tracer:
+        envoys = [self._envoy(site) for site in ordered]
+        with torch.inference_mode(), self._traced.trace(**self._placed(ids, mask)) as tracer:
             captured = nnsight.save([])
             for envoy, side in envoys:
                 value = envoy.output if side == "output" else envoy.input
@@ -101,6 +100,76 @@ class LoadedModel:
                     cause="The model family's adapter points at the wrong module.",
                 )
         return [by_site[site] for site in sites]
+
+    def logits(self, ids: Tensor, mask: Tensor, edits: Mapping[Site, Edit] | None = None) -> Tensor:
+        """Run a padded batch to its end, with activations rewritten on the way.
+
+        Args:
+            ids: Token ids, padded on the right, (batch, tokens) int64.
+            mask: 1 for tokens and 0 for padding, (batch, tokens) int64.
+            edits: For each site what to make of its activations, (batch, tokens, d_model) -> the same shape, on the
+                model's device and in its dtype; what comes later in the network reads the result.
+
+        Returns:
+            Of the next token, (batch, tokens, vocabulary).
+
+        Raises:
+            UsageError: If the family has no such point.
+        """
+        import nnsight
+        import torch
+
+        ordered = sorted((edits or {}).items(), key=lambda item: item[0].order)
+        steps = [(*self._envoy(site), edit) for site, edit in ordered]
+        with torch.inference_mode(), self._traced.trace(**self._placed(ids, mask)):
+            for envoy, side, edit in steps:
+                value = envoy.output if side == "output" else envoy.input
+                rest = value[1:] if isinstance(value, tuple) else None
+                # A clone, so that an edit in place cannot reach what the network still holds of the old value.
+                changed = edit((value if rest is None else value[0]).clone())
+                replaced = changed if rest is None else (changed, *rest)
+                if side == "output":
+                    envoy.output = replaced
+                else:
+                    envoy.input = replaced
+            found = nnsight.save(self._traced.output.logits)
+        logits: Tensor = found
+        return logits
+
+    def generate(
+        self, ids: Tensor, new_tokens: int, edits: Mapping[Site, Edit] | None = None, ends: Sequence[int] = ()
+    ) -> list[int]:
+        """Go on with one text, always by the likeliest token, activations rewritten at every position.
+
+        There is no cache of keys and values: an edit holds for all positions, and any torch module can be a model.
+
+        Args:
+            ids: Token ids of the text, (tokens,) int64.
+            new_tokens: How many tokens to add at most.
+            edits: As for `logits`.
+            ends: Token ids that end a text.
+
+        Returns:
+            The ids of the added tokens.
+        """
+        import torch
+
+        added: list[int] = []
+        for _ in range(new_tokens):
+            row = torch.cat([ids, torch.tensor(added, dtype=ids.dtype)])[None]
+            likeliest = int(self.logits(row, torch.ones_like(row), edits)[0, -1].argmax())
+            added.append(likeliest)
+            if likeliest in ends:
+                break
+        return added
+
+    def _envoy(self, site: Site) -> tuple[Any, str]:
+        path, side = self.layout.locate(site)
+        return self._traced.get(path), side
+
+    def _placed(self, ids: Tensor, mask: Tensor) -> dict[str, Any]:
+        device = next(self.module.parameters()).device
+        return self._inputs(ids.to(device), mask.to(device))
 
     def _probe(self) -> None:
         import torch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any, final
@@ -44,8 +45,16 @@ def fit_plan(plan: Plan, bench: Workbench) -> Fit:
             remedy="Choose another layer or another model.",
         )
     left, right = gather(plan, {"src": [src], "dst": [dst]}, bench)
-    rows = paired_rows(plan, left[src], right[dst])
     bench.progress.note("Fitting the map.")
+    return fit_rows(plan, paired_rows(plan, left[src], right[dst]), src, dst, bench)
+
+
+def fit_rows(plan: Plan, rows: PairedRows, src: Site, dst: Site, bench: Workbench) -> Fit:
+    """Fit the plan's map on the training rows of one site of each model.
+
+    Raises:
+        MapError: If the map cannot be fitted.
+    """
     training = training_data(rows, *plan.widths, list(range(plan.options.folds)))
     kind = plan.options.build_map(bench.registry)
     fitted = checked_fit(kind, training)
@@ -84,6 +93,33 @@ def fit_arms(result: Fit, bench: Workbench) -> dict[str, FittedMap]:
         except MapError as error:
             bench.progress.note(f"No {arm} control: {error.what}")
     return arms
+
+
+def fit_back(result: Fit, arms: Mapping[str, FittedMap], bench: Workbench) -> dict[str, FittedMap]:
+    """Return for every arm the map from the destination to the source, through which a carried dictionary reads.
+
+    The map that was asked for, and its mispaired control, are fitted again on the same rows the other way round: the
+    inverse of a map that shrinks what it cannot predict (ridge) would blow up noise. A control that is no fit of the
+    rows is inverted.
+
+    Raises:
+        MapError: If the map cannot be fitted the other way.
+    """
+
+    def fitted_back(mispaired: bool) -> FittedMap:
+        folds = list(range(result.plan.options.folds))
+        data = training_data(result.rows, *result.plan.widths, folds, mispaired) if mispaired else result.training
+        return checked_fit(result.kind, data.reversed())
+
+    back = {}
+    for arm, fitted in arms.items():
+        try:
+            back[arm] = fitted_back(arm == MISPAIRED) if arm in (MAPPED, MISPAIRED) else fitted.inverse()
+        except MapError as error:
+            if arm == MAPPED:
+                raise
+            bench.progress.note(f"No {arm} control of the dictionary: {error.what}")
+    return back
 
 
 def checked_fit(kind: Map, data: TrainingData) -> FittedMap:

@@ -226,22 +226,29 @@ class StoredPairs(HeldOutPairs):
         rows: All paired rows.
         fold: The fold to score on: `HELD_OUT`, or a training fold for validation.
         training: What the maps were fitted on; gives the means.
+
+    Attributes:
+        documents: The whole corpus.
+        folds: Fold of each document, (documents,).
+        groups: Index of each document's group among the scored ones, -1 where it is not scored, (documents,).
     """
 
     def __init__(self, rows: PairedRows, fold: int, training: TrainingData) -> None:
         self._rows = rows
         self._fold = fold
+        self.documents = rows.corpus.documents
+        self.folds = rows.folds
         self.mean_src = training.moments.mean_x
         self.mean_dst = training.moments.mean_y
         # Intervals resample independent documents: the paragraphs of one file are not.
         groups = {group: i for i, group in enumerate(dict.fromkeys(d.group for d in rows.corpus.documents))}
         chosen = [groups[document.group] for document in rows.corpus.documents]
         scored = rows.folds == fold
-        self._renumbered = np.full(len(chosen), -1)
-        _, self._renumbered[scored] = np.unique(np.array(chosen)[scored], return_inverse=True)
-        self.n_documents = int(self._renumbered.max()) + 1
+        self.groups = np.full(len(chosen), -1)
+        _, self.groups[scored] = np.unique(np.array(chosen)[scored], return_inverse=True)
+        self.n_documents = int(self.groups.max()) + 1
 
     def blocks(self) -> Iterator[Rows]:
         """Stream over all rows, outliers included."""
         for block, _ in self._rows.blocks(lambda fold: fold == self._fold):
-            yield Rows(block.x, block.y, self._renumbered[block.document], block.outlier)
+            yield Rows(block.x, block.y, self.groups[block.document], block.outlier)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, final
@@ -101,21 +102,34 @@ def score(result: Fit, bench: Workbench) -> list[Metric]:
         result.plan.options.seed,
     )
     scorers = [scorer for scorer in bench.registry.scorers.values() if scorer.needs <= evidence.at_hand]
-    metrics: list[Metric] = []
-    failed: dict[str, str] = {}
     with bench.progress.stage("score", len(scorers), "scorers") as advance:
-        for scorer in scorers:
-            found, error = checked_scores(scorer, evidence)
-            metrics += found
-            if error:
-                failed[scorer.name] = error
-                bench.progress.note(f"The scorer {scorer.name} failed and is left out: {error}")
-            advance()
-    if failed and not metrics:
-        raise PluginError(f"Every scorer failed: {'; '.join(f'{name}: {what}' for name, what in failed.items())}.")
+        metrics, failed = score_evidence(evidence, scorers, bench, advance)
     if failed:
         result.bridge.provenance["failed_scorers"] = failed
     return metrics
+
+
+def score_evidence(
+    evidence: Evidence, scorers: Sequence[Scorer], bench: Workbench, advance: Callable[[int], None]
+) -> tuple[list[Metric], dict[str, str]]:
+    """Run some scorers; return their metrics, and what went wrong by the name of the scorer.
+
+    Raises:
+        PluginError: If every scorer failed.
+        StoreError: If stored activations are damaged.
+    """
+    metrics: list[Metric] = []
+    failed: dict[str, str] = {}
+    for scorer in scorers:
+        found, error = checked_scores(scorer, evidence)
+        metrics += found
+        if error:
+            failed[scorer.name] = error
+            bench.progress.note(f"The scorer {scorer.name} failed and is left out: {error}")
+        advance(1)
+    if failed and not metrics:
+        raise PluginError(f"Every scorer failed: {'; '.join(f'{name}: {what}' for name, what in failed.items())}.")
+    return metrics, failed
 
 
 def checked_scores(scorer: Scorer, evidence: Evidence) -> tuple[list[Metric], str]:

@@ -56,6 +56,7 @@ def check_model(adapter: ModelAdapter, folder: Path) -> None:
         laws.require(same, "describe tells the width and depth that the loaded model has", path.name, found)
         encoded = _check_tokens(laws, adapter, weights, model)
         _check_sites(laws, model, encoded)
+        _check_edits(laws, model, encoded)
 
 
 def _load(laws: Laws, adapter: ModelAdapter, weights: Weights) -> LoadedModel:
@@ -127,3 +128,21 @@ def _check_sums(laws: Laws, at: dict[str, np.ndarray], following: np.ndarray | N
         laws.close(
             "resid_mid = resid_pre + attn_out", given, at["resid_pre"] + at["attn_out"], at["resid_mid"], _TOLERANCE
         )
+
+
+def _check_edits(laws: Laws, model: LoadedModel, encoded: Sequence[Encoded]) -> None:
+    ids, mask = pad([one.ids[:8] for one in encoded[:2]])
+    plain = model.logits(ids, mask).cpu().numpy()
+    law = "logits are finite (batch, tokens, vocabulary)"
+    laws.shape(law, "two texts", plain, (*ids.shape, plain.shape[-1]), np.float32)
+    for point in (point for point in POINTS if point in model.layout.points):
+        site = Site(model.n_layers - 1, point)
+        given = f"two texts, edited at site {site}"
+        same = model.logits(ids, mask, {site: lambda value: value}).cpu().numpy()
+        laws.close("an edit that changes nothing changes no prediction", given, same, plain, _TOLERANCE)
+        changed = model.logits(ids, mask, {site: lambda value: value + value.flip(-1)}).cpu().numpy()
+        law = "what comes after an edited site reads the edit"
+        laws.require(bool(np.abs(changed - plain).max() > 0), law, given, "the predictions are the same")
+    law = "the last block's resid_post decides the prediction"
+    swapped = model.logits(ids, mask, {Site(model.n_layers - 1): lambda value: value.flip(0)}).cpu().numpy()
+    laws.close(law, "two texts whose activations are exchanged", swapped, plain[::-1], _TOLERANCE)

@@ -1,0 +1,62 @@
+"""`bridge audit`: does one model's dictionary work in others, and what would look the same without that?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bridge.cli.options import experiment_options, output_options, print_json, read_options
+from bridge.cli.progress import TerminalProgress
+
+
+@click.command("audit")
+@experiment_options
+@click.option("--sites", help="Sites of both models, as 3,6,9; all: every one that the source has a dictionary of.")
+@click.option("--dictionary", metavar="SAE", help="The source's dictionary: a path, or hub:user/repo/subfolder.")
+@click.option("--dst-dictionary", metavar="SAE", help="The destination's own dictionary at its site.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File for the result as JSON.")
+@output_options
+def command(
+    file: Path | None,
+    sites: str | None,
+    dictionary: str | None,
+    dst_dictionary: str | None,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **flags: Any,
+) -> None:
+    """Carry a model's sparse autoencoder into one or many others, and hold every number to its control.
+
+    For each target and site: explained variance of the carried dictionary (self, raw, mapped, mispaired), decoders
+    matched with and without the map, per-feature firing, the rotation against random ones, and the loss of the live
+    model with the reconstruction in place. The map is procrustes:scaled=false unless you choose another.
+
+    Dictionaries in a checkpoint's own folder (dictionaries/SITE/NAME) are found by themselves.
+
+    \b
+    bridge audit --src dyck:seed0 --dst dyck:seed1..4 --sites all
+    bridge audit --src ./mine@3 --dst ./other@3 --dictionary my-sae/ --dst-dictionary other-sae/
+    """
+    import json
+
+    from bridge.errors import UsageError
+    from bridge.pipeline.audit import Dictionaries, audit
+    from bridge.report.audit import print_audit
+    from bridge.store import write_bytes
+
+    if out is not None and out.exists():
+        raise UsageError(f"{out} already exists; nothing is overwritten.", remedy="Choose another --out.")
+    options = read_options(file, {"map": "procrustes:scaled=false"} | {k: v for k, v in flags.items() if v is not None})
+    given = Dictionaries(dictionary or "", dst_dictionary or "")
+    result = audit(options, sites or "", given, TerminalProgress(quiet), sys.stdin)
+    if out is not None:
+        text = json.dumps(result.document(), indent=2, ensure_ascii=False, allow_nan=False)
+        write_bytes(out, text.encode())
+    if as_json:
+        print_json(result.document())
+    else:
+        print_audit(result)

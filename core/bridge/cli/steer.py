@@ -1,0 +1,70 @@
+"""`bridge steer`: steer the destination with the source's vector, beside its own, raw and random ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from bridge.cli.options import output_options, print_json
+from bridge.cli.progress import TerminalProgress
+
+
+@click.command("steer")
+@click.argument("bridge_folder", metavar="BRIDGE", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("contrast", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--dose", "doses", type=float, multiple=True, help="Multiple of the native vector's length; repeatable.")
+@click.option("--prompt", "prompts", multiple=True, help="Go on with this text, at the largest dose; repeatable.")
+@click.option("--new-tokens", type=click.IntRange(min=1), default=30, help="Tokens to add to a prompt (default 30).")
+@click.option("--max-tokens", type=click.IntRange(min=2), default=256, help="Cut texts after so many (default 256).")
+@click.option("--seed", type=int, default=0, help="Of the split and the random direction (default 0).")
+@click.option("--device", default="auto", metavar="DEVICE", help="cpu, cuda, cuda:N, mps, or auto (default).")
+@click.option("--dtype", type=click.Choice(["bfloat16", "float32"]), default="float32", help="Default float32.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File for the result as JSON.")
+@output_options
+def command(
+    bridge_folder: Path,
+    contrast: Path,
+    doses: tuple[float, ...],
+    prompts: tuple[str, ...],
+    new_tokens: int,
+    max_tokens: int,
+    seed: int,
+    device: str,
+    dtype: str,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Make a steering vector from CONTRAST in BRIDGE's source, carry it across, and steer the destination with it.
+
+    CONTRAST is JSON Lines of {"text": ..., "class": ...} with two classes. Half of the texts make the vector (the
+    difference of the classes' mean activations at the last token), the others test it: how far the next-token
+    prediction moves towards the other class (log-odds under the classes' own mean predictions), and how far at all
+    (KL). All arms have the native vector's length: native is made in the destination, raw is the source's as it is, random
+    a random direction. The transfer ratio is an arm's shift over the native one's.
+
+    \b
+    bridge steer rotation depth.jsonl --dose 0.5 --dose 1 --dose 2
+    bridge steer runs/my-run sentiment.jsonl --prompt "The hotel was"
+    """
+    from bridge.contrast import load_contrast
+    from bridge.errors import UsageError
+    from bridge.models import Placement
+    from bridge.pipeline.bridge import load_bridge
+    from bridge.pipeline.steer import Dose, steer
+    from bridge.report.steer import print_steering
+    from bridge.store import write_bytes
+
+    if out is not None and out.exists():
+        raise UsageError(f"{out} already exists; nothing is overwritten.", remedy="Choose another --out.")
+    dose = Dose(doses or Dose().doses, prompts, new_tokens, max_tokens, Placement(device, dtype), seed)
+    result = steer(load_bridge(bridge_folder), load_contrast(contrast, seed), dose, TerminalProgress(quiet))
+    if out is not None:
+        text = json.dumps(result.document(), indent=2, ensure_ascii=False, allow_nan=False)
+        write_bytes(out, text.encode())
+    if as_json:
+        print_json(result.document())
+    else:
+        print_steering(result)

@@ -1,0 +1,76 @@
+"""Contrast sets: texts of two classes, whose difference is what a steering vector is made of."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.corpus import Document
+from bridge.errors import CorpusError
+
+LEAST = 8
+"""Texts of each class: half of them make the vector, the others test it."""
+
+
+@final
+@dataclass(frozen=True)
+class Contrast:
+    """Texts of two classes.
+
+    Attributes:
+        name: Of the file.
+        classes: The two classes; steering is towards the first, against the second.
+        documents: The texts.
+        first: Whether each text is of the first class, (texts,) bool.
+        tested: Whether each text tests the vector rather than making it, (texts,) bool.
+    """
+
+    name: str
+    classes: tuple[str, str]
+    documents: tuple[Document, ...]
+    first: NDArray[np.bool_]
+    tested: NDArray[np.bool_]
+
+
+def load_contrast(path: Path, seed: int) -> Contrast:
+    """Read a JSON Lines file of records with `text` and `class`, and split it in half, class by class.
+
+    Args:
+        path: The file.
+        seed: Of the split.
+
+    Raises:
+        CorpusError: If it is unreadable, has other than two classes, or too few texts of one.
+    """
+    try:
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        pairs = [(record["text"], record["class"]) for record in records]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CorpusError(
+            f"{path} is not a readable contrast set ({type(error).__name__}: {error}).",
+            remedy='Give JSON Lines such as {"text": "What a day!", "class": "glad"}.',
+        ) from error
+    if not all(isinstance(text, str) and text and isinstance(label, str) for text, label in pairs):
+        raise CorpusError(f"A record of {path} has a text or class that is empty or no string.")
+    texts = dict(pairs)
+    labels = np.array(list(texts.values()))
+    classes = list(dict.fromkeys(texts.values()))
+    counts = {label: int((labels == label).sum()) for label in classes}
+    if len(classes) != 2 or min(counts.values()) < LEAST:
+        said = ", ".join(f"{count} of {label!r}" for label, count in counts.items())
+        raise CorpusError(
+            f"{path} has {said or 'no texts'}; a contrast is two classes of at least {LEAST} different texts each.",
+            remedy="Add texts of the other class, or take the third class out.",
+        )
+    tested = np.zeros(len(texts), dtype=bool)
+    rng = np.random.default_rng(seed)
+    for label in classes:
+        members = rng.permutation(np.flatnonzero(labels == label))
+        tested[members[len(members) // 2 :]] = True
+    documents = tuple(Document(text, text) for text in texts)
+    return Contrast(path.stem, (classes[0], classes[1]), documents, labels == classes[0], tested)
