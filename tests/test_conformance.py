@@ -24,12 +24,13 @@ from bridge.plugins import discover
 from bridge.scorers import Evidence, Need, Scorer
 from bridge.testing import check_dictionary_format, check_map, check_model, check_scorer, check_verbalizer
 from bridge.verbalizers import Explanation, Verbalizer
+from dictionary_files import WRITERS
 
 REGISTRY = discover()
 
 # Verbalizers and formats need something to read, so whoever adds one says here how to make a tiny one.
 VERBALIZERS: dict[str, Callable[[Path], Verbalizer]] = {}
-DICTIONARIES: dict[str, Callable[[Path], Path]] = {}
+DICTIONARIES: dict[str, Callable[[Path], Path]] = WRITERS
 
 
 def test_plugins_are_whole() -> None:

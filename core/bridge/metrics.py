@@ -65,15 +65,21 @@ def document(metrics: Iterable[Metric], provenance: dict[str, Any]) -> dict[str,
 
 
 def ratio_interval(
-    numerators: NDArray[np.float64], denominators: NDArray[np.float64], seed: int, resamples: int = 1000
+    numerators: NDArray[np.float64],
+    denominators: NDArray[np.float64],
+    seed: int,
+    resamples: int = 1000,
+    counts: NDArray[np.float64] | None = None,
 ) -> tuple[float, float]:
     """95% percentile bootstrap interval of `sum(numerators) / sum(denominators)`, resampling documents.
 
     Args:
         numerators: One sum per document, shape (documents,).
-        denominators: One sum per document, shape (documents,); documents of 0 have nothing to say and are left out.
+        denominators: One sum per document, shape (documents,).
         seed: Of the resampling.
         resamples: How many bootstrap draws.
+        counts: What each document rests on, shape (documents,); documents of 0 have nothing to say and are left out.
+            The denominators themselves, unless these may be negative.
 
     Returns:
         `(low, high)`; both NaN where fewer than two documents are left.
@@ -83,7 +89,7 @@ def ratio_interval(
     """
     from scipy.stats import bootstrap
 
-    used = denominators > 0
+    used = (denominators if counts is None else counts) > 0
     if used.sum() < 2:
         return math.nan, math.nan
     result = bootstrap(

@@ -42,8 +42,8 @@ def command(
     CONTRAST is JSON Lines of {"text": ..., "class": ...} with two classes. Half of the texts make the vector (the
     difference of the classes' mean activations at the last token), the others test it: how far the next-token
     prediction moves towards the other class (log-odds under the classes' own mean predictions), and how far at all
-    (KL). All arms have the native vector's length: native is made in the destination, raw is the source's as it is, random
-    a random direction. The transfer ratio is an arm's shift over the native one's.
+    (KL). All arms have the native vector's length: native is made in the destination, raw is the source's as it is,
+    random several random directions. The transfer ratio is an arm's shift over the native one's.
 
     \b
     bridge steer rotation depth.jsonl --dose 0.5 --dose 1 --dose 2

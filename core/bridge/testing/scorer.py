@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bridge.errors import UsageError
 from bridge.metrics import Metric
-from bridge.scorers import MAPPED, Evidence, Need, Scorer
+from bridge.scorers import MAPPED, NATIVE, RAW, SELF, Evidence, Need, Scorer
 from bridge.testing.laws import Laws
 from bridge.testing.synthetic import PairedWorld
 
 WIDTHS = ((10, 10), (10, 13))
-_AT_HAND = frozenset({Need.HELD_OUT_PAIRS, Need.MAP})
+_DICTIONARIES = frozenset({Need.SRC_DICTIONARY, Need.DST_DICTIONARY})
 
 
 def check_scorer(scorer: Scorer) -> None:
@@ -20,34 +19,38 @@ def check_scorer(scorer: Scorer) -> None:
 
     The evidence is a least-squares map and its controls over 450 held-out float32 rows of 30 documents, some of them
     outliers: once between equal widths, with the arms `mapped`, `mispaired`, `random_map` and `raw`, and once between
-    unequal widths, where there is no `raw`.
+    unequal widths, where there is no `raw`; the latter only for scorers that do not need equal widths. Each time it is
+    tried with nothing but what the scorer needs, and with everything: dictionaries, their twins and a live model.
 
     Args:
         scorer: The instance that the plugin registers.
 
     Raises:
         ConformanceError: If a law is broken.
-        UsageError: If the scorer needs what this check cannot supply.
     """
     laws = Laws(f"The scorer {scorer.name}", "bridge.scorers.Scorer")
-    if beyond := set(scorer.needs) - _AT_HAND:
-        raise UsageError(
-            f"The scorer {scorer.name} needs {', '.join(sorted(beyond))}, which check_scorer cannot supply.",
-            remedy="Call its score() on evidence of your own.",
-        )
     for widths in WIDTHS:
-        evidence = PairedWorld(*widths).evidence()
-        metrics = list(scorer.score(evidence))
-        given = f"widths {widths[0]} and {widths[1]}, arms {', '.join(evidence.arms)}"
-        rows = sum(len(block.x) for block in evidence.held_out.blocks())
-        for metric in metrics:
-            _check_metric(laws, metric, scorer, evidence, rows, given)
-        _check_arms(laws, metrics, evidence, given)
-        again = list(scorer.score(evidence))
-        differing = [metric for metric, other in zip(metrics, again, strict=False) if metric != other]
-        found = f"the second time differs in {differing[:1]} of {len(metrics)} and {len(again)} metrics"
-        same = len(metrics) == len(again) and not differing
-        laws.require(same, "the same evidence gives the same metrics", given, found)
+        if widths[0] != widths[1] and Need.EQUAL_WIDTHS in scorer.needs:
+            continue
+        for supply in (scorer.needs, frozenset(Need)):
+            evidence = PairedWorld(*widths).evidence(supply)
+            given = f"widths {widths[0]} and {widths[1]}, arms {', '.join(evidence.arms)}"
+            if extra := sorted(supply - {Need.HELD_OUT_PAIRS, Need.MAP, Need.EQUAL_WIDTHS}):
+                given += f", with {', '.join(extra)}"
+            _check_scores(laws, scorer, evidence, given)
+
+
+def _check_scores(laws: Laws, scorer: Scorer, evidence: Evidence, given: str) -> None:
+    metrics = list(scorer.score(evidence))
+    rows = sum(len(block.x) for block in evidence.held_out.blocks())
+    for metric in metrics:
+        _check_metric(laws, metric, scorer, evidence, rows, given)
+    _check_arms(laws, metrics, scorer, evidence, given)
+    again = list(scorer.score(evidence))
+    differing = [metric for metric, other in zip(metrics, again, strict=False) if metric != other]
+    found = f"the second time differs in {differing[:1]} of {len(metrics)} and {len(again)} metrics"
+    same = len(metrics) == len(again) and not differing
+    laws.require(same, "the same evidence gives the same metrics", given, found)
 
 
 def _check_metric(laws: Laws, metric: Metric, scorer: Scorer, evidence: Evidence, rows: int, given: str) -> None:
@@ -64,14 +67,23 @@ def _check_metric(laws: Laws, metric: Metric, scorer: Scorer, evidence: Evidence
     laws.require(names == (scorer.name, evidence.map, evidence.src, evidence.dst), law, given, f"it names {names}")
 
 
-def _check_arms(laws: Laws, metrics: Sequence[Metric], evidence: Evidence, given: str) -> None:
+def _check_arms(laws: Laws, metrics: Sequence[Metric], scorer: Scorer, evidence: Evidence, given: str) -> None:
     law = "every arm in the evidence is scored, so that no number stands without its control"
     laws.require(bool(metrics), law, given, "no metric came back")
+    companions = _companions(evidence) if scorer.needs & _DICTIONARIES else frozenset()
     for name in {metric.name for metric in metrics}:
         arms = sorted(metric.arm for metric in metrics if metric.name == name)
         found = f"{name} is given for {', '.join(arms)}"
-        laws.require(arms == sorted(evidence.arms), law, given, found)
+        laws.require(sorted(set(arms) - companions) == sorted(evidence.arms), law, given, found)
+        laws.require(len(set(arms)) == len(arms), "no arm is scored twice", given, found)
     for metric in metrics:
         if metric.arm == MAPPED:
             found = f"{metric.name} of {MAPPED} names the control {metric.control!r}"
             laws.require(metric.control in evidence.arms, law, given, found)
+
+
+def _companions(evidence: Evidence) -> frozenset[str]:
+    """Arms that scorers of dictionaries may add: a dictionary at home, and its twins under the map or without one."""
+    homes = ((SELF, evidence.src_dictionary), (NATIVE, evidence.dst_dictionary))
+    twins = {f"{arm}:{name}" for arm in (MAPPED, RAW) if arm in evidence.arms for name in evidence.twins}
+    return frozenset({arm for arm, dictionary in homes if dictionary is not None} | twins)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import final
 
 import numpy as np
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from bridge.maps import AffineMap, Array, FittedMap, TrainingData
 from bridge.moments import Moments
-from bridge.scorers import MAPPED, MISPAIRED, RANDOM_MAP, RAW, Evidence, HeldOutPairs, Rows
+from bridge.scorers import MAPPED, MISPAIRED, RANDOM_MAP, RAW, Evidence, HeldOutPairs, Need, Rows
+from bridge.testing.synthetic_tools import SmoothModel, latent_dictionary, random_dictionary
 
 Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
 SHARED, NOISE, FOLDS, ROWS_PER_FOLD = 6, 0.3, 4, 300
@@ -47,25 +48,30 @@ class PairedWorld:
         folds = [self.rows(ROWS_PER_FOLD, seed=100 + fold) for fold in range(FOLDS)]
         return TrainingData(tuple(Moments.of(x, y) for x, y in folds), lambda: iter(folds))
 
-    def evidence(self) -> Evidence:
-        """Return a least-squares map and its controls, over held-out rows that none of them has seen."""
-        moments = self.training_data().moments
-        return Evidence("source@1", "destination@2", "least squares", self._arms(moments), _Held(self, moments), seed=0)
+    def evidence(self, needs: Collection[Need] = ()) -> Evidence:
+        """Return a least-squares map and its controls, over held-out rows that none of them has seen.
 
-    def _arms(self, moments: Moments) -> Mapping[str, FittedMap]:
-        d_src, d_dst = self.widths
-        folds = list(self.training_data().blocks())
-        mispaired = sum(((Moments.of(x, np.roll(y, len(y) // 2, 0)) for x, y in folds)), Moments.empty(d_src, d_dst))
-        larger = np.random.default_rng(2).normal(size=(max(self.widths), max(self.widths)))
-        rotation: Array = np.linalg.qr(larger)[0][:d_src, :d_dst]
-        arms: dict[str, FittedMap] = {
-            MAPPED: _least_squares(moments),
-            MISPAIRED: _least_squares(mispaired),
-            RANDOM_MAP: AffineMap(rotation, moments.mean_x, moments.mean_y),
-        }
-        if d_src == d_dst:
-            arms[RAW] = AffineMap(np.eye(d_src), np.zeros(d_src), np.zeros(d_src))
-        return arms
+        Args:
+            needs: Dictionaries and live model to hand out besides; with a dictionary, the maps back and the twins.
+        """
+        moments = self.training_data().moments
+        held_out = _Held(self, moments)
+        src, dst = (latent_dictionary(*side) for side in zip(self._bases, self._means, strict=True))
+        with_src, with_dst = Need.SRC_DICTIONARY in needs, Need.DST_DICTIONARY in needs
+        twins = {"untrained": random_dictionary(2 * SHARED, self._means[1], seed=3)}
+        return Evidence(
+            "source@1",
+            "destination@2",
+            "least squares",
+            _arms(list(self.training_data().blocks())),
+            held_out,
+            seed=0,
+            back=_arms([(y, x) for x, y in self.training_data().blocks()]) if with_src or with_dst else {},
+            src_dictionary=src if with_src else None,
+            dst_dictionary=dst if with_dst else None,
+            twins=twins if with_dst else {},
+            live=SmoothModel(held_out.blocks, held_out.n_documents) if Need.LIVE_MODEL in needs else None,
+        )
 
 
 @final
@@ -88,3 +94,19 @@ class _Held(HeldOutPairs):
 def _least_squares(moments: Moments) -> AffineMap:
     weight: Array = np.linalg.solve(moments.xx, moments.xy).astype(np.float64)
     return AffineMap(weight, moments.mean_x, moments.mean_y)
+
+
+def _arms(folds: Sequence[Pair]) -> Mapping[str, FittedMap]:
+    d_src, d_dst = (side.shape[1] for side in folds[0])
+    moments = sum((Moments.of(x, y) for x, y in folds), Moments.empty(d_src, d_dst))
+    mispaired = sum(((Moments.of(x, np.roll(y, len(y) // 2, 0)) for x, y in folds)), Moments.empty(d_src, d_dst))
+    larger = np.random.default_rng(2).normal(size=(max(d_src, d_dst), max(d_src, d_dst)))
+    rotation: Array = np.linalg.qr(larger)[0][:d_src, :d_dst]
+    arms: dict[str, FittedMap] = {
+        MAPPED: _least_squares(moments),
+        MISPAIRED: _least_squares(mispaired),
+        RANDOM_MAP: AffineMap(rotation, moments.mean_x, moments.mean_y),
+    }
+    if d_src == d_dst:
+        arms[RAW] = AffineMap(np.eye(d_src), np.zeros(d_src), np.zeros(d_src))
+    return arms

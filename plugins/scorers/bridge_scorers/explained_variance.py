@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.hookspecs import hookimpl
-from bridge.metrics import Metric, ratio_interval
+from bridge.metrics import Metric
 from bridge.scorers import Evidence, HeldOutPairs, Need, Scorer
+from bridge_scorers.shares import share_explained
 
 NOTES = {
     "ev": "",
@@ -56,9 +57,8 @@ class ExplainedVariance(Scorer):
                 residual[arm]["ev_with_outliers"] += rows.sum_by_document(error, pairs.n_documents)
         for arm in evidence.arms:
             for name, note in NOTES.items():
-                value = 1 - residual[arm][name].sum() / spread[name].sum()
-                low, high = ratio_interval(residual[arm][name], spread[name], evidence.seed)
-                yield evidence.metric(self, name, arm, float(value), (1 - high, 1 - low), count[name], note)
+                value, interval = share_explained(residual[arm][name], spread[name], evidence.seed)
+                yield evidence.metric(self, name, arm, value, interval, count[name], note)
 
 
 def _means(pairs: HeldOutPairs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,0 +1,140 @@
+"""Checkpoints of the dictionary_learning library: config.json and ae.pt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.dictionaries import Activation, Dictionary, DictionaryFormat, Gated, JumpReLU, Origin, ReLU, TopK
+from bridge.errors import BridgeError
+from bridge.hookspecs import hookimpl
+from bridge_dictionaries.files import Floats, Settings, Weights, assemble, fold_norms
+
+_CONFIG, _WEIGHTS = "config.json", "ae.pt"
+# encoder, encoder bias, directions, decoder bias, activation, shift
+Parts = tuple[Floats, Floats, Floats, Floats, Activation, Floats | None]
+
+
+@final
+class DictionaryLearning(DictionaryFormat):
+    """The library's own `load_dictionary`, class by class."""
+
+    name = "dictionary_learning"
+    summary = "Folders written by dictionary_learning (config.json, ae.pt)."
+
+    def recognises(self, path: Path) -> bool:
+        """Look for config.json and ae.pt."""
+        return (path / _CONFIG).is_file() and (path / _WEIGHTS).is_file()
+
+    def load(self, path: Path) -> Dictionary:
+        """Read a folder; nothing is unpickled but plain tensors."""
+        config = Settings.read(path / _CONFIG)
+        trainer = config.inner("trainer")
+        kind = trainer.need("dict_class", str)
+        if kind not in _KINDS:
+            raise BridgeError(f"{config.path}: dict_class {kind!r} is not one of {', '.join(_KINDS)}.")
+        weights = Weights(path / _WEIGHTS, _read(path / _WEIGHTS))
+        return assemble(weights.path, *_KINDS[kind](weights, trainer), _origin(config, trainer))
+
+
+def _read(file: Path) -> dict[str, NDArray[Any]]:
+    import torch
+
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        return {
+            str(name): (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
+            for name, tensor in state.items()
+        }
+    except Exception as error:  # zip, pickle and torch each have errors of their own for damaged files
+        first_line = str(error).split("\n")[0]
+        raise BridgeError(
+            f"{file} is not a readable file of plain tensors ({type(error).__name__}: {first_line[:200]}).",
+            cause="It is missing or half-written, or a pickle that would run code on loading, which is never done.",
+            remedy="Download it again; or, if you trust whoever made it, load it in a sandbox with their code and "
+            "save the tensors alone: torch.save(dictionary.state_dict(), 'ae.pt').",
+        ) from error
+
+
+def _autoencoder(weights: Weights, trainer: Settings) -> Parts:
+    bias = weights("bias")
+    parts = fold_norms(weights("encoder.weight", 2).T, weights("encoder.bias"), weights("decoder.weight", 2).T)
+    return *parts, bias, ReLU(), bias
+
+
+def _new(weights: Weights, trainer: Settings) -> Parts:
+    return *_linear(weights), weights("decoder.bias"), ReLU(), None
+
+
+def _top_k(weights: Weights, trainer: Settings) -> Parts:
+    bias = weights("b_dec")
+    return *_linear(weights), bias, TopK(trainer.positive("k")), bias
+
+
+def _batch_top_k(weights: Weights, trainer: Settings) -> Parts:
+    bias = weights("b_dec")
+    return *_linear(weights), bias, _estimated(weights), bias
+
+
+def _matryoshka(weights: Weights, trainer: Settings) -> Parts:
+    bias = weights("b_dec")
+    return weights("W_enc", 2), weights("b_enc"), weights("W_dec", 2), bias, _estimated(weights), bias
+
+
+def _jump_relu(weights: Weights, trainer: Settings) -> Parts:
+    activation = JumpReLU(weights("threshold"))
+    return weights("W_enc", 2), weights("b_enc"), weights("W_dec", 2), weights("b_dec"), activation, None
+
+
+def _gated(weights: Weights, trainer: Settings) -> Parts:
+    bias, directions = weights("decoder_bias"), weights("decoder.weight", 2).T
+    activation = Gated(weights("gate_bias"), np.exp(weights("r_mag")), weights("mag_bias"))
+    return weights("encoder.weight", 2).T, np.zeros(len(directions), np.float32), directions, bias, activation, bias
+
+
+def _linear(weights: Weights) -> tuple[Floats, Floats, Floats]:
+    return weights("encoder.weight", 2).T, weights("encoder.bias"), weights("decoder.weight", 2).T
+
+
+def _estimated(weights: Weights) -> JumpReLU:
+    threshold = weights("threshold")
+    if (threshold < 0).any():
+        raise BridgeError(
+            f"{weights.path}: the threshold that stands for the batch at inference was never estimated.",
+            cause="The checkpoint is from before the trainer's threshold_start_step.",
+            remedy="Take a later checkpoint.",
+        )
+    return JumpReLU(threshold)
+
+
+_KINDS: dict[str, Callable[[Weights, Settings], Parts]] = {
+    "AutoEncoder": _autoencoder,
+    "AutoEncoderNew": _new,
+    "AutoEncoderTopK": _top_k,
+    "BatchTopKSAE": _batch_top_k,
+    "MatryoshkaBatchTopKSAE": _matryoshka,
+    "JumpReluAutoEncoder": _jump_relu,
+    "GatedAutoEncoder": _gated,
+}
+
+
+def _origin(config: Settings, trainer: Settings) -> Origin:
+    layer, submodule = trainer.get("layer", int), trainer.get("submodule_name", str) or ""
+    site = submodule
+    if layer is not None:
+        points = {"resid_pre": "resid_pre", "mlp": "mlp_out", "attn": "attn_out", "attention": "attn_out"}
+        # The name decides; without one, a buffer that took a block's input saw what the block before it left.
+        default = "resid_pre" if config.inner("buffer").get("io", str) == "in" else "resid_post"
+        point = next((point for word, point in points.items() if word in submodule), default)
+        site = f"blocks.{layer}.hook_{point}"
+    return Origin(model=trainer.get("lm_name", str) or "", site=site, init_seed=trainer.get("seed", int))
+
+
+@hookimpl
+def register_dictionary_formats(register: Callable[[DictionaryFormat], None]) -> None:
+    """Offer dictionary_learning's."""
+    register(DictionaryLearning())

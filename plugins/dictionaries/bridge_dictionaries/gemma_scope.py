@@ -1,0 +1,82 @@
+"""Gemma Scope's files: JumpReLU dictionaries in `params.npz` (Lieberum et al., arXiv 2408.05147)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import final
+
+import numpy as np
+
+from bridge.dictionaries import Dictionary, DictionaryFormat, JumpReLU, Origin
+from bridge.errors import BridgeError
+from bridge.hookspecs import hookimpl
+from bridge_dictionaries.files import Weights, assemble
+
+_FILE = "params.npz"
+_REPOSITORY = re.compile(r"gemma-scope-(?P<size>\d+b)-(?P<tuning>pt|it)-(?P<point>\w+)")
+_LAYER = re.compile(r"layer_(\d+)")
+_SITES = {"res": "hook_resid_post", "mlp": "hook_mlp_out", "att": "attn.hook_z"}
+
+
+@final
+class GemmaScope(DictionaryFormat):
+    """x W_enc + b_enc without taking b_dec away, then JumpReLU."""
+
+    name = "gemma_scope"
+    summary = "Gemma Scope's params.npz."
+
+    def recognises(self, path: Path) -> bool:
+        """Look for params.npz."""
+        return _file(path).name == _FILE and _file(path).is_file()
+
+    def load(self, path: Path) -> Dictionary:
+        """Read params.npz, or a folder that holds it; the path's names tell layer and model."""
+        file = _file(path)
+        try:
+            # Opened here, because numpy forgets to close a file that turns out to be damaged.
+            with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
+                weights = Weights(file, {name: archive[name] for name in archive.files})
+        except Exception as error:  # numpy and zipfile have a kind of error for every way to be damaged
+            raise BridgeError(
+                f"{file} is not a readable archive of plain arrays ({error}).",
+                cause=f"It is missing or half-written ({_FILE} was looked for), or holds Python objects, "
+                "which could run code.",
+                remedy="Download it again from its publisher.",
+            ) from error
+        return assemble(
+            file,
+            weights("W_enc", 2),
+            weights("b_enc"),
+            weights("W_dec", 2),
+            weights("b_dec"),
+            JumpReLU(weights("threshold")),
+            None,
+            _origin(file),
+        )
+
+
+def _file(path: Path) -> Path:
+    return path / _FILE if path.is_dir() else path
+
+
+def _origin(file: Path) -> Origin:
+    parts = file.absolute().parts
+    if any("transcoder" in part for part in parts if "gemma-scope" in part):
+        raise BridgeError(f"{file} is a transcoder, not an autoencoder.", remedy="Take one of the -res dictionaries.")
+    layers = [match[1] for part in parts if (match := _LAYER.fullmatch(part))]
+    found = [match for part in parts if (match := _REPOSITORY.search(part))]
+    model, point = "", "res"
+    if found:
+        model = f"google/gemma-2-{found[-1]['size']}" + ("-it" if found[-1]["tuning"] == "it" else "")
+        point = found[-1]["point"]
+    site = f"blocks.{layers[-1]}.{_SITES[point]}" if layers and point in _SITES else ""
+    # Section 3.1 of the paper: texts begin with BOS, whose own activations were left out.
+    return Origin(model=model, site=site, prepends_bos=True)
+
+
+@hookimpl
+def register_dictionary_formats(register: Callable[[DictionaryFormat], None]) -> None:
+    """Offer Gemma Scope's."""
+    register(GemmaScope())

@@ -1,0 +1,116 @@
+"""SAELens' folders, of both generations of its configuration: cfg.json and sae_weights.safetensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import final
+
+import numpy as np
+
+from bridge.dictionaries import Dictionary, DictionaryFormat, Gated, JumpReLU, Origin, ReLU, SparseAutoencoder, TopK
+from bridge.directions import read_arrays
+from bridge.errors import BridgeError
+from bridge.hookspecs import hookimpl
+from bridge_dictionaries.files import Settings, Weights, assemble, fold_norms
+from bridge_dictionaries.saelens_writer import CONFIG, WEIGHTS, write
+
+_BATCH = ("batchtopk", "matryoshka_batchtopk")
+_ARCHITECTURES = ("standard", "topk", "jumprelu", "gated", *_BATCH)
+
+
+@final
+class SAELens(DictionaryFormat):
+    """Read and written."""
+
+    name = "saelens"
+    summary = "Folders written by SAELens (cfg.json, sae_weights.safetensors)."
+
+    def recognises(self, path: Path) -> bool:
+        """Look for cfg.json and sae_weights.safetensors."""
+        return (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
+
+    def load(self, path: Path) -> Dictionary:
+        """Read a folder."""
+        config = Settings.read(path / CONFIG)
+        _refuse_normalised(config)
+        architecture = _architecture(config)
+        weights = Weights(path / WEIGHTS, read_arrays(path / WEIGHTS))
+        _refuse_finetuned(config, weights)
+        bias, encoder, directions = weights("b_dec"), weights("W_enc", 2), weights("W_dec", 2)
+        encoder_bias = np.zeros(len(directions), np.float32) if architecture == "gated" else weights("b_enc")
+        rescaled = config.get("rescale_acts_by_decoder_norm", bool)
+        # SAELens' default is off where it runs dictionaries and on where it trains BatchTopK ones.
+        if rescaled or (rescaled is None and _is_training_state(architecture, weights)):
+            encoder, encoder_bias, directions = fold_norms(encoder, encoder_bias, directions)
+        shift = None if config.get("apply_b_dec_to_input", bool) is False else bias
+        activation = _activation(architecture, config, weights)
+        return assemble(weights.path, encoder, encoder_bias, directions, bias, activation, shift, _origin(config))
+
+    def save(self, dictionary: Dictionary, path: Path) -> None:
+        """Write a folder that `sae_lens.SAE.load_from_disk` reads; a `SparseAutoencoder` only."""
+        if not isinstance(dictionary, SparseAutoencoder):
+            raise BridgeError(f"A {type(dictionary).__name__} cannot be written as a SAELens folder.")
+        write(dictionary, path)
+
+
+def _architecture(config: Settings) -> str:
+    name = config.get("architecture", str) or "standard"
+    function = config.get("activation_fn", str) or config.get("activation_fn_str", str) or "relu"
+    if name == "standard" and function == "topk":  # as releases before 6.0 wrote it
+        return "topk"
+    if name not in _ARCHITECTURES or function not in ("relu", "topk"):
+        raise BridgeError(
+            f"{config.path}: architecture {name!r} with activation {function!r} is not supported.",
+            remedy=f"Supported are {', '.join(_ARCHITECTURES)}, with relu or topk.",
+        )
+    return name
+
+
+def _activation(architecture: str, config: Settings, weights: Weights) -> ReLU | TopK | JumpReLU | Gated:
+    if architecture == "standard":
+        return ReLU()
+    if architecture == "topk":
+        return TopK((config if "k" in config.values else config.inner("activation_fn_kwargs")).positive("k"))
+    if architecture == "gated":
+        return Gated(weights("b_gate"), np.exp(weights("r_mag")), weights("b_mag"))
+    return JumpReLU(weights("topk_threshold" if _is_training_state(architecture, weights) else "threshold"))
+
+
+def _is_training_state(architecture: str, weights: Weights) -> bool:
+    return architecture in _BATCH and "threshold" not in weights.arrays
+
+
+def _refuse_normalised(config: Settings) -> None:
+    value = config.values.get("normalize_activations")
+    if value not in (None, False, "none"):
+        raise BridgeError(
+            f"{config.path} says normalize_activations = {str(value)[:80]!r}: it reads rescaled activations.",
+            cause="The scale is not stored with the dictionary, or differs from row to row.",
+            remedy="Fold it in first with SAELens and save again: sae.fold_activation_norm_scaling_factor(factor), "
+            "then sae.save_model(folder). layer_norm and constant_norm_rescale cannot be folded.",
+        )
+
+
+def _refuse_finetuned(config: Settings, weights: Weights) -> None:
+    if config.get("finetuning_scaling_factor", bool) and (weights("scaling_factor") != 1).any():
+        raise BridgeError(
+            f"{config.path} says finetuning_scaling_factor: features are rescaled before decoding, not supported.",
+            remedy="Multiply the rows of W_dec by scaling_factor, and set the option to false.",
+        )
+
+
+def _origin(config: Settings) -> Origin:
+    said = config.inner("metadata") if "metadata" in config.values else config
+    return Origin(
+        model=said.get("model_name", str) or "",
+        site=said.get("hook_name", str) or said.get("hook_point", str) or "",
+        prepends_bos=said.get("prepend_bos", bool),
+        init_seed=said.get("init_seed", int),
+    )
+
+
+@hookimpl
+def register_dictionary_formats(register: Callable[[DictionaryFormat], None]) -> None:
+    """Offer SAELens'."""
+    register(SAELens())

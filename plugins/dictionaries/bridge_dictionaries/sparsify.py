@@ -1,0 +1,66 @@
+"""EleutherAI sparsify's checkpoints: TopK dictionaries in cfg.json and sae.safetensors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import final
+
+from bridge.dictionaries import Dictionary, DictionaryFormat, Origin, TopK
+from bridge.directions import read_arrays
+from bridge.errors import BridgeError
+from bridge.hookspecs import hookimpl
+from bridge_dictionaries.files import Settings, Weights, assemble
+
+_CONFIG, _WEIGHTS = "cfg.json", "sae.safetensors"
+_HOOKPOINT = re.compile(r"(?:\w+\.)*(?:layers|h|blocks)\.\d+(?:\.\w+)*")
+# `multi_topk` is not among them: it is a loss of training and leaves the forward pass as it is.
+_REFUSED = {
+    "signed": "keeps the entries of largest size, negative ones too",
+    "transcode": "is a transcoder: it predicts a module's output, not its own input",
+    "skip_connection": "adds a linear map of the input to what it decodes",
+}
+
+
+@final
+class Sparsify(DictionaryFormat):
+    """TopK of (x - b_dec) encoder^T + bias; W_dec is stored one row a feature, as sparsify itself reads it."""
+
+    name = "sparsify"
+    summary = "Folders written by EleutherAI sparsify."
+
+    def recognises(self, path: Path) -> bool:
+        """Look for cfg.json and sae.safetensors."""
+        return (path / _CONFIG).is_file() and (path / _WEIGHTS).is_file()
+
+    def load(self, path: Path) -> Dictionary:
+        """Read a folder; its name is the site (`layers.20`)."""
+        config = Settings.read(path / _CONFIG)
+        for option, meaning in _REFUSED.items():
+            if config.get(option, bool):
+                raise BridgeError(f"{config.path} has {option}: the dictionary {meaning}, which is not supported.")
+        if (kind := config.get("activation", str)) not in (None, "topk"):
+            raise BridgeError(f"{config.path} asks for the activation {kind!r}; only topk is supported.")
+        file = path / _WEIGHTS
+        weights = Weights(file, read_arrays(file))
+        if "W_skip" in weights.arrays:
+            raise BridgeError(f"{file} holds W_skip: the dictionary {_REFUSED['skip_connection']}, not supported.")
+        hookpoint = path.absolute().name
+        bias = weights("b_dec")
+        return assemble(
+            file,
+            weights("encoder.weight", 2).T,
+            weights("encoder.bias"),
+            weights("W_dec", 2),
+            bias,
+            TopK(config.positive("k")),
+            bias,
+            Origin(site=hookpoint if _HOOKPOINT.fullmatch(hookpoint) else ""),
+        )
+
+
+@hookimpl
+def register_dictionary_formats(register: Callable[[DictionaryFormat], None]) -> None:
+    """Offer sparsify's."""
+    register(Sparsify())

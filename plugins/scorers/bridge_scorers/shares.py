@@ -1,0 +1,59 @@
+"""What several scorers share: shares of variance, sampled firing, means over features, all with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.dictionaries import Dictionary
+from bridge.maps import FittedMap
+from bridge.metrics import ratio_interval
+
+Array = NDArray[np.float64]
+Floats = NDArray[np.float32]
+Interval = tuple[float, float]
+SAMPLE = 20_000
+# Features of wide dictionaries on all sampled rows at once would fill the memory.
+CHUNK = 512
+
+
+def share_explained(residual: Array, spread: Array, seed: int) -> tuple[float, Interval]:
+    """Return 1 - sum(residual) / sum(spread) and its 95% bootstrap interval over documents.
+
+    Args:
+        residual: Squared errors summed within each document, (documents,) float64.
+        spread: Squared distances from the mean summed within each document, (documents,) float64.
+        seed: Of the resampling.
+    """
+    low, high = ratio_interval(residual, spread, seed)
+    return float(1 - residual.sum() / spread.sum()), (1 - high, 1 - low)
+
+
+def feature_mean(values: Array, seed: int) -> tuple[float, Interval]:
+    """Return the mean of one value a feature, (features,) float64, and its 95% bootstrap interval over features."""
+    return float(values.mean()), ratio_interval(values, np.ones(len(values)), seed)
+
+
+def carried(forward: FittedMap, dictionary: Dictionary, back: FittedMap, y: Floats) -> Array:
+    """Return forward(D(back(y))), what a source dictionary makes of destination rows: (n, d_dst) -> (n, d_dst)."""
+    return forward(reconstruct(dictionary, back(y).astype(np.float32)))
+
+
+def reconstruct(dictionary: Dictionary, rows: Floats) -> Floats:
+    """Return what the dictionary makes of activations, a chunk at a time: (n, d_model) -> (n, d_model), float32."""
+    return np.concatenate([dictionary.reconstruct(rows[part]) for part in chunks(max(len(rows), 1))])
+
+
+def chunks(count: int) -> Iterator[slice]:
+    """Cut `count` rows into slices that even a wide dictionary can encode."""
+    return (slice(start, start + CHUNK) for start in range(0, count, CHUNK))
+
+
+def alive(dictionary: Dictionary, rows: Floats) -> NDArray[np.bool_]:
+    """Tell which features fire on at least one of the rows: (n, d_model) -> (features,) bool."""
+    fires = np.zeros(len(dictionary.directions), dtype=bool)
+    for part in chunks(len(rows)):
+        fires |= (dictionary.encode(rows[part]) > 0).any(0)
+    return fires
