@@ -401,7 +401,7 @@ def test_verbalizers_and_dictionary_formats_register(package: Package) -> None:
         "2.5.1",
     )
     for kind, name in (("verbalizers", "parrot"), ("dictionary_formats", "napkin")):
-        (plugin,) = plugins("--kind", kind)
+        (plugin,) = [plugin for plugin in plugins("--kind", kind) if plugin["name"] == name]
         assert (plugin["kind"], plugin["name"], plugin["health"]) == (kind, name, "ok")
         assert (plugin["distribution"], plugin["version"]) == ("reads-and-writes", "2.5.1")
     assert ours_are_whole(plugins())

@@ -36,7 +36,7 @@ QUESTIONS = (
         "sae_ev",
         "self is the dictionary on its own model, the ceiling. raw is the dictionary straight on the other's rows: "
         "below 0 is worse than the mean. Read mapped against mispaired, the same map fitted on rows that do not belong "
-        "together: it is far above 0, since even a wrong frame whose widest directions line up is partly reconstructed. A "
+        "together: it is far above 0, since a wrong frame whose widest directions line up is partly reconstructed. A "
         "high value shows that features carry over; not that they mean the same to the model.",
     ),
     Question(
