@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from bridge.cli.options import experiment_options, output_options, print_json, read_options
+from bridge.cli.options import experiment_options, need_free, output_options, print_json, read_options, write_result
 from bridge.cli.progress import TerminalProgress
 
 
@@ -41,21 +41,14 @@ def command(
     bridge audit --src dyck:seed0 --dst dyck:seed1..4 --sites all
     bridge audit --src ./mine@3 --dst ./other@3 --dictionary my-sae/ --dst-dictionary other-sae/
     """
-    import json
-
-    from bridge.errors import UsageError
     from bridge.pipeline.audit import Dictionaries, audit
     from bridge.report.audit import print_audit
-    from bridge.store import write_bytes
 
-    if out is not None and out.exists():
-        raise UsageError(f"{out} already exists; nothing is overwritten.", remedy="Choose another --out.")
+    need_free(out)
     options = read_options(file, {"map": "procrustes:scaled=false"} | {k: v for k, v in flags.items() if v is not None})
     given = Dictionaries(dictionary or "", dst_dictionary or "")
     result = audit(options, sites or "", given, TerminalProgress(quiet), sys.stdin)
-    if out is not None:
-        text = json.dumps(result.document(), indent=2, ensure_ascii=False, allow_nan=False)
-        write_bytes(out, text.encode())
+    write_result(out, result.document())
     if as_json:
         print_json(result.document())
     else:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from bridge.cli.options import output_options, print_json
+from bridge.cli.options import need_free, output_options, print_json, write_result
 from bridge.cli.progress import TerminalProgress
 
 
@@ -50,20 +49,15 @@ def command(
     bridge steer runs/my-run sentiment.jsonl --prompt "The hotel was"
     """
     from bridge.contrast import load_contrast
-    from bridge.errors import UsageError
     from bridge.models import Placement
     from bridge.pipeline.bridge import load_bridge
     from bridge.pipeline.steer import Dose, steer
     from bridge.report.steer import print_steering
-    from bridge.store import write_bytes
 
-    if out is not None and out.exists():
-        raise UsageError(f"{out} already exists; nothing is overwritten.", remedy="Choose another --out.")
+    need_free(out)
     dose = Dose(doses or Dose().doses, prompts, new_tokens, max_tokens, Placement(device, dtype), seed)
     result = steer(load_bridge(bridge_folder), load_contrast(contrast, seed), dose, TerminalProgress(quiet))
-    if out is not None:
-        text = json.dumps(result.document(), indent=2, ensure_ascii=False, allow_nan=False)
-        write_bytes(out, text.encode())
+    write_result(out, result.document())
     if as_json:
         print_json(result.document())
     else:
