@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,8 @@ def transfer_sae(
     inverse = _affine(back.fitted, back) if back else forward.inverse()
     side = bridge.provenance["dst"]
     site = parse_site(side["site"], side["n_layers"])
-    origin = Origin(parse_reference(bridge.dst).model, f"blocks.{site.layer}.hook_{site.point}", None)
+    model = str(replace(parse_reference(bridge.dst), site=""))
+    origin = Origin(model, f"blocks.{site.layer}.hook_{site.point}", None)
     carried = dictionary.carried(forward, inverse, origin)
     installed.dictionary_formats["saelens"].save(carried, out)
     return carried
