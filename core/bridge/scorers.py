@@ -20,6 +20,7 @@ NATIVE = "native"
 RAW = "raw"
 MISPAIRED = "mispaired"
 RANDOM_MAP = "random_map"
+RANDOM_DIRECTION = "random_direction"
 SELF = "self"
 
 

@@ -22,12 +22,11 @@ from bridge.pipeline.fit import versions
 from bridge.pipeline.workbench import Workbench, open_workbench
 from bridge.progress import Progress
 from bridge.references import Site
-from bridge.scorers import MAPPED, NATIVE, RAW
+from bridge.scorers import MAPPED, NATIVE, RANDOM_DIRECTION, RAW
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-RANDOM = "random_direction"
 RANDOM_DIRECTIONS = 5
 """Whose effects are averaged: a single random direction has some effect by chance."""
 
@@ -164,7 +163,7 @@ def _vectors(bridge: Bridge, given: Floats, native: Floats, seed: int) -> dict[s
     vectors = {NATIVE: native[None], MAPPED: bridge.direction(given)[None]}
     if len(given) == len(native):
         vectors[RAW] = given[None]
-    vectors[RANDOM] = np.random.default_rng(seed).normal(size=(RANDOM_DIRECTIONS, len(native)))
+    vectors[RANDOM_DIRECTION] = np.random.default_rng(seed).normal(size=(RANDOM_DIRECTIONS, len(native)))
     length = np.linalg.norm(native)
     return {arm: some * (length / np.linalg.norm(some, axis=1, keepdims=True)) for arm, some in vectors.items()}
 
@@ -234,7 +233,7 @@ def _metrics(bridge: Bridge, effects: Mapping[str, Mapping[str, Floats]], alpha:
     native = effects[NATIVE]["log_odds_shift"]
     metrics = []
     for arm, measured in effects.items():
-        control = RANDOM if arm == MAPPED else ""
+        control = RANDOM_DIRECTION if arm == MAPPED else ""
         ones = np.ones(len(native))
         for name, top, bottom in (
             ("log_odds_shift", measured["log_odds_shift"], ones),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bridge.metrics import Metric
 from bridge.report.table import print_rows, say
-from bridge.scorers import MAPPED, NATIVE
+from bridge.scorers import MAPPED, NATIVE, RANDOM_DIRECTION, RAW
 
 if TYPE_CHECKING:
     from bridge.pipeline.steer import Steering
@@ -26,24 +26,25 @@ def print_steering(steering: Steering) -> None:
     title = f"{first} against {second}: {about['src']} -> {about['dst']}, {about['map']}"
     print_rows(["measure@dose", *arms], rows, title=title, caption="of the tested texts, with 95% intervals over them")
     for metric in steering.metrics:
-        if metric.name.startswith("transfer_ratio@") and metric.arm != NATIVE:
-            say(f"At dose {metric.name.partition('@')[2]} the {metric.arm} vector is {regime(metric)}.")
+        if metric.name.startswith("transfer_ratio@") and metric.arm in (MAPPED, RAW):
+            said = regime(metric, cells[metric.name, RANDOM_DIRECTION])
+            say(f"At dose {metric.name.partition('@')[2]} the {metric.arm} vector is {said}.")
     for texts in steering.generated:
         print_rows(
             ["arm", "goes on with"], [[arm, text] for arm, text in texts.items() if arm != "prompt"], texts["prompt"]
         )
 
 
-def regime(metric: Metric) -> str:
-    """Name how a vector transfers, by its transfer ratio and the interval of it.
+def regime(metric: Metric, random: Metric) -> str:
+    """Name how a vector transfers, by the interval of its transfer ratio and that of random directions.
 
     The names are those of arXiv 2605.24577: clean, partial, inverted.
     """
     said = f"(transfer ratio {metric.value:.2f} [{metric.low:.2f}, {metric.high:.2f}])"
     if metric.high < 0:
         return f"inverted {said}: it pushes towards the wrong class"
-    if metric.low <= 0:
-        return f"without clear effect {said}"
+    if metric.low <= max(0.0, random.high):
+        return f"no better than random directions {said}"
     return f"{'clean' if metric.value >= CLEAN else 'partial'} {said}"
 
 
