@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bridge.maps import Map
     from bridge.models import ModelAdapter
     from bridge.scorers import Scorer
-    from bridge.verbalizers import Verbalizer
+    from bridge.verbalizers import VerbalizerBackend
 
 PROJECT = "bridge"
 
@@ -35,8 +35,8 @@ def register_maps(register: Callable[[type[Map]], None]) -> None:
 
 
 @hookspec
-def register_verbalizers(register: Callable[[type[Verbalizer]], None]) -> None:
-    """Offer verbalizers: call `register` with each subclass of `bridge.verbalizers.Verbalizer`."""
+def register_verbalizers(register: Callable[[type[VerbalizerBackend]], None]) -> None:
+    """Offer verbalizers: call `register` with each subclass of `bridge.verbalizers.VerbalizerBackend`."""
 
 
 @hookspec

@@ -21,14 +21,14 @@ from bridge.errors import PluginError, UsageError, did_you_mean
 from bridge.maps import Map
 from bridge.models import ModelAdapter
 from bridge.scorers import MAPPED, MISPAIRED, Scorer
-from bridge.verbalizers import Verbalizer
+from bridge.verbalizers import VerbalizerBackend
 
 GROUP = "bridge"
 RESERVED_ARMS = (MAPPED, MISPAIRED)
 KINDS: Mapping[str, type] = {
     "models": ModelAdapter,
     "maps": Map,
-    "verbalizers": Verbalizer,
+    "verbalizers": VerbalizerBackend,
     "scorers": Scorer,
     "dictionary_formats": DictionaryFormat,
 }
@@ -85,8 +85,8 @@ class Registry:
         return self._items["maps"]
 
     @property
-    def verbalizers(self) -> Mapping[str, type[Verbalizer]]:
-        """Verbalizers by name."""
+    def verbalizers(self) -> Mapping[str, type[VerbalizerBackend]]:
+        """Kinds of verbalizers by name."""
         return self._items["verbalizers"]
 
     @property
@@ -108,6 +108,16 @@ class Registry:
         if name not in self.maps:
             raise UsageError(f"There is no map {name}.", remedy=did_you_mean(name, self.maps))
         return self.maps[name]
+
+    def verbalizer(self, name: str) -> type[VerbalizerBackend]:
+        """Return a kind of verbalizer.
+
+        Raises:
+            UsageError: If none of this name is installed.
+        """
+        if name not in self.verbalizers:
+            raise UsageError(f"There is no verbalizer {name}.", remedy=did_you_mean(name, self.verbalizers))
+        return self.verbalizers[name]
 
     def scorer(self, name: str) -> Scorer:
         """Return a scorer.

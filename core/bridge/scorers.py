@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar, final
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bridge.dictionaries import Dictionary
 from bridge.maps import FittedMap
 from bridge.metrics import Metric
+from bridge.verbalizers import Explanation
 
 MAPPED = "mapped"
 NATIVE = "native"
@@ -33,6 +34,7 @@ class Need(StrEnum):
     SRC_DICTIONARY = "src_dictionary"
     DST_DICTIONARY = "dst_dictionary"
     LIVE_MODEL = "live_model"
+    EXPLANATIONS = "explanations"
 
 
 @final
@@ -121,6 +123,27 @@ class LiveModel(ABC):
         """
 
 
+Judge = Callable[[Sequence[str]], NDArray[np.float32]]
+"""Embeds texts: n strings -> (n, k) float32 of unit norm; equal meanings point the same way."""
+
+
+@final
+@dataclass(frozen=True)
+class Explained:
+    """What verbalizers say of the same directions, under one washout.
+
+    Attributes:
+        names: What each direction is, n strings.
+        native: What the source's own verbalizer says of each.
+        foreign: By arm, what the destination's verbalizer says: of the directions moved by each map (`mapped`,
+            `mispaired`, `random_map`), and of as many random directions moved by the fitted map (`random_direction`).
+    """
+
+    names: Sequence[str]
+    native: Sequence[Explanation]
+    foreign: Mapping[str, Sequence[Explanation]]
+
+
 @final
 @dataclass(frozen=True)
 class Evidence:
@@ -139,6 +162,9 @@ class Evidence:
         dst_dictionary: The destination model's own dictionary at its site, of as many or other features.
         twins: Other dictionaries of the destination at its site, by name; controls for matching decoders.
         live: The destination model, to be run with changed activations.
+        explained: By washout what verbalizers say of the same directions; the first one is the run's own.
+        judge: Embeds texts, where there are explanations.
+        keep: Called with a name and an array that is to lie beside the metrics, as a matrix that they summarise.
     """
 
     src: str
@@ -152,6 +178,9 @@ class Evidence:
     dst_dictionary: Dictionary | None = None
     twins: Mapping[str, Dictionary] = field(default_factory=dict)
     live: LiveModel | None = None
+    explained: Mapping[str, Explained] = field(default_factory=dict)
+    judge: Judge | None = None
+    keep: Callable[[str, NDArray[np.floating]], None] = lambda name, array: None
 
     @property
     def at_hand(self) -> frozenset[Need]:
@@ -163,6 +192,7 @@ class Evidence:
             Need.SRC_DICTIONARY: self.src_dictionary is not None,
             Need.DST_DICTIONARY: self.dst_dictionary is not None,
             Need.LIVE_MODEL: self.live is not None,
+            Need.EXPLANATIONS: bool(self.explained) and self.judge is not None,
         }
         return frozenset(need for need, met in there.items() if met)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Literal, TypeVar, final
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -59,21 +60,36 @@ class Options(BaseModel):
         Raises:
             UsageError: If there is no such map or option.
         """
-        name, _, text = self.map.partition(":")
-        kind = registry.map_type(name)
-        pairs = [item.partition("=") for item in text.split(",") if item]
-        try:
-            given = {key.strip(): value.strip() for key, _, value in pairs}
-            known = [field.name for field in dataclasses.fields(kind)]
-            unknown = set(given) - set(known)
-            if unknown:
-                raise UsageError(
-                    f"The map {name} has no option {', '.join(sorted(unknown))}.",
-                    remedy=f"It has {', '.join(known) or 'none'}.",
-                )
-            return TypeAdapter(kind).validate_python(given)
-        except ValidationError as error:
-            raise UsageError(f"{self.map} does not fit the map {name}: {explain(error)}.") from error
+        return build(self.map, registry.map_type)
+
+
+Kind = TypeVar("Kind")
+
+
+def build(text: str, find: Callable[[str], type[Kind]]) -> Kind:
+    """Make what `NAME:OPTION=VALUE,...` names: a map, or a kind of verbalizer.
+
+    Args:
+        text: The name, and options by the fields of its dataclass.
+        find: Returns the dataclass of a name.
+
+    Raises:
+        UsageError: If there is no such name or option.
+    """
+    name, _, given_text = text.partition(":")
+    kind = find(name)
+    pairs = [item.partition("=") for item in given_text.split(",") if item]
+    given = {key.strip(): value.strip() for key, _, value in pairs}
+    known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    unknown = set(given) - set(known)
+    if unknown:
+        raise UsageError(
+            f"{name} has no option {', '.join(sorted(unknown))}.", remedy=f"It has {', '.join(known) or 'none'}."
+        )
+    try:
+        return TypeAdapter(kind).validate_python(given)
+    except ValidationError as error:
+        raise UsageError(f"{text} does not fit {name}: {explain(error)}.") from error
 
 
 def make_options(**given: Any) -> Options:

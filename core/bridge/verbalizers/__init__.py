@@ -1,0 +1,17 @@
+"""The contract of verbalizer plugins, and the washout strategies that work with all of them."""
+
+from bridge.verbalizers.contract import Blends, Explanation, Verbalizer, VerbalizerBackend
+from bridge.verbalizers.subject import Passage, Recipe, Subject
+from bridge.verbalizers.washout import Background, Washout
+
+__all__ = [
+    "Background",
+    "Blends",
+    "Explanation",
+    "Passage",
+    "Recipe",
+    "Subject",
+    "Verbalizer",
+    "VerbalizerBackend",
+    "Washout",
+]

@@ -1,0 +1,123 @@
+"""The contract of verbalizer plugins: from activation vectors to text, and back where a reconstructor exists."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.errors import BridgeError, UsageError
+from bridge.progress import Progress
+from bridge.verbalizers.subject import Recipe, Subject
+
+
+@final
+@dataclass(frozen=True)
+class Explanation:
+    """What a verbalizer says of one vector.
+
+    Attributes:
+        text: The explanation; untrusted, since a model wrote it.
+        flags: What is wrong with it (`truncated`, `empty`, `foreign_script`); scores say how many are flagged.
+    """
+
+    text: str
+    flags: tuple[str, ...] = ()
+
+
+@final
+@dataclass(frozen=True)
+class Blends:
+    """Directions mixed into backgrounds: one explanation is read from all blends of a direction together.
+
+    Attributes:
+        vectors: Every direction in every background, (n, backgrounds, d_model) float32.
+        backgrounds: The backgrounds alone, (backgrounds, d_model) float32.
+        beta: How much of what the backgrounds alone would say is taken away; 0 takes nothing.
+    """
+
+    vectors: NDArray[np.float32]
+    backgrounds: NDArray[np.float32]
+    beta: float = 0.0
+
+
+class Verbalizer(ABC):
+    """Explains vectors of one model at one site; made by a `VerbalizerBackend`.
+
+    Laws, checked by `bridge.testing.check_verbalizer`:
+        - One explanation a vector, in order; the same vectors give the same explanations.
+        - Vectors of another width are refused with a `ShapeError`.
+        - A zero, NaN or infinite vector has no direction, and is refused with a `BridgeError`.
+        - `explain_blends` of a single background with beta 0 is `explain` of the blends.
+    """
+
+    d_model: int
+    """Width of the vectors it reads."""
+
+    @abstractmethod
+    def explain(self, vectors: NDArray[np.float32]) -> list[Explanation]:
+        """Explain vectors of shape (n, d_model), float32.
+
+        Raises:
+            ShapeError: If the vectors have another width.
+            BridgeError: If a vector is zero or not finite.
+        """
+
+    def explain_blends(self, blends: Blends) -> list[Explanation]:
+        """Explain directions by their blends with backgrounds.
+
+        One that decodes token by token decodes from the mean over blends of log-probabilities, minus beta times the
+        same mean over the backgrounds alone. One that does not reads the mean of a direction's blends.
+
+        Raises:
+            UsageError: If beta is not 0 and this verbalizer does not decode token by token.
+            ShapeError: If the vectors have another width.
+        """
+        if blends.beta:
+            raise UsageError(
+                "This verbalizer does not decode token by token: nothing can be taken away from what it says.",
+                remedy="Use the washout none, mean or blend with it.",
+            )
+        return self.explain(blends.vectors.mean(1))
+
+    def reconstruct(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the activations that texts stand for, (n, d_model) float32; only their directions have a meaning.
+
+        Raises:
+            BridgeError: If this verbalizer has no activation reconstructor.
+        """
+        raise BridgeError("This verbalizer has no activation reconstructor.")
+
+
+class VerbalizerBackend(ABC):
+    """A kind of verbalizer; a frozen dataclass whose fields are its options, as in `nla:checkpoint=FOLDER`."""
+
+    name: ClassVar[str]
+    """Unique among installed verbalizers."""
+
+    summary: ClassVar[str]
+    """One line: how it explains."""
+
+    @abstractmethod
+    def open(self, subject: Subject) -> Verbalizer:
+        """Make the verbalizer of one model at one site ready to explain.
+
+        Raises:
+            BridgeError: If what it needs (a checkpoint, a server, texts) is not there or does not fit the subject.
+        """
+
+    def train(self, subject: Subject, recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
+        """Train a verbalizer of the subject and write it to a folder that `open` reads; resume what was interrupted.
+
+        Returns:
+            What it measured on held-out documents, beside its baselines, as JSON.
+
+        Raises:
+            UsageError: If this kind is not trained.
+        """
+        raise UsageError(f"The verbalizer {self.name} needs no training.", remedy=f"Use it as it is: {self.summary}")

@@ -1,0 +1,92 @@
+"""What a verbalizer may know of the model whose vectors it explains, and how it is to be trained."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.corpus import Document
+from bridge.dictionaries import Dictionary
+from bridge.models import LoadedModel, Placement
+from bridge.references import Site
+
+
+@final
+@dataclass(frozen=True)
+class Passage:
+    """Activations of one text.
+
+    Attributes:
+        document: The text.
+        ends: For each row where its token ends in the text, in characters, (n,) int64.
+        x: Activations, (n, d_model) float32.
+    """
+
+    document: Document
+    ends: NDArray[np.int64]
+    x: NDArray[np.float32]
+
+
+class Subject(ABC):
+    """A model at one site, with texts that it was run on.
+
+    Attributes:
+        name: Its full reference, as in `smollm2-135m@19`.
+        site: Where the vectors come from.
+        d_model: Their width.
+        n_layers: Number of blocks of the model.
+        placement: Where models are to be held.
+        seed: Of everything random.
+    """
+
+    name: str
+    site: Site
+    d_model: int
+    n_layers: int
+    placement: Placement
+    seed: int
+
+    @abstractmethod
+    def load(self) -> LoadedModel:
+        """Load the model itself.
+
+        Raises:
+            ModelUnavailableError: If the weights cannot be had.
+        """
+
+    @abstractmethod
+    def passages(self, held_out: bool = False) -> Iterator[Passage]:
+        """Stream over the texts and their activations, outliers and the first positions left out.
+
+        Args:
+            held_out: The held-out documents instead of the training ones.
+        """
+
+
+@final
+@dataclass(frozen=True)
+class Recipe:
+    """How a verbalizer is trained.
+
+    Attributes:
+        steps: Optimizer steps, of the verbalizer and of its reconstructor each.
+        batch: Examples a step.
+        rank: Of the low-rank adapters.
+        lr: Peak learning rate.
+        characters: How much of the text before a position is to be said.
+        dictionary: If given, half of the examples are its features mixed into the mean activation.
+        reconstructor: Whether to train one, from text back to activations.
+    """
+
+    steps: int = 1500
+    batch: int = 16
+    rank: int = 32
+    lr: float = 3e-4
+    characters: int = 70
+    dictionary: Dictionary | None = None
+    reconstructor: bool = True

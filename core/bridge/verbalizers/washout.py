@@ -1,0 +1,76 @@
+"""Background washout: a bare direction is unlike anything a verbalizer was trained on, so it is shown in a background.
+
+A verbalizer fills in its own habits where a vector says little. Each strategy puts the direction into a background of
+whole activations; `contrast` also takes away what the background alone would have made it say (shared design, section
+3, "Background washout").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.errors import UsageError
+from bridge.verbalizers.contract import Blends, Explanation, Verbalizer
+
+Floats = NDArray[np.float32]
+
+
+@final
+@dataclass(frozen=True)
+class Background:
+    """Whole activations of the model that a verbalizer reads.
+
+    Attributes:
+        mean: Mean of the training rows, (d_model,) float32.
+        rows: Some of the training rows, drawn by seed, (n, d_model) float32.
+    """
+
+    mean: Floats
+    rows: Floats
+
+
+@final
+@dataclass(frozen=True)
+class Washout:
+    """How a direction is shown to a verbalizer.
+
+    Attributes:
+        strategy: `none`: the direction alone. `mean`: added to the mean activation. `blend`: added to several real
+            activations, read together. `contrast`: as `mean` or `blend`, minus what the backgrounds alone would say.
+        strength: Multiple of the direction that is added.
+        backgrounds: How many; 1 is the mean activation, more are real ones.
+        beta: How much is taken away by `contrast`, as a factor of log-probabilities.
+    """
+
+    strategy: Literal["none", "mean", "blend", "contrast"] = "contrast"
+    strength: float = 3.0
+    backgrounds: int = 1
+    beta: float = 0.8
+
+    def explain(self, verbalizer: Verbalizer, directions: Floats, background: Background) -> list[Explanation]:
+        """Explain directions, (n, d_model) float32, each as long as what it adds where it is most active.
+
+        Raises:
+            UsageError: If the strategy is `contrast` and the verbalizer does not decode token by token.
+            ShapeError: If the directions have another width than the verbalizer reads.
+            BridgeError: If a direction is zero or not finite, or there are fewer background rows than asked for.
+        """
+        if self.strategy == "none":
+            return verbalizer.explain(directions)
+        alone = self._backgrounds(background)
+        vectors = alone[None] + np.float32(self.strength) * directions[:, None]
+        beta = self.beta if self.strategy == "contrast" else 0.0
+        return verbalizer.explain_blends(Blends(vectors.astype(np.float32), alone, beta))
+
+    def _backgrounds(self, background: Background) -> Floats:
+        if self.strategy == "mean" or self.backgrounds == 1:
+            return background.mean[None]
+        if len(background.rows) < self.backgrounds:
+            raise UsageError(
+                f"The washout needs {self.backgrounds} background activations, and there are {len(background.rows)}."
+            )
+        return background.rows[: self.backgrounds]

@@ -1,0 +1,1 @@
+"""First-party verbalizers, one module each."""

@@ -1,0 +1,170 @@
+"""Low-rank adapters (LoRA) on a copy of a model: trained step by step, checkpointed, merged into its weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bridge.errors import BridgeError, ModelError
+from bridge.progress import Progress
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+SAVE_EVERY = 50
+TELL_EVERY = 100
+WARM_UP = 0.05
+
+
+def add_adapters(module: Any, rank: int) -> dict[str, nn.Parameter]:
+    """Put low-rank adapters on every linear layer of a transformers model, in place, and freeze all else.
+
+    Returns:
+        What is to be trained, by name; float32.
+
+    Raises:
+        BridgeError: If peft is not installed.
+        ModelError: If the model has no linear layers to adapt.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise BridgeError(
+            "Training a verbalizer needs peft.", remedy="pip install 'residual-bridge[train]'."
+        ) from error
+    from torch import nn
+
+    head = getattr(module, "get_output_embeddings", lambda: None)()
+    names = [
+        name
+        for name, part in module.named_modules()
+        if isinstance(part, nn.Linear) and part is not head and "vision" not in name
+    ]
+    if not names:
+        raise ModelError(f"{type(module).__name__} has no linear layers to adapt.")
+    module.requires_grad_(False)
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=names), module)
+    adapters = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
+    for weight in adapters.values():
+        # Steps are smaller than what bfloat16 tells apart.
+        weight.data = weight.data.float()
+    return adapters
+
+
+def merge_adapters(module: Any) -> None:
+    """Fold the adapters into the weights, in place and in float32, so that the model is an ordinary one again."""
+    from peft.tuners.lora import LoraLayer
+
+    module.float()
+    for name, part in list(module.named_modules()):
+        if isinstance(part, LoraLayer):
+            part.merge(safe_merge=True)
+            parent, _, own = name.rpartition(".")
+            setattr(module.get_submodule(parent), own, part.get_base_layer())
+
+
+def mixed_precision(module: Any) -> Any:
+    """Return the context in which forward passes multiply in bfloat16."""
+    import torch
+
+    device = next(module.parameters()).device.type
+    return torch.autocast(device, torch.bfloat16)
+
+
+def train(
+    weights: Mapping[str, nn.Parameter],
+    loss: Callable[[int], Tensor],
+    steps: int,
+    lr: float,
+    saved: Path,
+    identity: Mapping[str, Any],
+    progress: Progress,
+    name: str,
+) -> list[float]:
+    """Train with AdamW, warming up and cooling down linearly; go on from what an interrupted run saved.
+
+    Args:
+        weights: What is trained, by name.
+        loss: The loss of the batch of a step, a scalar.
+        steps: How many.
+        lr: Peak learning rate.
+        saved: File in which training is checkpointed.
+        identity: What must be the same for a checkpoint to be gone on from.
+        progress: Is told of every step.
+        name: Of the stage.
+
+    Returns:
+        The loss of every step.
+    """
+    import torch
+
+    optimizer = torch.optim.AdamW(list(weights.values()), lr=lr, weight_decay=0.0)
+    losses = _restore(weights, optimizer, saved, identity)
+    if losses:
+        progress.note(f"Going on from step {len(losses)} of {steps}.")
+    with progress.stage(name, steps, "steps") as advance:
+        advance(len(losses))
+        for step in range(len(losses), steps):
+            optimizer.param_groups[0]["lr"] = lr * min(
+                (step + 1) / (WARM_UP * steps), (steps - step) / steps * 1.1, 1.0
+            )
+            optimizer.zero_grad()
+            found = loss(step)
+            found.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(list(weights.values()), 1.0)
+            optimizer.step()
+            losses.append(float(found.detach()))
+            if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
+                _save(weights, optimizer, saved, identity, losses)
+            if (step + 1) % TELL_EVERY == 0:
+                progress.note(f"{name}, step {step + 1} of {steps}: loss {np.mean(losses[-TELL_EVERY:]):.3f}")
+            advance()
+    return losses
+
+
+def _save(
+    weights: Mapping[str, nn.Parameter], optimizer: Any, saved: Path, identity: Mapping[str, Any], losses: list[float]
+) -> None:
+    from safetensors.torch import save_file
+
+    tensors = {f"weight.{name}": weight.detach().contiguous() for name, weight in weights.items()}
+    for name, weight in weights.items():
+        state = optimizer.state[weight]
+        tensors |= {f"first.{name}": state["exp_avg"], f"second.{name}": state["exp_avg_sq"]}
+    record = json.dumps({"identity": identity, "losses": losses}, sort_keys=True)
+    saved.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = saved.with_suffix(".tmp")
+    save_file(tensors, unfinished, {"record": record})
+    unfinished.replace(saved)
+
+
+def _restore(
+    weights: Mapping[str, nn.Parameter], optimizer: Any, saved: Path, identity: Mapping[str, Any]
+) -> list[float]:
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    if not saved.is_file():
+        return []
+    try:
+        with safe_open(saved, "pt") as file:
+            record = json.loads(file.metadata()["record"])
+            if record["identity"] != json.loads(json.dumps(identity)):
+                return []
+            for name, weight in weights.items():
+                with torch.no_grad():
+                    weight.copy_(file.get_tensor(f"weight.{name}"))
+                optimizer.state[weight] = {
+                    "step": torch.tensor(float(len(record["losses"]))),
+                    "exp_avg": file.get_tensor(f"first.{name}"),
+                    "exp_avg_sq": file.get_tensor(f"second.{name}"),
+                }
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise BridgeError(
+            f"{saved} cannot be gone on from ({error}).", remedy="Delete it to begin again, or choose another --out."
+        ) from error
+    return list(map(float, record["losses"]))

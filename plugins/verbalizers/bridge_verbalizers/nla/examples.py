@@ -1,0 +1,169 @@
+"""What an activation verbalizer is trained on: activations, and features mixed into the mean, with the text before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.dictionaries import Dictionary
+from bridge.errors import CorpusError
+from bridge.features import reserved
+from bridge.verbalizers import Passage, Subject
+
+TOP = 16
+"""Rows kept for a feature: those where it is most active."""
+
+STRENGTH = (0.5, 4.0)
+"""How many times its largest activation a feature is mixed in with; drawn uniformly."""
+
+HELD_OUT = 256
+"""Examples that the loss is measured on."""
+
+Floats = NDArray[np.float32]
+
+
+@final
+@dataclass(frozen=True)
+class Examples:
+    """Vectors and the text that led to them.
+
+    Attributes:
+        x: (n, d_model) float32.
+        texts: What is to be said of each, n strings.
+    """
+
+    x: Floats
+    texts: list[str]
+
+
+@final
+@dataclass(frozen=True)
+class TrainingSet:
+    """Examples of two kinds, drawn from training documents, and activations of held-out ones.
+
+    Attributes:
+        rows: Activations.
+        features: Features mixed into the mean activation; empty without a dictionary.
+        held_out: Activations of held-out documents.
+        mean: Mean activation of the training documents, (d_model,) float32.
+        scale: Mean norm of the activations.
+    """
+
+    rows: Examples
+    features: Examples
+    held_out: Examples
+    mean: Floats
+    scale: float
+
+
+def gather_examples(
+    subject: Subject, count: int, characters: int, dictionary: Dictionary | None, seed: int
+) -> TrainingSet:
+    """Draw the examples; one pass over the training documents, one over the held-out ones.
+
+    Args:
+        subject: The model and its texts.
+        count: How many activations to draw, and how many features' examples at most.
+        characters: How much of the text before a position is kept.
+        dictionary: Whose unreserved features become examples, each by the rows where it is most active.
+        seed: Of every draw.
+
+    Raises:
+        CorpusError: If there is no text long enough.
+    """
+    draw, top = _Reservoir(count, seed), _TopRows(dictionary) if dictionary else None
+    total, norm, rows = np.zeros(subject.d_model), 0.0, 0
+    for passage in subject.passages():
+        total += passage.x.sum(0, dtype=np.float64)
+        norm += float(np.linalg.norm(passage.x, axis=1).sum())
+        rows += len(passage.x)
+        draw.see(passage, characters)
+        if top:
+            top.see(passage, characters)
+    held_out = _Reservoir(HELD_OUT, seed + 1)
+    for passage in subject.passages(held_out=True):
+        held_out.see(passage, characters)
+    if not rows or not held_out.kept:
+        raise CorpusError(f"The corpus has no text for {subject.name} to be verbalized.", remedy="Give more text.")
+    mean = (total / rows).astype(np.float32)
+    features = top.examples(mean, count, seed) if top else Examples(np.empty((0, subject.d_model), np.float32), [])
+    return TrainingSet(draw.examples(), features, held_out.examples(), mean, norm / rows)
+
+
+def text_before(passage: Passage, row: int, characters: int) -> str:
+    """Return the last characters of the text up to and with a row's token, from a whole word on."""
+    text = passage.document.text[: passage.ends[row]]
+    tail = text[-characters:]
+    if len(tail) < len(text) and not text[-characters - 1].isspace():
+        tail = tail.partition(" ")[2] or tail
+    return " ".join(tail.split())
+
+
+@final
+class _Reservoir:
+    """Keeps a uniform sample of rows without knowing how many will come."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.kept: list[tuple[float, Floats, str]] = []
+        self._count, self._rng, self._bar = count, np.random.default_rng(seed), np.inf
+
+    def see(self, passage: Passage, characters: int) -> None:
+        keys = self._rng.random(len(passage.x))
+        for row in np.flatnonzero(keys < self._bar):
+            text = text_before(passage, int(row), characters)
+            self.kept.append((float(keys[row]), passage.x[row].copy(), text))
+        if len(self.kept) >= 2 * self._count:
+            self._shrink()
+
+    def examples(self) -> Examples:
+        self._shrink()
+        return Examples(np.stack([x for _, x, _ in self.kept]), [text for _, _, text in self.kept])
+
+    def _shrink(self) -> None:
+        self.kept = sorted(self.kept, key=lambda item: item[0])[: self._count]
+        if len(self.kept) == self._count:
+            self._bar = self.kept[-1][0]
+
+
+@final
+class _TopRows:
+    """Keeps, for every unreserved feature, the texts where it is most active."""
+
+    def __init__(self, dictionary: Dictionary) -> None:
+        self._dictionary = dictionary
+        self._features = np.flatnonzero(~reserved(len(dictionary.directions)))
+        self._value = np.zeros((len(self._features), TOP), np.float32)
+        self._text: list[list[str]] = [[""] * TOP for _ in self._features]
+
+    def see(self, passage: Passage, characters: int) -> None:
+        active = self._dictionary.encode(passage.x)[:, self._features]
+        best = active.argmax(0)
+        # One row a document: a feature's examples should be as many texts, not one text many times.
+        values = active[best, np.arange(len(best))]
+        for at in np.flatnonzero(values > self._value.min(1)):
+            slot = int(self._value[at].argmin())
+            self._value[at, slot] = values[at]
+            self._text[at][slot] = text_before(passage, int(best[at]), characters)
+
+    def examples(self, mean: Floats, count: int, seed: int) -> Examples:
+        """Mix features into the mean; each feature equally often."""
+        rng = np.random.default_rng(seed)
+        chosen = list(_cycle(np.flatnonzero(self._value.min(1) > 0), count, rng))
+        slots = rng.integers(TOP, size=len(chosen))
+        strength = rng.uniform(*STRENGTH, size=len(chosen)) * self._value[chosen].max(1)
+        directions = self._dictionary.directions[self._features[chosen]]
+        x = (mean + strength[:, None] * directions).astype(np.float32)
+        return Examples(x, [self._text[feature][slot] for feature, slot in zip(chosen, slots, strict=True)])
+
+
+def _cycle(features: NDArray[np.intp], count: int, rng: np.random.Generator) -> Iterator[int]:
+    """Yield features in a new random order again and again, `count` in all."""
+    given = 0
+    while given < count and len(features):
+        for feature in rng.permutation(features)[: count - given]:
+            yield int(feature)
+            given += 1

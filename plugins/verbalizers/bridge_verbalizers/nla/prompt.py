@@ -1,0 +1,63 @@
+"""The fixed prompt of an activation verbalizer: its token ids, and the one place where the vector goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bridge.errors import BridgeError
+from bridge_verbalizers.nla.sidecar import Sidecar, Tokens
+
+
+def prompt_ids(tokenizer: Any, template: str, injection_char: str) -> list[int]:
+    """Return the ids of the prompt as the model was trained on it, in one step: two steps would double the BOS.
+
+    Args:
+        tokenizer: A tokenizer of transformers with a chat template.
+        template: The user's message, with `{injection_char}`.
+        injection_char: What stands where the vector goes.
+    """
+    message = {"role": "user", "content": template.replace("{injection_char}", injection_char)}
+    encoded = tokenizer.apply_chat_template([message], tokenize=True, add_generation_prompt=True, return_dict=True)
+    return list(encoded["input_ids"])
+
+
+def injection_position(ids: Sequence[int], tokens: Tokens) -> int:
+    """Return where the vector goes: the injection token between its two neighbours.
+
+    Raises:
+        BridgeError: If it stands there not once, or between other tokens.
+    """
+    places = [at for at, token in enumerate(ids) if token == tokens.injection_token_id]
+    wanted = (tokens.injection_left_neighbor_id, tokens.injection_right_neighbor_id)
+    matching = [at for at in places if 0 < at < len(ids) - 1 and (ids[at - 1], ids[at + 1]) == wanted]
+    if len(matching) == 1:
+        return matching[0]
+    if places:
+        at = places[0]
+        around = tuple(ids[max(at - 1, 0) : at + 2])
+        found = f"{len(places)} times, first within {around}; its sidecar says once, within {wanted[0]}, _, {wanted[1]}"
+    else:
+        found = "not at all"
+    raise BridgeError(
+        f"The injection token {tokens.injection_token_id} ({tokens.injection_char!r}) stands in the prompt {found}.",
+        cause="The tokenizer or the chat template is not the one that the verbalizer was trained with.",
+        remedy="Fetch the whole checkpoint again, its tokenizer files and chat template included.",
+    )
+
+
+def checked_prompt(tokenizer: Any, sidecar: Sidecar) -> tuple[list[int], int]:
+    """Return a sidecar's prompt ids, and where the vector goes, checked against the live tokenizer.
+
+    Raises:
+        BridgeError: If tokenizer, template and sidecar do not agree.
+    """
+    alone = tokenizer.encode(sidecar.tokens.injection_char, add_special_tokens=False)
+    if sidecar.tokens.injection_token_id not in alone:
+        raise BridgeError(
+            f"The tokenizer cuts {sidecar.tokens.injection_char!r} into {alone}; the sidecar says "
+            f"{sidecar.tokens.injection_token_id}.",
+            cause="The tokenizer is not the one that the verbalizer was trained with.",
+        )
+    ids = prompt_ids(tokenizer, sidecar.template, sidecar.tokens.injection_char)
+    return ids, injection_position(ids, sidecar.tokens)

@@ -1,0 +1,134 @@
+"""The sidecar `nla_meta.yaml` of a natural-language autoencoder: read in both generations, written in the newer one."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Literal, final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bridge.errors import BridgeError
+
+NAME = "nla_meta.yaml"
+OLDER_ROLES = {"actor": "av", "critic": "ar"}
+Scale = float | Literal["sqrt_d_model"] | None
+
+
+@final
+class Extraction(BaseModel):
+    """Lengths that vectors are given before they are injected or compared; None leaves them as they are."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    injection_scale: Scale = "sqrt_d_model"
+    mse_scale: Scale = "sqrt_d_model"
+    layer_index: int | None = None
+    base_model: str = ""
+
+
+@final
+class Tokens(BaseModel):
+    """Where the vector goes, in token ids that the live tokenizer must agree with."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    injection_char: str = ""
+    injection_token_id: int = -1
+    injection_left_neighbor_id: int = -1
+    injection_right_neighbor_id: int = -1
+    critic_suffix_ids: list[int] | None = None
+
+
+@final
+class Sidecar(BaseModel):
+    """What one half of an autoencoder says of itself.
+
+    Attributes:
+        role: `av` (vector to text) or `ar` (text to vector).
+        d_model: Width of the vectors.
+        template: The prompt, with `{injection_char}` in an AV and `{explanation}` in an AR.
+    """
+
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+
+    kind: Literal["nla_model"] = "nla_model"
+    role: Literal["av", "ar"]
+    d_model: int = Field(gt=0)
+    extraction: Extraction = Extraction()
+    tokens: Tokens = Tokens()
+    prompt_templates: dict[str, str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _translate(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            raise ValueError("it is no mapping")
+        data = dict(data)
+        data["role"] = OLDER_ROLES.get(data.get("role", ""), data.get("role"))
+        templates = data.get("prompt_templates")
+        if isinstance(templates, dict):
+            data["prompt_templates"] = {OLDER_ROLES.get(key, key): value for key, value in templates.items() if value}
+        return data
+
+    @model_validator(mode="after")
+    def _need_template(self) -> Sidecar:
+        hole = "{injection_char}" if self.role == "av" else "{explanation}"
+        if hole not in self.prompt_templates.get(self.role, ""):
+            raise ValueError(f"prompt_templates.{self.role} is missing or has no {hole}")
+        if self.role == "av" and not self.tokens.injection_char:
+            raise ValueError("tokens.injection_char is missing")
+        for name in ("injection_scale", "mse_scale"):
+            scale = getattr(self.extraction, name)
+            if isinstance(scale, float) and scale <= 0:
+                raise ValueError(f"extraction.{name} is not positive")
+        return self
+
+    @property
+    def template(self) -> str:
+        """The prompt of this half."""
+        return self.prompt_templates[self.role]
+
+    @property
+    def injection_scale(self) -> float | None:
+        """Length that a vector is given before it is injected, or None."""
+        return self._resolve(self.extraction.injection_scale)
+
+    def _resolve(self, scale: Scale) -> float | None:
+        return math.sqrt(self.d_model) if scale == "sqrt_d_model" else scale
+
+
+def read_sidecar(folder: Path, role: Literal["av", "ar"]) -> Sidecar:
+    """Read the sidecar of a checkpoint folder.
+
+    Raises:
+        BridgeError: If it is missing, no YAML, says less than is needed, or is of the other role.
+    """
+    import yaml
+
+    path = folder / NAME
+    try:
+        sidecar = Sidecar.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise BridgeError(
+            f"{folder} holds no {NAME}.",
+            cause="It is no activation verbalizer, or was copied without its sidecar.",
+            remedy="Give the folder of an NLA checkpoint, or train one: `bridge verbalizer train --model MODEL@SITE`.",
+        ) from error
+    except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
+        said = "; ".join(str(item["msg"]) for item in error.errors()) if isinstance(error, ValidationError) else error
+        raise BridgeError(f"{path} cannot be used: {said}.", cause="It is damaged, or of another version.") from error
+    if sidecar.role != role:
+        raise BridgeError(
+            f"{folder} is the {sidecar.role.upper()} half of an autoencoder, not the {role.upper()} half.",
+            cause="The two folders were swapped." if sidecar.role in ("av", "ar") else "",
+        )
+    return sidecar
+
+
+def write_sidecar(folder: Path, sidecar: Sidecar, record: dict[str, Any]) -> None:
+    """Write the sidecar beside a checkpoint, and what is recorded of its training."""
+    import yaml
+
+    data = sidecar.model_dump() | {"training": record}
+    (folder / NAME).write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")

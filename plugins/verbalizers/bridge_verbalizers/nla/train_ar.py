@@ -1,0 +1,135 @@
+"""Train an activation reconstructor: given a text, the direction of the activation that it leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.progress import Progress
+from bridge.verbalizers import Recipe, Subject
+from bridge_verbalizers.nla.adapters import add_adapters, merge_adapters, mixed_precision, train
+from bridge_verbalizers.nla.examples import TrainingSet
+from bridge_verbalizers.nla.sidecar import Extraction, Sidecar, Tokens, write_sidecar
+from bridge_verbalizers.nla.train_av import transformers_tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TEMPLATE = "<text>{explanation}</text> <summary>"
+HEAD = "value_head.safetensors"
+Floats = NDArray[np.float32]
+
+
+def train_ar(
+    subject: Subject, data: TrainingSet, recipe: Recipe, out: Path, identity: dict[str, Any], progress: Progress
+) -> dict[str, float]:
+    """Train, merge and write one; return what it explains of held-out activations.
+
+    Args:
+        subject: The model.
+        data: Examples of its activations.
+        recipe: How to train.
+        out: Folder of the checkpoint.
+        identity: What a training that was interrupted must share to be gone on from.
+        progress: Is told of every step.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    loaded = subject.load()
+    module: Any = loaded.module
+    tokenizer = transformers_tokenizer(loaded)
+    truncate(module, subject.site.layer + 1)
+    torch.manual_seed(subject.seed)
+    weights: dict[str, Any] = dict(add_adapters(module, recipe.rank))
+    head = torch.nn.Linear(subject.d_model, subject.d_model, bias=False, device=module.device)
+    torch.nn.init.eye_(head.weight)
+    weights["value_head"] = head.weight
+    ids = {kind: [prompt(tokenizer, text) for text in getattr(data, kind).texts] for kind in ("rows", "held_out")}
+    order = np.random.default_rng(subject.seed)
+    draws = [order.integers(len(ids["rows"]), size=recipe.batch) for _ in range(recipe.steps)]
+
+    def step_loss(step: int) -> Tensor:
+        rows = draws[step]
+        with mixed_precision(module):
+            said = last_hidden(module, [ids["rows"][row] for row in rows])
+        wanted = torch.nn.functional.normalize(torch.from_numpy(data.rows.x[rows])).to(said.device)
+        # MSE of vectors of unit norm is 2 (1 - cos): the reconstructor is asked for directions only.
+        return 2 * (1 - (torch.nn.functional.normalize(head(said.float())) * wanted).sum(1)).mean()
+
+    module.train()
+    train(
+        weights, step_loss, recipe.steps, recipe.lr, out.parent / f".{out.name}.safetensors", identity, progress, "AR"
+    )
+    merge_adapters(module)
+    module.eval()
+    rebuilt = []
+    with torch.inference_mode():
+        for start in range(0, len(ids["held_out"]), 32):
+            rebuilt.append(head(last_hidden(module, ids["held_out"][start : start + 32]).float()).cpu().numpy())
+    measured = agreement(data.held_out.x, np.concatenate(rebuilt), data.mean)
+    module.to(torch.bfloat16).save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    save_file({"weight": head.weight.detach().contiguous()}, out / HEAD)
+    suffix = tokenizer.encode(TEMPLATE.partition("{explanation}")[2], add_special_tokens=False)
+    extraction = Extraction(layer_index=subject.site.layer, base_model=subject.name)
+    tokens = Tokens(critic_suffix_ids=suffix[1:])
+    sidecar = Sidecar(
+        role="ar", d_model=subject.d_model, extraction=extraction, tokens=tokens, prompt_templates={"ar": TEMPLATE}
+    )
+    write_sidecar(out, sidecar, identity | {"held_out": measured})
+    return measured
+
+
+def truncate(module: Any, blocks: int) -> None:
+    """Cut a model of transformers after its first blocks, in place, and take out its final norm."""
+    import torch
+
+    body = decoder(module)
+    body.layers = body.layers[:blocks]
+    body.norm = torch.nn.Identity()
+    text = module.config.get_text_config()
+    text.num_hidden_layers = blocks
+    if getattr(text, "layer_types", None):
+        text.layer_types = text.layer_types[:blocks]
+
+
+def decoder(module: Any) -> Any:
+    """Return the part of a causal language model that holds blocks and final norm, inside or outside a wrapper."""
+    body = module.base_model
+    return getattr(body, "language_model", body)
+
+
+def prompt(tokenizer: Any, text: str) -> list[int]:
+    """Return the ids of a text's prompt, with special tokens."""
+    return list(tokenizer.encode(TEMPLATE.replace("{explanation}", text)))
+
+
+def last_hidden(module: Any, prompts: Sequence[list[int]]) -> Tensor:
+    """Return what the last block says at each prompt's last token, (prompts, d_model)."""
+    import torch
+
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[*one, *[0] * (longest - len(one))] for one in prompts], device=module.device)
+    mask = torch.tensor([[1] * len(one) + [0] * (longest - len(one)) for one in prompts], device=module.device)
+    hidden = module.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    found: Tensor = hidden[range(len(prompts)), [len(one) - 1 for one in prompts]]
+    return found
+
+
+def agreement(wanted: Floats, found: Floats, mean: Floats) -> dict[str, float]:
+    """Compare directions: mean cosine, and the fraction of variance explained against always predicting the mean.
+
+    All vectors are brought to unit norm first, (n, d_model) and the mean (d_model,).
+    """
+    unit = [x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (wanted, found, mean)]
+    error, baseline = (float(np.square(unit[0] - other).sum(1).mean()) for other in unit[1:])
+    return {
+        "cosine": 1 - error / 2,
+        "cosine_mean_vector": 1 - baseline / 2,
+        "fve": 1 - error / baseline,
+    }

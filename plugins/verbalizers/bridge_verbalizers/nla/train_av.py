@@ -1,0 +1,200 @@
+"""Train an activation verbalizer: given one activation, say the text that led to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.errors import ModelError
+from bridge.progress import Progress
+from bridge.verbalizers import Recipe, Subject
+from bridge_verbalizers.nla.adapters import add_adapters, merge_adapters, mixed_precision, train
+from bridge_verbalizers.nla.examples import TrainingSet
+from bridge_verbalizers.nla.prompt import checked_prompt, prompt_ids
+from bridge_verbalizers.nla.sidecar import Extraction, Sidecar, Tokens, write_sidecar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TEMPLATE = "<concept>{injection_char}</concept>"
+CHAT_TEMPLATE = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}{% endfor %}\n"
+"""Short on purpose: every token of a fixed prompt is paid for in every step, and fine-tuning replaces its meaning."""
+
+MARKS = "㈎㊗㊙※§¤¶†"
+"""Characters to stand where the vector goes: the first one that is a single token and survives between its tags."""
+
+IGNORED = -100
+Floats = NDArray[np.float32]
+
+
+def train_av(
+    subject: Subject, data: TrainingSet, recipe: Recipe, out: Path, identity: dict[str, Any], progress: Progress
+) -> dict[str, float]:
+    """Train, merge and write one; return the losses on held-out activations, in nats a token.
+
+    Args:
+        subject: The model.
+        data: Examples of its activations.
+        recipe: How to train.
+        out: Folder of the checkpoint.
+        identity: What a training that was interrupted must share to be gone on from.
+        progress: Is told of every step.
+    """
+    import torch
+
+    loaded = subject.load()
+    module: Any = loaded.module
+    tokenizer = transformers_tokenizer(loaded)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    sidecar = _sidecar(subject, tokenizer, data.scale)
+    prompt, at = checked_prompt(tokenizer, sidecar)
+    responses = {
+        kind: [_response(tokenizer, text) for text in getattr(data, kind).texts]
+        for kind in ("rows", "features", "held_out")
+    }
+    torch.manual_seed(subject.seed)
+    weights = add_adapters(module, recipe.rank)
+    # Of a large vocabulary only the tokens of the texts are trained: the rest never occurs, and costs most of the time.
+    known = sorted({token for some in responses.values() for response in some for token in response})
+    shortlist = torch.tensor(known)
+
+    def batch_loss(x: Floats, said: Sequence[list[int]], kept: Tensor | None) -> Tensor:
+        return _loss(module, prompt, at, torch.from_numpy(x) * _lengths(x, data.scale), said, kept)
+
+    def step_loss(step: int) -> Tensor:
+        kind, rows = _draw(data, step, recipe.batch, subject.seed)
+        x = getattr(data, kind).x[rows]
+        with mixed_precision(module):
+            return batch_loss(x, [responses[kind][row] for row in rows], shortlist)
+
+    module.train()
+    train(
+        weights, step_loss, recipe.steps, recipe.lr, out.parent / f".{out.name}.safetensors", identity, progress, "AV"
+    )
+    merge_adapters(module)
+    module.eval()
+    with torch.inference_mode(), mixed_precision(module):
+        measured = _held_out(data, responses["held_out"], lambda x, said: float(batch_loss(x, said, None)))
+    module.to(torch.bfloat16).save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    write_sidecar(out, sidecar, identity | {"held_out": measured})
+    return measured
+
+
+def transformers_tokenizer(loaded: Any) -> Any:
+    """Return the tokenizer of a loaded model as transformers' own.
+
+    Raises:
+        ModelError: If the model is not one of transformers.
+    """
+    tokenizer = getattr(loaded.tokenizer, "tokenizer", None)
+    if tokenizer is None or not hasattr(loaded.module, "get_input_embeddings"):
+        raise ModelError(
+            f"{loaded.name} is no model of transformers: no verbalizer of the NLA layout can be made of it.",
+            remedy="Use one that needs no training: --verbalizer logit_lens, exemplars or patchscope.",
+        )
+    return tokenizer
+
+
+def _sidecar(subject: Subject, tokenizer: Any, norm: float) -> Sidecar:
+    for char in MARKS:
+        alone = tokenizer.encode(char, add_special_tokens=False)
+        ids = prompt_ids(tokenizer, TEMPLATE, char)
+        if len(alone) == 1 and ids.count(alone[0]) == 1:
+            at = ids.index(alone[0])
+            tokens = Tokens(
+                injection_char=char,
+                injection_token_id=alone[0],
+                injection_left_neighbor_id=ids[at - 1],
+                injection_right_neighbor_id=ids[at + 1],
+            )
+            # As in the released ones: a round number near the mean norm of the activations.
+            extraction = Extraction(
+                injection_scale=float(f"{norm:.1g}"), layer_index=subject.site.layer, base_model=subject.name
+            )
+            return Sidecar(
+                role="av",
+                d_model=subject.d_model,
+                extraction=extraction,
+                tokens=tokens,
+                prompt_templates={"av": TEMPLATE},
+            )
+    raise ModelError(f"The tokenizer of {subject.name} has none of the characters {MARKS} as one token.")
+
+
+def _response(tokenizer: Any, text: str) -> list[int]:
+    said = f"<explanation>\n{text}\n</explanation>"
+    return [*tokenizer.encode(said, add_special_tokens=False), tokenizer.eos_token_id]
+
+
+def _lengths(x: Floats, scale: float) -> Tensor:
+    import torch
+
+    return torch.from_numpy(float(f"{scale:.1g}") / np.linalg.norm(x, axis=1, keepdims=True).astype(np.float32))
+
+
+def _draw(data: TrainingSet, step: int, batch: int, seed: int) -> tuple[str, NDArray[np.intp]]:
+    """Choose a step's examples: activations and features take turns. Depends on nothing but the step."""
+    kind = "features" if len(data.features.x) and step % 2 else "rows"
+    turn = step // 2 if len(data.features.x) else step
+    count = len(getattr(data, kind).x)
+    epoch, start = divmod(turn * batch, count)
+    order = np.random.default_rng((seed, epoch)).permutation(count)
+    return kind, order[start : start + batch]
+
+
+def _loss(
+    module: Any, prompt: list[int], at: int, vectors: Tensor, said: Sequence[list[int]], kept: Tensor | None
+) -> Tensor:
+    """Mean cross-entropy of what is to be said, in nats a token.
+
+    Args:
+        module: A causal language model of transformers.
+        prompt: Ids of the prompt.
+        at: Where in it the vector goes.
+        vectors: Of the length that is injected, (batch, d_model) float32.
+        said: Ids of the responses.
+        kept: Ids that are told apart; all of the vocabulary if None.
+    """
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    longest = max(map(len, said))
+    ids = torch.tensor([[*prompt, *one, *[0] * (longest - len(one))] for one in said], device=module.device)
+    targets = torch.tensor([[*one, *[IGNORED] * (longest - len(one))] for one in said], device=module.device)
+    mask = torch.cat([torch.ones(len(said), len(prompt), device=ids.device), (targets != IGNORED).float()], 1).long()
+    embedded = module.get_input_embeddings()(ids).detach().clone()
+    embedded[:, at] = vectors.to(embedded.device, embedded.dtype)
+    # A base model without its head: only the positions that speak go through the large vocabulary.
+    hidden = module.base_model(inputs_embeds=embedded, attention_mask=mask, use_cache=False).last_hidden_state
+    speaking = hidden[:, len(prompt) - 1 : -1][targets != IGNORED]
+    wanted = targets[targets != IGNORED]
+    weight = module.get_output_embeddings().weight
+    if kept is not None:
+        kept = kept.to(ids.device)
+        weight, wanted = weight[kept], torch.searchsorted(kept, wanted)
+    logits = (speaking @ weight.to(speaking.dtype).T).float()
+    cap = getattr(module.config.get_text_config(), "final_logit_softcapping", None)
+    return cross_entropy(cap * torch.tanh(logits / cap) if cap else logits, wanted)
+
+
+def _held_out(data: TrainingSet, said: list[list[int]], loss: Any) -> dict[str, float]:
+    """Measure with the own activation, and without: the mean one, and another text's."""
+    x = data.held_out.x
+    arms = {
+        "loss": x,
+        "loss_mean_vector": np.broadcast_to(data.mean, x.shape).copy(),
+        "loss_other_vector": np.roll(x, len(x) // 2, 0),
+    }
+    parts = range(0, len(x), 32)
+    sizes = [sum(map(len, said[start : start + 32])) for start in parts]
+    return {
+        name: float(
+            np.average([loss(rows[start : start + 32], said[start : start + 32]) for start in parts], weights=sizes)
+        )
+        for name, rows in arms.items()
+    }
