@@ -5,12 +5,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
+from safetensors.numpy import save_file
 
 import bridge_models.dyck
 from bridge.cli import bridge
-from bridge.errors import CorpusError
+from bridge.contrast import load_contrast
+from bridge.errors import BridgeError, CorpusError
+from bridge.maps import AffineMap
+from bridge.models import Weights
+from bridge.pipeline.bridge import Bridge
+from bridge_models.dyck.checkpoint import read
+from bridge_models.dyck.language import BOS, VOCABULARY
 
 CONTRASTS = Path(bridge_models.dyck.__file__).parent / "contrasts"
 
@@ -19,6 +28,12 @@ def fit(src: str, dst: str, out: Path) -> Path:
     flags = ["--src", src, "--dst", dst, "--map", "procrustes:scaled=false", "--max-documents", "600"]
     result = CliRunner().invoke(bridge, ["fit", *flags, "--out", str(out), "--quiet"], catch_exceptions=False)
     assert result.exit_code == 0
+    return out
+
+
+def unfitted(out: Path) -> Path:
+    eye, zeros = np.eye(64), np.zeros(64)
+    Bridge("dyck:seed0@1", "dyck:seed1@1", "identity", {}, AffineMap(eye, zeros, zeros), {}).save(out)
     return out
 
 
@@ -48,6 +63,47 @@ def test_raw_vectors_work_between_models_that_share_input_and_output_weights(tmp
     assert 0.95 < ratio["raw"] < 1.05 and ratio["random_direction"] < 0.5
 
 
+def test_rows_make_the_vector_that_their_texts_would_have_made(tmp_path: Path) -> None:
+    folder, path = fit("dyck:seed0@1", "dyck:seed1@1", tmp_path / "bridge"), CONTRASTS / "round-square.jsonl"
+    contrast = load_contrast(path, seed=0)
+    network = read(Weights(str(CONTRASTS.parent / "checkpoints" / "seed0")))
+    kept: list[np.ndarray] = []
+    network.blocks[1].register_forward_hook(lambda module, given, out: kept.append(out[0, -1].detach().numpy()))
+    for document, tested in zip(contrast.documents, contrast.tested, strict=True):
+        if not tested:
+            network(torch.tensor([[BOS, *map(VOCABULARY.index, document.text)]]))
+    labels = 1 - contrast.first[~contrast.tested].astype(np.int64)
+
+    def steered(rows: np.ndarray, labels: np.ndarray) -> dict[tuple[str, str], float]:
+        save_file({"rows": rows, "labels": labels}, tmp_path / "rows.safetensors")
+        found = steer(folder, path, "--dose", "1", "--vector-from", str(tmp_path / "rows.safetensors"))
+        assert found["bridge"]["vector_from"] == "rows.safetensors"
+        return {(m["name"], m["arm"]): m["value"] for m in found["metrics"]}
+
+    by_texts = {(m["name"], m["arm"]): m["value"] for m in steer(folder, path, "--dose", "1")["metrics"]}
+    assert steered(np.stack(kept), labels) == pytest.approx(by_texts, abs=1e-4)
+    against = steered(np.stack(kept), 1 - labels)
+    assert against["log_odds_shift@1", "mapped"] < 0 < against["log_odds_shift@1", "native"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels", "said"),
+    [
+        (np.ones((4, 64)), [0, 0, 0, 0], "labels of .* are 0; .* two classes"),
+        (np.ones((4, 64)), [0, 1, 2, 1], "labels of .* are 0, 1, 2; .* two classes"),
+        (np.full((4, 64), np.nan), [0, 1, 0, 1], "tensor rows of .* not all finite"),
+        (np.ones((4, 64)), [0, 1, 1], r"rows of shape \(4, 64\) and labels of shape \(3,\)"),
+        (np.ones((4, 63)), [0, 1, 0, 1], r"rows.safetensors has shape \(4, 63\); this map takes \(n, 64\)"),
+        (np.ones((4, 64)), [0, 1, 0, 1], "two classes of rows.safetensors do not differ"),
+    ],
+)
+def test_rows_that_make_no_vector(rows: np.ndarray, labels: list[int], said: str, tmp_path: Path) -> None:
+    folder = unfitted(tmp_path / "bridge")
+    save_file({"rows": rows, "labels": np.array(labels)}, tmp_path / "rows.safetensors")
+    with pytest.raises(BridgeError, match=said):
+        steer(folder, CONTRASTS / "round-square.jsonl", "--vector-from", str(tmp_path / "rows.safetensors"))
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
@@ -58,8 +114,6 @@ def test_raw_vectors_work_between_models_that_share_input_and_output_weights(tmp
     ],
 )
 def test_a_contrast_set_that_is_none(lines: list[str], said: str, tmp_path: Path) -> None:
-    from bridge.contrast import load_contrast
-
     path = tmp_path / "set.jsonl"
     path.write_text("\n".join(lines), encoding="utf-8")
     with pytest.raises(CorpusError, match=said):

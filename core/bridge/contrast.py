@@ -24,7 +24,7 @@ class Contrast:
 
     Attributes:
         name: Of the file.
-        classes: The two classes; steering is towards the first, against the second.
+        classes: The two classes, in the order of the file; steering is towards the first, against the second.
         documents: The texts.
         first: Whether each text is of the first class, (texts,) bool.
         tested: Whether each text tests the vector rather than making it, (texts,) bool.

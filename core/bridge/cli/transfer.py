@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from bridge.cli.options import output_options, print_json
+from bridge.cli.progress import TerminalProgress
 
 
 @click.group("transfer")
@@ -16,28 +18,68 @@ def command() -> None:
 
 @command.command("directions")
 @click.argument("bridge_folder", metavar="BRIDGE", type=click.Path(file_okay=False, path_type=Path))
-@click.argument("vectors", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("vectors", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--dictionary", metavar="SAE", help="Move decoder rows of this dictionary of the source instead.")
+@click.option("--features", metavar="FEATURES", help="Which features' rows, as 3,17,45-50.")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
 @output_options
-def directions(bridge_folder: Path, vectors: Path, out: Path, as_json: bool, quiet: bool) -> None:
+def directions(
+    bridge_folder: Path,
+    vectors: Path | None,
+    dictionary: str | None,
+    features: str | None,
+    out: Path,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Move every tensor of the safetensors file VECTORS through BRIDGE, as directions.
 
-    Directions (steering vectors, probes, decoder rows) go through the linear part of the map alone. The result holds
-    the same names. The gain is the mean length of a moved direction over its length before.
+    Directions (steering vectors, decoder rows) go through the linear part of the map alone. The result holds the same
+    names; rows of a dictionary are one tensor, directions, in the order of --features. The gain is the mean length of a
+    moved direction over its length before. What reads activations instead of adding to them is a probe: bridge
+    transfer probes.
 
     \b
     bridge transfer directions runs/my-run steering.safetensors --out steering-on-gemma.safetensors
+    bridge transfer directions runs/my-run --dictionary ./my-sae --features 3,17,45-50 --out rows.safetensors
     """
-    from bridge.errors import printable
+    from bridge.errors import UsageError
     from bridge.pipeline.bridge import load_bridge
-    from bridge.pipeline.transfer import transfer_directions
+    from bridge.pipeline.transfer_directions import parse_features, transfer_directions, transfer_features
+    from bridge.pipeline.workbench import open_workbench
 
-    report = transfer_directions(load_bridge(bridge_folder), vectors, out)
-    if as_json:
-        print_json(report)
-    elif not quiet:
-        for name, row in report.items():
-            click.echo(printable(f"{name}: {row['shape']}, gain {row['gain']:.3f}"))
+    if vectors and not dictionary and not features:
+        report = transfer_directions(load_bridge(bridge_folder), vectors, out)
+    elif dictionary and features and not vectors:
+        chosen, bench = parse_features(features), open_workbench(TerminalProgress(quiet))
+        report = transfer_features(load_bridge(bridge_folder), dictionary, chosen, out, bench)
+    else:
+        raise UsageError("Give either VECTORS, or --dictionary and --features.")
+    _print(report, as_json, quiet)
+
+
+@command.command("probes")
+@click.argument("bridge_folder", metavar="BRIDGE", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("given", metavar="PROBES", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--back", type=click.Path(file_okay=False, path_type=Path), help="A bridge fitted the other way.")
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
+@output_options
+def probes(bridge_folder: Path, given: Path, back: Path | None, out: Path, as_json: bool, quiet: bool) -> None:
+    """Write the linear probes of the safetensors file PROBES as probes of BRIDGE's destination.
+
+    PROBES has for each probe a tensor NAME, (width,) or (n, width), and where it has a bias a tensor NAME.bias. A
+    carried probe reads an activation of the destination as the given one reads what the map back makes of it; every
+    carried probe has a bias, because the models' means differ. For a map that shrinks (ridge) fit a second bridge with
+    --src and --dst exchanged and give it as --back; the default is the inverse of the map.
+
+    \b
+    bridge transfer probes rotation truth-probe.safetensors --out truth-probe-on-gemma.safetensors
+    """
+    from bridge.pipeline.bridge import load_bridge
+    from bridge.pipeline.transfer_probes import transfer_probes
+
+    report = transfer_probes(load_bridge(bridge_folder), given, out, load_bridge(back) if back else None)
+    _print(report, as_json, quiet)
 
 
 @command.command("sae")
@@ -60,11 +102,22 @@ def sae(bridge_folder: Path, dictionary: str, back: Path | None, out: Path, as_j
     from bridge.errors import printable
     from bridge.pipeline.bridge import load_bridge
     from bridge.pipeline.transfer import transfer_sae
+    from bridge.pipeline.workbench import open_workbench
 
-    way_back = load_bridge(back) if back else None
-    carried = transfer_sae(load_bridge(bridge_folder), dictionary, out, way_back)
+    bench = open_workbench(TerminalProgress(quiet))
+    carried = transfer_sae(load_bridge(bridge_folder), dictionary, out, load_bridge(back) if back else None, bench)
     features, d_model = carried.directions.shape
     if as_json:
         print_json({"out": str(out), "features": features, "d_model": d_model, "site": carried.origin.site})
     elif not quiet:
         click.echo(printable(f"{out}: {features} features of {carried.origin.model} at {carried.origin.site}."))
+
+
+def _print(report: dict[str, Any], as_json: bool, quiet: bool) -> None:
+    from bridge.errors import printable
+
+    if as_json:
+        print_json(report)
+    elif not quiet:
+        for name, row in report.items():
+            click.echo(printable(f"{name}: {row['shape']}, gain {row['gain']:.3f}"))

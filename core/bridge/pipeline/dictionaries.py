@@ -1,12 +1,16 @@
-"""Find a dictionary, read it with whichever format knows it, and refuse one that belongs to another site or width."""
+"""Find a dictionary, read it with whichever format knows it, and hold it to the model that it is used on."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from bridge.corpus import Document
 from bridge.dictionaries import Dictionary
 from bridge.errors import BridgeError, PluginError, UsageError
+from bridge.models import ModelInfo, Tokenizer
 from bridge.models.resolve import ResolvedModel
+from bridge.pipeline.bridge import Bridge
+from bridge.pipeline.workbench import Workbench
 from bridge.plugins import Registry
 from bridge.references import Site, parse_site
 
@@ -45,25 +49,70 @@ def open_dictionary(reference: str, registry: Registry) -> Dictionary:
         ) from error
 
 
+def open_source(bridge: Bridge, reference: str, bench: Workbench) -> Dictionary:
+    """Read a dictionary of a bridge's source, and hold it to the width, site and BOS of that model.
+
+    Raises:
+        UsageError: As `open_dictionary`.
+        BridgeError: As `open_dictionary`, or if it is of another width or site.
+    """
+    dictionary = open_dictionary(reference, bench.registry)
+    side = bridge.provenance["src"]
+    info = ModelInfo(bridge.fitted.d_src, side["n_layers"])
+    _check(dictionary, bridge.src, info, parse_site(side["site"], info.n_layers))
+    if dictionary.origin.prepends_bos is not None:
+        try:
+            model = bench.resolve(bridge.src)
+            note_bos(dictionary, reference, model.name, model.adapter.tokenizer(model.weights), bench)
+        except BridgeError as error:  # a bridge is of use where its models are not
+            bench.progress.note(f"Whether {reference} fits the BOS of {bridge.src} was not checked: {error.what}")
+    return dictionary
+
+
 def check_belongs(dictionary: Dictionary, model: ResolvedModel, site: Site) -> Dictionary:
     """Refuse a dictionary of another width or site than the model's.
 
     Raises:
         BridgeError: Naming what differs.
     """
+    _check(dictionary, model.label(site), model.info, site)
+    return dictionary
+
+
+def note_bos(dictionary: Dictionary, name: str, model: str, tokenizer: Tokenizer, bench: Workbench) -> None:
+    """Tell the user where a dictionary was trained with BOS and the model reads texts without, or the other way round.
+
+    No error: the dictionary may serve all the same, which its scores show.
+
+    Args:
+        dictionary: Whose origin may say whether its texts began with BOS.
+        name: What to call it.
+        model: What to call the model.
+        tokenizer: The model's.
+        bench: Who is told.
+    """
+    trained = dictionary.origin.prepends_bos
+    begins = bool((tokenizer.encode([Document("a", "a")], 8)[0].ends[:1] < 0).any())
+    if trained is not None and trained != begins:
+        bench.progress.note(
+            f"The dictionary {name} was trained on texts {'with' if trained else 'without'} BOS, and {model} reads "
+            f"them {'with' if begins else 'without'} it: its features may fire otherwise than its authors say."
+        )
+
+
+def _check(dictionary: Dictionary, label: str, info: ModelInfo, site: Site) -> None:
     width = dictionary.directions.shape[1]
-    if width != model.info.d_model:
+    if width != info.d_model:
         raise BridgeError(
-            f"The dictionary is {width} wide, and {model.name} is {model.info.d_model} wide.",
+            f"The dictionary is {width} wide, and {label} is {info.d_model} wide.",
             cause="It was trained on another model.",
         )
     said = dictionary.origin.site
-    if said and parse_site(said, model.info.n_layers) != site:
+    if said and parse_site(said, info.n_layers) != site:
         raise BridgeError(
-            f"The dictionary says that it belongs at {said}, and the reference is {model.label(site)}.",
-            remedy=f"Write {model.name}@{said}, or give the dictionary of {site}.",
+            f"The dictionary says that it belongs at {said}, and the reference is {label}.",
+            remedy=f"Refer to {said}, or give the dictionary of {site}.",
         )
-    return dictionary
 
 
 def shipped(model: ResolvedModel) -> dict[str, dict[str, Path]]:

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from bridge.collect import free_device_memory, pad
 from bridge.contrast import Contrast
 from bridge.corpus import Document
+from bridge.directions import LabelledRows
 from bridge.errors import BridgeError
+from bridge.maps import check_width
 from bridge.metrics import Metric, document
 from bridge.models import LoadedModel, Placement
 from bridge.models.resolve import ResolvedModel
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 RANDOM_DIRECTIONS = 5
-"""Whose effects are averaged: a single random direction has some effect by chance."""
+"""Whose effects are averaged, text by text: a single random direction has some effect by chance. The arm's interval is
+over texts, as every arm's; how far random directions differ among themselves is not in it."""
 
 TEXTS_PER_BATCH = 32
 Floats = NDArray[np.float64]
@@ -40,7 +43,8 @@ class Steering:
     """What steering did.
 
     Attributes:
-        metrics: For each dose and arm `log_odds_shift@DOSE`, `kl@DOSE` and `transfer_ratio@DOSE`.
+        metrics: For each dose and arm `log_odds_shift@DOSE`, `kl@DOSE` and `transfer_ratio@DOSE`; intervals are over
+            the tested texts alone.
         generated: For each prompt what the model goes on with, by arm; `plain` is without steering.
         provenance: Bridge, contrast, doses and versions.
     """
@@ -65,7 +69,7 @@ class Dose:
         new_tokens: How many tokens to add to a prompt.
         max_tokens: Texts are cut after so many tokens.
         placement: Where models go.
-        seed: Of the random direction and the bootstrap.
+        seed: Of the random directions and the bootstrap.
     """
 
     doses: tuple[float, ...] = (0.5, 1.0, 2.0)
@@ -76,7 +80,13 @@ class Dose:
     seed: int = 0
 
 
-def steer(bridge: Bridge, contrast: Contrast, dose: Dose, progress: Progress | None = None) -> Steering:
+def steer(
+    bridge: Bridge,
+    contrast: Contrast,
+    dose: Dose,
+    progress: Progress | None = None,
+    rows: LabelledRows | None = None,
+) -> Steering:
     """Make a difference-of-means vector in both models, carry the source's across, and steer the destination.
 
     The vector is mean(first class) - mean(second class) of the activations at the last token of the texts that make
@@ -88,21 +98,22 @@ def steer(bridge: Bridge, contrast: Contrast, dose: Dose, progress: Progress | N
         contrast: Texts of two classes.
         dose: How to steer.
         progress: Is told of every stage.
+        rows: Activations at the source's site, (n, d_src), to make its vector from instead of the texts; the source
+            model is then not run. The destination's own vector still comes from the texts.
 
     Raises:
         BridgeError: If a model cannot be had, or the two classes do not differ in a model.
+        ShapeError: If the rows have another width than the source.
     """
     bench = open_workbench(progress)
-    src, dst = bench.resolve(bridge.src), bench.resolve(bridge.dst)
-    sites = src.single_site(), dst.single_site()
-    model = _load(src, dose, bench)
-    given = _difference(model, sites[0], contrast, dose)
-    del model
-    gc.collect()
-    free_device_memory()
+    if rows is not None:
+        check_width(rows.rows, bridge.fitted.d_src, f"The tensor rows of {rows.name}")
+    dst = bench.resolve(bridge.dst)
+    site = dst.single_site()
+    given = _source_vector(bridge, contrast, dose, bench) if rows is None else _told_apart(rows.difference(), rows.name)
     live = _load(dst, dose, bench)
-    vectors = _vectors(bridge, given, _difference(live, sites[1], contrast, dose), dose.seed)
-    steered = _Steered(live, sites[1], contrast, dose)
+    vectors = _vectors(bridge, given, _difference(live, site, contrast, dose), dose.seed)
+    steered = _Steered(live, site, contrast, dose)
     metrics: list[Metric] = []
     with bench.progress.stage("steer", len(dose.doses) * len(vectors), "arms") as advance:
         for alpha in dose.doses:
@@ -117,6 +128,7 @@ def steer(bridge: Bridge, contrast: Contrast, dose: Dose, progress: Progress | N
         "dst": bridge.dst,
         "map": bridge.map,
         "contrast": {"name": contrast.name, "classes": list(contrast.classes), "tested": int(contrast.tested.sum())},
+        "vector_from": contrast.name if rows is None else rows.name,
         "doses": list(dose.doses),
         "seed": dose.seed,
         "versions": versions(),
@@ -129,6 +141,16 @@ def _load(model: ResolvedModel, dose: Dose, bench: Workbench) -> LoadedModel:
     return model.adapter.load(model.weights, dose.placement)
 
 
+def _source_vector(bridge: Bridge, contrast: Contrast, dose: Dose, bench: Workbench) -> Floats:
+    src = bench.resolve(bridge.src)
+    site = src.single_site()
+    given = _difference(_load(src, dose, bench), site, contrast, dose)
+    # The tracer's wrappers refer to each other: without this, both models would be in memory together.
+    gc.collect()
+    free_device_memory()
+    return given
+
+
 def _difference(model: LoadedModel, site: Site, contrast: Contrast, dose: Dose) -> Floats:
     """Return mean(first) - mean(second) at the last token of the texts that make the vector, (d_model,) float64."""
     rows = np.concatenate(
@@ -139,11 +161,13 @@ def _difference(model: LoadedModel, site: Site, contrast: Contrast, dose: Dose) 
     )
     making = ~contrast.tested
     difference: Floats = rows[making & contrast.first].mean(0) - rows[making & ~contrast.first].mean(0)
+    cause = "Their texts end in the same tokens, and the model does not tell them apart there."
+    return _told_apart(difference, f"{contrast.name} in {model.name} at {site}", cause)
+
+
+def _told_apart(difference: Floats, where: str, cause: str = "") -> Floats:
     if not np.isfinite(difference).all() or not difference.any():
-        raise BridgeError(
-            f"The two classes of {contrast.name} do not differ in {model.name} at {site}.",
-            cause="Their texts end in the same tokens, and the model does not tell them apart there.",
-        )
+        raise BridgeError(f"The means of the two classes of {where} do not differ, or overflow.", cause=cause)
     return difference
 
 
