@@ -9,20 +9,28 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
+from torch.nn.functional import cross_entropy
 
 import bridge_models.dyck
 from bridge import load
 from bridge.cli import bridge
+from bridge.corpus import load_corpus
 from bridge.errors import BridgeError, UsageError
+from bridge.models import Placement
 from bridge.pipeline.dictionaries import open_dictionary
+from bridge.pipeline.live import LiveDocuments, RunningModel
 from bridge.pipeline.transfer import transfer_sae
+from bridge.pipeline.workbench import open_workbench
 from bridge.plugins import Registry
 from bridge.references import expand_references
+from bridge.split import HELD_OUT
 
 SHIPPED = Path(bridge_models.dyck.__file__).parent / "checkpoints"
 SAE = SHIPPED / "seed0" / "dictionaries" / "1" / "relu"
 ROTATION = ("--map", "procrustes:scaled=false")
+FEW = ("--max-documents", "800")
 
 
 def call(*arguments: str) -> Result:
@@ -30,13 +38,13 @@ def call(*arguments: str) -> Result:
 
 
 def fit(src: str, dst: str, out: Path) -> Path:
-    flags = ("--src", src, "--dst", dst, *ROTATION, "--max-documents", "800", "--out", str(out))
+    flags = ("--src", src, "--dst", dst, *ROTATION, *FEW, "--out", str(out))
     assert call("fit", *flags).exit_code == 0
     return out
 
 
 def test_audit_tells_a_carried_dictionary_from_its_controls() -> None:
-    flags = ("--src", "dyck:seed0", "--dst", "dyck:seed1..2", "--sites", "0,1", "--max-documents", "800", "--json")
+    flags = ("--src", "dyck:seed0", "--dst", "dyck:seed1..2", "--sites", "0,1", *FEW, "--json")
     result = json.loads(call("audit", *flags).stdout)
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for metric in result["metrics"]:
@@ -54,6 +62,51 @@ def test_audit_tells_a_carried_dictionary_from_its_controls() -> None:
         assert found[target, "firing_r"]["mapped"]["low"] > found[target, "firing_r"]["raw"]["high"]
     match = found["dyck:seed1@1", "decoder_match_mean"]
     assert match["raw:same_init:relu-init100"]["value"] > 0.7 > 0.5 > match["raw"]["value"]
+
+
+def test_standard_input_serves_every_target() -> None:
+    words = (SHIPPED.parent / "corpus.jsonl").read_text().splitlines()[:400]
+    flags = ("--src", "dyck:seed0@1", "--dst", "dyck:seed1..2", "--corpus", "-", *ROTATION, "--json", "--quiet")
+    result = CliRunner().invoke(bridge, ["audit", *flags], input="\n".join(words))
+    assert {metric["dst"] for metric in json.loads(result.stdout)["metrics"]} == {"dyck:seed1@1", "dyck:seed2@1"}
+
+
+def test_tables_fit_into_100_columns_and_show_the_other_dictionaries_apart() -> None:
+    result = call("audit", "--src", "dyck:seed0", "--dst", "dyck:seed1", "--sites", "1.resid_mid,1", *FEW)
+    assert max(len(line.rstrip()) for line in result.stdout.splitlines()) <= 100
+    assert "dyck:seed1\n" in result.stdout.replace(" ", "")
+    headings = [line.split() for line in result.stdout.splitlines() if "mapped" in line and "raw" in line]
+    assert ["against", "mapped", "raw"] in headings
+    assert not any(":" in arm for heading in headings for arm in heading)
+
+
+def test_live_losses_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text by text, and whatever the batches and the parts in which logits become losses."""
+    bench = open_workbench()
+    found = bench.resolve("dyck:seed1@1")
+    model = found.adapter.load(found.weights, Placement("cpu", "float32"))
+    corpus = load_corpus(found.adapter.corpus(), max_documents=40)
+    folds = np.where(np.arange(40) % 3 == 0, HELD_OUT, 0)
+    monkeypatch.setattr("bridge.pipeline.live.TOKENS_PER_BATCH", 150)
+    monkeypatch.setattr("bridge.pipeline.live_batches.LOGITS_PER_LOSS", 64)
+    documents = LiveDocuments(model, corpus, folds, 64, seed=0)
+    live = RunningModel(documents, found.single_site())
+    assert live.losses(None)[0] is live.losses(None)[0]
+    for edit, scale in ((None, 1.0), (lambda rows: rows * np.float32(0.5), 0.5)):
+        sums, counts = live.losses(edit)
+        for group, index in enumerate(np.flatnonzero(folds == HELD_OUT)):
+            encoded = model.encode([corpus.documents[index]], 64)[0]
+            ids = torch.from_numpy(encoded.ids)[None]
+            kept = torch.from_numpy(encoded.kept)
+
+            def halve(value: torch.Tensor, kept: torch.Tensor = kept, scale: float = scale) -> torch.Tensor:
+                value[0, kept] *= scale
+                return value
+
+            logits = model.logits(ids, torch.ones_like(ids), {found.single_site(): halve})[0]
+            lost = cross_entropy(logits[1:-1], ids[0, 2:], reduction="sum")
+            assert sums[group] == pytest.approx(float(lost), rel=1e-4)
+            assert counts[group] == len(encoded.ids) - 2
 
 
 def test_a_carried_dictionary_is_the_source_s_seen_through_the_bridge(registry: Registry, tmp_path: Path) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.collect import pad
+from bridge.corpus import Corpus
 from bridge.models import LoadedModel
-from bridge.pairing import Encoded
-from bridge.pipeline.pairs import StoredPairs
+from bridge.pipeline.live_batches import Batch, batches, next_token_losses
+from bridge.pipeline.pairs import document_groups
 from bridge.references import Site
 from bridge.scorers import Edit, LiveModel
 from bridge.split import HELD_OUT
@@ -25,63 +26,87 @@ DOCUMENTS = 100
 TOKENS_PER_BATCH = 2048
 """Padded tokens of one forward pass; logits over a vocabulary of 262k fill 2 GB then."""
 
+Losses = tuple[NDArray[np.float64], NDArray[np.float64]]
+
 
 @final
-class RunningModel(LiveModel):
-    """A loaded model, one site of it, and a seeded sample of the held-out documents.
+class LiveDocuments:
+    """A loaded model, and a seeded sample of the held-out documents, cut into batches once for all sites.
 
     Args:
         model: The destination model.
-        site: Where activations are rewritten.
-        pairs: The held-out rows; says which documents are held out.
+        corpus: The texts.
+        folds: Fold of each document, or `HELD_OUT`, (documents,).
         max_tokens: Texts are cut after so many tokens.
         seed: Of the sample.
+
+    Attributes:
+        n_documents: Number of held-out document groups.
     """
 
-    def __init__(self, model: LoadedModel, site: Site, pairs: StoredPairs, max_tokens: int, seed: int) -> None:
-        self.n_documents = pairs.n_documents
-        self._model, self._site = model, site
-        held_out = np.flatnonzero(pairs.folds == HELD_OUT)
-        chosen = np.random.default_rng(seed).permutation(held_out)[:DOCUMENTS]
-        encoded = model.encode([pairs.documents[i] for i in chosen], max_tokens)
-        by_length = sorted(zip(encoded, pairs.groups[chosen], strict=True), key=lambda item: len(item[0].ids))
-        self._batches: list[list[tuple[Encoded, int]]] = []
-        for one in by_length:
-            if self._batches and (len(self._batches[-1]) + 1) * len(one[0].ids) <= TOKENS_PER_BATCH:
-                self._batches[-1].append((one[0], int(one[1])))
-            else:
-                self._batches.append([(one[0], int(one[1]))])
+    def __init__(
+        self, model: LoadedModel, corpus: Corpus, folds: NDArray[np.int64], max_tokens: int, seed: int
+    ) -> None:
+        groups = document_groups(corpus, folds, HELD_OUT)
+        self.n_documents = int(groups.max()) + 1
+        self._model = model
+        chosen = np.random.default_rng(seed).permutation(np.flatnonzero(folds == HELD_OUT))[:DOCUMENTS]
+        encoded = model.encode([corpus.documents[i] for i in chosen], max_tokens)
+        readable = [item for item in zip(encoded, groups[chosen].tolist(), strict=True) if len(item[0].ids)]
+        texts = sorted(readable, key=lambda item: len(item[0].ids))
+        self._batches = batches(texts, TOKENS_PER_BATCH)
 
-    def losses(self, edit: Edit | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the summed next-token losses in nats and their counts, both (n_documents,)."""
-        from torch.nn.functional import cross_entropy
+    @cached_property
+    def plain(self) -> Losses:
+        """The losses of the model as it is, which no site changes; as of `losses`."""
+        found = self._losses(None)
+        for array in found:
+            array.flags.writeable = False
+        return found
 
+    def losses(self, site: Site, edit: Edit) -> Losses:
+        """Return the summed next-token losses in nats and their counts with a site rewritten, both (n_documents,)."""
+        return self._losses((site, edit))
+
+    def _losses(self, change: tuple[Site, Edit] | None) -> Losses:
         sums, counts = np.zeros((2, self.n_documents))
         for batch in self._batches:
-            texts = [encoded for encoded, _ in batch]
-            ids, mask = pad([encoded.ids for encoded in texts])
-            edits = {} if edit is None else {self._site: _on_rows(edit, texts)}
-            logits = self._model.logits(ids, mask, edits)
-            for row, (encoded, document) in enumerate(batch):
-                # What follows a token of the text: specials predict nothing of interest, and are never rewritten.
-                at = encoded.kept[encoded.kept < len(encoded.ids) - 1]
-                targets = ids[row, at + 1].to(logits.device)
-                sums[document] += float(cross_entropy(logits[row, at].float(), targets, reduction="sum"))
-                counts[document] += len(at)
+            edits = {change[0]: _on_text(change[1], batch)} if change else {}
+            logits = self._model.logits(batch.ids, batch.mask, edits)
+            # What follows a token of the text: specials predict nothing of interest, and are never rewritten.
+            document = batch.document[batch.followed]
+            sums += np.bincount(document, next_token_losses(logits, batch), minlength=self.n_documents)
+            counts += np.bincount(document, minlength=self.n_documents)
         return sums, counts
 
 
-def _on_rows(edit: Edit, texts: Sequence[Encoded]) -> Callable[[Tensor], Tensor]:
+@final
+class RunningModel(LiveModel):
+    """One site of a live model, as scorers see it.
+
+    Args:
+        documents: The model and the texts that it is run on.
+        site: Where activations are rewritten.
+    """
+
+    def __init__(self, documents: LiveDocuments, site: Site) -> None:
+        self.n_documents = documents.n_documents
+        self._documents, self._site = documents, site
+
+    def losses(self, edit: Edit | None) -> Losses:
+        """Return the summed next-token losses in nats and their counts, both (n_documents,)."""
+        return self._documents.plain if edit is None else self._documents.losses(self._site, edit)
+
+
+def _on_text(edit: Edit, batch: Batch) -> Callable[[Tensor], Tensor]:
     """Turn an edit of numpy rows into one of a padded batch, (batch, tokens, d_model): tokens of the text only."""
 
     def apply(value: Tensor) -> Tensor:
         import torch
 
-        places = [torch.from_numpy(encoded.kept) for encoded in texts]
-        batch = torch.cat([torch.full_like(place, row) for row, place in enumerate(places)]).to(value.device)
-        position = torch.cat(places).to(value.device)
-        rows = edit(value[batch, position].float().cpu().numpy())
-        value[batch, position] = torch.from_numpy(rows).to(value.device, value.dtype)
+        at = batch.row.to(value.device), batch.position.to(value.device)
+        rows = edit(value[at].float().cpu().numpy())
+        value[at] = torch.from_numpy(rows).to(value.device, value.dtype)
         return value
 
     return apply

@@ -1,103 +1,21 @@
-"""Paired rows of two models over a corpus: indices first, then activations streamed from the store."""
+"""Paired rows of two models over a corpus, streamed from the store: to fit on, and to score on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.collect import Encoder, shards
 from bridge.corpus import Corpus
 from bridge.errors import CorruptArtifactError
 from bridge.maps import TrainingData
 from bridge.moments import Moments
-from bridge.pairing import pair_document
-from bridge.progress import Progress
+from bridge.pipeline.pair_tokens import Coverage, Index, ShardPairs
 from bridge.scorers import HeldOutPairs, Rows
 from bridge.split import HELD_OUT
 from bridge.store import Artifact
-
-Index = NDArray[np.int64]
-
-
-@final
-@dataclass(frozen=True)
-class ShardPairs:
-    """Which rows of one shard correspond.
-
-    Attributes:
-        src: Row in the source's shard, (pairs,).
-        dst: Row in the destination's shard, (pairs,).
-        document: Document index in the corpus, (pairs,).
-        src_rows: How many rows the source's shard must have.
-        dst_rows: How many rows the destination's shard must have.
-    """
-
-    src: Index
-    dst: Index
-    document: Index
-    src_rows: int
-    dst_rows: int
-
-
-@final
-@dataclass
-class Coverage:
-    """How many tokens of each model found a partner, and what was left out; reported with every result.
-
-    Attributes:
-        pairs: Paired rows before outliers are dropped.
-        eligible_src: Source tokens that could have been paired (after specials and `skip`).
-        eligible_dst: Destination tokens likewise.
-        cut_documents: Documents whose end one of the models did not read, because of `max_tokens`.
-        outliers: Paired rows whose norm is outlying in either model.
-        training_rows: Rows that maps are fitted on.
-        held_out_rows: Rows that scores rest on, outliers left out.
-        held_out_documents: Documents that those rows come from.
-    """
-
-    pairs: int = 0
-    eligible_src: int = 0
-    eligible_dst: int = 0
-    cut_documents: int = 0
-    outliers: int = 0
-    training_rows: int = 0
-    held_out_rows: int = 0
-    held_out_documents: int = 0
-
-    def summary(self) -> dict[str, Any]:
-        """Return the counts, and the shares of tokens that were paired."""
-        share_src = self.pairs / self.eligible_src if self.eligible_src else 0.0
-        share_dst = self.pairs / self.eligible_dst if self.eligible_dst else 0.0
-        return {**asdict(self), "coverage_src": share_src, "coverage_dst": share_dst}
-
-
-def pair_corpus(
-    corpus: Corpus, src: Encoder, dst: Encoder, *, max_tokens: int, skip: int, progress: Progress
-) -> tuple[list[ShardPairs], Coverage]:
-    """Pair the tokens of every document; no model is loaded for this."""
-    coverage, paired = Coverage(), []
-    with progress.stage("pair tokens", len(corpus.documents), "texts") as advance:
-        for chunk in shards(corpus, max_tokens):
-            documents = [corpus.documents[index] for index in chunk]
-            left, right = src.encode(documents, max_tokens), dst.encode(documents, max_tokens)
-            starts = np.zeros(2, dtype=np.int64)
-            parts: list[tuple[Index, Index, Index]] = []
-            for index, first, second in zip(chunk, left, right, strict=True):
-                pairs = pair_document(first, second, skip)
-                coverage.pairs += len(pairs.src)
-                coverage.eligible_src += pairs.eligible_src
-                coverage.eligible_dst += pairs.eligible_dst
-                coverage.cut_documents += max(len(first.ids), len(second.ids)) >= max_tokens
-                parts.append((pairs.src + starts[0], pairs.dst + starts[1], np.full(len(pairs.src), index)))
-                starts += (len(first.kept), len(second.kept))
-            rows = [np.concatenate(column) for column in zip(*parts, strict=True)]
-            paired.append(ShardPairs(rows[0], rows[1], rows[2], int(starts[0]), int(starts[1])))
-            advance(len(chunk))
-    return paired, coverage
 
 
 @final
@@ -218,6 +136,19 @@ def mispair(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return rows.x[kept], np.roll(rows.y, shift, axis=0)[kept]
 
 
+def document_groups(corpus: Corpus, folds: Index, fold: int) -> Index:
+    """Number the groups of one fold's documents: -1 for documents of other folds, (documents,) int64.
+
+    Intervals resample independent documents: the paragraphs of one file are not.
+    """
+    numbers = {group: i for i, group in enumerate(dict.fromkeys(document.group for document in corpus.documents))}
+    scored = folds == fold
+    groups = np.full(len(folds), -1)
+    chosen = np.array([numbers[document.group] for document in corpus.documents])[scored]
+    _, groups[scored] = np.unique(chosen, return_inverse=True)
+    return groups
+
+
 @final
 class StoredPairs(HeldOutPairs):
     """The paired rows of some folds, streamed from the store, as scorers see them.
@@ -226,29 +157,17 @@ class StoredPairs(HeldOutPairs):
         rows: All paired rows.
         fold: The fold to score on: `HELD_OUT`, or a training fold for validation.
         training: What the maps were fitted on; gives the means.
-
-    Attributes:
-        documents: The whole corpus.
-        folds: Fold of each document, (documents,).
-        groups: Index of each document's group among the scored ones, -1 where it is not scored, (documents,).
     """
 
     def __init__(self, rows: PairedRows, fold: int, training: TrainingData) -> None:
         self._rows = rows
         self._fold = fold
-        self.documents = rows.corpus.documents
-        self.folds = rows.folds
         self.mean_src = training.moments.mean_x
         self.mean_dst = training.moments.mean_y
-        # Intervals resample independent documents: the paragraphs of one file are not.
-        groups = {group: i for i, group in enumerate(dict.fromkeys(d.group for d in rows.corpus.documents))}
-        chosen = [groups[document.group] for document in rows.corpus.documents]
-        scored = rows.folds == fold
-        self.groups = np.full(len(chosen), -1)
-        _, self.groups[scored] = np.unique(np.array(chosen)[scored], return_inverse=True)
-        self.n_documents = int(self.groups.max()) + 1
+        self._groups = document_groups(rows.corpus, rows.folds, fold)
+        self.n_documents = int(self._groups.max()) + 1
 
     def blocks(self) -> Iterator[Rows]:
         """Stream over all rows, outliers included."""
         for block, _ in self._rows.blocks(lambda fold: fold == self._fold):
-            yield Rows(block.x, block.y, self.groups[block.document], block.outlier)
+            yield Rows(block.x, block.y, self._groups[block.document], block.outlier)

@@ -17,7 +17,8 @@ from bridge.errors import CorpusError, ModelError, UsageError
 from bridge.models import LoadedModel, Tokenizer
 from bridge.models.resolve import ResolvedModel
 from bridge.pipeline.options import Options
-from bridge.pipeline.pairs import Coverage, PairedRows, ShardPairs, pair_corpus
+from bridge.pipeline.pair_tokens import Coverage, ShardPairs, pair_corpus
+from bridge.pipeline.pairs import PairedRows
 from bridge.pipeline.workbench import Workbench
 from bridge.references import Site
 from bridge.split import HELD_OUT, assign_folds
@@ -67,8 +68,14 @@ class Plan:
         return self.src.model.info.d_model, self.dst.model.info.d_model
 
 
-def prepare(options: Options, bench: Workbench, stdin: IO[str] | None = None) -> Plan:
+def prepare(options: Options, bench: Workbench, stdin: IO[str] | None = None, corpus: Corpus | None = None) -> Plan:
     """Find models and corpus and pair their tokens.
+
+    Args:
+        options: What was asked for.
+        bench: Plugins, store and progress.
+        stdin: Where a corpus `-` comes from.
+        corpus: The corpus where it was read before: standard input can be read only once.
 
     Raises:
         UsageError: If a name, layer or option is wrong.
@@ -79,7 +86,7 @@ def prepare(options: Options, bench: Workbench, stdin: IO[str] | None = None) ->
     options.placement().torch_device()
     models = bench.resolve(options.src), bench.resolve(options.dst)
     options = _with_defaults(options, models)
-    corpus = load_corpus(options.corpus, stdin, options.max_documents)
+    corpus = corpus or load_corpus(options.corpus, stdin, options.max_documents)
     if options.corpus_sha256 and corpus.identity != options.corpus_sha256:
         raise CorpusError(
             f"The corpus {options.corpus} is not the one that this experiment was made with.",

@@ -2,94 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from textwrap import fill
+from typing import TYPE_CHECKING
 
 from bridge.metrics import Metric
-from bridge.report.table import print_rows, say
+from bridge.report.questions import QUESTIONS
+from bridge.report.table import print_rows, say, wide_console
 from bridge.scorers import MAPPED
 
 if TYPE_CHECKING:
     from bridge.pipeline.audit import Audit
 
+WIDTH = 100
+"""Columns that sentences fill at most: longer lines are hard to read, and what reads a pipe folds them anywhere."""
 
-@final
-@dataclass(frozen=True)
-class Question:
-    """One table of an audit.
-
-    Attributes:
-        title: What is asked.
-        metric: The number that answers it.
-        reading: What it shows, and what it does not.
-    """
-
-    title: str
-    metric: str
-    reading: str
-
-
-QUESTIONS = (
-    Question(
-        "Does the source's dictionary reconstruct the destination's activations? (EV on held-out rows)",
-        "sae_ev",
-        "self is the dictionary on its own model, the ceiling. raw is the dictionary straight on the other's rows: "
-        "below 0 is worse than the mean. Read mapped against mispaired, the same map fitted on rows that do not belong "
-        "together: it is far above 0, since a wrong frame whose widest directions line up is partly reconstructed. A "
-        "high value shows that features carry over; not that they mean the same to the model.",
-    ),
-    Question(
-        "Does the live model still predict with the reconstruction in place? (share of the loss recovered)",
-        "loss_recovered",
-        "1 is the model's own loss, 0 the loss with the site set to zero. native is the destination's own dictionary. "
-        "It shows that what the model uses is kept; a site that matters little is high for any reconstruction.",
-    ),
-    Question(
-        "Do features fire together? (mean Pearson r over alive features)",
-        "firing_r",
-        "Each feature on the source's row and on the destination's row of the same token. Chance is 0.",
-    ),
-    Question(
-        "Do decoder directions match? (mean cosine of the best one-to-one match, alive features)",
-        "decoder_match_mean",
-        "Chance is random_map, not 0. Two dictionaries of one initialisation seed (same_init) match raw, without any "
-        "map, because neither moved far from its start: read own_untrained_init. That match is no sign of shared "
-        "features, and says nothing of whether the encoders read the same frame: see raw in the first table.",
-    ),
-    Question(
-        "How far is the rotation from none? (||R - I||; a random one is sqrt(2d) away)",
-        "rotation_distance",
-        "A map fitted on mispaired rows is as far: distance from the identity is no evidence of a shared function.",
-    ),
-    Question(
-        "Is the rotation like a random one? (calibrated p of its eigen-angles against Haar)",
-        "rotation_haar_p",
-        "Above 0.05 it cannot be told from a random rotation. mispaired cannot either: being like Haar shows only that "
-        "the bases are unrelated, not that the models compute the same; that is what the first tables are for.",
-    ),
-)
+Pair = tuple[str, str]
 
 
 def print_audit(audit: Audit) -> None:
     """Print every question whose metric was measured: a row for each target and site, a column for each arm."""
+    source = next((metric.src.rpartition("@")[0] for metric in audit.metrics), "")
+    _say(f"Dictionaries of {source}, carried into:\n")
     for question in QUESTIONS:
-        found = [metric for metric in audit.metrics if metric.name == question.metric]
+        found = [metric for metric in audit.metrics if question.asks(metric)]
         if found:
-            _print_question(question, found)
+            _say(question.title)
+            _print_table(found)
+            _say(question.reading + "\n")
     for record in audit.provenance:
         for scorer, error in record.get("failed_scorers", {}).items():
-            say(f"The scorer {scorer} failed and is left out: {error}")
+            _say(f"The scorer {scorer} failed and is left out: {error}")
 
 
-def _print_question(question: Question, metrics: Sequence[Metric]) -> None:
-    arms = list(dict.fromkeys(metric.arm for metric in metrics))
-    arms.sort(key=lambda arm: (arm != MAPPED, ":" in arm))
-    pairs = list(dict.fromkeys((metric.src, metric.dst) for metric in metrics))
-    cells = {(metric.src, metric.dst, metric.arm): metric for metric in metrics}
-    rows = [[f"{src} -> {dst}", *(_cell(cells.get((src, dst, arm)), arm) for arm in arms)] for src, dst in pairs]
-    print_rows(["pair", *arms], rows, title=question.title)
-    say(question.reading + "\n")
+def _say(text: str) -> None:
+    lines = (fill(line, min(WIDTH, wide_console().width), break_on_hyphens=False) for line in text.split("\n"))
+    say("\n".join(lines))
+
+
+def _print_table(metrics: Sequence[Metric]) -> None:
+    """Print a row for each pair of references and each dictionary matched against (`mapped:NAME`; one has no name)."""
+    cells: dict[tuple[Pair, str, str], Metric] = {}
+    for metric in metrics:
+        arm, _, twin = metric.arm.partition(":")
+        cells[(metric.src, metric.dst), twin, arm] = metric
+    arms = sorted(dict.fromkeys(arm for *_, arm in cells), key=lambda arm: arm != MAPPED)
+    twins = list(dict.fromkeys((pair, twin) for pair, twin, _ in cells))
+    named = any(twin for _, twin in twins)
+    rows = []
+    for label, pair in _labels(list(dict.fromkeys(pair for pair, _ in twins))):
+        for twin in [twin for other, twin in twins if other == pair] if pair else [""]:
+            found = [_cell(cells.get((pair, twin, arm)), arm) if pair else "" for arm in arms]
+            rows.append([label, *([twin] if named else []), *found])
+    print_rows(["", *(["against"] if named else []), *arms], rows)
+
+
+def _labels(pairs: Sequence[Pair]) -> Iterator[tuple[str, Pair | None]]:
+    """Give the rows' labels, and the pair that each is about: a target of several sites is a heading above them."""
+    for target, found in groupby(pairs, key=lambda pair: pair[1].rpartition("@")[0]):
+        of_target = list(found)
+        if len(of_target) > 1:
+            yield target, None
+        for pair in of_target:
+            src, dst = (reference.rpartition("@")[2] for reference in pair)
+            site = dst if src == dst else f"{src} -> {dst}"
+            yield (f"  {site}" if len(of_target) > 1 else f"{target}@{site}"), pair
 
 
 def _cell(metric: Metric | None, arm: str) -> str:

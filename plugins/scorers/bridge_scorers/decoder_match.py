@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import final
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from bridge.dictionaries import Dictionary
 from bridge.errors import BridgeError
@@ -82,8 +81,11 @@ def _subsample(moving: Array, there: Array, seed: int) -> tuple[np.ndarray, str]
 def _matches(moved: Array, there: Array) -> Iterator[tuple[str, Array]]:
     """Give the name of each metric and its values, one a feature."""
     if max(len(moved), len(there)) > MOST:
-        yield "decoder_match_max", np.concatenate([(moved[part] @ there.T).max(1) for part in chunks(len(moved))])
+        parts = chunks(len(moved), len(there))
+        yield "decoder_match_max", np.concatenate([(moved[part] @ there.T).max(1) for part in parts])
         return
+    from scipy.optimize import linear_sum_assignment
+
     cosines = moved @ there.T
     pairs = cosines[linear_sum_assignment(cosines, maximize=True)]
     yield "decoder_match_mean", pairs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import final
 
 import numpy as np
@@ -31,33 +31,44 @@ class Firing(Scorer):
     needs = frozenset({Need.HELD_OUT_PAIRS, Need.MAP, Need.SRC_DICTIONARY})
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
-        """Hold one sample of rows, and encode it in chunks for every arm."""
+        """Hold one sample of rows, and encode it in chunks: the source's rows once, the destination's for every arm."""
         dictionary = evidence.src_dictionary
         assert dictionary is not None, "the runtime runs only scorers whose needs are met"
         rows = evidence.held_out.sample(SAMPLE, evidence.seed)
-        for arm in evidence.arms:
-            correlations = _correlations(dictionary, evidence.back[arm], rows)
+        for arm, correlations in _correlations(dictionary, {arm: evidence.back[arm] for arm in evidence.arms}, rows):
             value, interval = feature_mean(correlations, evidence.seed)
             note = f"n counts features alive on the source's rows; {len(rows.x)} rows; interval over features"
             yield evidence.metric(self, "firing_r", arm, value, interval, len(correlations), note)
 
 
-def _correlations(dictionary: Dictionary, back: FittedMap, rows: Rows) -> Array:
-    """Return Pearson's r of each alive feature, (alive,) float64."""
-    # Sums and sums of squares of both sides and of their product: one pass, and no rows by features in memory.
-    sums = np.zeros((5, len(dictionary.directions)))
-    for part in chunks(len(rows.x)):
+def _correlations(dictionary: Dictionary, backs: Mapping[str, FittedMap], rows: Rows) -> Iterator[tuple[str, Array]]:
+    """Give for each arm Pearson's r of each alive feature, (alive,) float64."""
+    # Sums, sums of squares and of products: one pass for all arms, and no rows by features in memory.
+    features, n = len(dictionary.directions), len(rows.x)
+    own = np.zeros((2, features))
+    others = {arm: np.zeros((3, features)) for arm in backs}
+    for part in chunks(n, features):
         first = dictionary.encode(rows.x[part]).astype(np.float64)
-        second = dictionary.encode(back(rows.y[part]).astype(np.float32)).astype(np.float64)
-        for i, terms in enumerate((first, second, first**2, second**2, first * second)):
-            sums[i] += terms.sum(0)
-    n = len(rows.x)
-    x, y, xx, yy, xy = sums[:, sums[0] > 0]
-    if not len(x):
+        own += first.sum(0), _sum_of_products(first, first)
+        for arm, back in backs.items():
+            second = dictionary.encode(back(rows.y[part]).astype(np.float32)).astype(np.float64)
+            others[arm] += second.sum(0), _sum_of_products(second, second), _sum_of_products(first, second)
+    alive = own[0] > 0
+    if not alive.any():
         raise BridgeError(
             f"No feature of the source dictionary fires on the {n} held-out rows.",
             cause="It belongs to another model or site, or reads activations on another scale.",
         )
+    for arm, sums in others.items():
+        yield arm, _pearson(n, *own[:, alive], *sums[:, alive])
+
+
+def _sum_of_products(left: Array, right: Array) -> Array:
+    products: Array = np.einsum("ij,ij->j", left, right)
+    return products
+
+
+def _pearson(n: int, x: Array, xx: Array, y: Array, yy: Array, xy: Array) -> Array:
     variances = np.stack([xx - x * x / n, yy - y * y / n])
     # Below this, the difference is rounding.
     varies = (variances > 1e-12 * np.stack([xx, yy])).all(0)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import lru_cache
 from typing import final
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import binomtest, ortho_group
 
 from bridge.hookspecs import hookimpl
 from bridge.metrics import Metric
@@ -36,10 +34,9 @@ class Rotation(Scorer):
     needs = frozenset({Need.HELD_OUT_PAIRS, Need.MAP, Need.EQUAL_WIDTHS})
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
-        """Draw the null once for each determinant that occurs."""
+        """Draw the null once for each width and determinant that occur, in all evidence of this process."""
         d = len(evidence.held_out.mean_src)
         draws = next((count for width, count in ((128, 999), (512, 199), (1024, 49)) if d <= width), 0)
-        null = cache(lambda sign: _haar_distances(d, sign, draws, evidence.seed))
         for arm, fitted in evidence.arms.items():
             rotation, rank = _polar(fitted.direction(np.eye(d)))
             arbitrary = f"; the map's rank is {rank} of {d}, and the rest of R arbitrary" if rank < d else ""
@@ -53,7 +50,9 @@ class Rotation(Scorer):
                 yield evidence.metric(self, name, arm, value, (value, value), d, f"{said}; {WARNING}{arbitrary}")
             if draws and d > 1:
                 sign = _determinant(rotation)
-                value, interval = _two_sided_p(angle_distance(rotation, sign), null(sign))
+                value, interval = _two_sided_p(
+                    angle_distance(rotation, sign), _haar_distances(d, sign, draws, evidence.seed)
+                )
                 said = f"{draws} Haar draws of determinant {sign:+d}, their number gives the interval"
                 yield evidence.metric(self, "rotation_haar_p", arm, value, interval, d, f"{said}; {WARNING}{arbitrary}")
 
@@ -85,13 +84,17 @@ def angle_distance(rotation: Array, sign: int) -> float:
     return float(np.max(np.concatenate([steps[1:] - quantiles, quantiles - steps[:-1]]), initial=0.0))
 
 
+@lru_cache(maxsize=16)
 def _haar_distances(d: int, sign: int, draws: int, seed: int) -> Array:
+    from scipy.stats import ortho_group
+
     rng = np.random.default_rng(seed)
     distances = np.empty(draws)
     for i in range(draws):
         drawn = ortho_group.rvs(d, random_state=rng)
         drawn[:, 0] *= sign * _determinant(drawn)
         distances[i] = angle_distance(drawn, sign)
+    distances.flags.writeable = False
     return distances
 
 
@@ -100,6 +103,8 @@ def _two_sided_p(distance: float, null: Array) -> tuple[float, Interval]:
 
     Source: Davison and Hinkley, Bootstrap Methods and their Application (1997), section 4.2, for (1 + k) / (N + 1).
     """
+    from scipy.stats import binomtest
+
     beyond = min(int((null >= distance).sum()), int((null <= distance).sum()))
     ends = binomtest(beyond, len(null)).proportion_ci(0.95, method="exact")
     value = min(1.0, 2 * (1 + beyond) / (len(null) + 1))
@@ -107,6 +112,8 @@ def _two_sided_p(distance: float, null: Array) -> tuple[float, Interval]:
 
 
 def _signed_permutation_distance(rotation: Array) -> float:
+    from scipy.optimize import linear_sum_assignment
+
     size = np.abs(rotation)
     best = float(size[linear_sum_assignment(size, maximize=True)].sum())
     return float(np.sqrt(max(0.0, 2 * len(rotation) - 2 * best)))

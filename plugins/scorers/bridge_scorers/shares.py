@@ -15,8 +15,8 @@ Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 Interval = tuple[float, float]
 SAMPLE = 20_000
-# Features of wide dictionaries on all sampled rows at once would fill the memory.
-CHUNK = 512
+# All sampled rows by the features of a wide dictionary would fill the memory; a narrow one takes more rows at a time.
+CHUNK, CHUNK_ELEMENTS = 512, 2**20
 
 
 def share_explained(residual: Array, spread: Array, seed: int) -> tuple[float, Interval]:
@@ -43,17 +43,19 @@ def carried(forward: FittedMap, dictionary: Dictionary, back: FittedMap, y: Floa
 
 def reconstruct(dictionary: Dictionary, rows: Floats) -> Floats:
     """Return what the dictionary makes of activations, a chunk at a time: (n, d_model) -> (n, d_model), float32."""
-    return np.concatenate([dictionary.reconstruct(rows[part]) for part in chunks(max(len(rows), 1))])
+    parts = chunks(max(len(rows), 1), len(dictionary.directions))
+    return np.concatenate([dictionary.reconstruct(rows[part]) for part in parts])
 
 
-def chunks(count: int) -> Iterator[slice]:
-    """Cut `count` rows into slices that even a wide dictionary can encode."""
-    return (slice(start, start + CHUNK) for start in range(0, count, CHUNK))
+def chunks(count: int, width: int) -> Iterator[slice]:
+    """Cut `count` rows, for each of which `width` numbers are computed, into slices that fit into memory."""
+    rows = max(CHUNK, CHUNK_ELEMENTS // width)
+    return (slice(start, start + rows) for start in range(0, count, rows))
 
 
 def alive(dictionary: Dictionary, rows: Floats) -> NDArray[np.bool_]:
     """Tell which features fire on at least one of the rows: (n, d_model) -> (features,) bool."""
     fires = np.zeros(len(dictionary.directions), dtype=bool)
-    for part in chunks(len(rows)):
+    for part in chunks(len(rows), len(fires)):
         fires |= (dictionary.encode(rows[part]) > 0).any(0)
     return fires

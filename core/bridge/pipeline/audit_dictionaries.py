@@ -1,0 +1,90 @@
+"""The dictionaries of an audit: the source's, the destination's own, and the controls for matching decoders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from bridge.dictionaries import Dictionary, ReLU, SparseAutoencoder, initial_directions
+from bridge.errors import UsageError
+from bridge.pipeline.dictionaries import check_belongs, note_bos, open_dictionary, shipped
+from bridge.pipeline.prepare import Plan, Side
+from bridge.pipeline.workbench import Workbench
+from bridge.references import Site
+
+
+@final
+@dataclass(frozen=True)
+class Dictionaries:
+    """Where the audit finds dictionaries: given by the user for one pair of sites, or in the checkpoints' own folders.
+
+    Attributes:
+        src: Reference of the source's dictionary, or empty.
+        dst: Reference of the destination's own dictionary, or empty.
+    """
+
+    src: str = ""
+    dst: str = ""
+
+
+@final
+@dataclass(frozen=True)
+class Opened:
+    """The dictionaries of one pair of sites.
+
+    Attributes:
+        src: The source's dictionary.
+        dst: The destination's own, or None where it has none.
+        twins: Controls for matching decoders, by name.
+    """
+
+    src: Dictionary
+    dst: Dictionary | None
+    twins: Mapping[str, Dictionary]
+
+
+def open_dictionaries(plan: Plan, src: Site, dst: Site, given: Dictionaries, bench: Workbench) -> Opened:
+    """Open the dictionaries of one pair of sites.
+
+    Raises:
+        UsageError: If the source has no dictionary there.
+        BridgeError: If one cannot be read, or belongs to another width or site.
+    """
+    own = _dictionaries(plan.src, src, given.src, bench)
+    theirs = _dictionaries(plan.dst, dst, given.dst, bench)
+    if not own:
+        raise UsageError(
+            f"There is no dictionary of {plan.src.model.label(src)}.",
+            cause="None was given, and the checkpoint's folder has none for this site.",
+            remedy="Give one with --dictionary, or train one with tools/train_sae.py.",
+        )
+    first = next(iter(own.values()))
+    twins: dict[str, Dictionary] = {}
+    seed = first.origin.init_seed
+    for name, other in list(theirs.items())[1:]:
+        same = seed is not None and other.origin.init_seed == seed
+        twins[f"{'same_init' if same else 'other'}:{name}"] = other
+    if seed is not None:
+        features, d_model = first.directions.shape
+        twins["own_untrained_init"] = _untrained(d_model, features, seed)
+    return Opened(first, next(iter(theirs.values()), None), twins)
+
+
+def _dictionaries(side: Side, site: Site, given: str, bench: Workbench) -> dict[str, Dictionary]:
+    paths: Mapping[str, Any] = {given: given} if given else shipped(side.model).get(str(site), {})
+    found = {
+        name: check_belongs(open_dictionary(str(path), bench.registry), side.model, site)
+        for name, path in paths.items()
+    }
+    for name, dictionary in found.items():
+        note_bos(dictionary, name, side.model.name, side.tokenizer, bench)
+    return found
+
+
+def _untrained(d_model: int, features: int, seed: int) -> Dictionary:
+    import numpy as np
+
+    directions = initial_directions(d_model, features, seed)
+    zeros = np.zeros(features, np.float32), np.zeros(d_model, np.float32)
+    return SparseAutoencoder(directions.T.copy(), zeros[0], directions, zeros[1], ReLU())
