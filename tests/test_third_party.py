@@ -366,16 +366,27 @@ def test_verbalizers_and_dictionary_formats_register(package: Package) -> None:
         "reads-and-writes",
         '''
         """A verbalizer and a dictionary format."""
+        from dataclasses import dataclass
+
         from bridge.dictionaries import DictionaryFormat
         from bridge.hookspecs import hookimpl
-        from bridge.verbalizers import Explanation, Verbalizer
+        from bridge.verbalizers import Explanation, Verbalizer, VerbalizerBackend
 
 
-        class Parrot(Verbalizer):
-            name, summary, d_model = "parrot", "Says the same of everything.", 4
+        class Parrots(Verbalizer):
+            def __init__(self, d_model):
+                self.d_model = d_model
 
             def explain(self, vectors):
                 return [Explanation("polly") for _ in vectors]
+
+
+        @dataclass(frozen=True)
+        class Parrot(VerbalizerBackend):
+            name, summary = "parrot", "Says the same of everything."
+
+            def open(self, subject):
+                return Parrots(subject.d_model)
 
 
         class Napkin(DictionaryFormat):

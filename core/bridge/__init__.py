@@ -4,22 +4,24 @@ import bridge
 
 b = bridge.fit("smollm2-135m@19", "gemma3-270m@12", map="ridge")
 b(x)             # activations of the source, where the destination has them
-b.direction(v)   # directions: decoder rows, steering vectors, probes
+b.direction(v)   # directions: decoder rows, steering vectors
 b.save("out")
 b = bridge.load("out")
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bridge.pipeline.bridge import Bridge
+    from bridge.pipeline.explain import Readings
     from bridge.pipeline.run import Run
     from bridge.pipeline.sweep import Sweep
 
-__all__ = ["fit", "load", "run", "sweep"]
+__all__ = ["explain", "fit", "load", "run", "sweep"]
 
 
 def fit(src: str, dst: str, **options: Any) -> Bridge:
@@ -81,6 +83,28 @@ def sweep(src: str, dst: str, **options: Any) -> Sweep:
     from bridge.pipeline.sweep import sweep as sweep_options
 
     return sweep_options(make_options(src=src, dst=dst, **options))
+
+
+def explain(src: str, via: str, texts: Sequence[str], *, every: int = 1, **options: Any) -> Readings:
+    """Read a model's activations on some texts with another model's verbalizer.
+
+    Args:
+        src: Model and layer to read, as in `smollm2-135m@19`.
+        via: Model and layer whose verbalizer reads it.
+        texts: What the model is run on.
+        every: Explain one token in so many, counted from the last.
+        options: As for `fit`, which makes the map where it is not in the cache; `dst_verbalizer` names another one.
+
+    Returns:
+        One reading a token, and how much of the activations comes back from them.
+
+    Raises:
+        bridge.errors.BridgeError: With what happened, why, and what to do.
+    """
+    from bridge.pipeline.explain import explain_texts
+    from bridge.pipeline.options import make_options
+
+    return explain_texts(make_options(src=src, dst=via, **options), texts, every)
 
 
 def load(folder: str | Path) -> Bridge:

@@ -209,7 +209,9 @@ class Evidence:
     ) -> Metric:
         """Make the record of one number; only the arm `mapped` has a control, by default `mispaired`."""
         low, high = interval
-        read_against = control if arm == MAPPED and control in self.arms else ""
+        said = self.explained.values() if Need.EXPLANATIONS in scorer.needs else ()
+        scored = {*self.arms, *(arm for explained in said for arm in (NATIVE, *explained.foreign))}
+        read_against = control if arm == MAPPED and control in scored else ""
         return Metric(scorer.name, name, arm, self.map, self.src, self.dst, value, low, high, n, read_against, note)
 
 

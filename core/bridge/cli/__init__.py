@@ -10,7 +10,7 @@ import click
 
 from bridge.errors import BridgeError, printable
 
-COMMANDS = ("run", "fit", "sweep", "transfer", "audit", "steer", "verbalizer", "models", "plugins", "doctor")
+COMMANDS = ("run", "fit", "sweep", "transfer", "audit", "steer", "explain", "verbalizer", "models", "plugins", "doctor")
 INTERRUPTED = 130
 
 

@@ -16,9 +16,21 @@ from bridge.cli.progress import TerminalProgress
 @experiment_options
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for results (default runs/...).")
 @click.option("--require", multiple=True, metavar="METRIC>=X", help="Exit with 4 unless the mapped arm reaches X.")
+@click.option("--dictionary", metavar="SAE", help="Explain features of this dictionary of the source by both models.")
+@click.option("--features", type=int, help="How many features are drawn by seed (default 45).")
+@click.option("--src-verbalizer", metavar="VERBALIZER", help="The source's: a folder, or NAME:OPTION=VALUE,...")
+@click.option("--dst-verbalizer", metavar="VERBALIZER", help="The destination's, likewise; default: the model's own.")
+@click.option("--washout", multiple=True, metavar="STRATEGY", help="none, mean, blend or contrast; several to compare.")
+@click.option("--encoder", metavar="MODEL", help="Sentence encoder that judges explanations.")
 @output_options
 def command(
-    file: Path | None, out: Path | None, require: tuple[str, ...], as_json: bool, quiet: bool, **flags: Any
+    file: Path | None,
+    out: Path | None,
+    require: tuple[str, ...],
+    washout: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+    **flags: Any,
 ) -> None:
     """Bridge two models and score the bridge against its controls.
 
@@ -26,12 +38,16 @@ def command(
     character; a map is fitted on most documents and scored on the others. Every score stands beside what the same
     procedure gives on mispaired rows and with a random map: read the difference, not the number.
 
+    With --dictionary, features of the source are explained by its own verbalizer and, through the map, by the
+    destination's; lift says how much closer the two texts are than those of random directions.
+
     The folder holds bridge.safetensors and bridge.json (load with bridge.load), metrics.json, and config.toml, which
     runs the same again: bridge run FOLDER/config.toml.
 
     \b
     bridge run --src smollm2-135m@19 --dst gemma3-270m@12
     bridge run --src pythia-70m:seed1@3 --dst pythia-70m:seed2@3 --map procrustes
+    bridge run --src smollm2-135m@19 --dst gemma3-270m@12 --dictionary ./my-sae --features 45
     bridge run experiment.toml --require "ev>=0.3" --json
     """
     from bridge.pipeline.folder import default_folder
@@ -40,7 +56,7 @@ def command(
     from bridge.report.table import print_run
 
     wanted = parse_requirements(require)
-    options = read_options(file, flags)
+    options = read_options(file, flags | {"washout": washout or None})
     result = run(options, out or default_folder(options), TerminalProgress(quiet), sys.stdin)
     if as_json:
         print_json(result.document())

@@ -22,7 +22,9 @@ def command() -> None:
 @click.option("--verbalizer", default="nla", help="Kind of verbalizer (default nla).")
 @click.option("--corpus", metavar="SOURCE", help="Text to train on, as in bridge run; varied text makes a better one.")
 @click.option("--dictionary", metavar="SAE", help="Train on half of its features too; the others stay unseen.")
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder (default: where it is found again)."
+)
 @click.option("--steps", type=click.IntRange(min=1), default=1500, show_default=True, help="Of each half, AV and AR.")
 @click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Examples a step.")
 @click.option("--rank", type=click.IntRange(min=1), default=32, show_default=True, help="Of the low-rank adapters.")
@@ -35,7 +37,7 @@ def command() -> None:
 @click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:N, mps, or auto (default).")
 @output_options
 def train(
-    model: str, verbalizer: str, dictionary: str | None, out: Path, as_json: bool, quiet: bool, **given: Any
+    model: str, verbalizer: str, dictionary: str | None, out: Path | None, as_json: bool, quiet: bool, **given: Any
 ) -> None:
     """Train a verbalizer of a model, from the model itself and plain text.
 
@@ -45,7 +47,7 @@ def train(
     the same model says without the activation.
 
     \b
-    bridge verbalizer train --model smollm2-135m@19 --out my-av
+    bridge verbalizer train --model smollm2-135m@19
     bridge verbalizer train --model gemma3-270m@12 --corpus texts/ --dictionary my-sae/ --steps 3000 --out my-av
     """
     from bridge.pipeline.options import make_options
@@ -61,4 +63,4 @@ def train(
     if as_json:
         print_json(record)
     else:
-        print_training(record, out)
+        print_training(record)

@@ -24,12 +24,14 @@ class Alias:
         model: Hub id, or a path that the family's adapter knows.
         site: The site meant where the user gives none (`20`), or empty.
         variants: For `name:variant`, the model that each variant means.
+        verbalizer: The verbalizer released for the model at that site, as `nla:checkpoint=hub:user/repo`, or empty.
     """
 
     name: str
     model: str
     site: str = ""
     variants: Mapping[str, str] = field(default_factory=dict)
+    verbalizer: str = ""
 
 
 @final

@@ -29,6 +29,7 @@ class ResolvedModel:
         weights: Where its weights are.
         info: Width and depth.
         site: The site text of the reference, or the alias's own.
+        released_verbalizer: What names the verbalizer released for the model at this site, or empty.
     """
 
     reference: Reference
@@ -36,6 +37,7 @@ class ResolvedModel:
     weights: Weights
     info: ModelInfo
     site: str
+    released_verbalizer: str = ""
 
     @property
     def name(self) -> str:
@@ -124,9 +126,11 @@ def resolve(text: str, adapters: Mapping[str, ModelAdapter], store: Store, progr
         revision, site = revision or other.revision, site or other.site
     aliases = {alias.name: (alias, adapter) for adapter in adapters.values() for alias in adapter.aliases()}
     adapter: ModelAdapter | None = None
+    released = ""
     if target in aliases:
         alias, adapter = aliases[target]
         site = site or alias.site
+        released = alias.verbalizer if site == alias.site and not variant else ""
         weights = _alias_weights(alias, variant, revision, store, progress)
     elif variant:
         raise UsageError(f"{target} is no alias, so it has no variant {variant}.", remedy=did_you_mean(target, aliases))
@@ -142,7 +146,7 @@ def resolve(text: str, adapters: Mapping[str, ModelAdapter], store: Store, progr
         )
     weights = weights.pinned()
     adapter = adapter or _claimed_by(weights, adapters)
-    return ResolvedModel(reference, adapter, weights, adapter.describe(weights), site)
+    return ResolvedModel(reference, adapter, weights, adapter.describe(weights), site, released)
 
 
 def by_hand_folder(alias: Alias, variant: str = "") -> Path:

@@ -66,7 +66,7 @@ class Bridge:
         return moved
 
     def direction(self, v: Rows) -> Rows:
-        """Move directions (decoder rows, steering vectors, probes): the linear part only, no means.
+        """Move directions (decoder rows, steering vectors): the linear part only, no means.
 
         Args:
             v: (n, d_src) or (d_src,), numpy or torch, any float type.

@@ -6,17 +6,23 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.directions import write_arrays
 from bridge.errors import StoreError, UsageError
 from bridge.metrics import Metric, document
 from bridge.pipeline.bridge import Bridge
 from bridge.pipeline.options import Options
 from bridge.pipeline.prepare import Plan
+from bridge.pipeline.verbalize import Verbalized
 from bridge.store import write_bytes
 
+EXPLANATIONS, DIRECTIONS, KEPT = "explanations.jsonl", "directions.safetensors", "scored.safetensors"
 METRICS, CONFIG, SWEEP_CONFIG, CORPUS = "metrics.json", "config.toml", "sweep.toml", "corpus.jsonl"
 
 
@@ -80,6 +86,20 @@ def write_folder(out: Path, plan: Plan, bridge: Bridge, metrics: Iterable[Metric
     if metrics is not None:
         data = document(metrics, bridge.provenance)
         write_bytes(out / METRICS, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False).encode())
+
+
+def write_explanations(out: Path, verbalized: Verbalized, kept: Mapping[str, NDArray[np.floating]]) -> None:
+    """Write the explanations as JSON Lines, and the directions and what scorers keep as safetensors.
+
+    Raises:
+        StoreError: If the disk is full or read-only.
+    """
+    lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in verbalized.records())
+    write_bytes(out / EXPLANATIONS, "".join(lines).encode())
+    directions = {"source": verbalized.features.vectors, **verbalized.directions}
+    write_arrays(out / DIRECTIONS, directions, {"residual-bridge": json.dumps(verbalized.provenance)})
+    if kept:
+        write_arrays(out / KEPT, {name: array.astype(np.float32) for name, array in kept.items()}, {})
 
 
 def config_text(plan: Plan) -> str:

@@ -16,6 +16,7 @@ from bridge.errors import UsageError
 from bridge.maps import Map
 from bridge.models import Placement
 from bridge.plugins import Registry
+from bridge.verbalizers import Washout
 
 
 @final
@@ -43,6 +44,15 @@ class Options(BaseModel):
     seed: int = Field(0, ge=0, description="Of everything random.")
     device: str = Field("auto", description="cpu, cuda, cuda:N, mps or auto.")
     dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="Of the forward passes and stored rows.")
+    dictionary: str = Field("", description="The source's dictionary, whose features both verbalizers explain.")
+    features: int = Field(45, ge=2, description="How many of its features are drawn by seed.")
+    features_of: Literal["reserved", "tuning"] = Field(
+        "reserved", description="The half that nothing is trained or tuned on, or the other."
+    )
+    src_verbalizer: str = Field("", description="Verbalizer of the source; empty for its own.")
+    dst_verbalizer: str = Field("", description="Verbalizer of the destination; empty for its own.")
+    washout: tuple[str, ...] = Field(("contrast",), description="How directions are shown, as in contrast:strength=3.")
+    encoder: str = Field("", description="Sentence encoder that judges explanations; empty for all-MiniLM-L6-v2.")
     batch_size: int | None = Field(None, ge=1, description="Texts per forward pass; automatic by default.")
 
     def settings(self) -> Settings:
@@ -90,6 +100,16 @@ def build(text: str, find: Callable[[str], type[Kind]]) -> Kind:
         return TypeAdapter(kind).validate_python(given)
     except ValidationError as error:
         raise UsageError(f"{text} does not fit {name}: {explain(error)}.") from error
+
+
+def build_washout(text: str) -> Washout:
+    """Make the washout that `STRATEGY:OPTION=VALUE,...` names.
+
+    Raises:
+        UsageError: If there is no such strategy or option.
+    """
+    strategy, _, rest = text.partition(":")
+    return build(f"washout:strategy={strategy}" + (f",{rest}" if rest else ""), lambda _: Washout)
 
 
 def make_options(**given: Any) -> Options:

@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bridge.errors import PluginError, StoreError
 from bridge.metrics import Metric, document
 from bridge.pipeline.bridge import Bridge
 from bridge.pipeline.fit import Fit, fit_arms, fit_plan
-from bridge.pipeline.folder import claim_folder, write_folder
+from bridge.pipeline.folder import claim_folder, write_explanations, write_folder
+from bridge.pipeline.judge import load_judge
 from bridge.pipeline.options import Options
 from bridge.pipeline.pairs import StoredPairs
 from bridge.pipeline.prepare import prepare
+from bridge.pipeline.verbalize import Verbalized, verbalize
 from bridge.pipeline.workbench import Workbench, open_workbench
 from bridge.progress import Progress
 from bridge.scorers import Evidence, Scorer
@@ -31,11 +36,13 @@ class Run:
         bridge: The fitted bridge.
         metrics: Every arm's numbers.
         folder: Where everything was written, or None.
+        verbalized: The explanations, where a dictionary was given.
     """
 
     bridge: Bridge
     metrics: list[Metric]
     folder: Path | None
+    verbalized: Verbalized | None = None
 
     def document(self) -> dict[str, object]:
         """Return the result in its one shape, as in `metrics.json`."""
@@ -64,10 +71,12 @@ def run(
     if out is not None:
         plan = claim_folder(out, plan)
     result = fit_plan(plan, bench)
-    metrics = score(result, bench)
+    metrics, verbalized, kept = score(result, bench)
     if out is not None:
+        if verbalized:
+            write_explanations(out, verbalized, kept)
         write_folder(out, plan, result.bridge, metrics)
-    return Run(result.bridge, metrics, out)
+    return Run(result.bridge, metrics, out, verbalized)
 
 
 def fit(
@@ -84,29 +93,42 @@ def fit(
     return bridge
 
 
-def score(result: Fit, bench: Workbench) -> list[Metric]:
-    """Run every scorer whose needs are met on the held-out documents.
+def score(result: Fit, bench: Workbench) -> tuple[list[Metric], Verbalized | None, dict[str, NDArray[np.floating]]]:
+    """Explain features where a dictionary is given, and run every scorer whose needs are met on held-out documents.
 
     A scorer that fails is named in the bridge's provenance, under `failed_scorers`.
+
+    Returns:
+        The metrics, what was explained, and the arrays that scorers keep.
 
     Raises:
         PluginError: If every scorer failed.
         StoreError: If stored activations are damaged.
     """
+    arms, options = fit_arms(result, bench), result.plan.options
+    # Found before the long work: a judge that is not there must not cost the explanations.
+    judge = load_judge(options.encoder) if options.dictionary else None
+    verbalized = verbalize(result, arms, bench) if options.dictionary else None
+    kept: dict[str, NDArray[np.floating]] = {}
     evidence = Evidence(
         result.bridge.src,
         result.bridge.dst,
         result.bridge.map,
-        fit_arms(result, bench),
+        arms,
         StoredPairs(result.rows, HELD_OUT, result.training),
-        result.plan.options.seed,
+        options.seed,
+        explained=verbalized.explained if verbalized else {},
+        judge=judge,
+        keep=kept.__setitem__,
     )
     scorers = [scorer for scorer in bench.registry.scorers.values() if scorer.needs <= evidence.at_hand]
     with bench.progress.stage("score", len(scorers), "scorers") as advance:
         metrics, failed = score_evidence(evidence, scorers, bench, advance)
     if failed:
         result.bridge.provenance["failed_scorers"] = failed
-    return metrics
+    if verbalized:
+        result.bridge.provenance["verbalized"] = verbalized.provenance
+    return metrics, verbalized, kept
 
 
 def score_evidence(

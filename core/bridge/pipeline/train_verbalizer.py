@@ -12,6 +12,8 @@ from bridge.pipeline.dictionaries import check_belongs, open_dictionary
 from bridge.pipeline.options import Options, build
 from bridge.pipeline.prepare import gather, prepare
 from bridge.pipeline.subject import ModelSubject
+from bridge.pipeline.threads import threads_for
+from bridge.pipeline.verbalizers import trained_folder
 from bridge.pipeline.workbench import open_workbench
 from bridge.progress import Progress
 from bridge.store import write_bytes
@@ -25,7 +27,7 @@ def train_verbalizer(
     backend: str,
     recipe: Recipe,
     dictionary: str,
-    out: Path,
+    out: Path | None = None,
     progress: Progress | None = None,
     stdin: IO[str] | None = None,
 ) -> dict[str, Any]:
@@ -36,30 +38,33 @@ def train_verbalizer(
         backend: Kind of verbalizer, with its options.
         recipe: How to train.
         dictionary: If not empty, where the dictionary is whose features are trained on too.
-        out: Folder to write; an interrupted training in it is gone on from.
+        out: Folder to write; an interrupted training in it is gone on from. By default where every command finds the
+            model's own verbalizer.
         progress: Is told of every stage.
         stdin: Where a corpus `-` comes from.
 
     Returns:
-        What was measured on held-out documents.
+        Where it lies, and what was measured on held-out documents.
 
     Raises:
         UsageError: If the folder holds a finished verbalizer.
         BridgeError: If the model cannot be had, or is not one that this kind can train.
     """
-    if (out / RECORD).exists():
-        raise UsageError(f"{out} already holds a trained verbalizer.", remedy="Choose another --out, or move it away.")
     bench = open_workbench(progress)
     kind = build(backend, bench.registry.verbalizer)
     plan = prepare(options, bench, stdin)
     site = plan.src.model.single_site()
+    out = out or trained_folder(plan.src)
+    if (out / RECORD).exists():
+        raise UsageError(f"{out} already holds a trained verbalizer.", remedy="Choose another --out, or move it away.")
     if dictionary:
         found = check_belongs(open_dictionary(dictionary, bench.registry), plan.src.model, site)
         recipe = replace(recipe, dictionary=found)
     artifact = gather(plan, {"src": [site], "dst": []}, bench)[0][site]
     subject = ModelSubject(plan, plan.src, artifact)
     out.mkdir(parents=True, exist_ok=True)
-    measured = kind.train(subject, recipe, out, bench.progress)
+    with threads_for(subject.d_model):
+        measured = kind.train(subject, recipe, out, bench.progress)
     record = {
         "model": subject.name,
         "weights": plan.src.identity,
@@ -68,4 +73,4 @@ def train_verbalizer(
         "options": plan.options.model_dump(),
     }
     write_bytes(out / RECORD, json.dumps(record, indent=2, ensure_ascii=False).encode())
-    return record
+    return record | {"folder": str(out)}

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from bridge.report.table import print_rows, say
 
 
-def print_training(record: Mapping[str, Any], out: Path) -> None:
+def print_training(record: Mapping[str, Any]) -> None:
     """Print the losses on held-out documents beside their baselines.
 
     Args:
         record: What `bridge.pipeline.train_verbalizer` returned.
-        out: Where the verbalizer lies.
     """
-    table = Table(
-        title=f"A verbalizer of {record['model']}, on documents that it was not trained on", title_style="bold"
-    )
-    for column in ("half", "measure", "value"):
-        table.add_column(column, justify="right" if column == "value" else "left")
-    for half, measured in record["held_out"].items():
-        for name, value in measured.items():
-            table.add_row(half.upper(), name.replace("_", " "), f"{value:.3f}")
-    console = Console()
-    console.print(table)
-    console.print(
+    rows = [
+        [half.upper(), name.replace("_", " "), f"{value:.3f}"]
+        for half, measured in record["held_out"].items()
+        for name, value in measured.items()
+    ]
+    title = f"A verbalizer of {record['model']}, on documents that it was not trained on"
+    print_rows(["half", "measure", "value"], rows, title=title)
+    say(
         "Losses are nats a token: `loss` with the own activation, the others with the mean activation and with another "
-        "text's. The difference is what the verbalizer reads in the vector. `fve` is against always giving the mean.",
-        highlight=False,
+        "text's. The difference is what the verbalizer reads in the vector. `fve` is against always giving the mean."
     )
-    console.print(f"Written to {out}.", highlight=False)
+    say(f"Written to {record['folder']}.")

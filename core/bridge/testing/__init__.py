@@ -14,6 +14,14 @@ from bridge.testing.dictionary_format import check_dictionary_format
 from bridge.testing.map import check_map
 from bridge.testing.model import check_model
 from bridge.testing.scorer import check_scorer
+from bridge.testing.synthetic_subject import TinySubject
 from bridge.testing.verbalizer import check_verbalizer
 
-__all__ = ["check_dictionary_format", "check_map", "check_model", "check_scorer", "check_verbalizer"]
+__all__ = [
+    "TinySubject",
+    "check_dictionary_format",
+    "check_map",
+    "check_model",
+    "check_scorer",
+    "check_verbalizer",
+]

@@ -20,7 +20,9 @@ def check_scorer(scorer: Scorer) -> None:
     The evidence is a least-squares map and its controls over 450 held-out float32 rows of 30 documents, some of them
     outliers: once between equal widths, with the arms `mapped`, `mispaired`, `random_map` and `raw`, and once between
     unequal widths, where there is no `raw`; the latter only for scorers that do not need equal widths. Each time it is
-    tried with nothing but what the scorer needs, and with everything: dictionaries, their twins and a live model.
+    tried with nothing but what the scorer needs, and with everything: dictionaries, their twins, a live model, and
+    explanations of twelve features under two washouts, some of them empty or flagged. A scorer of explanations scores
+    the arms that were explained.
 
     Args:
         scorer: The instance that the plugin registers.
@@ -70,16 +72,22 @@ def _check_metric(laws: Laws, metric: Metric, scorer: Scorer, evidence: Evidence
 def _check_arms(laws: Laws, metrics: Sequence[Metric], scorer: Scorer, evidence: Evidence, given: str) -> None:
     law = "every arm in the evidence is scored, so that no number stands without its control"
     laws.require(bool(metrics), law, given, "no metric came back")
-    companions = _companions(evidence) if scorer.needs & _DICTIONARIES else frozenset()
+    expected, companions = set(evidence.arms), frozenset[str]()
+    if scorer.needs & _DICTIONARIES:
+        companions = _companions(evidence)
+    if Need.EXPLANATIONS in scorer.needs:
+        expected = {arm for explained in evidence.explained.values() for arm in explained.foreign}
+        companions |= {NATIVE}
     for name in {metric.name for metric in metrics}:
-        arms = sorted(metric.arm for metric in metrics if metric.name == name)
+        same = [metric for metric in metrics if metric.name == name]
+        arms = sorted(metric.arm for metric in same)
         found = f"{name} is given for {', '.join(arms)}"
-        laws.require(sorted(set(arms) - companions) == sorted(evidence.arms), law, given, found)
+        laws.require(set(arms) - companions == expected, law, given, found)
         laws.require(len(set(arms)) == len(arms), "no arm is scored twice", given, found)
-    for metric in metrics:
-        if metric.arm == MAPPED:
-            found = f"{metric.name} of {MAPPED} names the control {metric.control!r}"
-            laws.require(metric.control in evidence.arms, law, given, found)
+        for metric in same:
+            if metric.arm == MAPPED:
+                found = f"{name} of {MAPPED} names the control {metric.control!r}"
+                laws.require(metric.control in arms, law, given, found)
 
 
 def _companions(evidence: Evidence) -> frozenset[str]:

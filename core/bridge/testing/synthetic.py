@@ -12,6 +12,7 @@ from bridge.maps import AffineMap, Array, FittedMap, TrainingData
 from bridge.moments import Moments
 from bridge.scorers import MAPPED, MISPAIRED, RANDOM_MAP, RAW, Evidence, HeldOutPairs, Need, Rows
 from bridge.testing.synthetic_tools import SmoothModel, latent_dictionary, random_dictionary
+from bridge.testing.synthetic_words import explained_words, judge_words
 
 Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
 SHARED, NOISE, FOLDS, ROWS_PER_FOLD = 6, 0.3, 4, 300
@@ -52,18 +53,20 @@ class PairedWorld:
         """Return a least-squares map and its controls, over held-out rows that none of them has seen.
 
         Args:
-            needs: Dictionaries and live model to hand out besides; with a dictionary, the maps back and the twins.
+            needs: Dictionaries, live model and explanations to hand out besides; with a dictionary, the maps back and
+                the twins; with explanations, a judge.
         """
         moments = self.training_data().moments
         held_out = _Held(self, moments)
         src, dst = (latent_dictionary(*side) for side in zip(self._bases, self._means, strict=True))
         with_src, with_dst = Need.SRC_DICTIONARY in needs, Need.DST_DICTIONARY in needs
+        arms, says = _arms(list(self.training_data().blocks())), Need.EXPLANATIONS in needs
         twins = {"untrained": random_dictionary(2 * SHARED, self._means[1], seed=3)}
         return Evidence(
             "source@1",
             "destination@2",
             "least squares",
-            _arms(list(self.training_data().blocks())),
+            arms,
             held_out,
             seed=0,
             back=_arms([(y, x) for x, y in self.training_data().blocks()]) if with_src or with_dst else {},
@@ -71,6 +74,8 @@ class PairedWorld:
             dst_dictionary=dst if with_dst else None,
             twins=twins if with_dst else {},
             live=SmoothModel(held_out.blocks, held_out.n_documents) if Need.LIVE_MODEL in needs else None,
+            explained={"none": explained_words(arms, 0), "mean": explained_words(arms, 1)} if says else {},
+            judge=judge_words if says else None,
         )
 
 

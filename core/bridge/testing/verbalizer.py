@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from bridge.errors import BridgeError, ShapeError
+from bridge.errors import BridgeError, ShapeError, UsageError
 from bridge.testing.laws import Laws
-from bridge.verbalizers import Explanation, Verbalizer
+from bridge.verbalizers import Blends, Explanation, Verbalizer
 
 COUNT = 4
 
@@ -14,15 +16,16 @@ COUNT = 4
 def check_verbalizer(verbalizer: Verbalizer) -> None:
     """Try the laws of `bridge.verbalizers.Verbalizer` on one verbalizer.
 
-    It explains four seeded random unit vectors, (4, d_model) float32, forwards and backwards, and none at all.
+    It explains four seeded random unit vectors, (4, d_model) float32: forwards and backwards, in one background, and
+    against two; then none at all, vectors of other widths, and vectors without a direction.
 
     Args:
-        verbalizer: An instance, ready to explain.
+        verbalizer: An open one, ready to explain; `TinySubject` is something to open one on.
 
     Raises:
         ConformanceError: If a law is broken.
     """
-    laws = Laws(f"The verbalizer {verbalizer.name}", "bridge.verbalizers.Verbalizer")
+    laws = Laws(f"The verbalizer {type(verbalizer).__name__}", "bridge.verbalizers.Verbalizer")
     vectors = np.random.default_rng(0).normal(size=(COUNT, verbalizer.d_model)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     given = f"{COUNT} unit vectors of {verbalizer.d_model} dimensions"
@@ -34,38 +37,75 @@ def check_verbalizer(verbalizer: Verbalizer) -> None:
     law = "one explanation a vector, in order"
     laws.require(backwards[::-1] == forwards, law, f"{given}, in reverse", f"{backwards} is not {forwards} reversed")
     _explain(laws, verbalizer, vectors[:0], "no vectors")
-    _check_refusal(laws, verbalizer, vectors)
+    _check_blends(laws, verbalizer, vectors)
+    _check_refusals(laws, verbalizer, vectors)
     _check_reconstruction(laws, verbalizer, [explanation.text for explanation in forwards])
 
 
 def _explain(laws: Laws, verbalizer: Verbalizer, vectors: np.ndarray, given: str) -> list[Explanation]:
+    return _complete(laws, verbalizer.explain(vectors), len(vectors), given)
+
+
+def _complete(laws: Laws, explanations: Sequence[object], count: int, given: str) -> list[Explanation]:
     law = "one explanation a vector, in order"
-    explanations = verbalizer.explain(vectors)
-    found = f"{len(explanations)} explanations came back for {len(vectors)} vectors"
-    laws.require(len(explanations) == len(vectors), law, given, found)
-    for explanation in explanations:
-        fits = isinstance(explanation, Explanation) and isinstance(explanation.text, str)
-        laws.require(fits, law, given, f"{explanation!r} is no bridge.verbalizers.Explanation")
-    return explanations
+    found = f"{len(explanations)} explanations came back for {count} vectors"
+    laws.require(len(explanations) == count, law, given, found)
+    whole = [one for one in explanations if isinstance(one, Explanation) and isinstance(one.text, str)]
+    laws.require(len(whole) == count, law, given, f"not all of {explanations} are a bridge.verbalizers.Explanation")
+    return whole
 
 
-def _check_refusal(laws: Laws, verbalizer: Verbalizer, vectors: np.ndarray) -> None:
+def _check_blends(laws: Laws, verbalizer: Verbalizer, vectors: np.ndarray) -> None:
+    backgrounds = 2 * np.roll(vectors, 1, axis=1)[:2]
+    blends = (backgrounds + 3 * vectors[:, None]).astype(np.float32)
+    law = "explain_blends of a single background with beta 0 is explain of the blends"
+    given = f"{COUNT} vectors blended into one background"
+    single = verbalizer.explain_blends(Blends(blends[:, :1], backgrounds[:1]))
+    plain = verbalizer.explain(blends[:, 0].copy())
+    laws.require(single == plain, law, given, f"{single} came back, not {plain}")
+    given = f"{COUNT} vectors blended into two backgrounds"
+    for beta in (0.0, 0.5):
+        law = "explain_blends gives one explanation a direction, or refuses a beta other than 0 with a UsageError"
+        try:
+            said = verbalizer.explain_blends(Blends(blends, backgrounds, beta))
+        except Exception as error:  # whatever else stops it is the finding
+            refused = beta != 0 and isinstance(error, UsageError)
+            laws.require(refused, law, f"{given}, beta {beta}", f"{type(error).__name__}: {error}")
+        else:
+            _complete(laws, said, COUNT, f"{given}, beta {beta}")
+
+
+def _check_refusals(laws: Laws, verbalizer: Verbalizer, vectors: np.ndarray) -> None:
     law = "vectors of another width are refused with a ShapeError"
     for wrong in (np.pad(vectors, ((0, 0), (0, 1))), vectors[:, :-1], vectors[0]):
-        found = "they were explained"
-        try:
-            verbalizer.explain(wrong)
-        except ShapeError:
-            continue
-        except Exception as error:  # anything else is the finding
-            found = f"{type(error).__name__}: {error}"
-        laws.require(False, law, f"vectors of shape {wrong.shape}", found)
+        _check_refused(laws, verbalizer, wrong, ShapeError, law, f"vectors of shape {wrong.shape}")
+    law = "a zero, NaN or infinite vector has no direction, and is refused with a BridgeError"
+    for columns, value in ((slice(None), 0.0), (0, np.nan), (0, np.inf)):
+        wrong = vectors.copy()
+        wrong[1, columns] = value
+        _check_refused(laws, verbalizer, wrong, BridgeError, law, f"{COUNT} vectors, {value} in the second")
+
+
+def _check_refused(
+    laws: Laws, verbalizer: Verbalizer, wrong: np.ndarray, expected: type[Exception], law: str, given: str
+) -> None:
+    try:
+        found = f"{verbalizer.explain(wrong)} came back"
+    except expected:
+        return
+    except Exception as error:  # anything else is the finding
+        found = f"{type(error).__name__}: {error}"
+    laws.require(False, law, given, found)
 
 
 def _check_reconstruction(laws: Laws, verbalizer: Verbalizer, texts: list[str]) -> None:
+    law = "reconstructs says whether reconstruct works"
+    given = f"{len(texts)} texts, and a verbalizer whose reconstructs is {verbalizer.reconstructs}"
     try:
         rebuilt = verbalizer.reconstruct(texts)
-    except BridgeError:
+    except BridgeError as error:
+        laws.require(not verbalizer.reconstructs, law, given, f"{type(error).__name__}: {error}")
         return
+    laws.require(verbalizer.reconstructs, law, given, "vectors came back")
     law = "reconstruct gives one finite float32 vector of width d_model a text"
     laws.shape(law, f"{len(texts)} texts", rebuilt, (len(texts), verbalizer.d_model), np.float32)

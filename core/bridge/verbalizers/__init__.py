@@ -1,6 +1,6 @@
 """The contract of verbalizer plugins, and the washout strategies that work with all of them."""
 
-from bridge.verbalizers.contract import Blends, Explanation, Verbalizer, VerbalizerBackend
+from bridge.verbalizers.contract import Blends, Explanation, Verbalizer, VerbalizerBackend, check_vectors
 from bridge.verbalizers.subject import Passage, Recipe, Subject
 from bridge.verbalizers.washout import Background, Washout
 
@@ -14,4 +14,5 @@ __all__ = [
     "Verbalizer",
     "VerbalizerBackend",
     "Washout",
+    "check_vectors",
 ]

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.errors import BridgeError, UsageError
+from bridge.errors import BridgeError, ShapeError, UsageError
 from bridge.progress import Progress
 from bridge.verbalizers.subject import Recipe, Subject
 
@@ -23,7 +23,7 @@ class Explanation:
 
     Attributes:
         text: The explanation; untrusted, since a model wrote it.
-        flags: What is wrong with it (`truncated`, `empty`, `foreign_script`); scores say how many are flagged.
+        flags: What is wrong with it (`truncated`, `untagged`, `empty`, `foreign_script`); scores say how many.
     """
 
     text: str
@@ -58,6 +58,9 @@ class Verbalizer(ABC):
 
     d_model: int
     """Width of the vectors it reads."""
+
+    reconstructs: bool = False
+    """Whether it has an activation reconstructor."""
 
     @abstractmethod
     def explain(self, vectors: NDArray[np.float32]) -> list[Explanation]:
@@ -121,3 +124,27 @@ class VerbalizerBackend(ABC):
             UsageError: If this kind is not trained.
         """
         raise UsageError(f"The verbalizer {self.name} needs no training.", remedy=f"Use it as it is: {self.summary}")
+
+
+def check_vectors(vectors: NDArray[np.float32], d_model: int) -> None:
+    """Refuse vectors that no verbalizer can explain.
+
+    Args:
+        vectors: What was given to be explained.
+        d_model: Width that the verbalizer reads.
+
+    Raises:
+        ShapeError: If they are not (n, d_model).
+        BridgeError: If one is zero, or holds NaN or infinite values; it names the first such row.
+    """
+    if vectors.ndim != 2 or vectors.shape[1] != d_model:
+        raise ShapeError(f"The vectors have shape {vectors.shape}; this verbalizer reads (n, {d_model}).")
+    bad = np.flatnonzero(~vectors.any(axis=1) | ~np.isfinite(vectors).all(axis=1))
+    if len(bad):
+        first = int(bad[0])
+        found = "holds NaN or infinite values" if vectors[first].any() else "is zero, and has no direction"
+        raise BridgeError(
+            f"Row {first} of {len(vectors)} vectors {found}.",
+            cause="It is of a feature that never fires, or a map or an earlier step overflowed.",
+            remedy="Leave it out.",
+        )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import UsageError
-from bridge.verbalizers.contract import Blends, Explanation, Verbalizer
+from bridge.verbalizers.contract import Blends, Explanation, Verbalizer, check_vectors
 
 Floats = NDArray[np.float32]
 
@@ -59,6 +59,7 @@ class Washout:
             ShapeError: If the directions have another width than the verbalizer reads.
             BridgeError: If a direction is zero or not finite, or there are fewer background rows than asked for.
         """
+        check_vectors(directions, verbalizer.d_model)
         if self.strategy == "none":
             return verbalizer.explain(directions)
         alone = self._backgrounds(background)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
+from bridge.errors import BridgeError, ShapeError, UsageError
 from bridge.hookspecs import hookimpl
 from bridge.progress import Progress
 from bridge.verbalizers import Recipe, Subject, Verbalizer, VerbalizerBackend
-
-AV, AR = "av", "ar"
+from bridge_verbalizers.nla.checkpoint import AR, AV, halves, load_module, load_tokenizer
 
 
 @final
@@ -20,17 +22,62 @@ class NLA(VerbalizerBackend):
     """Checkpoints in the released layout, run by transformers.
 
     Attributes:
-        checkpoint: Folder that holds `av/` and, where there is one, `ar/`; or the folder of an AV itself.
+        checkpoint: Folder that holds `av/` and, where there is one, `ar/`, as `bridge verbalizer train` writes it; or
+            the folder of an AV itself; or `hub:user/repo`.
+        ar: Folder or `hub:user/repo` of the AR, where it does not lie beside the AV.
+        max_new_tokens: How many tokens may be written of a vector; what ends sooner costs less.
+        temperature: Of sampling; 0 always takes the likeliest token.
+        batch: How many sequences are run at once; a direction in B backgrounds takes B, and 2 B in contrast.
     """
 
     name = "nla"
     summary = "reads released and home-made NLA checkpoints (an AV, and its AR) through transformers"
 
     checkpoint: str = ""
+    ar: str = ""
+    max_new_tokens: int = 200
+    temperature: float = 0.0
+    batch: int = 16
 
     def open(self, subject: Subject) -> Verbalizer:
-        """Load the AV, and find the AR."""
-        raise NotImplementedError
+        """Load the AV, and find the AR, which is loaded when it is first asked."""
+        from bridge_verbalizers.nla.decoding import Speaker
+        from bridge_verbalizers.nla.prompt import checked_prompt
+        from bridge_verbalizers.nla.reconstructor import Reconstructor
+        from bridge_verbalizers.nla.sidecar import read_sidecar
+        from bridge_verbalizers.nla.verbalizer import NLAVerbalizer
+
+        self._check()
+        av, ar = halves(self.checkpoint, self.ar, subject.name)
+        sidecar = read_sidecar(av, "av")
+        _check_width(av, sidecar.d_model, subject)
+        reconstructor = None
+        if ar is not None:
+            other = read_sidecar(ar, "ar")
+            _check_width(ar, other.d_model, subject)
+            reconstructor = functools.partial(Reconstructor, ar, other, subject.placement, self.batch)
+        tokenizer = load_tokenizer(av)
+        # Before the weights: what is wrong with the prompt is found in a second.
+        prompt, at = checked_prompt(tokenizer, sidecar)
+        module = load_module(av, subject.placement)
+        vocabulary, width = module.get_input_embeddings().weight.shape
+        if width != sidecar.d_model or max(prompt) >= vocabulary:
+            raise BridgeError(
+                f"{av} embeds {vocabulary} tokens in {width} dimensions; its sidecar says {sidecar.d_model} "
+                f"dimensions, and its prompt has token {max(prompt)}.",
+                cause="Files of several checkpoints lie in one folder.",
+                remedy="Fetch the whole checkpoint again.",
+            )
+        return NLAVerbalizer(
+            Speaker(module, prompt, at, ends(module, tokenizer)),
+            tokenizer,
+            sidecar,
+            reconstructor,
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            batch=self.batch,
+            seed=subject.seed,
+        )
 
     def train(self, subject: Subject, recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
         """Train an AV by LoRA, and an AR, and write them to `out/av` and `out/ar`."""
@@ -52,6 +99,35 @@ class NLA(VerbalizerBackend):
         if recipe.reconstructor:
             measured[AR] = train_ar(subject, data, recipe, out / AR, identity, progress)
         return measured
+
+    def _check(self) -> None:
+        if not self.checkpoint:
+            raise UsageError(
+                "The verbalizer nla needs a checkpoint.",
+                remedy="Write nla:checkpoint=FOLDER, or nla:checkpoint=hub:user/repo.",
+            )
+        if self.max_new_tokens < 1 or self.batch < 1 or not 0 <= self.temperature < math.inf:
+            raise UsageError(
+                f"nla cannot have max_new_tokens={self.max_new_tokens}, batch={self.batch} and "
+                f"temperature={self.temperature:g}.",
+                remedy="The first two are 1 at least, and the temperature 0 at least.",
+            )
+
+
+def ends(module: Any, tokenizer: Any) -> list[int]:
+    """Return the ids that end a text: the checkpoint's own, and its tokenizer's."""
+    given = module.generation_config.eos_token_id
+    listed = given if isinstance(given, list) else [given]
+    return [token for token in [*listed, tokenizer.eos_token_id] if token is not None]
+
+
+def _check_width(folder: Path, d_model: int, subject: Subject) -> None:
+    if d_model != subject.d_model:
+        raise ShapeError(
+            f"{folder} explains vectors of {d_model} dimensions; those of {subject.name} have {subject.d_model}.",
+            cause="It is the verbalizer of another model.",
+            remedy=f"Train one: bridge verbalizer train --model {subject.name} --out FOLDER.",
+        )
 
 
 @hookimpl

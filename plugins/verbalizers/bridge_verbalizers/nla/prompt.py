@@ -8,6 +8,8 @@ from typing import Any
 from bridge.errors import BridgeError
 from bridge_verbalizers.nla.sidecar import Sidecar, Tokens
 
+REMEDY = "Fetch the whole checkpoint again, its tokenizer files and chat template included."
+
 
 def prompt_ids(tokenizer: Any, template: str, injection_char: str) -> list[int]:
     """Return the ids of the prompt as the model was trained on it, in one step: two steps would double the BOS.
@@ -16,9 +18,19 @@ def prompt_ids(tokenizer: Any, template: str, injection_char: str) -> list[int]:
         tokenizer: A tokenizer of transformers with a chat template.
         template: The user's message, with `{injection_char}`.
         injection_char: What stands where the vector goes.
+
+    Raises:
+        BridgeError: If the tokenizer has no chat template, or one that fails.
     """
     message = {"role": "user", "content": template.replace("{injection_char}", injection_char)}
-    encoded = tokenizer.apply_chat_template([message], tokenize=True, add_generation_prompt=True, return_dict=True)
+    try:
+        encoded = tokenizer.apply_chat_template([message], tokenize=True, add_generation_prompt=True, return_dict=True)
+    except Exception as error:  # jinja and transformers raise many kinds, all meaning: this template cannot
+        raise BridgeError(
+            f"The tokenizer's chat template cannot make the prompt ({error}).",
+            cause="The tokenizer or the chat template is not the one that the verbalizer was trained with.",
+            remedy=REMEDY,
+        ) from error
     return list(encoded["input_ids"])
 
 
@@ -42,7 +54,7 @@ def injection_position(ids: Sequence[int], tokens: Tokens) -> int:
     raise BridgeError(
         f"The injection token {tokens.injection_token_id} ({tokens.injection_char!r}) stands in the prompt {found}.",
         cause="The tokenizer or the chat template is not the one that the verbalizer was trained with.",
-        remedy="Fetch the whole checkpoint again, its tokenizer files and chat template included.",
+        remedy=REMEDY,
     )
 
 
@@ -53,11 +65,12 @@ def checked_prompt(tokenizer: Any, sidecar: Sidecar) -> tuple[list[int], int]:
         BridgeError: If tokenizer, template and sidecar do not agree.
     """
     alone = tokenizer.encode(sidecar.tokens.injection_char, add_special_tokens=False)
-    if sidecar.tokens.injection_token_id not in alone:
+    if alone != [sidecar.tokens.injection_token_id]:
         raise BridgeError(
             f"The tokenizer cuts {sidecar.tokens.injection_char!r} into {alone}; the sidecar says "
-            f"{sidecar.tokens.injection_token_id}.",
+            f"it is the one token {sidecar.tokens.injection_token_id}.",
             cause="The tokenizer is not the one that the verbalizer was trained with.",
+            remedy=REMEDY,
         )
     ids = prompt_ids(tokenizer, sidecar.template, sidecar.tokens.injection_char)
     return ids, injection_position(ids, sidecar.tokens)

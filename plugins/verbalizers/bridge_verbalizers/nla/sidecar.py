@@ -6,12 +6,13 @@ import math
 from pathlib import Path
 from typing import Any, Literal, final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bridge.errors import BridgeError
 
 NAME = "nla_meta.yaml"
 OLDER_ROLES = {"actor": "av", "critic": "ar"}
+RAW = ("raw", "none")
 Scale = float | Literal["sqrt_d_model"] | None
 
 
@@ -25,6 +26,11 @@ class Extraction(BaseModel):
     mse_scale: Scale = "sqrt_d_model"
     layer_index: int | None = None
     base_model: str = ""
+
+    @field_validator("injection_scale", "mse_scale", mode="before")
+    @classmethod
+    def _translate(cls, scale: Any) -> Any:
+        return None if scale in RAW else scale
 
 
 @final
@@ -65,7 +71,7 @@ class Sidecar(BaseModel):
         if not isinstance(data, dict):
             raise ValueError("it is no mapping")
         data = dict(data)
-        data["role"] = OLDER_ROLES.get(data.get("role", ""), data.get("role"))
+        data["role"] = OLDER_ROLES.get(str(data.get("role")), data.get("role"))
         templates = data.get("prompt_templates")
         if isinstance(templates, dict):
             data["prompt_templates"] = {OLDER_ROLES.get(key, key): value for key, value in templates.items() if value}
@@ -74,8 +80,10 @@ class Sidecar(BaseModel):
     @model_validator(mode="after")
     def _need_template(self) -> Sidecar:
         hole = "{injection_char}" if self.role == "av" else "{explanation}"
-        if hole not in self.prompt_templates.get(self.role, ""):
-            raise ValueError(f"prompt_templates.{self.role} is missing or has no {hole}")
+        text, found, rest = self.prompt_templates.get(self.role, "").partition(hole)
+        # Elsewhere templates go through str.format, where other braces mean something: such a prompt would differ.
+        if not found or set("{}") & set(text + rest):
+            raise ValueError(f"prompt_templates.{self.role} has not {hole} once, and no other braces")
         if self.role == "av" and not self.tokens.injection_char:
             raise ValueError("tokens.injection_char is missing")
         for name in ("injection_scale", "mse_scale"):
@@ -113,15 +121,17 @@ def read_sidecar(folder: Path, role: Literal["av", "ar"]) -> Sidecar:
         raise BridgeError(
             f"{folder} holds no {NAME}.",
             cause="It is no activation verbalizer, or was copied without its sidecar.",
-            remedy="Give the folder of an NLA checkpoint, or train one: `bridge verbalizer train --model MODEL@SITE`.",
+            remedy="Give the folder of an NLA checkpoint, or train one: "
+            "bridge verbalizer train --model MODEL@SITE --out FOLDER.",
         ) from error
-    except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValidationError is a ValueError
         said = "; ".join(str(item["msg"]) for item in error.errors()) if isinstance(error, ValidationError) else error
         raise BridgeError(f"{path} cannot be used: {said}.", cause="It is damaged, or of another version.") from error
     if sidecar.role != role:
         raise BridgeError(
             f"{folder} is the {sidecar.role.upper()} half of an autoencoder, not the {role.upper()} half.",
-            cause="The two folders were swapped." if sidecar.role in ("av", "ar") else "",
+            cause="The two folders were swapped.",
+            remedy="An AV is given as checkpoint, an AR as ar.",
         )
     return sidecar
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.models.transformers_adapter import quiet
 from bridge.progress import Progress
 from bridge.verbalizers import Recipe, Subject
 from bridge_verbalizers.nla.adapters import add_adapters, merge_adapters, mixed_precision, train
+from bridge_verbalizers.nla.body import decoder, last_hidden, remove_final_norm
 from bridge_verbalizers.nla.examples import TrainingSet
+from bridge_verbalizers.nla.reconstructor import HEAD
 from bridge_verbalizers.nla.sidecar import Extraction, Sidecar, Tokens, write_sidecar
 from bridge_verbalizers.nla.train_av import transformers_tokenizer
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TEMPLATE = "<text>{explanation}</text> <summary>"
-HEAD = "value_head.safetensors"
 Floats = NDArray[np.float32]
 
 
@@ -72,11 +73,12 @@ def train_ar(
         for start in range(0, len(ids["held_out"]), 32):
             rebuilt.append(head(last_hidden(module, ids["held_out"][start : start + 32]).float()).cpu().numpy())
     measured = agreement(data.held_out.x, np.concatenate(rebuilt), data.mean)
-    module.to(torch.bfloat16).save_pretrained(out)
-    tokenizer.save_pretrained(out)
+    with quiet():
+        module.to(torch.bfloat16).save_pretrained(out)
+        tokenizer.save_pretrained(out)
     save_file({"weight": head.weight.detach().contiguous()}, out / HEAD)
     suffix = tokenizer.encode(TEMPLATE.partition("{explanation}")[2], add_special_tokens=False)
-    extraction = Extraction(layer_index=subject.site.layer, base_model=subject.name)
+    extraction = Extraction(injection_scale=None, layer_index=subject.site.layer, base_model=subject.name)
     tokens = Tokens(critic_suffix_ids=suffix[1:])
     sidecar = Sidecar(
         role="ar", d_model=subject.d_model, extraction=extraction, tokens=tokens, prompt_templates={"ar": TEMPLATE}
@@ -87,38 +89,18 @@ def train_ar(
 
 def truncate(module: Any, blocks: int) -> None:
     """Cut a model of transformers after its first blocks, in place, and take out its final norm."""
-    import torch
-
     body = decoder(module)
     body.layers = body.layers[:blocks]
-    body.norm = torch.nn.Identity()
+    remove_final_norm(module)
     text = module.config.get_text_config()
     text.num_hidden_layers = blocks
     if getattr(text, "layer_types", None):
         text.layer_types = text.layer_types[:blocks]
 
 
-def decoder(module: Any) -> Any:
-    """Return the part of a causal language model that holds blocks and final norm, inside or outside a wrapper."""
-    body = module.base_model
-    return getattr(body, "language_model", body)
-
-
 def prompt(tokenizer: Any, text: str) -> list[int]:
     """Return the ids of a text's prompt, with special tokens."""
     return list(tokenizer.encode(TEMPLATE.replace("{explanation}", text)))
-
-
-def last_hidden(module: Any, prompts: Sequence[list[int]]) -> Tensor:
-    """Return what the last block says at each prompt's last token, (prompts, d_model)."""
-    import torch
-
-    longest = max(map(len, prompts))
-    ids = torch.tensor([[*one, *[0] * (longest - len(one))] for one in prompts], device=module.device)
-    mask = torch.tensor([[1] * len(one) + [0] * (longest - len(one)) for one in prompts], device=module.device)
-    hidden = module.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-    found: Tensor = hidden[range(len(prompts)), [len(one) - 1 for one in prompts]]
-    return found
 
 
 def agreement(wanted: Floats, found: Floats, mean: Floats) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import ModelError
+from bridge.models.transformers_adapter import quiet
 from bridge.progress import Progress
 from bridge.verbalizers import Recipe, Subject
 from bridge_verbalizers.nla.adapters import add_adapters, merge_adapters, mixed_precision, train
@@ -24,8 +26,11 @@ TEMPLATE = "<concept>{injection_char}</concept>"
 CHAT_TEMPLATE = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}{% endfor %}\n"
 """Short on purpose: every token of a fixed prompt is paid for in every step, and fine-tuning replaces its meaning."""
 
-MARKS = "㈎㊗㊙※§¤¶†"
+MARKS = "㈎㊗㊙※§¤¶†~^`|"
 """Characters to stand where the vector goes: the first one that is a single token and survives between its tags."""
+
+WINDOW = 16
+"""Batches among which examples of like length are put together."""
 
 IGNORED = -100
 Floats = NDArray[np.float32]
@@ -56,6 +61,8 @@ def train_av(
         kind: [_response(tokenizer, text) for text in getattr(data, kind).texts]
         for kind in ("rows", "features", "held_out")
     }
+    sizes = {kind: [len(one) for one in responses[kind]] for kind in ("rows", "features") if responses[kind]}
+    plan = schedule(sizes, recipe.steps, recipe.batch, subject.seed)
     torch.manual_seed(subject.seed)
     weights = add_adapters(module, recipe.rank)
     # Of a large vocabulary only the tokens of the texts are trained: the rest never occurs, and costs most of the time.
@@ -66,7 +73,7 @@ def train_av(
         return _loss(module, prompt, at, torch.from_numpy(x) * _lengths(x, data.scale), said, kept)
 
     def step_loss(step: int) -> Tensor:
-        kind, rows = _draw(data, step, recipe.batch, subject.seed)
+        kind, rows = plan[step]
         x = getattr(data, kind).x[rows]
         with mixed_precision(module):
             return batch_loss(x, [responses[kind][row] for row in rows], shortlist)
@@ -79,8 +86,9 @@ def train_av(
     module.eval()
     with torch.inference_mode(), mixed_precision(module):
         measured = _held_out(data, responses["held_out"], lambda x, said: float(batch_loss(x, said, None)))
-    module.to(torch.bfloat16).save_pretrained(out)
-    tokenizer.save_pretrained(out)
+    with quiet():
+        module.to(torch.bfloat16).save_pretrained(out)
+        tokenizer.save_pretrained(out)
     write_sidecar(out, sidecar, identity | {"held_out": measured})
     return measured
 
@@ -137,14 +145,30 @@ def _lengths(x: Floats, scale: float) -> Tensor:
     return torch.from_numpy(float(f"{scale:.1g}") / np.linalg.norm(x, axis=1, keepdims=True).astype(np.float32))
 
 
-def _draw(data: TrainingSet, step: int, batch: int, seed: int) -> tuple[str, NDArray[np.intp]]:
-    """Choose a step's examples: activations and features take turns. Depends on nothing but the step."""
-    kind = "features" if len(data.features.x) and step % 2 else "rows"
-    turn = step // 2 if len(data.features.x) else step
-    count = len(getattr(data, kind).x)
-    epoch, start = divmod(turn * batch, count)
-    order = np.random.default_rng((seed, epoch)).permutation(count)
-    return kind, order[start : start + batch]
+def schedule(
+    lengths: Mapping[str, Sequence[int]], steps: int, batch: int, seed: int
+) -> list[tuple[str, NDArray[np.intp]]]:
+    """Choose every step's examples: the kinds take turns, and each goes through its examples again and again.
+
+    Args:
+        lengths: By kind, how many tokens each example has: a batch holds examples of like length, to waste little on
+            padding.
+        steps: How many batches.
+        batch: Examples in one.
+        seed: Of the order.
+    """
+    rng = np.random.default_rng(seed)
+
+    def batches(sizes: Sequence[int]) -> Iterator[NDArray[np.intp]]:
+        while True:
+            for window in np.array_split(rng.permutation(len(sizes)), -(-len(sizes) // (WINDOW * batch))):
+                alike = window[np.argsort(np.asarray(sizes)[window], kind="stable")]
+                parts = np.array_split(alike, -(-len(alike) // batch))
+                for part in rng.permutation(len(parts)):
+                    yield parts[part]
+
+    turns = {kind: batches(sizes) for kind, sizes in lengths.items()}
+    return [(kind, next(turns[kind])) for kind, _ in zip(cycle(turns), range(steps), strict=False)]
 
 
 def _loss(

@@ -1,0 +1,73 @@
+"""`bridge explain`: read one model's activations with another model's verbalizer."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bridge.cli.options import experiment_options, need_free, output_options, print_json, read_options, write_result
+from bridge.cli.progress import TerminalProgress
+
+
+@click.command("explain")
+@experiment_options
+@click.option("--via", metavar="MODEL@LAYER", help="Whose verbalizer reads; the same as --dst.")
+@click.option("--text", multiple=True, help="Text to read, token by token; may be given several times.")
+@click.option(
+    "--file", "texts", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Texts, one a line."
+)
+@click.option("--directions", type=click.Path(dir_okay=False, path_type=Path), help="Safetensors file of directions.")
+@click.option("--every", type=click.IntRange(min=1), default=1, show_default=True, help="One token in so many.")
+@click.option("--verbalizer", "dst_verbalizer", metavar="VERBALIZER", help="A folder, or NAME:OPTION=VALUE,...")
+@click.option("--washout", metavar="STRATEGY", help="How directions are shown (default contrast).")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File for the result as JSON.")
+@output_options
+def command(
+    file: Path | None,
+    via: str | None,
+    text: tuple[str, ...],
+    texts: Path | None,
+    directions: Path | None,
+    every: int,
+    washout: str | None,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **flags: Any,
+) -> None:
+    """Explain a model's activations, or directions, by the verbalizer of another model.
+
+    The activations go through a map between the two models, which is fitted on the corpus if it is not in the cache.
+    Where the verbalizer has a reconstructor, each explanation makes the round trip: back to an activation, and through
+    the map back. Its cosine must be read against that of always giving the mean activation; fve does so.
+
+    \b
+    bridge explain --src smollm2-135m@19 --via gemma3-270m@12 --text "The umbel is a flower of the carrot family"
+    bridge explain --src smollm2-135m@19 --via smollm2-135m@19 --verbalizer logit_lens --text "Paris is in"
+    """
+    from bridge.directions import read_vectors
+    from bridge.errors import UsageError
+    from bridge.pipeline.explain import explain_directions, explain_texts
+    from bridge.report.explain import print_readings
+
+    need_free(out)
+    given = flags | {"dst": via or flags["dst"], "washout": (washout,) if washout else None}
+    options = read_options(file, given)
+    progress = TerminalProgress(quiet)
+    read = [*text, *([line for line in texts.read_text("utf-8").splitlines() if line.strip()] if texts else [])]
+    if bool(read) == bool(directions):
+        raise UsageError("Give either texts (--text, --file) or --directions.")
+    if directions:
+        vectors = {name: rows.astype("float32") for name, rows in read_vectors(directions).items()}
+        result = explain_directions(options, vectors, progress)
+    else:
+        result = explain_texts(options, read, every, progress)
+    write_result(out, result.document())
+    if as_json:
+        print_json(result.document())
+    else:
+        print_readings(result)
+    sys.stdout.flush()

@@ -1,0 +1,94 @@
+"""Another model's verbalizer, borrowed: found, reached through a map, and the way back from its reconstructor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.errors import PluginError
+from bridge.pipeline.fit import versions
+from bridge.pipeline.fitted import fitted_bridge
+from bridge.pipeline.options import Options
+from bridge.pipeline.prepare import Side, gather, prepare
+from bridge.pipeline.subject import ModelSubject
+from bridge.pipeline.verbalizers import find_verbalizer
+from bridge.pipeline.workbench import Workbench
+from bridge.verbalizers import Explanation, Verbalizer
+
+Rows = NDArray[np.float32]
+
+
+@final
+class Borrowed:
+    """The destination's verbalizer, as the source can use it.
+
+    Args:
+        options: The two models, and how the map between them is fitted where it is not in the cache. Both may be the
+            same model at the same site: its own verbalizer then reads it, without a map.
+        bench: Plugins, store and progress.
+
+    Attributes:
+        plan: The models, found but not loaded.
+        bridge: The map; None where both models are the same.
+
+    Raises:
+        UsageError: If the destination has no verbalizer.
+        BridgeError: As `prepare`, or if the map cannot be fitted.
+    """
+
+    def __init__(self, options: Options, bench: Workbench) -> None:
+        self.bench = bench
+        self.plan = prepare(options, bench)
+        # Found before the map is fitted: a verbalizer that is not there must not cost a fit.
+        self.named, self.kind = find_verbalizer(options.dst_verbalizer, self.plan.dst, bench.registry)
+        src, dst = self.plan.src, self.plan.dst
+        same = (src.identity, src.model.single_site()) == (dst.identity, dst.model.single_site())
+        self.bridge = None if same else fitted_bridge(self.plan, bench)
+
+    def subject(self, side: Side) -> ModelSubject:
+        """Return one of the models with its texts; its activations are collected if they are not in the cache."""
+        site = side.model.single_site()
+        artifact = gather(self.plan, {"src": [site], "dst": []}, self.bench)[0] if side is self.plan.src else {}
+        artifact = artifact or gather(self.plan, {"src": [], "dst": [site]}, self.bench)[1]
+        return ModelSubject(self.plan, side, artifact[site])
+
+    def open(self) -> Verbalizer:
+        """Load the verbalizer."""
+        return self.kind.open(self.subject(self.plan.dst))
+
+    def told(self, count: int, explain: Callable[[], list[Explanation]]) -> list[Explanation]:
+        """Run an explanation of `count` vectors, and look at what the plugin returned before trusting it.
+
+        Raises:
+            PluginError: If it is not one explanation a vector.
+        """
+        with self.bench.progress.stage(f"explain by {self.plan.dst.model.name}", count, "vectors") as advance:
+            said = explain()
+            advance(count)
+        if len(said) != count:
+            raise PluginError(f"The verbalizer {self.named} returned {len(said)} explanations of {count} vectors.")
+        return said
+
+    def come_back(self, verbalizer: Verbalizer, said: Sequence[Explanation], points: Rows) -> Rows | None:
+        """Return what the explanations stand for at the source, (n, d_src); None without a reconstructor."""
+        if not verbalizer.reconstructs:
+            return None
+        rebuilt = verbalizer.reconstruct([one.text for one in said])
+        # A reconstructor gives directions; the map back is affine, and needs the length that activations have.
+        lengths = np.linalg.norm(points, axis=1, keepdims=True)
+        rebuilt = rebuilt * (lengths / np.linalg.norm(rebuilt, axis=1, keepdims=True))
+        if self.bridge is None:
+            return np.asarray(rebuilt, np.float32)
+        options = self.plan.options
+        exchanged = {"src": options.dst, "dst": options.src}
+        exchanged |= {"src_identity": options.dst_identity, "dst_identity": options.src_identity}
+        back = fitted_bridge(prepare(options.model_copy(update=exchanged), self.bench), self.bench)
+        return np.asarray(back(rebuilt), np.float32)
+
+    def provenance(self) -> dict[str, Any]:
+        """Return models, verbalizer, options and versions."""
+        named = {"verbalizer": self.named, "options": self.plan.options.model_dump(), "versions": versions()}
+        return {"src": self.plan.options.src, "dst": self.plan.options.dst, **named}

@@ -1,0 +1,90 @@
+"""The directions that are explained: decoder rows of features drawn by seed, and how strong they get in real text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.dictionaries import Dictionary
+from bridge.errors import UsageError
+from bridge.features import reserved
+from bridge.verbalizers import Background, Subject
+
+ALIVE = 10
+"""Training rows that a feature must be active on, to be drawn."""
+
+BACKGROUND_ROWS = 64
+ROWS_PER_BLOCK = 4096
+
+
+@final
+@dataclass(frozen=True)
+class Features:
+    """Decoder rows of chosen features.
+
+    Attributes:
+        numbers: Which, (n,) int64, in rising order.
+        vectors: Each as long as what it adds to an activation where it is most active, (n, d_model) float32.
+        alive: How many features they were drawn from.
+        of: `reserved`: drawn from the features that nothing is trained or tuned on; `tuning`: from the others.
+    """
+
+    numbers: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+    alive: int
+    of: str
+
+
+def draw_features(
+    subject: Subject, dictionary: Dictionary, count: int, seed: int, of: Literal["reserved", "tuning"]
+) -> Features:
+    """Draw features uniformly by seed from those that are alive on the training documents.
+
+    Raises:
+        UsageError: If there are fewer.
+    """
+    largest = np.zeros(len(dictionary.directions), np.float32)
+    active = np.zeros(len(largest), np.int64)
+    for block in _blocks(subject):
+        values = dictionary.encode(block)
+        np.maximum(largest, values.max(0), out=largest)
+        active += (values > 0).sum(0)
+    eligible = np.flatnonzero((active >= ALIVE) & (reserved(len(active)) == (of == "reserved")))
+    if len(eligible) < count:
+        raise UsageError(
+            f"Only {len(eligible)} of the dictionary's {of} features are alive on this corpus; {count} were asked for.",
+            remedy="Lower --features, or give more text.",
+        )
+    numbers = np.sort(np.random.default_rng(seed).choice(eligible, count, replace=False))
+    vectors = dictionary.directions[numbers] * largest[numbers, None]
+    return Features(numbers, vectors.astype(np.float32), len(eligible), of)
+
+
+def background_of(subject: Subject, seed: int) -> Background:
+    """Return the mean of a subject's training rows, and some of them drawn by seed."""
+    rng = np.random.default_rng(seed)
+    total, count = np.zeros(subject.d_model), 0
+    kept, keys = np.empty((0, subject.d_model), np.float32), np.empty(0)
+    for block in _blocks(subject):
+        total += block.sum(0, dtype=np.float64)
+        count += len(block)
+        kept, keys = np.concatenate([kept, block]), np.concatenate([keys, rng.random(len(block))])
+        smallest = np.argsort(keys)[:BACKGROUND_ROWS]
+        kept, keys = kept[smallest], keys[smallest]
+    return Background((total / count).astype(np.float32), kept)
+
+
+def _blocks(subject: Subject) -> Iterator[NDArray[np.float32]]:
+    """Yield training rows, some thousands at a time."""
+    held: list[NDArray[np.float32]] = []
+    for passage in subject.passages():
+        held.append(passage.x)
+        if sum(map(len, held)) >= ROWS_PER_BLOCK:
+            yield np.concatenate(held)
+            held = []
+    if held:
+        yield np.concatenate(held)

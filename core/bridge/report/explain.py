@@ -1,0 +1,38 @@
+"""Explanations on the terminal: a row a token or direction, and what they are worth in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.report.table import print_rows, say
+
+if TYPE_CHECKING:
+    from bridge.pipeline.explain import Readings
+
+
+def print_readings(result: Readings) -> None:
+    """Print what was read; the texts are a model's, and shown as they are."""
+    rows = [
+        [
+            one.token if one.position >= 0 else one.text,
+            one.explanation,
+            ", ".join(one.flags),
+            "-" if one.round_trip is None else f"{one.round_trip:.3f}",
+        ]
+        for one in result.readings
+    ]
+    print_rows(
+        ["read", "explanation", "flags", "round trip"],
+        rows,
+        title=f"{result.provenance['src']} read by {result.provenance['dst']}",
+    )
+    if result.fve is not None:
+        verdict = "more" if result.fve > 0 else "NO more"
+        say(
+            f"Round trip: the explanations carry {verdict} than the mean activation does (FVE {result.fve:.3f}; the "
+            f"mean alone has cosine {result.mean_cosine:.3f}, which each round trip must be read against)."
+        )
+    elif result.readings and result.readings[0].position >= 0:
+        say(
+            "This verbalizer has no reconstructor, so nothing here says how much of an activation an explanation holds."
+        )

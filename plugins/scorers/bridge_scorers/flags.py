@@ -1,0 +1,36 @@
+"""Which explanations are no explanations: flagged by their verbalizer, empty, or all the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.verbalizers import Explanation
+
+
+def quality(said: Sequence[Explanation]) -> dict[str, NDArray[np.float64]]:
+    """Return by name of a metric what each explanation adds to it, (n,); the metric is their mean.
+
+    `flagged` is 1 for flagged ones; `distinct` is 1 / how many have the same text, which sum to the number of texts.
+    """
+    often = Counter(explanation.text for explanation in said)
+    return {
+        "flagged": np.array([bool(_flags(explanation)) for explanation in said], dtype=np.float64),
+        "distinct": np.array([1 / often[explanation.text] for explanation in said]),
+    }
+
+
+def described(said: Sequence[Explanation]) -> str:
+    """Say how many are flagged, as what, and how many different texts there are."""
+    flagged = [_flags(explanation) for explanation in said]
+    kinds = sorted(Counter(kind for flags in flagged for kind in flags).items())
+    which = f" ({', '.join(f'{count} {kind}' for kind, count in kinds)})" if kinds else ""
+    distinct = len({explanation.text for explanation in said})
+    return f"{sum(map(bool, flagged))} of {len(said)} flagged{which}, {distinct} distinct"
+
+
+def _flags(explanation: Explanation) -> set[str]:
+    return {*explanation.flags, *(() if explanation.text.strip() else ("empty",))}

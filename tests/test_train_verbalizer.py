@@ -1,0 +1,168 @@
+"""Training a verbalizer: it learns to read, goes on where it was interrupted, and never sees reserved features."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bridge.corpus import Document
+from bridge.dictionaries import ReLU, SparseAutoencoder
+from bridge.errors import BridgeError, UsageError
+from bridge.features import reserved
+from bridge.models import LoadedModel, Placement
+from bridge.models.resolve import ResolvedModel
+from bridge.pipeline.workbench import open_workbench
+from bridge.progress import Progress, Silent
+from bridge.references import Site
+from bridge.verbalizers import Passage, Recipe, Subject
+from bridge_verbalizers.nla import NLA
+from bridge_verbalizers.nla.examples import gather_examples
+
+WORDS = ("river", "engine", "violin", "pepper", "glacier", "lantern")
+RECIPE = Recipe(steps=150, batch=8, rank=16, lr=1e-2, characters=8)
+
+
+class Planted(Subject):
+    """A tiny random Llama whose "activations" are a known direction for each word: what is to be said is in them."""
+
+    site, d_model, n_layers, seed, name = Site(1), 32, 3, 0, "planted@1"
+    placement = Placement("cpu", "float32")
+
+    def __init__(self, model: ResolvedModel) -> None:
+        self.model = model
+        rng = np.random.default_rng(1)
+        self.directions = rng.normal(size=(len(WORDS), self.d_model)).astype(np.float32)
+        self.mean = 3 * rng.normal(size=self.d_model).astype(np.float32)
+
+    def load(self) -> LoadedModel:
+        loaded = self.model.adapter.load(self.model.weights, self.placement)
+        # A random head cannot say anything with conviction, and the head is not trained.
+        for part in (loaded.module.get_input_embeddings(), loaded.module.get_output_embeddings()):
+            part.weight.data *= 30
+        return loaded
+
+    def passages(self, held_out: bool = False) -> Iterator[Passage]:
+        rng = np.random.default_rng(7 + held_out)
+        for _ in range(30 if held_out else 120):
+            chosen = rng.integers(len(WORDS), size=8)
+            text = " ".join(WORDS[word] for word in chosen)
+            ends = np.cumsum([len(WORDS[word]) + 1 for word in chosen]) - 1
+            noise = 0.1 * rng.normal(size=(8, self.d_model))
+            x = (self.mean + 2 * self.directions[chosen] + noise).astype(np.float32)
+            yield Passage(Document(text, text), ends, x)
+
+    def dictionary(self) -> SparseAutoencoder:
+        """One feature a word, and as many again."""
+        rows = np.concatenate([self.directions, -self.directions])
+        unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        bias = np.zeros(len(rows), np.float32)
+        return SparseAutoencoder(unit.T.copy(), bias, unit, self.mean, ReLU(), shift=self.mean)
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> Planted:
+    bench = open_workbench()
+    folder = bench.registry.models["llama"].write_tiny_checkpoints(tmp_path_factory.mktemp("tiny"))[0]
+    return Planted(bench.resolve(f"{folder}@1"))
+
+
+@pytest.fixture(scope="module")
+def trained(subject: Planted, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("trained")
+    return out, NLA().train(subject, RECIPE, out, Silent())
+
+
+def test_it_reads_the_vector_and_not_only_the_language(trained: tuple[Path, dict[str, Any]]) -> None:
+    _, measured = trained
+    assert measured["av"]["loss"] < measured["av"]["loss_mean_vector"] - 0.05
+    assert measured["av"]["loss"] < measured["av"]["loss_other_vector"] - 0.05
+    # The last word decides the vector, so a reconstructor can beat the mean.
+    assert measured["ar"]["fve"] > 0.2
+    assert measured["ar"]["cosine"] > measured["ar"]["cosine_mean_vector"]
+
+
+def test_what_it_writes_is_read_like_a_released_one(subject: Planted, trained: tuple[Path, dict[str, Any]]) -> None:
+    out, _ = trained
+    verbalizer = NLA(checkpoint=str(out), max_new_tokens=24).open(subject)
+    vectors = subject.mean + 2 * subject.directions
+    said = verbalizer.explain(vectors.astype(np.float32))
+    assert len(said) == len(WORDS) and verbalizer.reconstructs
+    assert verbalizer.reconstruct([one.text for one in said]).shape == vectors.shape
+
+
+class Killed(Exception):
+    """Stands for a kill at some step."""
+
+
+class KilledAt(Progress):
+    """Raises when a stage has made so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def stage(self, name: str, total: int, unit: str) -> Any:
+        import contextlib
+
+        @contextlib.contextmanager
+        def opened() -> Iterator[Any]:
+            yield self.step
+
+        return opened()
+
+    def step(self, units: int = 1) -> None:
+        self.left -= units
+        if self.left < 0:
+            raise Killed
+
+    def note(self, message: str) -> None: ...
+
+
+def test_interrupted_training_goes_on_to_the_same_weights(
+    subject: Planted, trained: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    out, measured = trained
+    with pytest.raises(Killed):
+        NLA().train(subject, RECIPE, tmp_path, KilledAt(55))
+    assert not (tmp_path / "av").exists()
+    assert NLA().train(subject, RECIPE, tmp_path, Silent()) == measured
+    assert (tmp_path / "av/model.safetensors").read_bytes() == (out / "av/model.safetensors").read_bytes()
+    # With another recipe the checkpoint of the first is not gone on from.
+    other = replace(RECIPE, lr=1e-3, steps=2, reconstructor=False)
+    assert NLA().train(subject, other, tmp_path, Silent())["av"]["loss"] > measured["av"]["loss"]
+
+
+def test_a_damaged_checkpoint_is_refused(subject: Planted, tmp_path: Path) -> None:
+    (tmp_path / ".av.safetensors").write_bytes(b"half")
+    with pytest.raises(BridgeError, match="Delete it to begin again"):
+        NLA().train(subject, RECIPE, tmp_path, Silent())
+
+
+def test_reserved_features_are_never_trained_on(subject: Planted) -> None:
+    dictionary = subject.dictionary()
+    data = gather_examples(subject, 50, 20, dictionary, seed=0)
+    kept = reserved(len(dictionary.directions))
+    units = (data.features.x - data.mean) / np.linalg.norm(data.features.x - data.mean, axis=1, keepdims=True)
+    nearest = (units @ dictionary.directions.T).argmax(1)
+    assert kept.any() and not kept[nearest].any()
+    # What is said of a feature ends in the word that it stands for.
+    words = [WORDS[row] for row in nearest if row < len(WORDS)]
+    texts = [text for row, text in zip(nearest, data.features.texts, strict=True) if row < len(WORDS)]
+    assert words and all(text.endswith(word) for text, word in zip(texts, words, strict=True))
+
+
+def test_a_finished_verbalizer_is_not_overwritten(tmp_path: Path) -> None:
+    from bridge.pipeline.options import make_options
+    from bridge.pipeline.train_verbalizer import train_verbalizer
+
+    (tmp_path / "training.json").write_text(json.dumps({}))
+    options = make_options(src="dyck:seed0@1", dst="dyck:seed0@1", max_documents=200)
+    with pytest.raises(UsageError, match="already holds"):
+        train_verbalizer(options, "nla", RECIPE, "", tmp_path)
+    with pytest.raises(BridgeError, match="no model of transformers"):
+        train_verbalizer(options, "nla", RECIPE, "", tmp_path / "new")
