@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from importlib import resources
@@ -68,3 +69,16 @@ def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in chosen), encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tiny_models: Mapping[str, list[Path]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of transformers weights, which sentence-transformers pools by the mean."""
+    from transformers import AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("encoder") / "tiny"
+    shutil.copytree(tiny_models["gpt2"][0], folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"pad_token": tokenizer.eos_token})
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bridge.cli.options import experiment_options, output_options, print_json, read_options
 from bridge.cli.progress import TerminalProgress
 
+if TYPE_CHECKING:
+    from bridge.pipeline.options import Options
+
 
 @click.command("run")
 @experiment_options
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for results (default runs/...).")
+@click.option("--dry-run", is_flag=True, help="Only say what would be fetched and loaded, and what it would take.")
 @click.option("--require", multiple=True, metavar="METRIC>=X", help="Exit with 4 unless the mapped arm reaches X.")
 @click.option("--dictionary", metavar="SAE", help="Explain features of this dictionary of the source by both models.")
 @click.option("--features", type=int, help="How many features are drawn by seed (default 45).")
@@ -28,6 +32,7 @@ def command(
     out: Path | None,
     require: tuple[str, ...],
     washout: tuple[str, ...],
+    dry_run: bool,
     as_json: bool,
     quiet: bool,
     **flags: Any,
@@ -57,9 +62,26 @@ def command(
 
     wanted = parse_requirements(require)
     options = read_options(file, flags | {"washout": washout or None})
+    if dry_run:
+        plan_only(options, as_json, quiet)
+        return
     result = run(options, out or default_folder(options), TerminalProgress(quiet), sys.stdin)
     if as_json:
         print_json(result.document())
     else:
         print_run(result)
     check_requirements(wanted, result.metrics)
+
+
+def plan_only(options: Options, as_json: bool, quiet: bool) -> None:
+    """Print what a run would take; exit with 1 if something stands against it."""
+    from bridge.pipeline.dry_run import dry_run
+    from bridge.pipeline.workbench import open_workbench
+    from bridge.report.dry_run import print_dry_run
+
+    found = dry_run(options, open_workbench(TerminalProgress(quiet)))
+    if as_json:
+        print_json(found)
+    else:
+        print_dry_run(found)
+    sys.exit(1 if found["problems"] else 0)

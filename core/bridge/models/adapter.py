@@ -121,6 +121,10 @@ class ModelAdapter(ABC):
     def describe(self, weights: Weights) -> ModelInfo:
         """Read width and depth without loading weights."""
 
+    def parameters(self, weights: Weights) -> int | None:
+        """Count the model's parameters without loading weights, or return None where the family cannot."""
+        return None
+
     @abstractmethod
     def tokenizer(self, weights: Weights) -> Tokenizer:
         """Load the tokenizer alone."""

@@ -46,6 +46,15 @@ class TransformersAdapter(ModelAdapter):
             int(text.hidden_size), int(text.num_hidden_layers), getattr(text, "max_position_embeddings", None)
         )
 
+    def parameters(self, weights: Weights) -> int:
+        """Count the parameters of the configuration's model, built without memory for its weights."""
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        config = self._config(weights)
+        with _calls_of_transformers(weights), torch.device("meta"):
+            return sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
+
     def tokenizer(self, weights: Weights) -> Tokenizer:
         """Load the checkpoint's tokenizer."""
         from transformers import AutoTokenizer

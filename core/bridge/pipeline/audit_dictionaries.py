@@ -65,8 +65,9 @@ def open_dictionaries(plan: Plan, src: Site, dst: Site, given: Dictionaries, ben
     for name, other in list(theirs.items())[1:]:
         same = seed is not None and other.origin.init_seed == seed
         twins[f"{'same_init' if same else 'other'}:{name}"] = other
-    if seed is not None:
-        features, d_model = first.directions.shape
+    features, d_model = first.directions.shape
+    # It stands in for a dictionary of the destination, which another width does not allow.
+    if seed is not None and d_model == plan.dst.model.info.d_model:
         twins["own_untrained_init"] = _untrained(d_model, features, seed)
     return Opened(first, next(iter(theirs.values()), None), twins)
 

@@ -43,8 +43,8 @@ class Borrowed:
         self.bench = bench
         self.plan = prepare(options, bench)
         # Found before the map is fitted: a verbalizer that is not there must not cost a fit.
-        self.named, self.kind = find_verbalizer(options.dst_verbalizer, self.plan.dst, bench.registry)
         src, dst = self.plan.src, self.plan.dst
+        self.named, self.kind = find_verbalizer(options.dst_verbalizer, dst.model, dst.identity, bench.registry)
         same = (src.identity, src.model.single_site()) == (dst.identity, dst.model.single_site())
         self.bridge = None if same else fitted_bridge(self.plan, bench)
 

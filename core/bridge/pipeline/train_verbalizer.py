@@ -54,7 +54,7 @@ def train_verbalizer(
     kind = build(backend, bench.registry.verbalizer)
     plan = prepare(options, bench, stdin)
     site = plan.src.model.single_site()
-    out = out or trained_folder(plan.src)
+    out = out or trained_folder(plan.src.model, plan.src.identity)
     if (out / RECORD).exists():
         raise UsageError(f"{out} already holds a trained verbalizer.", remedy="Choose another --out, or move it away.")
     if dictionary:

@@ -74,7 +74,7 @@ def verbalize(result: Fit, arms: Mapping[str, FittedMap], bench: Workbench) -> V
     options = plan.options
     washouts = {text: build_washout(text) for text in options.washout}
     kinds = [
-        find_verbalizer(text, side, bench.registry)
+        find_verbalizer(text, side.model, side.identity, bench.registry)
         for text, side in ((options.src_verbalizer, plan.src), (options.dst_verbalizer, plan.dst))
     ]
     dictionary = open_dictionary(options.dictionary, bench.registry)
@@ -98,6 +98,7 @@ def verbalize(result: Fit, arms: Mapping[str, FittedMap], bench: Workbench) -> V
         "drawn_of": features.of,
         "verbalizers": {"src": kinds[0][0], "dst": kinds[1][0]},
         "washouts": list(washouts),
+        "arms": list(moved),
     }
     return Verbalized(features, moved, explained, provenance)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from bridge.errors import UsageError
+from bridge.models.resolve import ResolvedModel
 from bridge.models.weights import models_folder
 from bridge.pipeline.options import build
-from bridge.pipeline.prepare import Side
 from bridge.plugins import Registry
 from bridge.verbalizers import VerbalizerBackend
 
@@ -17,20 +18,23 @@ FOLDER = "verbalizers"
 LAYOUT = "nla"
 
 
-def find_verbalizer(text: str, side: Side, registry: Registry) -> tuple[str, VerbalizerBackend]:
+def find_verbalizer(
+    text: str, model: ResolvedModel, identity: str, registry: Registry
+) -> tuple[str, VerbalizerBackend]:
     """Return what names the verbalizer of a model at its site, and the kind with its options.
 
     Args:
         text: `NAME:OPTION=VALUE,...`, a folder that `bridge verbalizer train` wrote, or empty for the model's own.
-        side: The model.
+        model: The model.
+        identity: What identifies its weights.
         registry: Installed plugins.
 
     Raises:
         UsageError: If the model has none, or the text names none.
     """
-    named = text or own_verbalizer(side)
+    named = text or own_verbalizer(model, identity)
     if not named:
-        label = side.model.label(side.model.single_site())
+        label = model.label(model.single_site())
         free = ", ".join(name for name in registry.verbalizers if not name.startswith(LAYOUT))
         raise UsageError(
             f"There is no verbalizer of {label} here.",
@@ -42,18 +46,17 @@ def find_verbalizer(text: str, side: Side, registry: Registry) -> tuple[str, Ver
     return named, build(named, registry.verbalizer)
 
 
-def own_verbalizer(side: Side) -> str:
+def own_verbalizer(model: ResolvedModel, identity: str) -> str:
     """Return what names a model's own verbalizer, or an empty text."""
-    site = str(side.model.single_site())
-    folders = [trained_folder(side)]
-    if side.model.weights.folder:
-        folders.append(side.model.weights.folder / FOLDER / site)
+    folders = [trained_folder(model, identity)]
+    if model.weights.folder:
+        folders.append(model.weights.folder / FOLDER / str(model.single_site()))
     found = next((str(folder) for folder in folders if folder.is_dir()), "")
-    return found or side.model.released_verbalizer
+    return found or model.released_verbalizer
 
 
-def trained_folder(side: Side) -> Path:
+def trained_folder(model: ResolvedModel, identity: str) -> Path:
     """Return where a verbalizer of a model at its site goes if the user names no folder."""
     # The weights' content, not their name: a verbalizer of other weights would read these wrongly and not say so.
-    key = "".join(c for c in side.identity if c.isalnum())[:16]
-    return models_folder() / FOLDER / f"{key}-{side.model.single_site()}"
+    key = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    return models_folder() / FOLDER / f"{key}-{model.single_site()}"

@@ -114,6 +114,17 @@ class VerbalizerBackend(ABC):
             BridgeError: If what it needs (a checkpoint, a server, texts) is not there or does not fit the subject.
         """
 
+    def preview(self, d_model: int) -> list[str]:
+        """Say what `open` would load, a sentence each, from small files alone: no weights are fetched or read.
+
+        Args:
+            d_model: Width of the vectors that are to be explained.
+
+        Raises:
+            BridgeError: If what it needs is not there, or does not fit.
+        """
+        return []
+
     def train(self, subject: Subject, recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
         """Train a verbalizer of the subject and write it to a folder that `open` reads; resume what was interrupted.
 

@@ -27,8 +27,8 @@ class Gemma(TransformersAdapter):
     def aliases(self) -> Sequence[Alias]:
         """`gemma` is the destination of the foreign-verbalizer result; AVs exist for 12B@32 and 27B@41."""
         return [
-            Alias("gemma", "google/gemma-3-27b-it", site="41"),
-            Alias("gemma3-12b", "google/gemma-3-12b-it", site="32"),
+            Alias("gemma", "google/gemma-3-27b-it", site="41", verbalizer=_released("27b-L41")),
+            Alias("gemma3-12b", "google/gemma-3-12b-it", site="32", verbalizer=_released("12b-L32")),
             Alias("gemma3-4b", "google/gemma-3-4b-it"),
             Alias("gemma3-1b", "google/gemma-3-1b-it"),
             Alias("gemma3-270m", "google/gemma-3-270m", site="12"),
@@ -74,6 +74,11 @@ class Gemma(TransformersAdapter):
             text_config=dict(text), vision_config=vision, mm_tokens_per_image=4, image_token_index=511
         )
         return [Gemma3TextConfig(**text), wrapper]
+
+
+def _released(which: str) -> str:
+    """Name the verbalizer that kitft released for a model and layer."""
+    return f"nla:checkpoint=hub:kitft/nla-gemma3-{which}-av,ar=hub:kitft/nla-gemma3-{which}-ar"
 
 
 @hookimpl

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+RELEASED = "nla:checkpoint=hub:kitft/nla-qwen2.5-7b-L20-av,ar=hub:kitft/nla-qwen2.5-7b-L20-ar"
+"""The verbalizer that kitft released for the 7B model at block 20."""
+
+
 @final
 class Qwen(TransformersAdapter):
     """`Qwen2ForCausalLM`; its tokenizer adds no BOS."""
@@ -24,7 +28,7 @@ class Qwen(TransformersAdapter):
         """`qwen` is the source model of the foreign-verbalizer result; its AV reads block 20."""
         sizes = ("0.5B", "1.5B", "3B", "7B", "14B", "32B", "72B")
         return [
-            Alias("qwen", "Qwen/Qwen2.5-7B-Instruct", site="20"),
+            Alias("qwen", "Qwen/Qwen2.5-7B-Instruct", site="20", verbalizer=RELEASED),
             *(Alias(f"qwen2.5-{size.lower()}", f"Qwen/Qwen2.5-{size}-Instruct") for size in sizes),
         ]
 

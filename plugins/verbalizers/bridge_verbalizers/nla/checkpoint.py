@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bridge.errors import BridgeError, ModelError
 from bridge.models import Placement, Weights
 from bridge.models.transformers_adapter import quiet
 from bridge.models.weights import models_folder, unavailable
+from bridge_verbalizers.nla.sidecar import NAME as SIDECAR
 
-AV, AR = "av", "ar"
+Role = Literal["av", "ar"]
+AV: Role = "av"
+AR: Role = "ar"
 HUB = "hub:"
 FILES = ("*.json", "*.safetensors", "*.yaml", "*.jinja", "*.model", "*.txt")
 """What is fetched from the hub: whatever a checkpoint needs, and no pickle."""
@@ -19,24 +23,36 @@ NOT_RUN = ("vision_tower", "multi_modal_projector")
 """Parts of a multimodal wrapper that a text trainer may not have kept."""
 
 
-def halves(checkpoint: str, reconstructor: str, model: str) -> tuple[Path, Path | None]:
+def halves(checkpoint: str, reconstructor: str, model: str, wanted: Sequence[str] = FILES) -> tuple[Path, Path | None]:
     """Return the folders of an AV and, where there is one, of its AR.
 
     Args:
         checkpoint: Folder or `hub:user/repo` that holds `av/` and maybe `ar/`, or is an AV itself.
         reconstructor: The same for the AR, or empty for what the checkpoint holds.
         model: Whose activations are explained, for advice.
+        wanted: What is fetched of one on the hub.
 
     Raises:
         BridgeError: If there is no such folder.
         ModelUnavailableError: If the hub does not have it or cannot be reached.
     """
-    root = _locate(checkpoint, model)
-    other = _locate(reconstructor, model) if reconstructor else root
+    root = _locate(checkpoint, model, wanted)
+    other = _locate(reconstructor, model, wanted) if reconstructor else root
     av = root / AV if (root / AV).is_dir() else root
     if (other / AR).is_dir():
         return av, other / AR
     return av, other if reconstructor else None
+
+
+def sidecar_folders(checkpoint: str, reconstructor: str) -> list[tuple[Role, Path]]:
+    """Return where the sidecars of an AV, and of its AR if there is one, lie; of the hub's, nothing else is fetched.
+
+    Raises:
+        BridgeError: If there is no such folder.
+        ModelUnavailableError: If the hub does not have it or cannot be reached.
+    """
+    av, ar = halves(checkpoint, reconstructor, "MODEL@SITE", (SIDECAR, f"*/{SIDECAR}"))
+    return [(AV, av), (AR, ar)] if ar else [(AV, av)]
 
 
 def load_module(folder: Path, placement: Placement, absent: tuple[str, ...] = ()) -> Any:
@@ -93,11 +109,11 @@ def load_tokenizer(folder: Path) -> Any:
             raise unavailable(Weights(str(folder)), error) from error
 
 
-def _locate(text: str, model: str) -> Path:
+def _locate(text: str, model: str, wanted: Sequence[str]) -> Path:
     if text.startswith(HUB):
         name = text.removeprefix(HUB)
         by_hand = models_folder() / name
-        return by_hand if by_hand.is_dir() else _fetched(name)
+        return by_hand if by_hand.is_dir() else _fetched(name, wanted)
     folder = Path(text).expanduser().absolute()
     if not folder.is_dir():
         raise BridgeError(
@@ -108,10 +124,10 @@ def _locate(text: str, model: str) -> Path:
     return folder
 
 
-def _fetched(name: str) -> Path:
+def _fetched(name: str, wanted: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(FILES)))
+        return Path(snapshot_download(name, allow_patterns=list(wanted)))
     except Exception as error:
         raise unavailable(Weights(name), error) from error

@@ -190,11 +190,11 @@ def _loss(
     longest = max(map(len, said))
     ids = torch.tensor([[*prompt, *one, *[0] * (longest - len(one))] for one in said], device=module.device)
     targets = torch.tensor([[*one, *[IGNORED] * (longest - len(one))] for one in said], device=module.device)
-    mask = torch.cat([torch.ones(len(said), len(prompt), device=ids.device), (targets != IGNORED).float()], 1).long()
     embedded = module.get_input_embeddings()(ids).detach().clone()
     embedded[:, at] = vectors.to(embedded.device, embedded.dtype)
-    # A base model without its head: only the positions that speak go through the large vocabulary.
-    hidden = module.base_model(inputs_embeds=embedded, attention_mask=mask, use_cache=False).last_hidden_state
+    # A base model without its head: only the positions that speak go through the large vocabulary. And without a mask:
+    # all padding is to the right, where a causal model does not look.
+    hidden = module.base_model(inputs_embeds=embedded, use_cache=False).last_hidden_state
     speaking = hidden[:, len(prompt) - 1 : -1][targets != IGNORED]
     wanted = targets[targets != IGNORED]
     weight = module.get_output_embeddings().weight

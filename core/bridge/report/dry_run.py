@@ -1,0 +1,46 @@
+"""What a run would take, on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bridge.report.table import print_rows, say
+
+
+def print_dry_run(found: Mapping[str, Any]) -> None:
+    """Print what `bridge.pipeline.dry_run` found."""
+    rows = [
+        [
+            one["reference"],
+            one["weights"],
+            "here" if one["here"] else "to be fetched",
+            f"{one['d_model']} x {one['depth'][0]}/{one['depth'][1]} blocks",
+            "?" if one["parameters"] is None else f"{one['parameters'] / 1e9:.2f}B, {one['memory_gib']} GiB",
+        ]
+        for one in found["models"].values()
+        if one
+    ]
+    print_rows(["model", "weights", "", "width x depth read", "size"], rows)
+    for side, verbalizer in found.get("verbalizers", {}).items():
+        for line in [verbalizer["name"], *verbalizer["loads"]] if verbalizer else []:
+            say(f"{side} verbalizer: {line}")
+    if found.get("dictionary"):
+        one = found["dictionary"]
+        size = f"{one['features']} features, {one['d_model']} wide"
+        say(f"Dictionary {one['reference']}: {size}; {one['explained']} explained.")
+    if found["corpus"]:
+        one = found["corpus"]
+        say(f"Corpus {one['name']}: {one['documents']:,} documents, about {one['tokens']:,} tokens.")
+    if "estimates" in found:
+        one = found["estimates"]
+        speed = f"{one['assumed_flops_per_second'] / 1e12:g} TFLOP/s"
+        say(
+            f"About {one['collect_hours']} hours of forward passes on {one['device']}, taken to reach {speed}; "
+            f"{one['cache_gib']} GiB of activations kept; the larger model fills {one['largest_model_gib']} GiB; "
+            f"{one['explanations']} explanations."
+        )
+    for problem in found["problems"]:
+        say(f"In the way: {problem}")
+    if not found["problems"]:
+        say("Nothing stands in the way.")

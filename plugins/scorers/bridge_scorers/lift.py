@@ -1,0 +1,120 @@
+"""Whether a borrowed verbalizer says of a direction what the model's own verbalizer says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import final
+
+import numpy as np
+
+from bridge.errors import UsageError
+from bridge.hookspecs import hookimpl
+from bridge.metrics import Metric
+from bridge.scorers import MISPAIRED, NATIVE, RANDOM_DIRECTION, Evidence, Explained, Judge, Need, Scorer
+from bridge.verbalizers import Explanation
+from bridge_scorers.flags import described, quality
+from bridge_scorers.pairing import PERMUTATIONS, Array, as_good, over_all, over_others, ranks
+from bridge_scorers.shares import Interval, feature_mean
+from bridge_scorers.similarity import embed
+
+Scored = tuple[str, str, float, Interval, str, str]
+"""Name, arm, value, interval, note and control of one number."""
+
+
+@final
+class Lift(Scorer):
+    """Similarity of foreign explanations to native ones, over what texts share that say nothing of the feature.
+
+    With E_ij the cosine between the embeddings of the native text of feature i and the foreign text of feature j:
+
+    - `matched`: mean E_ii. Any two texts of one template, length or mood are similar: never read it alone.
+    - `lift`: `matched` less the mean of all E_ij of the arm `random_direction`. What the foreign verbalizer writes
+      whatever it is given is in both and goes; what it writes of every *real* direction stays.
+    - `specific_lift`: mean E_ii - mean_{i != j} E_ij. What all foreign texts share, or all native ones, is as similar
+      to partners as to others and goes; but it takes up room in every embedding, so that the rest looks smaller.
+    - `lift_centred`, `specific_lift_centred`: the same after the mean native embedding is taken from every native one,
+      the mean embedding of the arm's texts from every one of them, and all are back at unit norm: shared text neither
+      adds nor takes room. Means are the sample's own, and held fixed in the intervals.
+    - `permutation_p`: how often a random pairing has as high a `specific_lift`, one-sided, (1 + count) / (1 + 10,000).
+      Its interval is that of the count (Clopper and Pearson).
+    - `explanation_retrieval@1`, `mrr`: whether, and how soon, the foreign text finds its own native one; ties count
+      against it.
+    - `flagged`, `distinct`: the share of texts that a verbalizer flagged (empty, truncated, another script), and how
+      many different texts there are, over n. Flagged texts count like others everywhere; empty ones have similarity 0.
+
+    Random directions have no partners: `matched` of that arm is the mean of all its pairs, and its `lift` is 0; where
+    a pairing is needed, they have an arbitrary one. Intervals are 95% percentile intervals of 1,000 resamples of
+    features, in rows and columns at once.
+
+    Source: the 1 + in the p-value: Phipson and Smyth, Permutation P-values Should Never Be Zero (2010).
+    """
+
+    name = "lift"
+    summary = "Similarity of foreign explanations to native ones, over that of random directions and other features."
+    needs = frozenset({Need.EXPLANATIONS})
+
+    def score(self, evidence: Evidence) -> Iterable[Metric]:
+        """Compare the texts under every washout; the names of all but the first one's metrics end in `@WASHOUT`.
+
+        Raises:
+            UsageError: If there is only one direction.
+        """
+        assert evidence.judge is not None, "the runtime hands one out with explanations"
+        for position, (washout, explained) in enumerate(evidence.explained.items()):
+            n, suffix = len(explained.native), f"@{washout}" if position else ""
+            if n < 2:
+                raise UsageError(f"{n} explained direction cannot be compared with others.", remedy="Explain more.")
+            for name, arm, value, interval, note, control in _compare(evidence, evidence.judge, washout, explained):
+                yield evidence.metric(self, name + suffix, arm, value, interval, n, note, control)
+
+
+def _compare(evidence: Evidence, judge: Judge, washout: str, explained: Explained) -> Iterator[Scored]:
+    seed, chance = evidence.seed, 1 / np.arange(1, len(explained.native) + 1)
+    native = embed(judge, _texts(explained.native))
+    foreign = {arm: embed(judge, _texts(said)) for arm, said in explained.foreign.items()}
+    plain = {arm: native.similarity(texts) for arm, texts in foreign.items()}
+    centred = {arm: native.centred().similarity(texts.centred()) for arm, texts in foreign.items()}
+    for arm, said in {NATIVE: explained.native, **explained.foreign}.items():
+        for name, values in quality(said).items():
+            yield name, arm, *feature_mean(values, seed), described(said), NATIVE
+    for arm, similarity in plain.items():
+        evidence.keep(f"similarity.{washout}.{arm}", similarity.astype(np.float32))
+        texts = f"{described(explained.foreign[arm])}; native: {described(explained.native)}"
+        matched = _matched(arm, similarity)
+        lift, lift_centred = (_matched(arm, e[arm]) - over_all(e[RANDOM_DIRECTION]) for e in (plain, centred))
+        all_pairs = f"no partners, so all pairs; {texts}" if arm == RANDOM_DIRECTION else texts
+        rank = ranks(similarity)
+        first = (rank == 1).astype(np.float64)
+        parts: list[tuple[str, Array, str, str]] = [
+            ("matched", matched, all_pairs, RANDOM_DIRECTION),
+            ("lift", lift, all_pairs, RANDOM_DIRECTION),
+            ("lift_centred", lift_centred, all_pairs, RANDOM_DIRECTION),
+            ("specific_lift", over_others(similarity), texts, MISPAIRED),
+            ("specific_lift_centred", over_others(centred[arm]), texts, MISPAIRED),
+            ("explanation_retrieval@1", first, f"chance {chance[-1]:.4f}; {texts}", MISPAIRED),
+            ("mrr", 1 / rank, f"chance {chance.mean():.4f}; {texts}", MISPAIRED),
+        ]
+        for name, values, note, control in parts:
+            yield name, arm, *feature_mean(values, seed), note, control
+        yield "permutation_p", arm, *_p_value(as_good(similarity, seed)), f"of specific_lift; {texts}", MISPAIRED
+
+
+def _matched(arm: str, similarity: Array) -> Array:
+    return over_all(similarity) if arm == RANDOM_DIRECTION else similarity.diagonal()
+
+
+def _texts(said: Sequence[Explanation]) -> list[str]:
+    return [explanation.text for explanation in said]
+
+
+def _p_value(count: int) -> tuple[float, Interval]:
+    from scipy.stats import binomtest
+
+    interval = binomtest(count, PERMUTATIONS).proportion_ci(method="exact")
+    return (1 + count) / (1 + PERMUTATIONS), (float(interval.low), float(interval.high))
+
+
+@hookimpl
+def register_scorers(register: Callable[[Scorer], None]) -> None:
+    """Offer lift."""
+    register(Lift())

@@ -1,0 +1,140 @@
+"""Features explained across a bridge, and one model read by another's verbalizer, through the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from safetensors.numpy import load_file, save_file
+
+import bridge
+import bridge_models.dyck
+from bridge.cli import bridge as command
+from bridge.errors import UsageError
+from bridge.features import reserved
+from bridge.pipeline.round_trip import cosine, variance_explained
+from bridge.pipeline.verbalize import carry
+from bridge.pipeline.verbalizers import find_verbalizer
+from bridge.pipeline.workbench import open_workbench
+
+SAE = Path(bridge_models.dyck.__file__).parent / "checkpoints/seed0/dictionaries/1/relu"
+PAIR = ("--src", "dyck:seed0@1", "--max-documents", "800", "--map", "procrustes")
+LENS = "logit_lens:top=2"
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(command, [*arguments, "--quiet"])
+
+
+def experiment(out: Path, encoder: Path, *flags: str) -> Result:
+    lenses = ("--src-verbalizer", LENS, "--dst-verbalizer", LENS, "--washout", "mean", "--washout", "none")
+    sizes = ("--dictionary", str(SAE), "--features", "12", "--encoder", str(encoder))
+    return call("run", *PAIR, "--dst", "dyck:seed1@1", *lenses, *sizes, "--out", str(out), "--json", *flags)
+
+
+def test_features_are_explained_by_both_models(tmp_path: Path, tiny_encoder: Path) -> None:
+    out = tmp_path / "run"
+    result = json.loads(experiment(out, tiny_encoder).stdout)
+    names = {(metric["name"], metric["arm"]) for metric in result["metrics"] if metric["scorer"] == "lift"}
+    assert {("lift", "mapped"), ("lift", "random_direction"), ("lift@none", "mapped"), ("flagged", "native")} <= names
+    told = [json.loads(line) for line in (out / "explanations.jsonl").read_text().splitlines()]
+    assert len(told) == 2 * 12 and {one["washout"] for one in told} == {"mean", "none"}
+    chosen = [one["feature"] for one in told[:12]]
+    assert reserved(256)[chosen].all() and result["bridge"]["verbalized"]["features"] == chosen
+    # The two networks compute the same: through the map, the borrowed lens says what the own one says.
+    same = [one["native"]["text"] == one["foreign"]["mapped"]["text"] for one in told[:12]]
+    wrong = [one["native"]["text"] == one["foreign"]["mispaired"]["text"] for one in told[:12]]
+    assert np.mean(same) > np.mean(wrong) + 0.3
+    kept = load_file(out / "scored.safetensors")
+    assert kept["similarity.mean.mapped"].shape == (12, 12)
+    directions = load_file(out / "directions.safetensors")
+    for arm in result["bridge"]["verbalized"]["arms"]:
+        lengths = np.linalg.norm(directions[arm], axis=1)
+        np.testing.assert_allclose(lengths, np.linalg.norm(directions["mapped"], axis=1), rtol=1e-5)
+    again = json.loads(experiment(tmp_path / "again", tiny_encoder).stdout)
+    assert again["metrics"] == result["metrics"]
+    assert call("run", str(out / "config.toml"), "--out", str(out)).exit_code == 0
+
+
+def test_arms_differ_in_direction_alone() -> None:
+    b = bridge.fit("dyck:seed0@1", "dyck:seed1@1", max_documents=800, map="procrustes")
+    vectors = np.random.default_rng(0).normal(size=(5, 64)).astype(np.float32)
+    moved = carry(vectors, {"mapped": b.fitted}, seed=3)
+    for row, vector in enumerate(vectors):
+        expected = b.fitted.direction(vector[None])[0]
+        np.testing.assert_allclose(moved["mapped"][row], expected, rtol=1e-5)
+        other = moved["random_direction"][row]
+        assert np.linalg.norm(other) == pytest.approx(np.linalg.norm(expected), rel=1e-5)
+        assert abs(cosine(other[None], expected[None].astype(np.float32))[0]) < 0.6
+
+
+def test_a_model_is_read_by_anothers_verbalizer() -> None:
+    text = "([{}])([{}])([{}])"
+    flags = ("--verbalizer", LENS, "--text", text)
+    borrowed = json.loads(call("explain", *PAIR, "--via", "dyck:seed1@1", *flags, "--json").stdout)
+    assert [one["token"] for one in borrowed["readings"]] == list(text)
+    own = json.loads(call("explain", *PAIR, "--via", "dyck:seed0@1", *flags, "--json").stdout)
+    # The first eight tokens of a text are left out of every fit, and cannot be expected to come across.
+    told = [[one["explanation"] for one in result["readings"][8:]] for result in (borrowed, own)]
+    assert np.mean([a == b for a, b in zip(*told, strict=True)]) > 0.5
+    assert borrowed["fve"] is None
+    shown = call("explain", *PAIR, "--via", "dyck:seed1@1", *flags, "--every", "4")
+    assert shown.exit_code == 0 and "no reconstructor" in shown.stdout
+    readings = bridge.explain("dyck:seed0@1", "dyck:seed0@1", [text], every=5, dst_verbalizer=LENS, max_documents=800)
+    assert [one.position for one in readings.readings] == [3, 8, 13, 18]
+
+
+def test_directions_are_explained(tmp_path: Path) -> None:
+    rows = load_file(SAE / "sae_weights.safetensors")["W_dec"][:3]
+    save_file({"rows": rows}, tmp_path / "rows.safetensors")
+    flags = ("--via", "dyck:seed1@1", "--verbalizer", LENS, "--washout", "none", "--directions")
+    result = json.loads(call("explain", *PAIR, *flags, str(tmp_path / "rows.safetensors"), "--json").stdout)
+    assert [one["text"] for one in result["readings"]] == ["rows[0]", "rows[1]", "rows[2]"]
+    save_file({"rows": rows[:, :-1].copy()}, tmp_path / "narrow.safetensors")
+    assert "63" in str(call("explain", *PAIR, *flags, str(tmp_path / "narrow.safetensors")).exception)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--text", "()"), "bridge verbalizer train --model"),
+        (("--text", "()", "--verbalizer", "logit_lense"), "logit_lens"),
+        (("--text", "()", "--verbalizer", "nla:checkpoint=nowhere"), "nowhere"),
+        (("--verbalizer", LENS), "--text"),
+        (("--text", "", "--verbalizer", LENS), "no tokens"),
+    ],
+)
+def test_what_cannot_be_explained_is_said(flags: tuple[str, ...], said: str) -> None:
+    assert said in str(call("explain", *PAIR, "--via", "dyck:seed1@1", *flags).exception)
+
+
+def test_too_many_features_or_no_judge(tmp_path: Path, tiny_encoder: Path) -> None:
+    assert "--features" in str(experiment(tmp_path / "a", tiny_encoder, "--features", "500").exception)
+    missing = experiment(tmp_path / "b", tmp_path / "nowhere")
+    assert "--encoder" in str(missing.exception) and not (tmp_path / "b").exists()
+
+
+def test_a_models_own_verbalizer_lies_with_its_weights(tmp_path: Path) -> None:
+    bench = open_workbench()
+    folder = bench.resolve("dyck:seed0@1").weights.folder
+    assert folder is not None
+    copy = Path(shutil.copytree(folder, tmp_path / "model"))
+    (copy / "verbalizers/1").mkdir(parents=True)
+    named, _ = find_verbalizer("", bench.resolve(f"{copy}@1"), "x", bench.registry)
+    assert named == f"nla:checkpoint={copy / 'verbalizers/1'}"
+    for site in ("0", "1.resid_mid"):
+        with pytest.raises(UsageError):
+            find_verbalizer("", bench.resolve(f"{copy}@{site}"), "x", bench.registry)
+
+
+def test_round_trip_scores_against_the_mean() -> None:
+    rng = np.random.default_rng(0)
+    mean = 5 * rng.normal(size=(1, 16)).astype(np.float32)
+    x = (mean + rng.normal(size=(40, 16))).astype(np.float32)
+    assert variance_explained(x, 3 * x, mean) == pytest.approx(1)
+    assert variance_explained(x, np.repeat(mean, 40, 0), mean) == pytest.approx(0)
+    assert variance_explained(x, x[::-1].copy(), mean) < 0
