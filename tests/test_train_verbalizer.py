@@ -13,7 +13,7 @@ import pytest
 
 from bridge.corpus import Document
 from bridge.dictionaries import ReLU, SparseAutoencoder
-from bridge.errors import BridgeError, UsageError
+from bridge.errors import BridgeError, CorpusError, UsageError
 from bridge.features import reserved
 from bridge.models import LoadedModel, Placement
 from bridge.models.resolve import ResolvedModel
@@ -145,7 +145,7 @@ def test_a_damaged_checkpoint_is_refused(subject: Planted, tmp_path: Path) -> No
 
 def test_reserved_features_are_never_trained_on(subject: Planted) -> None:
     dictionary = subject.dictionary()
-    data = gather_examples(subject, 50, 20, dictionary, seed=0)
+    data = gather_examples(subject, replace(RECIPE, characters=20, dictionary=dictionary))
     kept = reserved(len(dictionary.directions))
     units = (data.features.x - data.mean) / np.linalg.norm(data.features.x - data.mean, axis=1, keepdims=True)
     nearest = (units @ dictionary.directions.T).argmax(1)
@@ -154,6 +154,16 @@ def test_reserved_features_are_never_trained_on(subject: Planted) -> None:
     words = [WORDS[row] for row in nearest if row < len(WORDS)]
     texts = [text for row, text in zip(nearest, data.features.texts, strict=True) if row < len(WORDS)]
     assert words and all(text.endswith(word) for text, word in zip(texts, words, strict=True))
+
+
+def test_a_topic_is_said_first(subject: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = replace(RECIPE, topics=True)
+    with pytest.raises(CorpusError, match="carries no topic"):
+        gather_examples(subject, recipe)
+    plain = list(subject.passages())
+    told = [Passage(replace(one.document, topic="cooking"), one.ends, one.x) for one in plain]
+    monkeypatch.setattr(subject, "passages", lambda held_out=False: iter(told))
+    assert all(text.startswith("cooking. ") for text in gather_examples(subject, recipe).rows.texts)
 
 
 def test_a_finished_verbalizer_is_not_overwritten(tmp_path: Path) -> None:

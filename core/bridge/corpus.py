@@ -40,11 +40,13 @@ class Document:
         text: The text; for a conversation, the contents of its messages one after the other.
         group: Documents of one group (the paragraphs of one file) fall on the same side of every split.
         messages: The conversation, or empty.
+        topic: What the text is about, where the corpus says so.
     """
 
     text: str
     group: str
     messages: tuple[Message, ...] = ()
+    topic: str = ""
 
 
 @final
@@ -98,7 +100,7 @@ def load_corpus(source: str, stdin: IO[str] | None = None, max_documents: int | 
     Args:
         source: `english` (bundled), a file or folder of .txt, .md, .jsonl or .parquet, `-` (standard input: JSON Lines
             or plain text), or `hub:user/dataset[:split]` (needs the extra `datasets`). A text file is one document a
-            paragraph; records carry `text`, or `messages` of `role` and `content`, and optionally `group`.
+            paragraph; records carry `text`, or `messages` of `role` and `content`, and optionally `group` and `topic`.
         stdin: Where `-` reads from.
         max_documents: Keep at most the first so many.
 
@@ -215,8 +217,9 @@ def _records(records: Iterable[Any], name: str) -> Iterator[Document]:
                 raise TypeError
             given = record.get("group")
             group = text if given is None or given == "" else str(given)
+            topic = str(record.get("topic") or "")
             # JSON can hold halves of surrogate pairs, which are no characters: nothing further on can encode them.
-            "".join((text, group, *(message.role for message in messages))).encode()
+            "".join((text, group, topic, *(message.role for message in messages))).encode()
         except UnicodeEncodeError as error:
             raise CorpusError(f"Record {number} of {name} is not valid Unicode ({error.reason}).") from error
         except (KeyError, TypeError, AttributeError) as error:
@@ -225,7 +228,7 @@ def _records(records: Iterable[Any], name: str) -> Iterator[Document]:
                 remedy='Each record must be {"text": "..."} or {"messages": [{"role": "...", "content": "..."}]}.',
             ) from error
         if text.strip():
-            yield Document(text, group, messages)
+            yield Document(text, group, messages, topic)
 
 
 def _parquet(path: Path) -> Iterator[Any]:
@@ -267,5 +270,7 @@ def _extra(module: str, extra: str) -> Any:
 def _record(document: Document) -> dict[str, Any]:
     if document.messages:
         turns = [{"role": message.role, "content": message.content} for message in document.messages]
-        return {"messages": turns, "group": document.group}
-    return {"text": document.text, "group": document.group}
+        record = {"messages": turns, "group": document.group}
+    else:
+        record = {"text": document.text, "group": document.group}
+    return record | {"topic": document.topic} if document.topic else record

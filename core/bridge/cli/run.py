@@ -58,6 +58,7 @@ def command(
     from bridge.pipeline.folder import default_folder
     from bridge.pipeline.requirements import check_requirements, parse_requirements
     from bridge.pipeline.run import run
+    from bridge.report.features import print_features
     from bridge.report.table import print_run
 
     wanted = parse_requirements(require)
@@ -70,6 +71,8 @@ def command(
         print_json(result.document())
     else:
         print_run(result)
+        if result.verbalized:
+            print_features(result.verbalized, result.metrics)
     check_requirements(wanted, result.metrics)
 
 

@@ -30,6 +30,7 @@ def command() -> None:
 @click.option("--rank", type=click.IntRange(min=1), default=32, show_default=True, help="Of the low-rank adapters.")
 @click.option("--lr", type=float, default=1e-3, show_default=True, help="Peak learning rate.")
 @click.option("--characters", type=int, default=70, show_default=True, help="How much text before a token is said.")
+@click.option("--topics", is_flag=True, help="Say the topic of a text first; the corpus's records carry `topic`.")
 @click.option("--reconstructor/--no-reconstructor", default=True, help="Train the way back, the AR, too.")
 @click.option("--max-documents", type=int, help="Use the first so many documents only.")
 @click.option("--max-tokens", type=int, help="Cut texts after so many tokens (default 256).")
@@ -55,7 +56,7 @@ def train(
     from bridge.report.verbalizer import print_training
     from bridge.verbalizers import Recipe
 
-    names = ("steps", "batch", "rank", "lr", "characters", "reconstructor")
+    names = ("steps", "batch", "rank", "lr", "characters", "topics", "reconstructor")
     recipe = Recipe(**{name: given.pop(name) for name in names})
     options = make_options(src=model, dst=model, **given)
     progress = TerminalProgress(quiet)

@@ -79,6 +79,7 @@ class Recipe:
         rank: Of the low-rank adapters.
         lr: Peak learning rate.
         characters: How much of the text before a position is to be said.
+        topics: Whether the topic that a document carries is said before its text.
         dictionary: If given, half of the examples are its features mixed into the mean activation.
         reconstructor: Whether to train one, from text back to activations.
     """
@@ -88,5 +89,6 @@ class Recipe:
     rank: int = 32
     lr: float = 3e-4
     characters: int = 70
+    topics: bool = False
     dictionary: Dictionary | None = None
     reconstructor: bool = True

@@ -101,9 +101,8 @@ class NLA(VerbalizerBackend):
         from bridge_verbalizers.nla.train_ar import train_ar
         from bridge_verbalizers.nla.train_av import train_av
 
-        count = recipe.steps * recipe.batch
         progress.note(f"Choosing examples for {subject.name}.")
-        data = gather_examples(subject, count, recipe.characters, recipe.dictionary, subject.seed)
+        data = gather_examples(subject, recipe)
         names = [field.name for field in dataclasses.fields(recipe) if field.name != "dictionary"]
         identity = {name: getattr(recipe, name) for name in names} | {
             "subject": subject.name,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from bridge.dictionaries import Dictionary
 from bridge.errors import CorpusError
 from bridge.features import reserved
-from bridge.verbalizers import Passage, Subject
+from bridge.verbalizers import Passage, Recipe, Subject
 
 TOP = 16
 """Rows kept for a feature: those where it is most active."""
@@ -24,6 +25,7 @@ HELD_OUT = 256
 """Examples that the loss is measured on."""
 
 Floats = NDArray[np.float32]
+Say = Callable[[Passage, int], str]
 
 
 @final
@@ -60,33 +62,30 @@ class TrainingSet:
     scale: float
 
 
-def gather_examples(
-    subject: Subject, count: int, characters: int, dictionary: Dictionary | None, seed: int
-) -> TrainingSet:
+def gather_examples(subject: Subject, recipe: Recipe) -> TrainingSet:
     """Draw the examples; one pass over the training documents, one over the held-out ones.
 
     Args:
         subject: The model and its texts.
-        count: How many activations to draw, and how many features' examples at most.
-        characters: How much of the text before a position is kept.
-        dictionary: Whose unreserved features become examples, each by the rows where it is most active.
-        seed: Of every draw.
+        recipe: How many are needed, and what is to be said of them. The unreserved features of its dictionary become
+            examples too, each by the rows where it is most active.
 
     Raises:
-        CorpusError: If there is no text long enough.
+        CorpusError: If there is no text long enough, or a document without the topic that is to be said.
     """
-    draw, top = _Reservoir(count, seed), _TopRows(dictionary) if dictionary else None
+    count, seed, say = recipe.steps * recipe.batch, subject.seed, partial(text_before, recipe)
+    draw, top = _Reservoir(count, seed, say), _TopRows(recipe.dictionary, say) if recipe.dictionary else None
     total, norm, rows = np.zeros(subject.d_model), 0.0, 0
     for passage in subject.passages():
         total += passage.x.sum(0, dtype=np.float64)
         norm += float(np.linalg.norm(passage.x, axis=1).sum())
         rows += len(passage.x)
-        draw.see(passage, characters)
+        draw.see(passage)
         if top:
-            top.see(passage, characters)
-    held_out = _Reservoir(HELD_OUT, seed + 1)
+            top.see(passage)
+    held_out = _Reservoir(HELD_OUT, seed + 1, say)
     for passage in subject.passages(held_out=True):
-        held_out.see(passage, characters)
+        held_out.see(passage)
     if not rows or not held_out.kept:
         raise CorpusError(f"The corpus has no text for {subject.name} to be verbalized.", remedy="Give more text.")
     mean = (total / rows).astype(np.float32)
@@ -94,27 +93,41 @@ def gather_examples(
     return TrainingSet(draw.examples(), features, held_out.examples(), mean, norm / rows)
 
 
-def text_before(passage: Passage, row: int, characters: int) -> str:
-    """Return the last characters of the text up to and with a row's token, from a whole word on."""
+def text_before(recipe: Recipe, passage: Passage, row: int) -> str:
+    """Return the last characters of the text up to and with a row's token, from a whole word on; its topic first.
+
+    Raises:
+        CorpusError: If the topic is to be said, and the document has none.
+    """
+    characters = recipe.characters
     text = passage.document.text[: passage.ends[row]]
     tail = text[-characters:]
     if len(tail) < len(text) and not text[-characters - 1].isspace():
         tail = tail.partition(" ")[2] or tail
-    return " ".join(tail.split())
+    said = " ".join(tail.split())
+    if not recipe.topics:
+        return said
+    if not passage.document.topic:
+        raise CorpusError(
+            f"The document {passage.document.text[:60]!r} carries no topic.",
+            remedy='Give JSON Lines of {"text": "...", "topic": "..."}, or train without --topics.',
+        )
+    return f"{passage.document.topic}. {said}"
 
 
 @final
 class _Reservoir:
     """Keeps a uniform sample of rows without knowing how many will come."""
 
-    def __init__(self, count: int, seed: int) -> None:
+    def __init__(self, count: int, seed: int, say: Say) -> None:
+        self._say = say
         self.kept: list[tuple[float, Floats, str]] = []
         self._count, self._rng, self._bar = count, np.random.default_rng(seed), np.inf
 
-    def see(self, passage: Passage, characters: int) -> None:
+    def see(self, passage: Passage) -> None:
         keys = self._rng.random(len(passage.x))
         for row in np.flatnonzero(keys < self._bar):
-            text = text_before(passage, int(row), characters)
+            text = self._say(passage, int(row))
             self.kept.append((float(keys[row]), passage.x[row].copy(), text))
         if len(self.kept) >= 2 * self._count:
             self._shrink()
@@ -133,13 +146,13 @@ class _Reservoir:
 class _TopRows:
     """Keeps, for every unreserved feature, the texts where it is most active."""
 
-    def __init__(self, dictionary: Dictionary) -> None:
-        self._dictionary = dictionary
+    def __init__(self, dictionary: Dictionary, say: Say) -> None:
+        self._dictionary, self._say = dictionary, say
         self._features = np.flatnonzero(~reserved(len(dictionary.directions)))
         self._value = np.zeros((len(self._features), TOP), np.float32)
         self._text: list[list[str]] = [[""] * TOP for _ in self._features]
 
-    def see(self, passage: Passage, characters: int) -> None:
+    def see(self, passage: Passage) -> None:
         active = self._dictionary.encode(passage.x)[:, self._features]
         best = active.argmax(0)
         # One row a document: a feature's examples should be as many texts, not one text many times.
@@ -147,7 +160,7 @@ class _TopRows:
         for at in np.flatnonzero(values > self._value.min(1)):
             slot = int(self._value[at].argmin())
             self._value[at, slot] = values[at]
-            self._text[at][slot] = text_before(passage, int(best[at]), characters)
+            self._text[at][slot] = self._say(passage, int(best[at]))
 
     def examples(self, mean: Floats, count: int, seed: int) -> Examples:
         """Mix features into the mean; each feature equally often."""
