@@ -69,8 +69,10 @@ class StandIn(ThreadingHTTPServer):
     def post(self, path: str, given: dict[str, Any]) -> Answer:
         raise NotImplementedError
 
-    def say(self, embeds: torch.Tensor, new_tokens: int, stop: list[str]) -> tuple[str, list[tuple[float, int]]]:
-        """Go on greedily without a cache; the text keeps what stopped it. And the likeliest first tokens."""
+    def say(
+        self, embeds: torch.Tensor, new_tokens: int, stop: list[str]
+    ) -> tuple[str, str | int | None, list[tuple[float, int]]]:
+        """Go on greedily without a cache: the text without what stopped it, that, and the likeliest first tokens."""
         embed = self.model.get_input_embeddings()
         if self.deaf:
             embeds = embed(torch.ones(len(embeds), dtype=torch.long))
@@ -84,14 +86,14 @@ class StandIn(ThreadingHTTPServer):
                     first = list(zip(values.tolist(), ids.tolist(), strict=True))
                 token = int(logits.argmax())
                 if token == self.tokenizer.eos_token_id:
-                    break
+                    return self.tokenizer.decode(said, skip_special_tokens=False), token, first
                 said.append(token)
                 text = self.tokenizer.decode(said, skip_special_tokens=False)
-                found = [text.index(end) + len(end) for end in stop if end in text]
-                if found:
-                    return text[: min(found)], first
+                for end in stop:
+                    if end in text:
+                        return text.partition(end)[0], end, first
                 embeds = torch.cat([embeds, embed(torch.tensor([token]))])
-        return self.tokenizer.decode(said, skip_special_tokens=False), first
+        return self.tokenizer.decode(said, skip_special_tokens=False), None, first
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -160,9 +162,11 @@ class SGLangStandIn(StandIn):
         embeds, sampling = given.get("input_embeds"), given["sampling_params"]
         if path != "/generate" or {"text", "input_ids"} & set(given) or not isinstance(embeds[0][0], float):
             return 400, b'{"error": {"message": "Either text, input_ids or input_embeds should be provided."}}'
-        assert sampling["no_stop_trim"] is True and sampling["skip_special_tokens"] is False
-        text, first = self.say(torch.tensor(embeds), sampling["max_new_tokens"], sampling["stop"])
-        meta: dict[str, Any] = {"finish_reason": {"type": "stop"}}
+        assert sampling["skip_special_tokens"] is False
+        text, end, first = self.say(torch.tensor(embeds), sampling["max_new_tokens"], sampling["stop"])
+        meta: dict[str, Any] = {
+            "finish_reason": {"type": "length"} if end is None else {"type": "stop", "matched": end}
+        }
         if given.get("return_logprob"):
             meta["output_top_logprobs"] = [[[value, token, None] for value, token in first]]
         return 200, json.dumps({"text": text, "meta_info": meta}).encode()
@@ -182,10 +186,11 @@ class VLLMStandIn(StandIn):
             return 404, b'{"error": {"message": "The model does not exist."}}'
         raw = base64.b64decode(given["prompt_embeds"], validate=True)
         embeds = torch.load(io.BytesIO(raw), weights_only=True)
-        assert embeds.ndim == 2 and given["include_stop_str_in_output"] and not given["skip_special_tokens"]
-        text, first = self.say(embeds, given["max_tokens"], given["stop"])
+        assert embeds.ndim == 2 and not given["skip_special_tokens"]
+        text, end, first = self.say(embeds, given["max_tokens"], given["stop"])
         logprobs = {"top_logprobs": [{self.tokenizer.decode([token]): value for value, token in first}]}
-        choice = {"index": 0, "text": text, "logprobs": logprobs if "logprobs" in given else None}
+        choice = {"index": 0, "text": text, "stop_reason": end if isinstance(end, str) else None}
+        choice["logprobs"] = logprobs if "logprobs" in given else None
         return 200, json.dumps({"object": "text_completion", "choices": [choice]}).encode()
 
 

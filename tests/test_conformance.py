@@ -26,6 +26,7 @@ from bridge.testing import TinySubject, check_dictionary_format, check_map, chec
 from bridge.verbalizers import Blends, Explanation, Verbalizer, check_vectors
 from dictionary_files import WRITERS
 from nla_files import tiny_nla
+from serving_files import tiny_served
 
 REGISTRY = discover()
 
@@ -37,6 +38,8 @@ def opened(name: str) -> Callable[[Path], Verbalizer]:
 # Verbalizers and formats need something to read, so whoever adds one says here how to make a tiny one.
 VERBALIZERS: dict[str, Callable[[Path], Verbalizer]] = {
     "nla": tiny_nla,
+    "nla_sglang": tiny_served("nla_sglang"),
+    "nla_vllm": tiny_served("nla_vllm"),
     **{name: opened(name) for name in ("exemplars", "logit_lens", "patchscope")},
 }
 DICTIONARIES: dict[str, Callable[[Path], Path]] = WRITERS

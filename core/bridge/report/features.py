@@ -47,8 +47,8 @@ def explanation_sentences(metrics: Sequence[Metric]) -> list[str]:
     control = f" (through a map fitted on mispaired rows: {mispaired.value:+.3f})" if mispaired else ""
     said = [
         f"Explanations {verdict}: they are {lift.value:+.3f} [{lift.low:+.3f}, {lift.high:+.3f}] closer in cosine to "
-        f"the source's own than texts of random directions are{control}; {first.value:.0%} find their own feature among "
-        f"{first.n}; permutation p {p.value:.4f}."
+        f"the source's own than texts of random directions are{control}; {first.value:.0%} find their own feature "
+        f"among {first.n}; permutation p {p.value:.4f}."
     ]
     for arm, whose in ((NATIVE, "The source's own"), (MAPPED, "The borrowed")):
         flagged, distinct = found[("flagged", arm)].value, found[("distinct", arm)].value

@@ -1,0 +1,103 @@
+"""A patient HTTP client: asks again where that can help, and says clearly where it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar, final
+
+from bridge.errors import BridgeError, UsageError, printable
+
+if TYPE_CHECKING:
+    import httpx
+
+RETRIES = 5
+FIRST_WAIT = 0.5
+"""Seconds before asking again; doubled every time, and spread by half so that many requests do not come at once."""
+
+LARGEST_ANSWER = 4 * 2**20
+BUSY = 429
+QUOTED = 300
+T = TypeVar("T")
+
+
+@final
+class UnansweredError(BridgeError):
+    """A server cannot be reached, is not ready, or took too long: asking again may help."""
+
+
+def connect(url: str, concurrency: int) -> httpx.AsyncClient:
+    """Return a client of a server.
+
+    Raises:
+        UsageError: If httpx is not installed.
+    """
+    try:
+        import httpx
+    except ImportError as error:
+        raise UsageError("A served verbalizer needs httpx.", remedy="pip install 'residual-bridge[serve]'.") from error
+    # No timeout here: what counts is the time of a whole request, which `attempt` watches.
+    return httpx.AsyncClient(
+        base_url=url, timeout=None, limits=httpx.Limits(max_connections=concurrency), follow_redirects=False
+    )
+
+
+async def attempt(client: httpx.AsyncClient, route: str, timeout: float, body: bytes | None = None) -> Any:
+    """GET a route, or POST a JSON body to it, and return the JSON answer; None for an empty one.
+
+    Raises:
+        UnansweredError: If there was no answer in time, or one that asks to come back (429, 5xx).
+        BridgeError: If the answer is a refusal, too large, or no JSON.
+    """
+    import httpx
+
+    # Not compressed: a small answer could unpack to a large one before its size is known.
+    headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+    raw = bytearray()
+    try:
+        async with asyncio.timeout(timeout):
+            method = "GET" if body is None else "POST"
+            async with client.stream(method, route, content=body, headers=headers) as response:
+                async for chunk in response.aiter_raw():
+                    raw += chunk
+                    if len(raw) > LARGEST_ANSWER:
+                        raise BridgeError(
+                            f"The server's answer is larger than {LARGEST_ANSWER} bytes.",
+                            cause=f"What answers at {client.base_url} is no server of language models.",
+                        )
+    except TimeoutError as error:
+        raise UnansweredError(f"The server did not answer within {timeout:g} s.") from error
+    except httpx.TransportError as error:
+        raise UnansweredError(f"The server cannot be reached ({str(error) or type(error).__name__}).") from error
+    quoted = printable(bytes(raw[:QUOTED]).decode("utf-8", "replace"))
+    if response.status_code == BUSY or response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+        raise UnansweredError(f"The server answered with status {response.status_code}: {quoted}")
+    if response.status_code != httpx.codes.OK:
+        raise BridgeError(f"The server refused the request with status {response.status_code}: {quoted}")
+    try:
+        return json.loads(raw) if raw else None
+    except (ValueError, RecursionError) as error:
+        raise BridgeError(f"The server's answer is no JSON: {quoted}") from error
+
+
+async def insist(client: httpx.AsyncClient, route: str, timeout: float, body: bytes) -> Any:
+    """POST as `attempt`, and again after growing waits while that may help."""
+    for tried in range(RETRIES):
+        try:
+            return await attempt(client, route, timeout, body)
+        except UnansweredError:
+            await asyncio.sleep(FIRST_WAIT * 2**tried * random.uniform(0.5, 1.5))
+    return await attempt(client, route, timeout, body)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, inside a notebook too, which has a loop of its own running."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()

@@ -1,0 +1,98 @@
+"""A journal of a server's answers: what was answered once is never asked again, whatever dies in between."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import final
+
+from bridge.errors import StoreError
+
+
+@final
+class Journal:
+    """Answers by key, one JSON object a line; a line that was torn when the machine went down is left out.
+
+    Attributes:
+        path: The file.
+        answers: Every answer so far, by key.
+
+    Raises:
+        StoreError: If the file is there and cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.answers: dict[str, str] = {}
+        with _telling(path):
+            lines = path.read_bytes().split(b"\n") if path.exists() else []
+        for line in lines:
+            with contextlib.suppress(ValueError, RecursionError):
+                entry = json.loads(line)
+                if isinstance(entry, dict) and all(isinstance(entry.get(name), str) for name in ("key", "text")):
+                    self.answers[entry["key"]] = entry["text"]
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Callable[[str, str], None]]:
+        """Open the file and yield the function that keeps an answer: key, text.
+
+        Raises:
+            StoreError: If the file cannot be written.
+        """
+        with _telling(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            file = self.path.open("ab+")
+        with file:
+
+            def keep(key: str, text: str) -> None:
+                with _telling(self.path):
+                    # ASCII, so that even half a surrogate pair can be written: a model wrote the text.
+                    file.write(json.dumps({"key": key, "text": text}).encode("ascii") + b"\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                self.answers[key] = text
+
+            with _telling(self.path):
+                # Behind a torn line the next answer would be lost with it.
+                if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n":
+                    file.write(b"\n")
+            yield keep
+
+
+def journal_of(*identity: bytes) -> Journal:
+    """Return the journal of everything that answers depend on, in the user's cache folder."""
+    import platformdirs
+
+    given = os.environ.get("BRIDGE_CACHE_DIR")
+    cache = Path(given).expanduser() if given else platformdirs.user_cache_path("bridge")
+    return Journal(cache / "served" / f"{digest(*identity)}.jsonl")
+
+
+def digest(*parts: bytes) -> str:
+    """Hash parts, each with its length: where one ends and the next begins counts."""
+    hashed = hashlib.sha256()
+    for part in parts:
+        hashed.update(len(part).to_bytes(8, "big") + part)
+    return hashed.hexdigest()[:32]
+
+
+def fingerprint(files: Iterable[Path]) -> bytes:
+    """Return what tells a large file from a changed one without reading it: name, size, time of change."""
+    found = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(files)]
+    return json.dumps(found).encode()
+
+
+@contextlib.contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"The journal {path} cannot be used ({error}).",
+            cause="The disk is full, or the folder is not yours.",
+            remedy="Make room, or point BRIDGE_CACHE_DIR at another folder.",
+        ) from error

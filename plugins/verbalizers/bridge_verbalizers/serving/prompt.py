@@ -1,0 +1,110 @@
+"""The prompt of a served AV, as embeddings with one place for a vector."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.errors import BridgeError
+from bridge_verbalizers.nla.checkpoint import load_tokenizer
+from bridge_verbalizers.nla.prompt import checked_prompt
+from bridge_verbalizers.nla.sidecar import Sidecar
+from bridge_verbalizers.serving.embeddings import embed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@final
+@dataclass(frozen=True)
+class Prompt:
+    """A fixed prompt with one place for a vector.
+
+    Attributes:
+        rows: Embeddings of the prompt's tokens, (tokens, d_model) in the checkpoint's dtype.
+        at: Which of them the vector replaces.
+        scale: Length that a vector is given before, or None to leave it.
+    """
+
+    rows: Tensor
+    at: int
+    scale: float | None
+
+    def row(self, vector: NDArray[np.float32]) -> Tensor:
+        """Return what stands in the vector's place, (d_model,) in the checkpoint's dtype."""
+        import torch
+
+        # In float64, where the square of no float32 overflows or vanishes.
+        length = np.linalg.norm(vector.astype(np.float64))
+        scaled = vector if self.scale is None else (vector * (self.scale / length)).astype(np.float32)
+        return torch.from_numpy(scaled).to(self.rows.dtype)
+
+    def tensor(self, vector: NDArray[np.float32]) -> Tensor:
+        """Return the whole prompt with a vector in its place, (tokens, d_model)."""
+        rows = self.rows.clone()
+        rows[self.at] = self.row(vector)
+        return rows
+
+    def json(self, vector: NDArray[np.float32]) -> str:
+        """Return the same as JSON: a list of lists of floats."""
+        before, after = self._around
+        return f"{before}{json.dumps(self.row(vector).float().tolist())}{after}"
+
+    def backwards(self) -> Prompt:
+        """The same rows in reverse order: a prompt that no model answers alike."""
+        return Prompt(self.rows.flip(0), len(self.rows) - 1 - self.at, self.scale)
+
+    @cached_property
+    def _around(self) -> tuple[str, str]:
+        # Half a million numbers at d_model 5376, the same for every vector: written out once.
+        rows = [json.dumps(row) for row in self.rows.float().tolist()]
+        before, after = (
+            "".join(f"{row}, " for row in rows[: self.at]),
+            "".join(f", {row}" for row in rows[self.at + 1 :]),
+        )
+        return f"[{before}", f"{after}]"
+
+
+def read_prompt(folder: Path, sidecar: Sidecar, config: dict[str, Any]) -> Prompt:
+    """Read the prompt of an AV as embeddings.
+
+    Args:
+        folder: The checkpoint.
+        sidecar: What it says of itself.
+        config: Its `config.json`.
+
+    Raises:
+        BridgeError: If tokenizer, template, sidecar and embedding table do not agree.
+    """
+    ids, at = checked_prompt(load_tokenizer(folder), sidecar)
+    rows = embed(folder, config, ids)
+    if rows.shape[1] != sidecar.d_model:
+        raise BridgeError(
+            f"{folder} embeds in {rows.shape[1]} dimensions; its sidecar says {sidecar.d_model}.",
+            cause="Files of several checkpoints lie in one folder.",
+            remedy="Fetch the whole checkpoint again.",
+        )
+    return Prompt(rows, at, sidecar.injection_scale)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read a checkpoint's `config.json`.
+
+    Raises:
+        BridgeError: If it is missing or no JSON object.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BridgeError(
+            f"The config.json of {folder} cannot be read ({error}).", remedy="Fetch the checkpoint again."
+        ) from error
+    if not isinstance(config, dict):
+        raise BridgeError(f"The config.json of {folder} is no JSON object.", remedy="Fetch the checkpoint again.")
+    return config

@@ -1,0 +1,75 @@
+"""SGLang's own protocol (read in the source of 0.5.23): `/generate` with `input_embeds` and no ids."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, final
+
+from bridge.errors import BridgeError
+from bridge_verbalizers.nla.explanation import CLOSE
+from bridge_verbalizers.serving.client import UnansweredError, attempt
+from bridge_verbalizers.serving.prompt import Prompt
+from bridge_verbalizers.serving.protocol import Protocol, Vector, str_of, told
+
+if TYPE_CHECKING:
+    import httpx
+
+COMPARED = 5
+
+
+@final
+class SGLang(Protocol):
+    """How SGLang is spoken to; see `Protocol`."""
+
+    route = "/generate"
+
+    def __init__(self, max_new_tokens: int, temperature: float) -> None:
+        # Penalties off, whatever the checkpoint's generation_config.json or the server's own defaults say.
+        self._sampling = {
+            "max_new_tokens": max_new_tokens,
+            "temperature": temperature,
+            "top_p": 1.0,
+            "top_k": -1,
+            "repetition_penalty": 1.0,
+            "stop": [CLOSE],
+            "skip_special_tokens": False,
+        }
+
+    async def models(self, client: httpx.AsyncClient, timeout: float) -> list[str]:
+        """Ask for health and for the model's path."""
+        await attempt(client, "/health", timeout)
+        try:
+            info = await attempt(client, "/model_info", timeout)
+        except UnansweredError:
+            raise
+        except BridgeError:
+            # Versions before 0.5.
+            info = await attempt(client, "/get_model_info", timeout)
+        found = [told(lambda answer: answer["model_path"], info), info.get("served_model_name")]
+        return [name for name in found if isinstance(name, str)]
+
+    def body(self, prompt: Prompt, vector: Vector) -> bytes:
+        """Write the request as JSON."""
+        return self._body(prompt, vector, {"sampling_params": self._sampling})
+
+    def probe(self, prompt: Prompt, vector: Vector) -> bytes:
+        """Write the request for one token."""
+        one = self._sampling | {"max_new_tokens": 1, "temperature": 0.0}
+        return self._body(
+            prompt, vector, {"sampling_params": one, "return_logprob": True, "top_logprobs_num": COMPARED}
+        )
+
+    def text(self, answer: Any) -> str:
+        """Return the text; the closing tag, where it ended there, is not in it and is put back.
+
+        Keeping what stopped it instead would keep an end-of-text token as well.
+        """
+        closed: bool = answer["meta_info"]["finish_reason"].get("matched") == CLOSE
+        return str_of(answer["text"]) + CLOSE * closed
+
+    def likeliest(self, answer: Any) -> Any:
+        """Return pairs of log-probability and id."""
+        return answer["meta_info"]["output_top_logprobs"][0]
+
+    def _body(self, prompt: Prompt, vector: Vector, rest: dict[str, Any]) -> bytes:
+        return f'{{"input_embeds": {prompt.json(vector)}, {json.dumps(rest)[1:]}'.encode("ascii")

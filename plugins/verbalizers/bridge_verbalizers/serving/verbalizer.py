@@ -1,0 +1,96 @@
+"""A verbalizer whose model runs in a server: many requests at once, and every answer kept."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.errors import BridgeError
+from bridge.verbalizers import Explanation, Verbalizer, check_vectors
+from bridge_verbalizers.nla.explanation import parse
+from bridge_verbalizers.serving.client import connect, insist, run
+from bridge_verbalizers.serving.journal import Journal, digest
+from bridge_verbalizers.serving.prompt import Prompt
+from bridge_verbalizers.serving.protocol import Protocol, Vector, told
+
+
+@final
+class ServedVerbalizer(Verbalizer):
+    """An AV in a server.
+
+    Args:
+        protocol: How to speak to it.
+        url: Where it is.
+        launch: The command that starts it.
+        prompt: Its prompt.
+        injection_char: What stands in the prompt's text where the vector goes.
+        journal: Answers that are there already; further ones go there too.
+        concurrency: How many requests may be under way at once.
+        timeout: How long one may take, in seconds.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        url: str,
+        launch: str,
+        prompt: Prompt,
+        injection_char: str,
+        journal: Journal,
+        *,
+        concurrency: int,
+        timeout: float,
+    ) -> None:
+        self.d_model = prompt.rows.shape[1]
+        self._protocol, self._url, self._prompt, self._journal = protocol, url, prompt, journal
+        self._launch, self._injection_char = launch, injection_char
+        self._concurrency, self._timeout = concurrency, timeout
+
+    def explain(self, vectors: NDArray[np.float32]) -> list[Explanation]:
+        """Explain vectors of shape (n, d_model), float32; those whose answer is kept are not asked again.
+
+        Raises:
+            ShapeError: If the vectors have another width.
+            BridgeError: If a vector is zero or not finite, or the server does not answer or not as it should.
+        """
+        check_vectors(vectors, self.d_model)
+        keys = [self._key(vector) for vector in vectors]
+        wanted = {key: row for key, row in zip(keys, vectors, strict=True) if key not in self._journal.answers}
+        if wanted:
+            run(self._ask(wanted))
+        return [parse(self._journal.answers[key], self._injection_char) for key in keys]
+
+    def _key(self, vector: Vector) -> str:
+        # What is sent and no more: vectors that differ in length only are one request.
+        return digest(self._prompt.row(vector).float().numpy().tobytes())
+
+    async def _ask(self, wanted: dict[str, Vector]) -> None:
+        waiting = iter(wanted.items())
+        failures: list[BridgeError] = []
+        with self._journal.writing() as keep:
+            async with connect(self._url, self._concurrency) as client:
+
+                async def work() -> None:
+                    # All take from one iterator. After a failure nothing new is asked, and what is under way is kept.
+                    for key, vector in waiting:
+                        try:
+                            body = self._protocol.body(self._prompt, vector)
+                            answer = await insist(client, self._protocol.route, self._timeout, body)
+                            keep(key, told(self._protocol.text, answer))
+                        except BridgeError as error:
+                            failures.append(error)
+                        if failures:
+                            return
+
+                await asyncio.gather(*(work() for _ in range(min(self._concurrency, len(wanted)))))
+        if failures:
+            done = sum(key in self._journal.answers for key in wanted)
+            raise BridgeError(
+                f"{failures[0].what} {done} of {len(wanted)} explanations that were missing came before that, and are "
+                f"kept in {self._journal.path}.",
+                cause=failures[0].cause,
+                remedy=f"Start the server again: `{self._launch}`. The same command then goes on from there.",
+            ) from failures[0]

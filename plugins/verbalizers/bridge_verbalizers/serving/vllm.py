@@ -1,0 +1,77 @@
+"""vLLM's OpenAI-compatible protocol (tried on 0.32.0): `/v1/completions` with `prompt_embeds` and no prompt."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from typing import TYPE_CHECKING, Any, final
+
+from bridge_verbalizers.nla.explanation import CLOSE
+from bridge_verbalizers.serving.client import attempt
+from bridge_verbalizers.serving.prompt import Prompt
+from bridge_verbalizers.serving.protocol import Protocol, Vector, str_of, told
+
+if TYPE_CHECKING:
+    import httpx
+
+COMPARED = 5
+
+
+@final
+class VLLM(Protocol):
+    """How vLLM is spoken to; see `Protocol`. A request goes to the model that `models` found."""
+
+    route = "/v1/completions"
+
+    def __init__(self, max_new_tokens: int, temperature: float) -> None:
+        # Penalties off: vLLM would take those of the checkpoint's generation_config.json.
+        self._sampling = {
+            "max_tokens": max_new_tokens,
+            "temperature": temperature,
+            "top_p": 1.0,
+            "top_k": 0,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            "stop": [CLOSE],
+            "skip_special_tokens": False,
+        }
+        self._model = ""
+
+    async def models(self, client: httpx.AsyncClient, timeout: float) -> list[str]:
+        """Ask for health and for the first model's name and path."""
+        await attempt(client, "/health", timeout)
+        first = told(lambda answer: answer["data"][0], await attempt(client, "/v1/models", timeout))
+        self._model = told(lambda card: str_of(card["id"]), first)
+        root = first.get("root")
+        return [self._model, root] if isinstance(root, str) else [self._model]
+
+    def body(self, prompt: Prompt, vector: Vector) -> bytes:
+        """Write the request as JSON."""
+        return self._body(prompt, vector, {})
+
+    def probe(self, prompt: Prompt, vector: Vector) -> bytes:
+        """Write the request for one token."""
+        return self._body(prompt, vector, {"max_tokens": 1, "temperature": 0.0, "logprobs": COMPARED})
+
+    def text(self, answer: Any) -> str:
+        """Return the text; the closing tag, where it ended there, is not in it and is put back.
+
+        Keeping what stopped it instead would keep an end-of-text token as well.
+        """
+        choice = answer["choices"][0]
+        closed: bool = choice.get("stop_reason") == CLOSE
+        return str_of(choice["text"]) + CLOSE * closed
+
+    def likeliest(self, answer: Any) -> Any:
+        """Return log-probabilities by token."""
+        return answer["choices"][0]["logprobs"]["top_logprobs"][0]
+
+    def _body(self, prompt: Prompt, vector: Vector, other: dict[str, Any]) -> bytes:
+        import torch
+
+        # vLLM reads nothing else than what torch.save writes; nothing that it writes is ever unpickled here.
+        file = io.BytesIO()
+        torch.save(prompt.tensor(vector), file)
+        embeds = base64.b64encode(file.getvalue()).decode("ascii")
+        return json.dumps({"model": self._model, "prompt_embeds": embeds, **self._sampling, **other}).encode("ascii")
