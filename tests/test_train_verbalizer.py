@@ -1,4 +1,4 @@
-"""Training a verbalizer: it learns to read, goes on where it was interrupted, and never sees reserved features."""
+"""Training a verbalizer: it learns to read, goes on where it was interrupted, and sees training features only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from bridge.corpus import Document
 from bridge.dictionaries import ReLU, SparseAutoencoder
 from bridge.errors import BridgeError, CorpusError, UsageError
-from bridge.features import reserved
+from bridge.features import features_for
 from bridge.models import LoadedModel, Placement
 from bridge.models.resolve import ResolvedModel
 from bridge.pipeline.workbench import open_workbench
@@ -143,10 +143,10 @@ def test_a_damaged_checkpoint_is_refused(subject: Planted, tmp_path: Path) -> No
         NLA().train(subject, RECIPE, tmp_path, Silent())
 
 
-def test_reserved_features_are_never_trained_on(subject: Planted) -> None:
+def test_only_training_features_are_trained_on(subject: Planted) -> None:
     dictionary = subject.dictionary()
     data = gather_examples(subject, replace(RECIPE, characters=20, dictionary=dictionary))
-    kept = reserved(len(dictionary.directions))
+    kept = ~features_for("training", len(dictionary.directions))
     units = (data.features.x - data.mean) / np.linalg.norm(data.features.x - data.mean, axis=1, keepdims=True)
     nearest = (units @ dictionary.directions.T).argmax(1)
     assert kept.any() and not kept[nearest].any()

@@ -15,7 +15,7 @@ import bridge
 import bridge_models.dyck
 from bridge.cli import bridge as command
 from bridge.errors import UsageError
-from bridge.features import reserved
+from bridge.features import features_for
 from bridge.pipeline.round_trip import cosine, variance_explained
 from bridge.pipeline.verbalize import carry
 from bridge.pipeline.verbalizers import find_verbalizer
@@ -44,7 +44,7 @@ def test_features_are_explained_by_both_models(tmp_path: Path, tiny_encoder: Pat
     told = [json.loads(line) for line in (out / "explanations.jsonl").read_text().splitlines()]
     assert len(told) == 2 * 12 and {one["washout"] for one in told} == {"mean", "none"}
     chosen = [one["feature"] for one in told[:12]]
-    assert reserved(256)[chosen].all() and result["bridge"]["verbalized"]["features"] == chosen
+    assert features_for("reporting", 256)[chosen].all() and result["bridge"]["verbalized"]["features"] == chosen
     # The two networks compute the same: through the map, the borrowed lens says what the own one says.
     same = [one["native"]["text"] == one["foreign"]["mapped"]["text"] for one in told[:12]]
     wrong = [one["native"]["text"] == one["foreign"]["mispaired"]["text"] for one in told[:12]]
@@ -80,7 +80,8 @@ def test_a_model_is_read_by_anothers_verbalizer() -> None:
     own = json.loads(call("explain", *PAIR, "--via", "dyck:seed0@1", *flags, "--json").stdout)
     # The first eight tokens of a text are left out of every fit, and cannot be expected to come across.
     told = [[one["explanation"] for one in result["readings"][8:]] for result in (borrowed, own)]
-    assert np.mean([a == b for a, b in zip(*told, strict=True)]) > 0.5
+    same, other = (np.mean([a == b for a, b in zip(told[0], np.roll(told[1], k), strict=True)]) for k in (0, 1))
+    assert same > other + 0.25
     assert borrowed["fve"] is None
     shown = call("explain", *PAIR, "--via", "dyck:seed1@1", *flags, "--every", "4")
     assert shown.exit_code == 0 and "no reconstructor" in shown.stdout

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge.dictionaries import Dictionary
 from bridge.errors import UsageError
-from bridge.features import reserved
+from bridge.features import Use, features_for
 from bridge.verbalizers import Background, Subject
 
 ALIVE = 10
@@ -30,18 +30,16 @@ class Features:
         numbers: Which, (n,) int64, in rising order.
         vectors: Each as long as what it adds to an activation where it is most active, (n, d_model) float32.
         alive: How many features they were drawn from.
-        of: `reserved`: drawn from the features that nothing is trained or tuned on; `tuning`: from the others.
+        use: Which features they were drawn from, as in `bridge.features`.
     """
 
     numbers: NDArray[np.int64]
     vectors: NDArray[np.float32]
     alive: int
-    of: str
+    use: Use
 
 
-def draw_features(
-    subject: Subject, dictionary: Dictionary, count: int, seed: int, of: Literal["reserved", "tuning"]
-) -> Features:
+def draw_features(subject: Subject, dictionary: Dictionary, count: int, seed: int, use: Use) -> Features:
     """Draw features uniformly by seed from those that are alive on the training documents.
 
     Raises:
@@ -53,15 +51,16 @@ def draw_features(
         values = dictionary.encode(block)
         np.maximum(largest, values.max(0), out=largest)
         active += (values > 0).sum(0)
-    eligible = np.flatnonzero((active >= ALIVE) & (reserved(len(active)) == (of == "reserved")))
+    eligible = np.flatnonzero((active >= ALIVE) & features_for(use, len(active)))
     if len(eligible) < count:
         raise UsageError(
-            f"Only {len(eligible)} of the dictionary's {of} features are alive on this corpus; {count} were asked for.",
+            f"Only {len(eligible)} of the dictionary's {use} features are alive here; {count} were asked for.",
+            cause="A feature counts as alive if it is active on ten tokens of the training documents.",
             remedy="Lower --features, or give more text.",
         )
     numbers = np.sort(np.random.default_rng(seed).choice(eligible, count, replace=False))
     vectors = dictionary.directions[numbers] * largest[numbers, None]
-    return Features(numbers, vectors.astype(np.float32), len(eligible), of)
+    return Features(numbers, vectors.astype(np.float32), len(eligible), use)
 
 
 def background_of(subject: Subject, seed: int) -> Background:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from bridge.collect import Settings
 from bridge.errors import UsageError
+from bridge.features import Use
 from bridge.maps import Map
 from bridge.models import Placement
 from bridge.plugins import Registry
@@ -46,12 +47,10 @@ class Options(BaseModel):
     dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="Of the forward passes and stored rows.")
     dictionary: str = Field("", description="The source's dictionary, whose features both verbalizers explain.")
     features: int = Field(45, ge=2, description="How many of its features are drawn by seed.")
-    features_of: Literal["reserved", "tuning"] = Field(
-        "reserved", description="The half that nothing is trained or tuned on, or the other."
-    )
+    features_of: Use = Field("reporting", description="Which features are drawn from: see bridge.features.")
     src_verbalizer: str = Field("", description="Verbalizer of the source; empty for its own.")
     dst_verbalizer: str = Field("", description="Verbalizer of the destination; empty for its own.")
-    washout: tuple[str, ...] = Field(("contrast",), description="How directions are shown, as in contrast:strength=3.")
+    washout: tuple[str, ...] = Field(("contrast",), description="How directions are shown, as in contrast:strength=4.")
     encoder: str = Field("", description="Sentence encoder that judges explanations; empty for all-MiniLM-L6-v2.")
     batch_size: int | None = Field(None, ge=1, description="Texts per forward pass; automatic by default.")
 

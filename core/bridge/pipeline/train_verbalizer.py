@@ -13,13 +13,11 @@ from bridge.pipeline.options import Options, build
 from bridge.pipeline.prepare import gather, prepare
 from bridge.pipeline.subject import ModelSubject
 from bridge.pipeline.threads import threads_for
-from bridge.pipeline.verbalizers import trained_folder
+from bridge.pipeline.verbalizers import RECORD, trained_folder
 from bridge.pipeline.workbench import open_workbench
 from bridge.progress import Progress
 from bridge.store import write_bytes
 from bridge.verbalizers import Recipe
-
-RECORD = "training.json"
 
 
 def train_verbalizer(

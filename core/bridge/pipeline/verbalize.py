@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.collect import free_device_memory
-from bridge.errors import PluginError
+from bridge.containment import check_explanations
 from bridge.maps import FittedMap
 from bridge.pipeline.dictionaries import check_belongs, note_bos, open_dictionary
 from bridge.pipeline.directions import Features, background_of, draw_features
@@ -95,7 +95,7 @@ def verbalize(result: Fit, arms: Mapping[str, FittedMap], bench: Workbench) -> V
         "dictionary": options.dictionary,
         "features": features.numbers.tolist(),
         "drawn_from": features.alive,
-        "drawn_of": features.of,
+        "drawn_of": features.use,
         "verbalizers": {"src": kinds[0][0], "dst": kinds[1][0]},
         "washouts": list(washouts),
         "arms": list(moved),
@@ -141,8 +141,7 @@ def _explain(
         for text, washout in washouts.items():
             for arm, vectors in by_arm.items():
                 said = washout.explain(verbalizer, vectors, background)
-                if len(said) != len(vectors) or not all(isinstance(one, Explanation) for one in said):
-                    raise PluginError(f"The verbalizer of {name} returned {len(said)} explanations of {len(vectors)}.")
+                check_explanations(said, len(vectors), f"of {name}")
                 found[text][arm] = said
                 advance(len(vectors))
     return found

@@ -15,6 +15,9 @@ from bridge.verbalizers import VerbalizerBackend
 FOLDER = "verbalizers"
 """Inside a checkpoint's folder: `verbalizers/SITE`, as `bridge verbalizer train` writes."""
 
+RECORD = "training.json"
+"""Written beside a trained verbalizer, last."""
+
 LAYOUT = "nla"
 
 
@@ -48,11 +51,12 @@ def find_verbalizer(
 
 def own_verbalizer(model: ResolvedModel, identity: str) -> str:
     """Return what names a model's own verbalizer, or an empty text."""
-    folders = [trained_folder(model, identity)]
-    if model.weights.folder:
-        folders.append(model.weights.folder / FOLDER / str(model.single_site()))
-    found = next((str(folder) for folder in folders if folder.is_dir()), "")
-    return found or model.released_verbalizer
+    trained = trained_folder(model, identity)
+    # Without its record, training was interrupted, and would be gone on from.
+    if (trained / RECORD).is_file():
+        return str(trained)
+    shipped = model.weights.folder / FOLDER / str(model.single_site()) if model.weights.folder else None
+    return str(shipped) if shipped and shipped.is_dir() else model.released_verbalizer
 
 
 def trained_folder(model: ResolvedModel, identity: str) -> Path:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bridge.dictionaries import Dictionary
 from bridge.errors import CorpusError
-from bridge.features import reserved
+from bridge.features import features_for
 from bridge.verbalizers import Passage, Recipe, Subject
 
 TOP = 16
@@ -67,7 +67,7 @@ def gather_examples(subject: Subject, recipe: Recipe) -> TrainingSet:
 
     Args:
         subject: The model and its texts.
-        recipe: How many are needed, and what is to be said of them. The unreserved features of its dictionary become
+        recipe: How many are needed, and what is to be said of them. The training features of its dictionary become
             examples too, each by the rows where it is most active.
 
     Raises:
@@ -144,11 +144,11 @@ class _Reservoir:
 
 @final
 class _TopRows:
-    """Keeps, for every unreserved feature, the texts where it is most active."""
+    """Keeps, for every training feature, the texts where it is most active."""
 
     def __init__(self, dictionary: Dictionary, say: Say) -> None:
         self._dictionary, self._say = dictionary, say
-        self._features = np.flatnonzero(~reserved(len(dictionary.directions)))
+        self._features = np.flatnonzero(features_for("training", len(dictionary.directions)))
         self._value = np.zeros((len(self._features), TOP), np.float32)
         self._text: list[list[str]] = [[""] * TOP for _ in self._features]
 
