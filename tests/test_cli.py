@@ -31,7 +31,7 @@ from bridge.errors import BridgeError, CorruptArtifactError, ShapeError
 SRC, DST, TWIN = "./llama-0@1", "./gemma-0@1", "./pythia-0@1"
 SMALL = ("--max-documents", "60", "--max-tokens", "48", "--dtype", "float32")
 FIELDS = ["scorer", "name", "arm", "map", "src", "dst", "value", "low", "high", "n", "control", "note"]
-FILES = {"bridge.safetensors", "bridge.json", "metrics.json", "config.toml"}
+FILES = {"bridge.safetensors", "bridge.json", "metrics.json", "config.toml", "report.html"}
 COMMAND = str(Path(sys.executable).with_name("bridge"))
 
 
@@ -366,7 +366,7 @@ def test_fit_and_python_give_the_numbers_of_the_command(lab: Lab, tmp_path: Path
     options = {"corpus": lab.corpus, "max_documents": 60, "max_tokens": 48, "dtype": "float32"}
     report = strict_json(succeed("fit", *lab.args(), "--out", tmp_path / "fit", "--json"))
     assert report["map"] == "ridge"
-    assert {path.name for path in (tmp_path / "fit").iterdir()} == FILES - {"metrics.json"}
+    assert {path.name for path in (tmp_path / "fit").iterdir()} == FILES - {"metrics.json", "report.html"}
     same_bytes(tmp_path / "fit", lab.run, "bridge.safetensors", "bridge.json", "config.toml")
     # A run into the folder of the same fit adds the scores.
     succeed("run", *lab.args(), "--out", tmp_path / "fit")
@@ -507,7 +507,7 @@ def test_models_and_doctor(lab: Lab, isolated: Path) -> None:
         ({"--src": "someone/else@1"}, 3, "models/someone/else"),
         ({"--src": DST}, 2, "are the same model at the same layer"),
         ({"--map": "rigde"}, 2, "There is no map rigde. Did you mean ridge?"),
-        ({"--map": "ridge:alpha=1"}, 2, "The map ridge has no option alpha. It has penalty."),
+        ({"--map": "ridge:alpha=1"}, 2, "ridge has no option alpha. It has penalty."),
         ({"--map": "ridge:penalty=much"}, 2, "penalty: Input should be a valid number"),
         ({"--map": "ridge:penalty=-1"}, 1, "A ridge penalty of -1 is impossible"),
         ({"--map": "identity"}, 1, "needs equal widths, and these models have 32 and 40. Choose ridge or procrustes."),

@@ -17,6 +17,8 @@ from bridge.errors import CorpusError, UsageError
 from bridge.references import exists
 from bridge.store import canonical_json
 
+__all__ = ["Document", "Message"]
+
 BUNDLED = "english"
 HUB = "hub:"
 SUFFIXES = (".txt", ".md", ".jsonl", ".parquet")

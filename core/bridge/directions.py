@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from bridge.errors import BridgeError
 from bridge.store import write_bytes
 
+__all__ = ["read_arrays", "write_arrays"]
+
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Read every tensor of a safetensors file; bfloat16 and float16 come back as float32.

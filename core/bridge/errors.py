@@ -6,6 +6,23 @@ import difflib
 from collections.abc import Iterable
 from typing import final
 
+__all__ = [
+    "BridgeError",
+    "ConformanceError",
+    "CorpusError",
+    "CorruptArtifactError",
+    "MapError",
+    "ModelError",
+    "ModelUnavailableError",
+    "PluginError",
+    "ShapeError",
+    "StoreError",
+    "ThresholdUnmetError",
+    "UsageError",
+    "did_you_mean",
+    "printable",
+]
+
 MANY = 12
 """Lists of names longer than this are not printed whole where a near name is known."""
 

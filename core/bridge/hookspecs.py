@@ -1,7 +1,7 @@
 """The hooks that plugins implement: one per kind, each handed a `register` callback.
 
 A plugin is a module named by an entry point of the group `bridge`, as `maps.ridge = "bridge_maps.ridge"`; it implements
-one or more of these functions, decorated with `hookimpl`.
+one or more of these functions, decorated with `hookimpl`. `docs/HOOKS.md` is made from this file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,21 @@ if TYPE_CHECKING:
     from bridge.scorers import Scorer
     from bridge.verbalizers import VerbalizerBackend
 
+__all__ = [
+    "API",
+    "hookimpl",
+    "register_dictionary_formats",
+    "register_maps",
+    "register_models",
+    "register_scorers",
+    "register_verbalizers",
+]
+
 PROJECT = "bridge"
+
+API = (1, 0)
+"""What plugins may rely on, as (major, minor): a minor version adds to it, a major one takes away. A plugin says what
+it was written for by `bridge_api = "1.0"` in its module."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)

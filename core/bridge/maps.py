@@ -14,6 +14,18 @@ from numpy.typing import NDArray
 from bridge.errors import MapError, ShapeError
 from bridge.moments import Moments, total
 
+__all__ = [
+    "AffineMap",
+    "Array",
+    "FittedMap",
+    "LinearMap",
+    "Map",
+    "RowBlocks",
+    "TrainingData",
+    "check_width",
+    "need_equal_widths",
+]
+
 Array = NDArray[np.float64]
 RowBlocks = Callable[[], Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]]
 

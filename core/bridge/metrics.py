@@ -10,6 +10,8 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = ["Metric", "jackknife_interval", "ratio_interval"]
+
 SCHEMA = 1
 
 

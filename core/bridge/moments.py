@@ -15,6 +15,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = ["Moments", "explained_variance", "total"]
+
 Array = NDArray[np.float64]
 
 

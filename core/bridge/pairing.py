@@ -8,6 +8,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = ["Encoded"]
+
 
 @final
 @dataclass(frozen=True)

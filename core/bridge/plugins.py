@@ -16,6 +16,7 @@ from typing import Any, final
 import pluggy
 
 from bridge import hookspecs
+from bridge.containment import GROUP, check_api, check_needs, distribution_of, impatient, written_for_another
 from bridge.dictionaries import DictionaryFormat
 from bridge.errors import PluginError, UsageError, did_you_mean
 from bridge.maps import Map
@@ -23,7 +24,6 @@ from bridge.models import ModelAdapter
 from bridge.scorers import MAPPED, MISPAIRED, Scorer
 from bridge.verbalizers import VerbalizerBackend
 
-GROUP = "bridge"
 RESERVED_ARMS = (MAPPED, MISPAIRED)
 KINDS: Mapping[str, type] = {
     "models": ModelAdapter,
@@ -146,6 +146,8 @@ class Registry:
             name = getattr(item, "name", None)
             if not isinstance(name, str) or not name:
                 raise PluginError(f"{plugin.name} registered {item!r}, which has no name.")
+            if kind == "scorers":
+                check_needs(item, plugin.name)
             owner = self._owners.get((kind, name))
             if owner:
                 raise _ConflictError(
@@ -202,17 +204,18 @@ def discover(manager: pluggy.PluginManager | None = None, found: Iterable[EntryP
     registry = Registry()
     chosen = [entry for entry in (entry_points(group=GROUP) if found is None else found) if _enabled(entry)]
     repeated = {name for name, count in Counter(entry.name for entry in chosen).items() if count > 1}
-    for entry in sorted(chosen, key=lambda entry: (entry.name, _distribution(entry))):
-        plugin = Plugin(entry.name, _distribution(entry), entry.dist.version if entry.dist else "unknown")
+    for entry in sorted(chosen, key=lambda entry: (entry.name, distribution_of(entry))):
+        plugin = Plugin(entry.name, distribution_of(entry), entry.dist.version if entry.dist else "unknown")
         registry.plugins.append(plugin)
         try:
             if entry.name in repeated:
-                others = sorted(_distribution(other) for other in chosen if other.name == entry.name)
+                others = sorted(distribution_of(other) for other in chosen if other.name == entry.name)
                 raise _ConflictError(
                     f"{' and '.join(others)} both bring an entry point {entry.name}.",
                     remedy=f"Uninstall one, or set BRIDGE_DISABLE_PLUGINS={others[-1]}:{entry.name}.",
                 )
-            with contextlib.redirect_stdout(sys.stderr):  # standard output is for results, and may be JSON
+            # Standard output is for results, and may be JSON.
+            with contextlib.redirect_stdout(sys.stderr), impatient(plugin.name, plugin.distribution):
                 _activate(manager, registry, plugin, entry)
         except PluginError as error:
             registry.withdraw(plugin)
@@ -222,6 +225,8 @@ def discover(manager: pluggy.PluginManager | None = None, found: Iterable[EntryP
             registry.withdraw(plugin)
             plugin.error = f"{type(error).__name__}: {error}"
             plugin.remedy = f"Tell the authors of {plugin.distribution}, upgrade it, or uninstall it."
+            if written_for_another(error):
+                plugin.remedy = f"It was written for another residual-bridge: upgrade that, and {plugin.distribution}."
     return registry
 
 
@@ -243,6 +248,7 @@ class _ConflictError(PluginError):
 
 def _activate(manager: pluggy.PluginManager, registry: Registry, plugin: Plugin, entry: EntryPoint) -> None:
     module = entry.load()
+    check_api(getattr(module, "bridge_api", None), plugin.name, plugin.distribution)
     plugin.summary = (getattr(module, "__doc__", None) or "").strip().partition("\n")[0]
     manager.register(module, name=f"{plugin.distribution}:{plugin.name}")
     try:
@@ -265,14 +271,10 @@ def _activate(manager: pluggy.PluginManager, registry: Registry, plugin: Plugin,
 
 
 def _enabled(entry: EntryPoint) -> bool:
-    names = {entry.name, f"{_distribution(entry)}:{entry.name}"}
+    names = {entry.name, f"{distribution_of(entry)}:{entry.name}"}
     only = _names("BRIDGE_ONLY_PLUGINS")
     return not names & _names("BRIDGE_DISABLE_PLUGINS") and (not only or bool(names & only))
 
 
 def _names(variable: str) -> set[str]:
     return {name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()}
-
-
-def _distribution(entry: EntryPoint) -> str:
-    return entry.dist.name if entry.dist else "unknown"

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol, final
 
+__all__ = ["Advance", "Progress"]
+
 
 class Advance(Protocol):
     """Called with the number of units just finished."""

@@ -9,6 +9,8 @@ from typing import final
 
 from bridge.errors import UsageError
 
+__all__ = ["POINTS", "Site", "parse_site"]
+
 POINTS = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
 """Places inside one block, in the order in which a forward pass reaches them."""
 

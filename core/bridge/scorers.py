@@ -16,6 +16,25 @@ from bridge.maps import FittedMap
 from bridge.metrics import Metric
 from bridge.verbalizers import Explanation
 
+__all__ = [
+    "MAPPED",
+    "MISPAIRED",
+    "NATIVE",
+    "RANDOM_DIRECTION",
+    "RANDOM_MAP",
+    "RAW",
+    "SELF",
+    "Edit",
+    "Evidence",
+    "Explained",
+    "HeldOutPairs",
+    "Judge",
+    "LiveModel",
+    "Need",
+    "Rows",
+    "Scorer",
+]
+
 MAPPED = "mapped"
 NATIVE = "native"
 RAW = "raw"

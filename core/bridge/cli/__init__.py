@@ -10,7 +10,10 @@ import click
 
 from bridge.errors import BridgeError, printable
 
-COMMANDS = ("run", "fit", "sweep", "transfer", "audit", "steer", "explain", "verbalizer", "models", "plugins", "doctor")
+COMMANDS = (
+    *("run", "fit", "sweep", "transfer", "audit", "steer", "explain", "verbalizer", "report"),
+    *("models", "plugins", "new-plugin", "doctor"),
+)
 INTERRUPTED = 130
 
 
@@ -22,7 +25,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"bridge.cli.{name}").command
+        command: click.Command = importlib.import_module(f"bridge.cli.{name.replace('-', '_')}").command
         return command
 
 
@@ -61,10 +64,19 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         _say(
-            f"Error: {type(error).__name__}: {error}. This is a bug in bridge or in a plugin. "
+            f"Error: {type(error).__name__}: {error}. {_whose(error)} "
             "Run the command again with --debug, and report what it prints."
         )
         sys.exit(1)
+
+
+def _whose(error: Exception) -> str:
+    from bridge.containment import culprit
+
+    plugin = culprit(error)
+    if not plugin:
+        return "This is a bug in bridge or in a plugin."
+    return f"The plugin {plugin} was at work; BRIDGE_DISABLE_PLUGINS={plugin} goes on without it."
 
 
 def _say(text: str) -> None:

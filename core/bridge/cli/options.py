@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from bridge.cli.output import keep_json_whole, results
 
 if TYPE_CHECKING:
     from bridge.pipeline.options import Options
@@ -55,7 +56,8 @@ def experiment_options(command: Command) -> Command:
 
 
 def output_options(command: Command) -> Command:
-    """Add --json, --quiet and --debug."""
+    """Add --json, --quiet and --debug; with --json, standard output is for the document alone."""
+    command = keep_json_whole(command)  # type: ignore[assignment]
     command = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")(command)
     command = click.option("--quiet", is_flag=True, help="Say nothing on standard error.")(command)
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
@@ -81,8 +83,9 @@ def read_options(file: Path | None, flags: dict[str, Any]) -> Options:
 
 def print_json(value: Any) -> None:
     """Print one JSON document on standard output."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
-    sys.stdout.write("\n")
+    stream = results()
+    json.dump(value, stream, indent=2, ensure_ascii=False, allow_nan=False)
+    stream.write("\n")
 
 
 def need_free(out: Path | None) -> None:

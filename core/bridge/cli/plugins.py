@@ -1,23 +1,36 @@
-"""`bridge plugins`: what is installed, and whether it works."""
+"""`bridge plugins`: what is installed, whether it works, and whether it keeps the laws of its kind."""
 
 from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bridge.cli.options import output_options, print_json
 
+if TYPE_CHECKING:
+    from bridge.plugins import Registry
+    from bridge.testing.certify import Certificate
+
 KINDS = ("models", "maps", "verbalizers", "scorers", "dictionary_formats")
 
 
-@click.command("plugins")
+@click.group("plugins", invoke_without_command=True)
 @click.option("--kind", type=click.Choice(KINDS), help="Show this kind only.")
 @output_options
-def command(kind: str | None, as_json: bool, quiet: bool) -> None:
+@click.pass_context
+def command(context: click.Context, kind: str | None, as_json: bool, quiet: bool) -> None:
     """List installed plugins: kind, name, distribution, version, health.
 
     A broken plugin is named with its error and hurts no other. BRIDGE_DISABLE_PLUGINS and BRIDGE_ONLY_PLUGINS choose
     among them (entry point names, separated by commas); BRIDGE_TRACE_PLUGINS=1 shows every hook call.
     """
+    if context.invoked_subcommand:
+        if kind or as_json or quiet:
+            raise click.UsageError(f"Options go behind {context.invoked_subcommand}.")
+        return
     from bridge.errors import printable
     from bridge.plugins import discover
 
@@ -48,3 +61,87 @@ def command(kind: str | None, as_json: bool, quiet: bool) -> None:
         if entry["error"]:
             line = f"{entry['entry_point']} of {entry['distribution']}: {entry['error']} {entry['remedy']}"
             click.echo(printable(line))
+
+
+@command.command("check")
+@click.argument("name")
+@click.option("--file", type=click.Path(exists=True, path_type=Path), help="A dictionary, to check its format on.")
+@output_options
+def check(name: str, file: Path | None, as_json: bool, quiet: bool) -> None:
+    """Try the laws of a plugin's kind on it; exits with 1 if one is broken, with 2 if nothing could be tried.
+
+    NAME is what it registers (ridge) or its entry point (maps.ridge). Maps and scorers are tried on synthetic rows,
+    model families on tiny random weights of their own, verbalizers on such a model: nothing is downloaded. Dictionary
+    formats that only read need a --file.
+    """
+    import contextlib
+    import os
+
+    # Before anything imports the hub, which reads this once: certifying a plugin must not fetch a model.
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    from bridge.plugins import discover
+    from bridge.testing.certify import certify
+
+    # A plugin that prints must not do so between the lines of the table.
+    with contextlib.redirect_stdout(sys.stderr):
+        registry = discover()
+        certificates = [certify(registry, kind, item, file) for kind, item in _named(registry, name)]
+    if as_json:
+        print_json({"checked": [_record(certificate) for certificate in certificates]})
+    else:
+        for certificate in certificates:
+            _print(certificate)
+    broken = any(certificate.broken for certificate in certificates)
+    sys.exit(1 if broken else 2 if all(certificate.skipped for certificate in certificates) else 0)
+
+
+def _named(registry: Registry, name: str) -> list[tuple[str, str]]:
+    """Return kind and name of everything that goes by a name.
+
+    Raises:
+        PluginError: If the plugin is broken already.
+        UsageError: If there is none.
+    """
+    from bridge.errors import PluginError, UsageError, did_you_mean
+
+    items = {item: plugin for plugin in registry.plugins for item in plugin.provides}
+    found = [item for item, plugin in items.items() if name in (item[1], plugin.name)]
+    if found:
+        return found
+    for plugin in registry.plugins:
+        if name == plugin.name:
+            raise PluginError(f"{plugin.name} of {plugin.distribution} is broken: {plugin.error}", remedy=plugin.remedy)
+    known = [item for _, item in items]
+    raise UsageError(f"There is no plugin {name}.", remedy=did_you_mean(name, known))
+
+
+def _record(certificate: Certificate) -> dict[str, Any]:
+    return {
+        "kind": certificate.kind,
+        "name": certificate.name,
+        "outcome": "skipped" if certificate.skipped else "broken" if certificate.broken else "ok",
+        "reason": certificate.skipped,
+        "laws": [
+            {
+                "law": verdict.law,
+                "holds": not verdict.found,
+                "tried": verdict.tried,
+                "given": verdict.given,
+                "found": verdict.found,
+            }
+            for verdict in certificate.verdicts
+        ],
+    }
+
+
+def _print(certificate: Certificate) -> None:
+    from bridge.report.table import print_rows, say
+
+    title = f"{certificate.kind} {certificate.name}"
+    if certificate.skipped:
+        say(f"{title}: SKIPPED. {certificate.skipped}")
+        return
+    rows = [["BROKEN" if verdict.found else "ok", verdict.law, str(verdict.tried)] for verdict in certificate.verdicts]
+    print_rows(("", "law", "held on"), rows, title)
+    for verdict in certificate.broken:
+        say(f"BROKEN: {verdict.law}. Given {verdict.given}: {verdict.found}.")

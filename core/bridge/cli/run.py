@@ -46,8 +46,8 @@ def command(
     With --dictionary, features of the source are explained by its own verbalizer and, through the map, by the
     destination's; lift says how much closer the two texts are than those of random directions.
 
-    The folder holds bridge.safetensors and bridge.json (load with bridge.load), metrics.json, and config.toml, which
-    runs the same again: bridge run FOLDER/config.toml.
+    The folder holds report.html (open it in a browser), bridge.safetensors and bridge.json (load with bridge.load),
+    metrics.json, and config.toml, which runs the same again: bridge run FOLDER/config.toml.
 
     \b
     bridge run --src smollm2-135m@19 --dst gemma3-270m@12
@@ -59,20 +59,26 @@ def command(
     from bridge.pipeline.requirements import check_requirements, parse_requirements
     from bridge.pipeline.run import run
     from bridge.report.features import print_features
-    from bridge.report.table import print_run
+    from bridge.report.html import REPORT, need_ours, write_report
+    from bridge.report.table import print_run, say
 
     wanted = parse_requirements(require)
     options = read_options(file, flags | {"washout": washout or None})
     if dry_run:
         plan_only(options, as_json, quiet)
         return
-    result = run(options, out or default_folder(options), TerminalProgress(quiet), sys.stdin)
+    folder = out or default_folder(options)
+    need_ours(folder / REPORT)
+    result = run(options, folder, TerminalProgress(quiet), sys.stdin)
     if as_json:
         print_json(result.document())
     else:
         print_run(result)
         if result.verbalized:
             print_features(result.verbalized, result.metrics)
+    report = write_report([folder], folder / REPORT)
+    if not as_json:
+        say(f"Report: {report}")
     check_requirements(wanted, result.metrics)
 
 

@@ -1,7 +1,7 @@
 """The contract of model plugins: where weights are, how text becomes tokens, and where the sites are."""
 
 from bridge.models.adapter import Alias, ModelAdapter, ModelInfo, Placement
-from bridge.models.layout import Layout, Location
+from bridge.models.layout import Layout, Location, parallel, sequential
 from bridge.models.loaded import LoadedModel
 from bridge.models.tokenizer import Tokenizer, TransformersTokenizer
 from bridge.models.transformers_adapter import TransformersAdapter
@@ -19,4 +19,6 @@ __all__ = [
     "TransformersAdapter",
     "TransformersTokenizer",
     "Weights",
+    "parallel",
+    "sequential",
 ]

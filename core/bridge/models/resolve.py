@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
-from bridge.errors import ModelError, PluginError, UsageError, did_you_mean
+from bridge.errors import BridgeError, ModelError, PluginError, UsageError, did_you_mean
 from bridge.models.adapter import Alias, ModelAdapter, ModelInfo
 from bridge.models.gguf import checkpoint_of_gguf
 from bridge.models.weights import Weights, models_folder
@@ -205,12 +205,14 @@ def _folder_weights(path: Path, store: Store, progress: Progress) -> Weights:
 
 
 def _claimed_by(weights: Weights, adapters: Mapping[str, ModelAdapter]) -> ModelAdapter:
-    claims: Sequence[ModelAdapter] = [adapter for adapter in adapters.values() if adapter.claims(weights)]
+    failed: dict[str, Exception] = {}
+    claims: Sequence[ModelAdapter] = [adapter for adapter in adapters.values() if _claims(adapter, weights, failed)]
     preferred = [adapter for adapter in claims if not adapter.fallback] or claims
     if not preferred:
         raise ModelError(
             f"No installed model family can load {weights.source}.",
-            cause="It has no config.json, or its model_type is not known here.",
+            cause="It has no config.json, or its model_type is not known here."
+            + "".join(f" The family {name} failed on it: {error!r}." for name, error in failed.items()),
             remedy=f"Installed: {', '.join(sorted(adapters)) or 'none'}. A family is a plugin: see CONTRIBUTING.md.",
         )
     if len(preferred) > 1:
@@ -219,3 +221,13 @@ def _claimed_by(weights: Weights, adapters: Mapping[str, ModelAdapter]) -> Model
             remedy="Disable one with BRIDGE_DISABLE_PLUGINS.",
         )
     return preferred[0]
+
+
+def _claims(adapter: ModelAdapter, weights: Weights, failed: dict[str, Exception]) -> bool:
+    try:
+        return adapter.claims(weights)
+    except BridgeError:
+        raise
+    except Exception as error:  # a family that stumbles over another's weights must not take those from it
+        failed[adapter.name] = error
+        return False

@@ -8,6 +8,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.containment import check_explanations, fault_of_rows
 from bridge.errors import PluginError
 from bridge.pipeline.fit import versions
 from bridge.pipeline.fitted import fitted_bridge
@@ -68,8 +69,7 @@ class Borrowed:
         with self.bench.progress.stage(f"explain by {self.plan.dst.model.name}", count, "vectors") as advance:
             said = explain()
             advance(count)
-        if len(said) != count:
-            raise PluginError(f"The verbalizer {self.named} returned {len(said)} explanations of {count} vectors.")
+        check_explanations(said, count, self.named)
         return said
 
     def come_back(self, verbalizer: Verbalizer, said: Sequence[Explanation], points: Rows) -> Rows | None:
@@ -77,6 +77,8 @@ class Borrowed:
         if not verbalizer.reconstructs:
             return None
         rebuilt = verbalizer.reconstruct([one.text for one in said])
+        if wrong := fault_of_rows(rebuilt, (len(said), verbalizer.d_model)):
+            raise PluginError(f"The reconstructor of the verbalizer {self.named} gives {wrong}.")
         # A reconstructor gives directions; the map back is affine, and needs the length that activations have.
         lengths = np.linalg.norm(points, axis=1, keepdims=True)
         rebuilt = rebuilt * (lengths / np.linalg.norm(rebuilt, axis=1, keepdims=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bridge.corpus import Document
-from bridge.dictionaries import Dictionary
+from bridge.dictionaries import Dictionary, DictionaryFormat
 from bridge.errors import BridgeError, PluginError, UsageError
 from bridge.models import ModelInfo, Tokenizer
 from bridge.models.resolve import ResolvedModel
@@ -29,7 +29,7 @@ def open_dictionary(reference: str, registry: Registry) -> Dictionary:
     path = _from_hub(reference[len(HUB) :]) if reference.startswith(HUB) else Path(reference).expanduser()
     if not path.exists():
         raise UsageError(f"There is no dictionary {path}.", remedy="Give a file, a folder, or hub:user/repo/subfolder.")
-    formats = [fmt for fmt in registry.dictionary_formats.values() if fmt.recognises(path)]
+    formats = [fmt for fmt in registry.dictionary_formats.values() if _recognises(fmt, path)]
     known = "; ".join(f"{fmt.name} ({fmt.summary})" for fmt in registry.dictionary_formats.values())
     if len(formats) != 1:
         found = " and ".join(fmt.name for fmt in formats)
@@ -143,3 +143,10 @@ def _from_hub(name: str) -> Path:
             remedy="Fetch its folder by hand and give the path.",
         ) from error
     return Path(snapshot) / folder
+
+
+def _recognises(fmt: DictionaryFormat, path: Path) -> bool:
+    try:
+        return fmt.recognises(path)
+    except Exception:  # a format that stumbles over another's files must not take those from it
+        return False

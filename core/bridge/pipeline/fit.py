@@ -9,6 +9,7 @@ from typing import Any, final
 
 import numpy as np
 
+from bridge.containment import fault_of_rows
 from bridge.errors import BridgeError, MapError, UsageError
 from bridge.maps import FittedMap, Map, TrainingData
 from bridge.pipeline.bridge import Bridge
@@ -132,7 +133,7 @@ def checked_fit(kind: Map, data: TrainingData) -> FittedMap:
         fitted = kind.fit(data)
     except BridgeError:
         raise
-    except Exception as error:  # a plugin may fail in any way; the user must learn which one it was
+    except (Exception, SystemExit) as error:  # a plugin may fail in any way; the user must learn which one it was
         raise MapError(
             f"The map {kind.name} failed to fit ({type(error).__name__}: {error}).",
             cause="The plugin is broken, or cannot cope with these rows.",
@@ -144,11 +145,15 @@ def checked_fit(kind: Map, data: TrainingData) -> FittedMap:
             cause="The plugin is broken.",
             remedy="Run bridge.testing.check_map on it, or choose another map.",
         )
-    rows = np.stack([data.moments.mean_x] * 2).astype(np.float32)
+    # The mean, and a row as far from it as rows are.
+    spread = np.sqrt(np.diag(data.moments.xx) / max(data.moments.n, 1))
+    rows = np.stack([data.moments.mean_x, data.moments.mean_x + spread]).astype(np.float32)
     for move, what in ((fitted, "points"), (fitted.direction, "directions")):
-        probe = move(rows)
-        if probe.shape != (2, data.d_dst) or not np.isfinite(probe).all():
-            wrong = "NaN or infinite values" if probe.shape == (2, data.d_dst) else f"shape {probe.shape}"
+        try:
+            wrong = fault_of_rows(move(rows), (2, data.d_dst))
+        except (Exception, SystemExit) as error:
+            wrong = f"{type(error).__name__} ({error})"
+        if wrong:
             raise MapError(
                 f"The map {kind.name} gives {wrong} for {what} of shape {rows.shape}, not finite {(2, data.d_dst)}.",
                 cause="The plugin is broken.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import IO, final
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.containment import fault_of_metric
 from bridge.errors import PluginError, StoreError
 from bridge.metrics import Metric, document
 from bridge.pipeline.bridge import Bridge
@@ -163,10 +163,10 @@ def checked_scores(scorer: Scorer, evidence: Evidence) -> tuple[list[Metric], st
     try:
         metrics = list(scorer.score(evidence))
         for metric in metrics:
-            if not isinstance(metric, Metric) or not math.isfinite(metric.value):
-                return [], f"it returned {metric!r}"
+            if wrong := fault_of_metric(metric):
+                return [], wrong
     except (StoreError, MemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return [], f"{type(error).__name__}: {error}"
     return metrics, ""

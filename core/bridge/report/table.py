@@ -60,7 +60,7 @@ def print_run(run: Run) -> None:
         ],
         title=f"{run.bridge.src} -> {run.bridge.dst}, {run.bridge.map}",
     )
-    for sentence in sentences(run):
+    for sentence in sentences(run.metrics):
         say(sentence)
     say(
         f"Fitted on {rows['training_rows']:,} paired tokens; scored on {rows['held_out_rows']:,} of "
@@ -72,9 +72,9 @@ def print_run(run: Run) -> None:
         say(f"Results: {run.folder}")
 
 
-def sentences(run: Run) -> list[str]:
+def sentences(metrics: Sequence[Metric]) -> list[str]:
     """Say what the scores show, and what they do not."""
-    by_name = {(metric.scorer, metric.name, metric.arm): metric for metric in run.metrics}
+    by_name = {(metric.scorer, metric.name, metric.arm): metric for metric in metrics}
     said = []
     for scorer, name, what in (
         ("explained_variance", "ev", "explains {:.1%} of the held-out variance"),

@@ -52,14 +52,14 @@ def _check_damage(laws: Laws, fmt: DictionaryFormat, path: Path, folder: Path) -
     largest = max(files, key=lambda file: file.stat().st_size)
     largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
     law = "a half-written file is refused with a BridgeError"
-    found = "it was loaded"
+    refused, found = False, "it was loaded"
     try:
         fmt.load(copy)
     except BridgeError:
-        return
+        refused = True
     except Exception as error:  # anything else is the finding
         found = f"{type(error).__name__}: {error}"
-    laws.require(False, law, f"{largest.name} cut to half its length", found)
+    laws.require(refused, law, f"{largest.name} cut to half its length", found)
 
 
 def _check_rows(laws: Laws, dictionary: Dictionary, given: str) -> None:

@@ -2,12 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import ConformanceError
+
+
+@final
+@dataclass
+class Verdict:
+    """What came of one law.
+
+    Attributes:
+        law: The law, as a sentence without its full stop.
+        tried: On how many inputs it held.
+        given: The first input on which it did not; empty where it holds.
+        found: What came of that input, with numbers.
+    """
+
+    law: str
+    tried: int = 0
+    given: str = ""
+    found: str = ""
+
+
+_VERDICTS: ContextVar[dict[str, Verdict] | None] = ContextVar("bridge_verdicts", default=None)
+
+
+@contextlib.contextmanager
+def recording() -> Iterator[dict[str, Verdict]]:
+    """Collect a verdict a law, in the order of trying, instead of stopping at the first one that is broken."""
+    verdicts: dict[str, Verdict] = {}
+    token = _VERDICTS.set(verdicts)
+    try:
+        yield verdicts
+    finally:
+        _VERDICTS.reset(token)
 
 
 @final
@@ -33,9 +69,15 @@ class Laws:
             found: What came of it, with numbers.
 
         Raises:
-            ConformanceError: If it does not hold.
+            ConformanceError: If it does not hold, and verdicts are not recorded.
         """
-        if not holds:
+        verdicts = _VERDICTS.get()
+        if verdicts is not None:
+            verdict = verdicts.setdefault(law, Verdict(law))
+            verdict.tried += bool(holds)
+            if not holds and not verdict.found:
+                verdict.given, verdict.found = given, found
+        elif not holds:
             raise ConformanceError(
                 f"{self.plugin} breaks a law: {law}.",
                 cause=f"Given {given}: {found}.",

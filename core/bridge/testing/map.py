@@ -43,6 +43,7 @@ def check_map(map_type: type[Map]) -> None:
         kind = map_type()
     except TypeError as error:
         laws.require(False, law, "no options", str(error))
+        return
     for d_src, d_dst in WIDTHS:
         world = PairedWorld(d_src, d_dst)
         data = world.training_data()

@@ -89,13 +89,14 @@ def _check_refusals(laws: Laws, verbalizer: Verbalizer, vectors: np.ndarray) -> 
 def _check_refused(
     laws: Laws, verbalizer: Verbalizer, wrong: np.ndarray, expected: type[Exception], law: str, given: str
 ) -> None:
+    refused, found = False, ""
     try:
         found = f"{verbalizer.explain(wrong)} came back"
     except expected:
-        return
+        refused = True
     except Exception as error:  # anything else is the finding
         found = f"{type(error).__name__}: {error}"
-    laws.require(False, law, given, found)
+    laws.require(refused, law, given, found)
 
 
 def _check_reconstruction(laws: Laws, verbalizer: Verbalizer, texts: list[str]) -> None:

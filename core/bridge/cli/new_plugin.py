@@ -1,0 +1,44 @@
+"""`bridge new-plugin`: a plugin package that works at once."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from bridge.cli.options import output_options, print_json
+from bridge.cli.plugins import KINDS
+
+
+@click.command("new-plugin")
+@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("name")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the package (default bridge-NAME)."
+)
+@output_options
+def command(kind: str, name: str, out: Path | None, as_json: bool, quiet: bool) -> None:
+    """Write a plugin package of a KIND, with a working example called NAME and a test of its laws.
+
+    \b
+    bridge new-plugin maps my_map
+    cd bridge-my-map && pip install -e '.[test]' && pytest && bridge plugins check my_map
+    """
+    from bridge.plugins import discover
+    from bridge.scaffold import names_of, write_package
+
+    registry = discover()
+    taken = {item for plugin in registry.plugins for each, item in plugin.provides if each == kind}
+    taken |= {plugin.name.partition(".")[2] for plugin in registry.plugins if plugin.kind == kind}
+    names = names_of(kind, name, taken)
+    folder = out or Path(names.distribution)
+    files = write_package(names, folder)
+    if as_json:
+        found = {"folder": str(folder), "distribution": names.distribution, "module": names.module, "files": files}
+        print_json(found | {"kind": kind, "name": names.name, "entry_point": names.entry_point})
+        return
+    click.echo(f"{folder} holds the package {names.distribution} with the plugin {names.entry_point}. Try it:")
+    install, check = "pip install -e '.[test]'", f"bridge plugins check {names.name}"
+    for line in (f"cd {shlex.quote(str(folder))}", install, "pytest", check):
+        click.echo(f"    {line}")

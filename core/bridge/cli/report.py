@@ -1,0 +1,39 @@
+"""`bridge report`: one HTML page of a run, or of several side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bridge.cli.options import output_options, print_json
+
+
+@click.command("report")
+@click.argument("results", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write (default RUN/report.html).")
+@output_options
+def command(results: tuple[Path, ...], out: Path | None, as_json: bool, quiet: bool) -> None:
+    """Make one self-contained HTML page of RESULTS: no network, no script needed.
+
+    RESULTS are folders of bridge run and bridge sweep, and JSON files that bridge audit, steer or explain wrote with
+    --out. Several runs are compared. The page is made from these files alone; a report that is there is replaced, and
+    nothing else.
+
+    \b
+    bridge report runs/my-run
+    bridge report runs/ridge runs/procrustes --out compared.html
+    bridge report runs/my-run audit.json steering.json --out whole.html
+    """
+    from bridge.errors import UsageError
+    from bridge.report.html import REPORT, write_report
+    from bridge.report.table import say
+
+    folders = [path for path in results if path.is_dir()]
+    if out is None and len(folders) != 1:
+        raise UsageError("A page of several runs, or of none, has no folder of its own.", remedy="Give --out FILE.")
+    written = write_report(list(results), out or folders[0] / REPORT)
+    if as_json:
+        print_json({"report": str(written), "bytes": written.stat().st_size})
+    elif not quiet:
+        say(f"Report: {written}")

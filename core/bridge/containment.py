@@ -1,0 +1,166 @@
+"""What keeps one plugin from hurting another, or from failing without its name."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from importlib.metadata import EntryPoint, entry_points
+from typing import IO, Any
+
+import numpy as np
+
+from bridge.errors import PluginError, printable
+from bridge.hookspecs import API
+from bridge.metrics import Metric
+from bridge.scorers import Need, Scorer
+from bridge.verbalizers import Explanation
+
+GROUP = "bridge"
+
+PATIENCE = 10.0
+"""Seconds after which a plugin that is still being imported is named."""
+
+
+def check_api(declared: object, name: str, distribution: str) -> None:
+    """Refuse a plugin that was written for another plugin API than this one.
+
+    Args:
+        declared: The `bridge_api` of its module; None, where it says nothing, is taken as it is.
+        name: Of its entry point.
+        distribution: That brings it.
+
+    Raises:
+        PluginError: If the API is newer than the host's, of an older major version, or no version at all.
+    """
+    if declared is None:
+        return
+    here = f"{API[0]}.{API[1]}"
+    parts = re.fullmatch(r"(\d+)\.(\d+)", declared) if isinstance(declared, str) else None
+    if not parts:
+        raise PluginError(
+            f"{name} declares bridge_api = {declared!r}.",
+            remedy=f'It is a text such as "{here}": the bridge.hookspecs.API that it was written for.',
+        )
+    wanted = int(parts[1]), int(parts[2])
+    if wanted > API:
+        raise PluginError(
+            f"{name} was written for plugin API {declared}, and this residual-bridge has {here}.",
+            remedy=f"Run `pip install --upgrade residual-bridge`, or install an older {distribution}.",
+        )
+    if wanted[0] < API[0]:
+        raise PluginError(
+            f"{name} was written for plugin API {declared}, which this residual-bridge no longer has: it has {here}.",
+            remedy=f"Run `pip install --upgrade {distribution}`.",
+        )
+
+
+def check_needs(scorer: Scorer, name: str) -> None:
+    """Refuse a scorer whose needs cannot be compared: they are, for all scorers, before the first one runs.
+
+    Raises:
+        PluginError: If they are no frozenset of `Need`.
+    """
+    needs: Any = getattr(scorer, "needs", None)
+    if not isinstance(needs, frozenset) or not all(isinstance(need, Need) for need in needs):
+        raise PluginError(
+            f"{name} registered the scorer {scorer.name}, whose needs are {needs!r}.",
+            remedy="They are a frozenset of bridge.scorers.Need.",
+        )
+
+
+def check_explanations(said: Any, count: int, name: str) -> None:
+    """Refuse what a verbalizer returned unless it is one explanation a vector.
+
+    Raises:
+        PluginError: Naming the verbalizer, and what it returned instead.
+    """
+    if not isinstance(said, list) or not all(isinstance(one, Explanation) for one in said):
+        found = f"a list with {said[:1]!r}" if isinstance(said, list) else type(said).__name__
+    elif not all(isinstance(text, str) for one in said for text in (one.text, *one.flags)):
+        found = "explanations whose text or flags are no text"
+    elif len(said) != count:
+        found = f"{len(said)} explanations"
+    else:
+        return
+    raise PluginError(
+        f"The verbalizer {name} returned {found} of {count} vectors.",
+        cause="The plugin is broken.",
+        remedy="Run bridge.testing.check_verbalizer on it, or choose another one.",
+    )
+
+
+def fault_of_rows(rows: Any, shape: tuple[int, ...]) -> str:
+    """Say what is wrong with rows that a plugin returned; empty where they are finite floats of this shape in numpy."""
+    if not isinstance(rows, np.ndarray):
+        return type(rows).__name__ if not hasattr(rows, "device") else f"{type(rows).__name__} on {rows.device}"
+    if rows.shape != shape:
+        return f"shape {rows.shape}"
+    if rows.dtype.kind != "f" or rows.dtype.itemsize < 4:
+        return f"dtype {rows.dtype}"
+    return "" if np.isfinite(rows).all() else "NaN or infinite values"
+
+
+def fault_of_metric(metric: Any) -> str:
+    """Say what is wrong with a metric that a scorer returned; empty where nothing is."""
+    if not isinstance(metric, Metric) or not math.isfinite(metric.value):
+        return f"it returned {metric!r}"
+    texts = ("scorer", "name", "arm", "map", "src", "dst", "control", "note")
+    wrong = [name for name in texts if not isinstance(getattr(metric, name), str)]
+    return f"it returned a metric whose {wrong[0]} is no text: {getattr(metric, wrong[0])!r}" if wrong else ""
+
+
+def written_for_another(error: BaseException) -> bool:
+    """Tell whether a plugin asked for something of bridge that is not in this version of it."""
+    return isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "bridge"
+
+
+@contextlib.contextmanager
+def impatient(name: str, distribution: str) -> Iterator[None]:
+    """Name a plugin on standard error if it takes long: nothing can stop an import from within, but the user can."""
+    timer = threading.Timer(PATIENCE, _complain, [name, distribution, sys.stderr])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def culprit(error: BaseException, found: Iterable[EntryPoint] | None = None) -> str:
+    """Return which plugin was at work when an error was raised, as `distribution:name`; empty where none was.
+
+    Args:
+        error: As it was caught, with its traceback.
+        found: The entry points to choose from; those of the group `bridge` by default.
+    """
+    entries = list(entry_points(group=GROUP) if found is None else found)
+    modules: list[str] = []
+    step = error.__traceback__
+    while step:
+        modules.insert(0, str(step.tb_frame.f_globals.get("__name__", "")))
+        step = step.tb_next
+    # The module itself before its package: several plugins may share one, and helpers beside them.
+    for depth in (None, 1):
+        for module in modules:
+            for entry in entries:
+                if f"{module}.".startswith(f"{'.'.join(entry.module.split('.')[:depth])}."):
+                    return f"{distribution_of(entry)}:{entry.name}"
+    return ""
+
+
+def distribution_of(entry: EntryPoint) -> str:
+    """Return the name of the package that brings an entry point."""
+    return entry.dist.name if entry.dist else "unknown"
+
+
+def _complain(name: str, distribution: str, stream: IO[str]) -> None:
+    said = (
+        f"Still importing the plugin {name} of {distribution} after {PATIENCE:g} s. If it hangs, interrupt (Ctrl-C), "
+        f"set BRIDGE_DISABLE_PLUGINS={distribution}:{name}, and tell its authors.\n"
+    )
+    stream.write(printable(said))
+    stream.flush()

@@ -1,0 +1,6 @@
+"""One self-contained HTML page of runs, audits, sweeps, steering and readings, made from the files they left."""
+
+from bridge.report.html.page import render
+from bridge.report.html.write import REPORT, need_ours, write_report
+
+__all__ = ["REPORT", "need_ours", "render", "write_report"]

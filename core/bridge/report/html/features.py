@@ -1,0 +1,58 @@
+"""The table of features: what both verbalizers say of each, and how well that matches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from bridge.report.html.inputs import Matrix, Said
+from bridge.scorers import MAPPED
+from bridge.verbalizers import Explanation
+
+
+@final
+@dataclass(frozen=True)
+class Feature:
+    """One row.
+
+    Attributes:
+        number: In the dictionary.
+        native: What the source's own verbalizer says.
+        foreign: What the destination's says, through the map.
+        flags: What is wrong with the two texts, and with whose.
+        similarity: Of the two texts; None where it was not scored.
+        rank: How many native texts are as similar to the foreign one as its own, itself included; None likewise.
+        others: Washout, arm and text of everything else that was said of it.
+    """
+
+    number: int
+    native: str
+    foreign: str
+    flags: Sequence[str]
+    similarity: float | None
+    rank: int | None
+    others: Sequence[tuple[str, str, Explanation]]
+
+
+def features(said: Mapping[str, Sequence[Said]], similarity: Mapping[tuple[str, str], Matrix]) -> list[Feature]:
+    """Make a row a feature; the run's own washout, the first, is the one in the columns."""
+    own = next(iter(said))
+    matrix = similarity.get((own, MAPPED))
+    return [_feature(row, said, matrix) for row in range(len(said[own]))]
+
+
+def _feature(row: int, said: Mapping[str, Sequence[Said]], matrix: Matrix | None) -> Feature:
+    own = next(iter(said))
+    one = said[own][row]
+    mapped = one.foreign[MAPPED]
+    flags = [f"{whose}: {flag}" for whose, text in (("native", one.native), ("foreign", mapped)) for flag in text.flags]
+    others = [
+        (washout, arm, text)
+        for washout, some in said.items()
+        for arm, text in {"native": some[row].native, **some[row].foreign}.items()
+        if washout != own or arm not in ("native", MAPPED)
+    ]
+    similarity = None if matrix is None else float(matrix[row, row])
+    rank = None if matrix is None else int((matrix[:, row] >= matrix[row, row]).sum())
+    return Feature(one.feature, one.native.text, mapped.text, flags, similarity, rank, others)

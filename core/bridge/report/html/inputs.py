@@ -1,0 +1,112 @@
+"""What a page is made of: the files that commands left, as they lie on disk, checked before anything is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.metrics import Metric
+from bridge.verbalizers import Explanation
+
+Matrix = NDArray[np.floating]
+
+
+@final
+@dataclass(frozen=True)
+class Said:
+    """What both verbalizers said of one feature, under one washout.
+
+    Attributes:
+        feature: Its number in the dictionary.
+        native: By the source's own verbalizer.
+        foreign: By the destination's, of what every arm made of it.
+    """
+
+    feature: int
+    native: Explanation
+    foreign: Mapping[str, Explanation]
+
+
+@final
+@dataclass(frozen=True)
+class RunFiles:
+    """A run's folder.
+
+    Attributes:
+        folder: Where it lies.
+        record: `bridge.json`.
+        metrics: Of `metrics.json`, in their order.
+        config: The text of `config.toml`.
+        said: By washout, the run's own first; empty where no features were explained.
+        similarity: By washout and arm the cosines of native (rows) and foreign texts (columns), (n, n).
+    """
+
+    folder: Path
+    record: Mapping[str, Any]
+    metrics: list[Metric]
+    config: str
+    said: Mapping[str, list[Said]]
+    similarity: Mapping[tuple[str, str], Matrix]
+
+
+@final
+@dataclass(frozen=True)
+class AuditFile:
+    """What `bridge audit --out` wrote."""
+
+    path: Path
+    metrics: list[Metric]
+    pairs: list[Mapping[str, Any]]
+
+
+@final
+@dataclass(frozen=True)
+class SteeringFile:
+    """What `bridge steer --out` wrote: the metrics, and by prompt what the model goes on with, by arm."""
+
+    path: Path
+    metrics: list[Metric]
+    about: Mapping[str, Any]
+    generated: list[Mapping[str, str]]
+
+
+@final
+@dataclass(frozen=True)
+class SweepFiles:
+    """A sweep's folder."""
+
+    path: Path
+    metrics: list[Metric]
+
+
+@final
+@dataclass(frozen=True)
+class Read:
+    """One explained activation or direction; the fields are those of `bridge.pipeline.explain.Reading`."""
+
+    text: str
+    token: str
+    position: int
+    explanation: str
+    flags: tuple[str, ...] = ()
+    round_trip: float | None = None
+
+
+@final
+@dataclass(frozen=True)
+class ReadingsFile:
+    """What `bridge explain --out` wrote."""
+
+    path: Path
+    readings: list[Read]
+    about: Mapping[str, Any]
+    fve: float | None
+    mean_cosine: float | None
+
+
+Input = RunFiles | AuditFile | SteeringFile | SweepFiles | ReadingsFile

@@ -1,0 +1,119 @@
+"""Try everything that a plugin registers, law by law, on synthetic data and tiny random weights; nothing is fetched."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+
+from bridge.dictionaries import DictionaryFormat, SparseAutoencoder, TopK
+from bridge.errors import BridgeError
+from bridge.models import TransformersAdapter
+from bridge.plugins import Registry
+from bridge.testing.dictionary_format import check_dictionary_format
+from bridge.testing.laws import Verdict, recording
+from bridge.testing.map import check_map
+from bridge.testing.model import check_model
+from bridge.testing.scorer import check_scorer
+from bridge.testing.synthetic_subject import TinySubject
+from bridge.testing.verbalizer import check_verbalizer
+
+FINISHES = "nothing is raised that the contract does not name"
+
+
+@final
+@dataclass(frozen=True)
+class Certificate:
+    """What came of one registered item.
+
+    Attributes:
+        kind: Of the plugin.
+        name: That it registers.
+        verdicts: One a law, in the order of trying.
+        skipped: Why nothing could be tried, and what to do; empty where something was.
+    """
+
+    kind: str
+    name: str
+    verdicts: tuple[Verdict, ...] = ()
+    skipped: str = ""
+
+    @property
+    def broken(self) -> list[Verdict]:
+        """The laws that are broken."""
+        return [verdict for verdict in self.verdicts if verdict.found]
+
+
+@final
+class _SkippedError(Exception):
+    """Something is missing without which nothing can be tried."""
+
+
+def certify(registry: Registry, kind: str, name: str, file: Path | None = None) -> Certificate:
+    """Try the laws of one registered item.
+
+    Args:
+        registry: Installed plugins.
+        kind: One of `bridge.plugins.KINDS`.
+        name: That the plugin registers.
+        file: For a dictionary format, a file or folder in it; a format that can write needs none.
+    """
+    with tempfile.TemporaryDirectory() as folder, recording() as verdicts:
+        try:
+            _checks(registry, Path(folder), file)[kind](name)
+        except _SkippedError as skipped:
+            return Certificate(kind, name, skipped=str(skipped))
+        except Exception as error:  # what a plugin raises is the finding, unless it only follows from a broken law
+            if not any(verdict.found for verdict in verdicts.values()):
+                verdicts[FINISHES] = Verdict(FINISHES, 0, "the check", f"{type(error).__name__}: {error}")
+        return Certificate(kind, name, tuple(verdicts.values()))
+
+
+def _checks(registry: Registry, folder: Path, file: Path | None) -> dict[str, Callable[[str], None]]:
+    return {
+        "models": lambda name: check_model(registry.models[name], folder),
+        "maps": lambda name: check_map(registry.maps[name]),
+        "verbalizers": lambda name: _check_verbalizer(registry, name, folder),
+        "scorers": lambda name: check_scorer(registry.scorers[name]),
+        "dictionary_formats": lambda name: _check_format(registry.dictionary_formats[name], folder, file),
+    }
+
+
+def _check_verbalizer(registry: Registry, name: str, folder: Path) -> None:
+    families = [
+        adapter
+        for adapter in registry.models.values()
+        if isinstance(adapter, TransformersAdapter) and not adapter.fallback and not adapter.corpus()
+    ]
+    if not families:
+        raise _SkippedError("There is no model family to open it on. Enable one, such as llama.")
+    subject = TinySubject(families[0], folder)
+    try:
+        verbalizer = registry.verbalizers[name]().open(subject)
+    except BridgeError as error:  # the contract's way to say that a checkpoint, a server or an option is missing
+        raise _SkippedError(
+            f"It does not open on a tiny {families[0].name} with its default options: {error.what} "
+            "Open it on something small in a test of your own, and call bridge.testing.check_verbalizer."
+        ) from error
+    check_verbalizer(verbalizer)
+
+
+def _check_format(fmt: DictionaryFormat, folder: Path, file: Path | None) -> None:
+    if file is None:
+        file = folder / "dictionary"
+        try:
+            fmt.save(_tiny_dictionary(), file)
+        except BridgeError as error:
+            raise _SkippedError(f"{error.what} Give a dictionary of this format: --file PATH.") from error
+    check_dictionary_format(fmt, file)
+
+
+def _tiny_dictionary() -> SparseAutoencoder:
+    rng = np.random.default_rng(0)
+    encoder, directions = (rng.normal(size=shape).astype(np.float32) for shape in ((6, 20), (20, 6)))
+    encoder_bias, decoder_bias = (rng.normal(size=size).astype(np.float32) for size in (20, 6))
+    return SparseAutoencoder(encoder, encoder_bias, directions, decoder_bias, TopK(3), shift=decoder_bias)

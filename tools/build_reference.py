@@ -1,0 +1,124 @@
+"""Write docs/HOOKS.md and docs/API.md from the code, so that they cannot say anything else; run from anywhere."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from pathlib import Path
+from types import ModuleType
+
+from bridge import hookspecs
+from bridge.dictionaries import Dictionary
+from bridge.maps import FittedMap, Map
+from bridge.plugins import KINDS
+from bridge.verbalizers import Verbalizer
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+PUBLIC = (
+    "bridge",
+    *(f"bridge.{name}" for name in ("models", "maps", "verbalizers", "scorers", "dictionaries")),
+    *(f"bridge.{name}" for name in ("hookspecs", "testing", "errors")),
+    *(f"bridge.{name}" for name in ("metrics", "moments", "corpus", "pairing", "references", "directions")),
+    *(f"bridge.{name}" for name in ("progress", "features")),
+)
+"""Modules whose `__all__` is the public surface."""
+
+HOOKS = """# Hooks
+
+Made from `core/bridge/hookspecs.py` by `tools/build_reference.py`; plugin API {api}.
+
+A plugin is a module named by an entry point of the group `bridge`, `"KIND.NAME" = "module"`. It implements one or more
+of these functions, decorated with `bridge.hookspecs.hookimpl`. The argument must be called `register`. A module may say
+which API it was written for, as in `bridge_api = "{api}"`. A host of another major version refuses it, and so does one
+of an earlier minor version; either says what to upgrade. A later minor version takes it.
+"""
+
+HOOK = """
+## `{hook}`
+
+    {signature}
+
+{documentation}
+
+What it takes: {how} of `{module}.{base}`. Try yours with `bridge plugins check NAME`, or
+`bridge.testing.{check}`; start one with `bridge new-plugin {kind} NAME`.
+
+Its laws:
+
+{laws}
+"""
+
+CONTRACTS = {"maps": (FittedMap, Map), "verbalizers": (Verbalizer,), "dictionary_formats": (Dictionary,)}
+"""Where the laws of a kind are written, if not in what is registered."""
+
+API = """# Public names
+
+Made from the `__all__` of each module by `tools/build_reference.py`. What is listed here keeps its meaning within a
+minor version before 1.0, and within a major version from then on; anything else may change at any time. Plugins need
+nothing else. Fields of metrics and of JSON results are public too.
+"""
+
+
+def hooks() -> str:
+    """Return docs/HOOKS.md."""
+    parts = [HOOKS.format(api=".".join(map(str, hookspecs.API)))]
+    for kind, base in KINDS.items():
+        hook = getattr(hookspecs, f"register_{kind}")
+        parts.append(
+            HOOK.format(
+                hook=hook.__name__,
+                signature=f"def {hook.__name__}{inspect.signature(hook)}".replace("'", ""),
+                documentation=inspect.getdoc(hook),
+                how="subclasses" if kind in ("maps", "verbalizers") else "instances",
+                module=base.__module__.removesuffix(".contract").removesuffix(".adapter"),
+                base=base.__name__,
+                check=f"check_{kind.removesuffix('s')}",
+                kind=kind,
+                laws="\n".join(map(laws, CONTRACTS.get(kind, (base,)))),
+            ).rstrip()
+            + "\n"
+        )
+    return "".join(parts)
+
+
+def laws(contract: type) -> str:
+    """Return the laws in a contract's docstring, one a line."""
+    said = (inspect.getdoc(contract) or "").partition("Laws, checked by ")[2].partition("\n\n")[0]
+    head, *listed = re.split(r"\n\s*- ", said)
+    sentences = [" ".join(law.split()) for law in listed or [head.partition(": ")[2]]]
+    return "\n".join(f"- {law[:1].upper()}{law[1:]}" for law in sentences)
+
+
+def api() -> str:
+    """Return docs/API.md."""
+    parts = [API]
+    for name in PUBLIC:
+        module = importlib.import_module(name)
+        parts.append(f"\n## `{name}`\n\n{first_line(module)}\n\n")
+        parts += [f"- `{public}`{described(module, public)}\n" for public in module.__all__]
+    return "".join(parts)
+
+
+def described(module: ModuleType, name: str) -> str:
+    """Return what a public name is, in a line; nothing for a constant."""
+    item = getattr(module, name)
+    documented = isinstance(item, type) or inspect.isfunction(item)
+    return f": {first_line(item)}" if documented else ""
+
+
+def first_line(item: object) -> str:
+    """Return the first line of a docstring."""
+    return (inspect.getdoc(item) or "").partition("\n")[0]
+
+
+def main() -> None:
+    """Write both pages."""
+    for name, text in (("HOOKS.md", hooks()), ("API.md", api())):
+        (DOCS / name).write_text(text, encoding="utf-8")
+        print(DOCS / name)
+
+
+if __name__ == "__main__":
+    main()
