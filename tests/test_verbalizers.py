@@ -78,7 +78,7 @@ def test_logit_lens_is_the_final_norm_and_head(registry: Registry, tiny: tuple[T
         said.text for said in verbalizer.explain(1e3 * vectors)
     ]
     away = lens(model, h + 3 * vectors).log_softmax(-1) - 0.8 * lens(model, h[None]).log_softmax(-1)
-    said = Washout("contrast").explain(verbalizer, vectors, Background(h, h[None]))
+    said = Washout("contrast", strength=3, beta=0.8).explain(verbalizer, vectors, Background(h, h[None]))
     assert [one.text for one in said] == expected(away)
     rows = gaussian(5, subject.d_model, seed=2)
     read = verbalizer.explain_blends(Blends(rows + vectors[:, None], rows))
