@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup models demo test test-real lint format bench clean
+.PHONY: setup models demo test test-real test-saelens lint format bench clean
 
 setup: $(STAMP)  ## Create .venv and install bridge with pinned dependencies
 
@@ -25,6 +25,12 @@ test: $(STAMP)  ## The ordinary tests
 
 test-real: models  ## The real pair, minutes long
 	$(BIN)/python -m pytest -m real
+
+test-saelens:  ## Dictionary formats against SAELens and sparsify themselves, in a .venv-saelens of their own
+	$(PYTHON) -m venv .venv-saelens
+	.venv-saelens/bin/python -m pip install -q -c constraints.txt torch
+	.venv-saelens/bin/python -m pip install -q -e '.[saelens]' pytest
+	.venv-saelens/bin/python -m pytest -m saelens tests/test_dictionaries_reference.py
 
 lint: $(STAMP)  ## Style, types, and who may import whom
 	$(BIN)/ruff check .
