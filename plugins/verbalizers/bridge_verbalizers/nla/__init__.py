@@ -98,6 +98,7 @@ class NLA(VerbalizerBackend):
     def train(self, subject: Subject, recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
         """Train an AV by LoRA, and an AR, and write them to `out/av` and `out/ar`."""
         from bridge_verbalizers.nla.examples import gather_examples
+        from bridge_verbalizers.nla.job import Job
         from bridge_verbalizers.nla.train_ar import train_ar
         from bridge_verbalizers.nla.train_av import train_av
 
@@ -110,9 +111,10 @@ class NLA(VerbalizerBackend):
             "examples": len(data.rows.x),
             "seed": subject.seed,
         }
-        measured: dict[str, Any] = {AV: train_av(subject, data, recipe, out / AV, identity, progress)}
+        job = Job(subject, data, recipe, out, identity, progress)
+        measured: dict[str, Any] = {AV: train_av(job)}
         if recipe.reconstructor:
-            measured[AR] = train_ar(subject, data, recipe, out / AR, identity, progress)
+            measured[AR] = train_ar(job)
         return measured
 
     def _check(self) -> None:

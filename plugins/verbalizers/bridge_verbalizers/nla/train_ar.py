@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge.models.transformers_adapter import quiet
-from bridge.progress import Progress
-from bridge.verbalizers import Recipe, Subject
 from bridge_verbalizers.nla.adapters import add_adapters, merge_adapters, mixed_precision, train
 from bridge_verbalizers.nla.body import decoder, last_hidden, remove_final_norm
-from bridge_verbalizers.nla.examples import TrainingSet
+from bridge_verbalizers.nla.checkpoint import AR
+from bridge_verbalizers.nla.job import Job
 from bridge_verbalizers.nla.reconstructor import HEAD
 from bridge_verbalizers.nla.sidecar import Extraction, Sidecar, Tokens, write_sidecar
 from bridge_verbalizers.nla.train_av import transformers_tokenizer
@@ -25,22 +23,12 @@ TEMPLATE = "<text>{explanation}</text> <summary>"
 Floats = NDArray[np.float32]
 
 
-def train_ar(
-    subject: Subject, data: TrainingSet, recipe: Recipe, out: Path, identity: dict[str, Any], progress: Progress
-) -> dict[str, float]:
-    """Train, merge and write one; return what it explains of held-out activations.
-
-    Args:
-        subject: The model.
-        data: Examples of its activations.
-        recipe: How to train.
-        out: Folder of the checkpoint.
-        identity: What a training that was interrupted must share to be gone on from.
-        progress: Is told of every step.
-    """
+def train_ar(job: Job) -> dict[str, float]:
+    """Train, merge and write one; return what it explains of held-out activations."""
     import torch
     from safetensors.torch import save_file
 
+    subject, data, recipe, out = job.subject, job.data, job.recipe, job.out / AR
     loaded = subject.load()
     module: Any = loaded.module
     tokenizer = transformers_tokenizer(loaded)
@@ -63,9 +51,7 @@ def train_ar(
         return 2 * (1 - (torch.nn.functional.normalize(head(said.float())) * wanted).sum(1)).mean()
 
     module.train()
-    train(
-        weights, step_loss, recipe.steps, recipe.lr, out.parent / f".{out.name}.safetensors", identity, progress, "AR"
-    )
+    train(weights, step_loss, recipe.steps, recipe.lr, job.checkpoint(AR), job.identity, job.progress, "AR")
     merge_adapters(module)
     module.eval()
     rebuilt = []
@@ -83,7 +69,7 @@ def train_ar(
     sidecar = Sidecar(
         role="ar", d_model=subject.d_model, extraction=extraction, tokens=tokens, prompt_templates={"ar": TEMPLATE}
     )
-    write_sidecar(out, sidecar, identity | {"held_out": measured})
+    write_sidecar(out, sidecar, {**job.identity, "held_out": measured})
     return measured
 
 

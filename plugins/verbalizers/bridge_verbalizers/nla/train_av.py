@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +11,11 @@ from numpy.typing import NDArray
 
 from bridge.errors import ModelError
 from bridge.models.transformers_adapter import quiet
-from bridge.progress import Progress
-from bridge.verbalizers import Recipe, Subject
+from bridge.verbalizers import Subject
 from bridge_verbalizers.nla.adapters import add_adapters, merge_adapters, mixed_precision, train
+from bridge_verbalizers.nla.checkpoint import AV
 from bridge_verbalizers.nla.examples import TrainingSet
+from bridge_verbalizers.nla.job import Job
 from bridge_verbalizers.nla.prompt import checked_prompt, prompt_ids
 from bridge_verbalizers.nla.sidecar import Extraction, Sidecar, Tokens, write_sidecar
 
@@ -36,21 +36,11 @@ IGNORED = -100
 Floats = NDArray[np.float32]
 
 
-def train_av(
-    subject: Subject, data: TrainingSet, recipe: Recipe, out: Path, identity: dict[str, Any], progress: Progress
-) -> dict[str, float]:
-    """Train, merge and write one; return the losses on held-out activations, in nats a token.
-
-    Args:
-        subject: The model.
-        data: Examples of its activations.
-        recipe: How to train.
-        out: Folder of the checkpoint.
-        identity: What a training that was interrupted must share to be gone on from.
-        progress: Is told of every step.
-    """
+def train_av(job: Job) -> dict[str, float]:
+    """Train, merge and write one; return the losses on held-out activations, in nats a token."""
     import torch
 
+    subject, data, recipe, out = job.subject, job.data, job.recipe, job.out / AV
     loaded = subject.load()
     module: Any = loaded.module
     tokenizer = transformers_tokenizer(loaded)
@@ -79,9 +69,7 @@ def train_av(
             return batch_loss(x, [responses[kind][row] for row in rows], shortlist)
 
     module.train()
-    train(
-        weights, step_loss, recipe.steps, recipe.lr, out.parent / f".{out.name}.safetensors", identity, progress, "AV"
-    )
+    train(weights, step_loss, recipe.steps, recipe.lr, job.checkpoint(AV), job.identity, job.progress, "AV")
     merge_adapters(module)
     module.eval()
     with torch.inference_mode(), mixed_precision(module):
@@ -89,7 +77,7 @@ def train_av(
     with quiet():
         module.to(torch.bfloat16).save_pretrained(out)
         tokenizer.save_pretrained(out)
-    write_sidecar(out, sidecar, identity | {"held_out": measured})
+    write_sidecar(out, sidecar, {**job.identity, "held_out": measured})
     return measured
 
 
