@@ -119,6 +119,22 @@ def test_too_many_features_or_no_judge(tmp_path: Path, tiny_encoder: Path) -> No
     assert "--encoder" in str(missing.exception) and not (tmp_path / "b").exists()
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--dictionary", "nowhere"), "nowhere"),
+        (("--dst-verbalizer", "nla:checkpoint=gone"), "gone"),
+        (("--washout", "bleach"), "bleach"),
+        (("--encoder", "no-such-encoder"), "--encoder"),
+    ],
+)
+def test_what_is_missing_is_found_before_any_model_runs(
+    flags: tuple[str, str], said: str, isolated: Path, tmp_path: Path, tiny_encoder: Path
+) -> None:
+    assert said in str(experiment(tmp_path / "run", tiny_encoder, *flags).exception)
+    assert not list((isolated / "cache").glob("activations/*/*.safetensors"))
+
+
 def test_a_models_own_verbalizer_lies_with_its_weights(tmp_path: Path) -> None:
     bench = open_workbench()
     folder = bench.resolve("dyck:seed0@1").weights.folder

@@ -16,11 +16,10 @@ from bridge.metrics import Metric, document
 from bridge.pipeline.bridge import Bridge
 from bridge.pipeline.fit import Fit, fit_arms, fit_plan
 from bridge.pipeline.folder import claim_folder, write_explanations, write_folder
-from bridge.pipeline.judge import load_judge
 from bridge.pipeline.options import Options
 from bridge.pipeline.pairs import StoredPairs
 from bridge.pipeline.prepare import prepare
-from bridge.pipeline.verbalize import Verbalized, verbalize
+from bridge.pipeline.verbalize import Tools, Verbalized, find_tools, verbalize
 from bridge.pipeline.workbench import Workbench, open_workbench
 from bridge.progress import Progress
 from bridge.scorers import Evidence, Scorer
@@ -70,8 +69,9 @@ def run(
     plan = prepare(options, bench, stdin)
     if out is not None:
         plan = claim_folder(out, plan)
+    tools = find_tools(plan, bench) if options.dictionary else None
     result = fit_plan(plan, bench)
-    metrics, verbalized, kept = score(result, bench)
+    metrics, verbalized, kept = score(result, tools, bench)
     if out is not None:
         if verbalized:
             write_explanations(out, verbalized, kept)
@@ -93,10 +93,17 @@ def fit(
     return bridge
 
 
-def score(result: Fit, bench: Workbench) -> tuple[list[Metric], Verbalized | None, dict[str, NDArray[np.floating]]]:
+def score(
+    result: Fit, tools: Tools | None, bench: Workbench
+) -> tuple[list[Metric], Verbalized | None, dict[str, NDArray[np.floating]]]:
     """Explain features where a dictionary is given, and run every scorer whose needs are met on held-out documents.
 
     A scorer that fails is named in the bridge's provenance, under `failed_scorers`.
+
+    Args:
+        result: The fitted bridge.
+        tools: Dictionary and verbalizers; None where nothing is explained.
+        bench: Plugins and progress.
 
     Returns:
         The metrics, what was explained, and the arrays that scorers keep.
@@ -106,9 +113,7 @@ def score(result: Fit, bench: Workbench) -> tuple[list[Metric], Verbalized | Non
         StoreError: If stored activations are damaged.
     """
     arms, options = fit_arms(result, bench), result.plan.options
-    # Found before the long work: a judge that is not there must not cost the explanations.
-    judge = load_judge(options.encoder) if options.dictionary else None
-    verbalized = verbalize(result, arms, bench) if options.dictionary else None
+    verbalized = verbalize(result, arms, tools, bench) if tools else None
     kept: dict[str, NDArray[np.floating]] = {}
     evidence = Evidence(
         result.bridge.src,
@@ -118,7 +123,7 @@ def score(result: Fit, bench: Workbench) -> tuple[list[Metric], Verbalized | Non
         StoredPairs(result.rows, HELD_OUT, result.training),
         options.seed,
         explained=verbalized.explained if verbalized else {},
-        judge=judge,
+        judge=tools.judge if tools else None,
         keep=kept.__setitem__,
     )
     scorers = [scorer for scorer in bench.registry.scorers.values() if scorer.needs <= evidence.at_hand]

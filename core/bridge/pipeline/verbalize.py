@@ -12,19 +12,41 @@ from numpy.typing import NDArray
 
 from bridge.collect import free_device_memory
 from bridge.containment import check_explanations
+from bridge.dictionaries import Dictionary
 from bridge.maps import FittedMap
 from bridge.pipeline.dictionaries import check_belongs, note_bos, open_dictionary
 from bridge.pipeline.directions import Features, background_of, draw_features
 from bridge.pipeline.fit import Fit
+from bridge.pipeline.judge import load_judge
 from bridge.pipeline.options import build_washout
-from bridge.pipeline.prepare import Side
+from bridge.pipeline.prepare import Plan, Side
 from bridge.pipeline.subject import ModelSubject
 from bridge.pipeline.verbalizers import find_verbalizer
 from bridge.pipeline.workbench import Workbench
-from bridge.scorers import MAPPED, RANDOM_DIRECTION, Explained
-from bridge.verbalizers import Background, Explanation, Verbalizer, Washout
+from bridge.scorers import MAPPED, RANDOM_DIRECTION, Explained, Judge
+from bridge.verbalizers import Background, Explanation, Verbalizer, VerbalizerBackend, Washout
 
 Vectors = NDArray[np.float32]
+
+
+@final
+@dataclass(frozen=True)
+class Tools:
+    """What explaining needs besides the map.
+
+    Attributes:
+        dictionary: Of the source.
+        src: What names the source's verbalizer, and its kind.
+        dst: The same of the destination.
+        washouts: By what names them.
+        judge: Embeds explanations.
+    """
+
+    dictionary: Dictionary
+    src: tuple[str, VerbalizerBackend]
+    dst: tuple[str, VerbalizerBackend]
+    washouts: Mapping[str, Washout]
+    judge: Judge
 
 
 @final
@@ -58,36 +80,49 @@ class Verbalized:
         ]
 
 
-def verbalize(result: Fit, arms: Mapping[str, FittedMap], bench: Workbench) -> Verbalized:
-    """Explain features of the source's dictionary by both verbalizers; one of them in memory at a time.
-
-    Args:
-        result: The fitted bridge; its options name dictionary, verbalizers and washouts.
-        arms: The fitted map and its controls.
-        bench: Plugins, store and progress.
+def find_tools(plan: Plan, bench: Workbench) -> Tools:
+    """Find everything that explaining needs, before the long work: nothing that is wrong may cost a fit.
 
     Raises:
-        UsageError: If a verbalizer or washout is unknown, or too few features are alive.
-        BridgeError: If dictionary or verbalizer do not fit the models.
+        UsageError: If a verbalizer or washout is unknown.
+        BridgeError: If dictionary or verbalizer are not there, or do not fit the models.
     """
-    plan = result.plan
-    options = plan.options
+    options, sides = plan.options, (plan.src, plan.dst)
     washouts = {text: build_washout(text) for text in options.washout}
-    kinds = [
-        find_verbalizer(text, side.model, side.identity, bench.registry)
-        for text, side in ((options.src_verbalizer, plan.src), (options.dst_verbalizer, plan.dst))
-    ]
     dictionary = open_dictionary(options.dictionary, bench.registry)
     check_belongs(dictionary, plan.src.model, plan.src.model.single_site())
     note_bos(dictionary, options.dictionary, plan.src.model.name, plan.src.tokenizer, bench)
+    found = []
+    for text, side in zip((options.src_verbalizer, options.dst_verbalizer), sides, strict=True):
+        named, kind = find_verbalizer(text, side.model, side.identity, bench.registry)
+        kind.preview(side.model.info.d_model)
+        found.append((named, kind))
+    return Tools(dictionary, found[0], found[1], washouts, load_judge(options.encoder))
+
+
+def verbalize(result: Fit, arms: Mapping[str, FittedMap], tools: Tools, bench: Workbench) -> Verbalized:
+    """Explain features of the source's dictionary by both verbalizers; one of them in memory at a time.
+
+    Args:
+        result: The fitted bridge.
+        arms: The fitted map and its controls.
+        tools: Dictionary, verbalizers and washouts.
+        bench: Plugins, store and progress.
+
+    Raises:
+        UsageError: If too few features are alive.
+        BridgeError: If a verbalizer cannot be loaded.
+    """
+    plan, washouts = result.plan, tools.washouts
+    options = plan.options
     src, dst = (ModelSubject(plan, side, artifact) for side, artifact in _sides(result))
     bench.progress.note(f"Drawing {options.features} features of {options.dictionary}.")
-    features = draw_features(src, dictionary, options.features, options.seed, options.features_of)
+    features = draw_features(src, tools.dictionary, options.features, options.seed, options.features_of)
     moved = carry(features.vectors, arms, options.seed)
     backgrounds = background_of(src, options.seed), background_of(dst, options.seed)
-    native = _explain(kinds[0][1].open(src), {MAPPED: features.vectors}, washouts, backgrounds[0], src.name, bench)
+    native = _explain(tools.src[1].open(src), {MAPPED: features.vectors}, washouts, backgrounds[0], src.name, bench)
     _forget()
-    foreign = _explain(kinds[1][1].open(dst), moved, washouts, backgrounds[1], dst.name, bench)
+    foreign = _explain(tools.dst[1].open(dst), moved, washouts, backgrounds[1], dst.name, bench)
     _forget()
     names = [f"feature {number}" for number in features.numbers]
     explained = {text: Explained(names, native[text][MAPPED], foreign[text]) for text in washouts}
@@ -96,7 +131,7 @@ def verbalize(result: Fit, arms: Mapping[str, FittedMap], bench: Workbench) -> V
         "features": features.numbers.tolist(),
         "drawn_from": features.alive,
         "drawn_of": features.use,
-        "verbalizers": {"src": kinds[0][0], "dst": kinds[1][0]},
+        "verbalizers": {"src": tools.src[0], "dst": tools.dst[0]},
         "washouts": list(washouts),
         "arms": list(moved),
     }
