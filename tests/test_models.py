@@ -25,10 +25,12 @@ from bridge.store import Store
 CPU = Placement("cpu", "float32")
 
 # By class: where transformers keeps the blocks, and which modules add to the stream; written down from its source,
-# not from our layouts. All but parallel GPT-NeoX have a stream between the two.
+# not from our layouts. All but parallel GPT-NeoX and Phi have a stream between the two.
 PARTS = {
     "GPT2LMHeadModel": ("transformer.h", "attn", "mlp"),
+    "GPTNeoForCausalLM": ("transformer.h", "attn", "mlp"),
     "GPTNeoXForCausalLM": ("gpt_neox.layers", "attention", "mlp"),
+    "Gemma2ForCausalLM": ("model.layers", "post_attention_layernorm", "post_feedforward_layernorm"),
     "Gemma3ForCausalLM": ("model.layers", "post_attention_layernorm", "post_feedforward_layernorm"),
     "Gemma3ForConditionalGeneration": (
         "model.language_model.layers",
@@ -37,15 +39,26 @@ PARTS = {
     ),
     "LlamaForCausalLM": ("model.layers", "self_attn", "mlp"),
     "MistralForCausalLM": ("model.layers", "self_attn", "mlp"),
+    "Olmo2ForCausalLM": ("model.layers", "post_attention_layernorm", "post_feedforward_layernorm"),
+    "Phi3ForCausalLM": ("model.layers", "self_attn", "mlp"),
+    "PhiForCausalLM": ("model.layers", "self_attn", "mlp"),
     "Qwen2ForCausalLM": ("model.layers", "self_attn", "mlp"),
+    "Qwen3ForCausalLM": ("model.layers", "self_attn", "mlp"),
+    "Starcoder2ForCausalLM": ("model.layers", "self_attn", "mlp"),
 }
 FAMILIES = {
     "gemma": ["Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"],
+    "gemma2": ["Gemma2ForCausalLM"],
     "gpt2": ["GPT2LMHeadModel"],
-    "huggingface": ["MistralForCausalLM"],
+    "gpt_neo": ["GPTNeoForCausalLM"],
+    "huggingface": ["Starcoder2ForCausalLM"],
     "llama": ["LlamaForCausalLM"],
+    "mistral": ["MistralForCausalLM"],
+    "olmo2": ["Olmo2ForCausalLM"],
+    "phi": ["PhiForCausalLM", "Phi3ForCausalLM"],
     "pythia": ["GPTNeoXForCausalLM", "GPTNeoXForCausalLM"],
     "qwen": ["Qwen2ForCausalLM"],
+    "qwen3": ["Qwen3ForCausalLM"],
 }
 CASES = [(family, index) for family, classes in FAMILIES.items() for index in range(len(classes))]
 
@@ -78,7 +91,7 @@ def plain_transformers(path: Path, texts: Sequence[Sequence[int]]) -> tuple[str,
         for layer in range(len(states) - 2):
             np.testing.assert_array_equal(seen[Site(layer)][-1], states[layer + 1][0].numpy())
     rows = {site: np.concatenate(parts) for site, parts in seen.items()}
-    if getattr(model.config, "use_parallel_residual", False) is not True:
+    if model.config.model_type != "phi" and getattr(model.config, "use_parallel_residual", False) is not True:
         for layer in range(len(states) - 1):
             rows[Site(layer, "resid_mid")] = rows[Site(layer, "resid_pre")] + rows[Site(layer, "attn_out")]
     return type(model).__name__, rows
@@ -258,10 +271,11 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     [
         ("qwen", "Qwen/Qwen2.5-7B-Instruct", "", "qwen@2", "qwen"),
         ("gemma", "google/gemma-3-27b-it", "", "gemma@2", "gemma"),
+        ("llama", "meta-llama/Llama-3.3-70B-Instruct", "", "llama@2", "llama"),
         ("pythia-70m:seed3@1#step143000", "EleutherAI/pythia-70m-seed3", "step143000", None, "pythia"),
         ("pythia-160m@0.mlp_out", "EleutherAI/pythia-160m", "", None, "pythia"),
         ("someone/their-gpt2@66%", "someone/their-gpt2", "", "someone/their-gpt2@1", "gpt2"),
-        ("someone/their-mistral@-1", "someone/their-mistral", "", "someone/their-mistral@2", "huggingface"),
+        ("someone/their-starcoder2@-1", "someone/their-starcoder2", "", "someone/their-starcoder2@2", "huggingface"),
     ],
 )
 def test_references_name_hub_models(
@@ -279,9 +293,10 @@ def test_references_name_hub_models(
     assert (found.weights.source, found.adapter.name) == (model, family)
     assert re.fullmatch("[0-9a-f]{40}", found.weights.revision), "a branch is followed no further than its commit"
     assert found.pinned().endswith(f"#{found.weights.revision}")
-    if text in ("qwen", "gemma"):
+    if text in ("qwen", "gemma", "llama"):
         # The alias's own layer is that of the real model, far deeper than the tiny one that stands in for it.
-        assert found.site == {"qwen": "20", "gemma": "41"}[text]
+        assert found.site == {"qwen": "20", "gemma": "41", "llama": "53"}[text]
+        assert found.released_verbalizer.startswith("nla:checkpoint=hub:kitft/"), "each of them has one for that layer"
         with pytest.raises(UsageError, match=f"has {found.info.n_layers} blocks"):
             found.single_site()
     else:

@@ -43,11 +43,11 @@ class HuggingFace(TransformersAdapter):
         return Layout(blocks, points | _find_parts(module, module.get_submodule(f"{blocks}.0")))
 
     def tiny_configs(self) -> Sequence[Any]:
-        """Return a tiny Mistral, an architecture that no first-party family claims."""
-        from transformers import MistralConfig
+        """Return a tiny StarCoder2, an architecture that no first-party family claims."""
+        from transformers import Starcoder2Config
 
         return [
-            MistralConfig(
+            Starcoder2Config(
                 vocab_size=512,
                 hidden_size=32,
                 intermediate_size=64,
@@ -55,6 +55,7 @@ class HuggingFace(TransformersAdapter):
                 num_attention_heads=4,
                 num_key_value_heads=2,
                 bos_token_id=None,
+                eos_token_id=1,
             )
         ]
 
@@ -82,18 +83,19 @@ def _find_blocks(module: nn.Module) -> str:
 def _find_parts(module: nn.Module, block: nn.Module) -> dict[str, Location]:
     import torch
 
+    # None for a module that runs twice in a block (a dropout that both parts share): it is not in one place.
     entered: dict[str, Tensor | None] = {}
     left: dict[str, Tensor | None] = {}
 
     def before_call(name: str) -> Callable[..., None]:
         def record(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-            entered[name] = _stream(args[0] if args else kwargs.get("hidden_states"))
+            entered[name] = None if name in entered else _stream(args[0] if args else kwargs.get("hidden_states"))
 
         return record
 
     def after_call(name: str) -> Callable[..., None]:
         def record(_: nn.Module, args: Any, output: Any) -> None:
-            left[name] = _stream(output)
+            left[name] = None if name in left else _stream(output)
 
         return record
 

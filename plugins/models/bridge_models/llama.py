@@ -1,4 +1,4 @@
-"""Llama and the models that share its architecture, SmolLM2 among them."""
+"""Llama, 1 to 3.3, and the models that share its architecture, SmolLM2 among them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+RELEASED = "nla:checkpoint=hub:kitft/Llama-3.3-70B-NLA-L53-av,ar=hub:kitft/Llama-3.3-70B-NLA-L53-ar"
+"""The verbalizer that kitft released for the 70B model at block 53."""
+
+
 @final
 class Llama(TransformersAdapter):
     """`LlamaForCausalLM`: pre-norm blocks, attention first, then the MLP."""
@@ -21,8 +25,23 @@ class Llama(TransformersAdapter):
     model_types = ("llama",)
 
     def aliases(self) -> Sequence[Alias]:
-        """SmolLM2-135M-Instruct, at the layer that the project's measurements use."""
-        return [Alias("smollm2-135m", "HuggingFaceTB/SmolLM2-135M-Instruct", site="19")]
+        """`llama` has an AV for block 53; SmolLM2-135M-Instruct is at the layer that the project's measurements use."""
+        models = {
+            "3-8b": "Meta-Llama-3-8B",
+            "3-70b": "Meta-Llama-3-70B",
+            "3.1-8b": "Llama-3.1-8B",
+            "3.1-70b": "Llama-3.1-70B",
+            "3.2-1b": "Llama-3.2-1B",
+            "3.2-3b": "Llama-3.2-3B",
+        }
+        return [
+            Alias("llama", "meta-llama/Llama-3.3-70B-Instruct", site="53", verbalizer=RELEASED),
+            *(
+                Alias(f"llama{size}", f"meta-llama/{name}-Instruct", variants={"base": f"meta-llama/{name}"})
+                for size, name in models.items()
+            ),
+            Alias("smollm2-135m", "HuggingFaceTB/SmolLM2-135M-Instruct", site="19"),
+        ]
 
     def layout(self, module: nn.Module) -> Layout:
         """Sites of a Llama decoder."""
