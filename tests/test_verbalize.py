@@ -16,8 +16,8 @@ import bridge_models.dyck
 from bridge.cli import bridge as command
 from bridge.errors import UsageError
 from bridge.features import features_for
+from bridge.pipeline.explain_features import carry
 from bridge.pipeline.round_trip import cosine, variance_explained
-from bridge.pipeline.verbalize import carry
 from bridge.pipeline.verbalizers import find_verbalizer
 from bridge.pipeline.workbench import open_workbench
 

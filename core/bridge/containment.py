@@ -16,10 +16,13 @@ import numpy as np
 from bridge.errors import PluginError, printable
 from bridge.hookspecs import API
 from bridge.metrics import Metric
-from bridge.scorers import Need, Scorer
+from bridge.scorers import Need, Plot, Scorer
 from bridge.verbalizers import Explanation
 
 GROUP = "bridge"
+
+RESERVED = "__metadata__"
+"""No array of a safetensors file may be called so."""
 
 PATIENCE = 10.0
 """Seconds after which a plugin that is still being imported is named."""
@@ -111,6 +114,29 @@ def fault_of_metric(metric: Any) -> str:
     texts = ("scorer", "name", "arm", "map", "src", "dst", "control", "note")
     wrong = [name for name in texts if not isinstance(getattr(metric, name), str)]
     return f"it returned a metric whose {wrong[0]} is no text: {getattr(metric, wrong[0])!r}" if wrong else ""
+
+
+def fault_of_kept(name: Any, array: Any) -> str:
+    """Say what is wrong with an array that a scorer keeps; empty where it is finite floats under a name for a file."""
+    if not isinstance(name, str) or not name.isprintable() or name in ("", RESERVED):
+        return f"it kept an array under the name {name!r}"
+    wrong = fault_of_rows(array, getattr(array, "shape", ()))
+    if not wrong and np.abs(array).max(initial=0) > np.finfo(np.float32).max:
+        wrong = "values beyond float32"
+    return f"it kept {name} as {wrong}" if wrong else ""
+
+
+def fault_of_plot(plot: Any) -> str:
+    """Say what is wrong with a plot that a scorer returned; empty where it is a figure with a title and words."""
+    from matplotlib.figure import Figure
+
+    if not isinstance(plot, Plot) or not isinstance(plot.figure, Figure):
+        return f"it returned {type(getattr(plot, 'figure', plot)).__name__}, and not a bridge.scorers.Plot of a Figure"
+    for name in ("title", "says", "meaning"):
+        text = getattr(plot, name)
+        if not isinstance(text, str) or not (text.strip() or name == "meaning"):
+            return f"its {name} is {text!r}"
+    return ""
 
 
 def written_for_another(error: BaseException) -> bool:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from bridge.dictionaries import Dictionary
 from bridge.maps import FittedMap
 from bridge.metrics import Metric
 from bridge.verbalizers import Explanation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = [
     "MAPPED",
@@ -30,7 +33,11 @@ __all__ = [
     "HeldOutPairs",
     "Judge",
     "LiveModel",
+    "Look",
     "Need",
+    "Plot",
+    "Reading",
+    "Readings",
     "Rows",
     "Scorer",
 ]
@@ -54,6 +61,7 @@ class Need(StrEnum):
     DST_DICTIONARY = "dst_dictionary"
     LIVE_MODEL = "live_model"
     EXPLANATIONS = "explanations"
+    READINGS = "readings"
 
 
 @final
@@ -156,11 +164,52 @@ class Explained:
         native: What the source's own verbalizer says of each.
         foreign: By arm, what the destination's verbalizer says: of the directions moved by each map (`mapped`,
             `mispaired`, `random_map`), and of as many random directions moved by the fitted map (`random_direction`).
+        topics: For each the topic that has more than half of its activity on the training documents, or empty; no
+            strings at all where the corpus has no topics.
     """
 
     names: Sequence[str]
     native: Sequence[Explanation]
     foreign: Mapping[str, Sequence[Explanation]]
+    topics: Sequence[str] = ()
+
+
+@final
+@dataclass(frozen=True)
+class Reading:
+    """What one verbalizer says of live activations, and what comes back of them.
+
+    Attributes:
+        said: One explanation a position.
+        truth: The activations that it is about, (n, d_model) float32: the source's, but for the arm `self`.
+        rebuilt: What the explanations stand for, by the verbalizer's reconstructor and, of a borrowed one, the map
+            back; of the shape of `truth`. None without a reconstructor.
+        mean: Mean of the training activations of the model that `truth` is of, (d_model,) float64.
+    """
+
+    said: Sequence[Explanation]
+    truth: NDArray[np.float32]
+    rebuilt: NDArray[np.float32] | None
+    mean: NDArray[np.float64]
+
+
+@final
+@dataclass(frozen=True)
+class Readings:
+    """What verbalizers say of live activations at the same positions of held-out documents.
+
+    Attributes:
+        texts: The text up to and with the token of each position, n strings; each ends with a whole word.
+        topics: What each position's document is about, n strings; empty where the corpus does not say.
+        document: Index of each position's document group, (n,) int64.
+        arms: `native`: the source's verbalizer on the source's activations. `self`: the destination's on the
+            destination's. Those of the maps: the destination's on the source's activations, moved.
+    """
+
+    texts: Sequence[str]
+    topics: Sequence[str]
+    document: NDArray[np.int64]
+    arms: Mapping[str, Reading]
 
 
 @final
@@ -182,8 +231,10 @@ class Evidence:
         twins: Other dictionaries of the destination at its site, by name; controls for matching decoders.
         live: The destination model, to be run with changed activations.
         explained: By washout what verbalizers say of the same directions; the first one is the run's own.
+        readings: What verbalizers say of live activations.
         judge: Embeds texts, where there are explanations.
-        keep: Called with a name and an array that is to lie beside the metrics, as a matrix that they summarise.
+        keep: Called with a name and an array of finite floats that is to lie beside the metrics, as a matrix that they
+            summarise or the curves of a plot. What begins with the scorer's own name and a dot is handed to its `plot`.
     """
 
     src: str
@@ -198,6 +249,7 @@ class Evidence:
     twins: Mapping[str, Dictionary] = field(default_factory=dict)
     live: LiveModel | None = None
     explained: Mapping[str, Explained] = field(default_factory=dict)
+    readings: Readings | None = None
     judge: Judge | None = None
     keep: Callable[[str, NDArray[np.floating]], None] = lambda name, array: None
 
@@ -212,6 +264,7 @@ class Evidence:
             Need.DST_DICTIONARY: self.dst_dictionary is not None,
             Need.LIVE_MODEL: self.live is not None,
             Need.EXPLANATIONS: bool(self.explained) and self.judge is not None,
+            Need.READINGS: self.readings is not None and self.judge is not None,
         }
         return frozenset(need for need, met in there.items() if met)
 
@@ -229,9 +282,32 @@ class Evidence:
         """Make the record of one number; only the arm `mapped` has a control, by default `mispaired`."""
         low, high = interval
         said = self.explained.values() if Need.EXPLANATIONS in scorer.needs else ()
-        scored = {*self.arms, *(arm for explained in said for arm in (NATIVE, *explained.foreign))}
+        read = self.readings.arms if self.readings and Need.READINGS in scorer.needs else ()
+        scored = {*self.arms, *read, *(arm for explained in said for arm in (NATIVE, *explained.foreign))}
         read_against = control if arm == MAPPED and control in scored else ""
         return Metric(scorer.name, name, arm, self.map, self.src, self.dst, value, low, high, n, read_against, note)
+
+
+Look = Callable[[str], Mapping[str, Any]]
+"""By arm, how the report draws it: matplotlib's properties of a line (colour, marker, hollow or filled, dashes)."""
+
+
+@final
+@dataclass(frozen=True)
+class Plot:
+    """A scorer's own plot in the report.
+
+    Attributes:
+        figure: The picture; made while `Scorer.plot` runs, it has the page's size, font and colours.
+        title: Its caption.
+        says: What it shows, in words, for those who do not see it.
+        meaning: How it is read: a line below the caption.
+    """
+
+    figure: Figure
+    title: str
+    says: str
+    meaning: str = ""
 
 
 class Scorer(ABC):
@@ -241,6 +317,7 @@ class Scorer(ABC):
         - Every metric has a finite value inside its interval, and the number of rows it rests on.
         - Every arm in the evidence is scored, so that no number stands without its control.
         - The same evidence gives the same metrics.
+        - A plot is drawn from what was kept alone, says in words what it shows, and is the same every time.
     """
 
     name: ClassVar[str]
@@ -255,6 +332,22 @@ class Scorer(ABC):
     @abstractmethod
     def score(self, evidence: Evidence) -> Iterable[Metric]:
         """Return the metrics of every arm."""
+
+    def plot(self, kept: Mapping[str, NDArray[np.floating]], look: Look) -> Plot | None:
+        """Draw what this scorer kept for its plot; called when a page is made, not when the run is scored.
+
+        The page has a light and a dark face: leave the colours of text and axes as they are, and take those of arms
+        from `look`.
+
+        Args:
+            kept: What `score` kept under names that begin with the scorer's own and a dot, float32; the names come
+                without that beginning. It is read from a file, which may be a stranger's.
+            look: How the page draws an arm, as in `axes.plot(x, y, **look("mapped"))`.
+
+        Returns:
+            The plot, or None for none. Whatever is raised leaves it out, and is told in the page.
+        """
+        return None
 
 
 def _concatenate(first: Rows, second: Rows) -> Rows:

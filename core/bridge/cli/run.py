@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for results (default runs/...).")
 @click.option("--dry-run", is_flag=True, help="Only say what would be fetched and loaded, and what it would take.")
 @click.option("--require", multiple=True, metavar="METRIC>=X", help="Exit with 4 unless the mapped arm reaches X.")
-@click.option("--dictionary", metavar="SAE", help="Explain features of this dictionary of the source by both models.")
+@click.option("--dictionary", metavar="SAE", help="Explain features of this dictionary of the source, or of its `own`.")
 @click.option("--features", type=int, help="How many features are drawn by seed (default 45).")
+@click.option("--positions", type=int, help="Explain so many live activations of held-out texts, too (default 0).")
 @click.option("--src-verbalizer", metavar="VERBALIZER", help="The source's: a folder, or NAME:OPTION=VALUE,...")
 @click.option("--dst-verbalizer", metavar="VERBALIZER", help="The destination's, likewise; default: the model's own.")
 @click.option("--washout", multiple=True, metavar="STRATEGY", help="none, mean, blend or contrast; several to compare.")
-@click.option("--encoder", metavar="MODEL", help="Sentence encoder that judges explanations.")
+@click.option("--encoder", metavar="MODEL", help="Sentence encoder that judges explanations, or lsa: no download.")
 @output_options
 def command(
     file: Path | None,
@@ -37,7 +39,7 @@ def command(
     quiet: bool,
     **flags: Any,
 ) -> None:
-    """Bridge two models and score the bridge against its controls.
+    """Bridge two models and score the bridge against its controls; without arguments, two small bundled ones.
 
     Both models read the same text; their activations at the two layers are paired where tokens end at the same
     character; a map is fitted on most documents and scored on the others. Every score stands beside what the same
@@ -50,6 +52,7 @@ def command(
     metrics.json, and config.toml, which runs the same again: bridge run FOLDER/config.toml.
 
     \b
+    bridge run                                            # all stages on bundled models, in about a minute
     bridge run --src smollm2-135m@19 --dst gemma3-270m@12
     bridge run --src pythia-70m:seed1@3 --dst pythia-70m:seed2@3 --map procrustes
     bridge run --src smollm2-135m@19 --dst gemma3-270m@12 --dictionary ./my-sae --features 45
@@ -60,10 +63,12 @@ def command(
     from bridge.pipeline.run import run
     from bridge.report.features import print_features
     from bridge.report.html import REPORT, need_ours, write_report
+    from bridge.report.readings import print_readings
     from bridge.report.table import print_run, say
 
     wanted = parse_requirements(require)
-    options = read_options(file, flags | {"washout": washout or None})
+    flags |= {"washout": washout or None}
+    options = read_options(demo(flags) if file is None else file, flags)
     if dry_run:
         plan_only(options, as_json, quiet)
         return
@@ -74,12 +79,20 @@ def command(
         print_json(result.document())
     else:
         print_run(result)
-        if result.verbalized:
-            print_features(result.verbalized, result.metrics)
+        if result.verbalized and result.verbalized.features:
+            print_features(result.verbalized.features, result.metrics)
+        print_readings(result.metrics)
     report = write_report([folder], folder / REPORT)
     if not as_json:
         say(f"Report: {report}")
     check_requirements(wanted, result.metrics)
+
+
+def demo(flags: dict[str, Any]) -> Path | None:
+    """Return the bundled experiment where nothing is said about models, else None."""
+    if flags["src"] or flags["dst"]:
+        return None
+    return Path(str(resources.files("bridge").joinpath("data/demo.toml")))
 
 
 def plan_only(options: Options, as_json: bool, quiet: bool) -> None:

@@ -25,6 +25,7 @@ class Alias:
         site: The site meant where the user gives none (`20`), or empty.
         variants: For `name:variant`, the model that each variant means.
         verbalizer: The verbalizer released for the model at that site, as `nla:checkpoint=hub:user/repo`, or empty.
+        corpus: The corpus that the model is run on where the user names none, or empty for its family's.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Alias:
     site: str = ""
     variants: Mapping[str, str] = field(default_factory=dict)
     verbalizer: str = ""
+    corpus: str = ""
 
 
 @final
@@ -43,11 +45,14 @@ class ModelInfo:
         d_model: Width of the residual stream.
         n_layers: Number of blocks.
         max_tokens: Longest text it can read, or None where nothing limits it.
+        causal: Whether it predicts the next token from what stands before. An encoder does not: its tokens see the
+            whole text, it can be read at its sites, but has no loss, goes on with no text, and cannot be steered.
     """
 
     d_model: int
     n_layers: int
     max_tokens: int | None = None
+    causal: bool = True
 
 
 @final
@@ -86,14 +91,15 @@ class ModelAdapter(ABC):
     """Knows one family of models: an adapter says where things are, the core says what is done there.
 
     Laws, checked by `bridge.testing.check_model` on the family's own tiny random checkpoints:
-        - `describe` tells the width and depth that the loaded model has.
+        - `describe` tells the width and depth that the loaded model has, and whether it is causal.
+        - No token of a causal model sees what stands to its right.
         - `resid_post` of a block is `resid_pre` of the next; where the family names them, `resid_pre + attn_out +
           mlp_out = resid_post`, and `resid_mid = resid_pre + attn_out`.
         - Every family has `resid_post`: it is what `@20` means. A forward pass reaches the points of a block in the
           order of `bridge.references.POINTS`.
         - Batching texts of different lengths changes nothing.
-        - An edit at a site changes what comes after it and nothing else; the last block's `resid_post` decides the
-          prediction.
+        - In a causal model, an edit at a site changes what comes after it and nothing else; the last block's
+          `resid_post` decides the prediction.
         - Token ends never decrease, lie within the text, and reach its end where it is not cut; no text has more than
           `max_tokens` tokens, specials included.
         - `tokenizer` cuts texts as the loaded model does: rows are paired by the one and collected by the other.

@@ -12,6 +12,7 @@ from typing import final
 from bridge.errors import BridgeError, ModelError, PluginError, UsageError, did_you_mean
 from bridge.models.adapter import Alias, ModelAdapter, ModelInfo
 from bridge.models.gguf import checkpoint_of_gguf
+from bridge.models.loaded import no_next_token
 from bridge.models.weights import Weights, models_folder
 from bridge.progress import Progress
 from bridge.references import Reference, Site, is_path, parse_reference, parse_site, parse_sites
@@ -30,6 +31,7 @@ class ResolvedModel:
         info: Width and depth.
         site: The site text of the reference, or the alias's own.
         released_verbalizer: What names the verbalizer released for the model at this site, or empty.
+        corpus: The corpus that it is run on where the user names none, or empty.
     """
 
     reference: Reference
@@ -38,6 +40,7 @@ class ResolvedModel:
     info: ModelInfo
     site: str
     released_verbalizer: str = ""
+    corpus: str = ""
 
     @property
     def name(self) -> str:
@@ -63,6 +66,15 @@ class ResolvedModel:
         """
         self._need_site()
         return parse_sites(self.site, self.info.n_layers)
+
+    def need_next_token(self) -> None:
+        """Refuse a model that predicts nothing, before anything is loaded.
+
+        Raises:
+            UsageError: If it is not causal.
+        """
+        if not self.info.causal:
+            raise no_next_token(self.name)
 
     def pinned(self) -> str:
         """Return a reference that means the same later: site written out, hub weights at their commit."""
@@ -126,9 +138,10 @@ def resolve(text: str, adapters: Mapping[str, ModelAdapter], store: Store, progr
         revision, site = revision or other.revision, site or other.site
     aliases = {alias.name: (alias, adapter) for adapter in adapters.values() for alias in adapter.aliases()}
     adapter: ModelAdapter | None = None
-    released = ""
+    released = corpus = ""
     if target in aliases:
         alias, adapter = aliases[target]
+        corpus = alias.corpus
         site = site or alias.site
         released = alias.verbalizer if site == alias.site and not variant else ""
         weights = _alias_weights(alias, variant, revision, store, progress)
@@ -146,7 +159,8 @@ def resolve(text: str, adapters: Mapping[str, ModelAdapter], store: Store, progr
         )
     weights = weights.pinned()
     adapter = adapter or _claimed_by(weights, adapters)
-    return ResolvedModel(reference, adapter, weights, adapter.describe(weights), site, released)
+    info = adapter.describe(weights)
+    return ResolvedModel(reference, adapter, weights, info, site, released, corpus or adapter.corpus())
 
 
 def by_hand_folder(alias: Alias, variant: str = "") -> Path:

@@ -100,9 +100,7 @@ def _audit_target(plan: Plan, given: Dictionaries, bench: Workbench) -> tuple[li
     pairs = _site_pairs(plan, given)
     opened = [open_dictionaries(plan, src, dst, given, bench) for src, dst in pairs]
     left, right = gather(plan, {"src": [src for src, _ in pairs], "dst": [dst for _, dst in pairs]}, bench)
-    options = plan.options
-    live = plan.dst.model.adapter.load(plan.dst.model.weights, options.placement())
-    documents = LiveDocuments(live, plan.corpus, plan.folds, options.max_tokens, options.seed)
+    documents = _live_documents(plan, bench)
     metrics: list[Metric] = []
     provenance = []
     scorers = [scorer for scorer in bench.registry.scorers.values() if _looks_closer(scorer)]
@@ -110,13 +108,23 @@ def _audit_target(plan: Plan, given: Dictionaries, bench: Workbench) -> tuple[li
         for (src, dst), dictionaries in zip(pairs, opened, strict=True):
             rows = paired_rows(plan, left[src], right[dst])
             result = fit_rows(plan, rows, src, dst, bench)
-            evidence = _evidence(result, dictionaries, RunningModel(documents, dst), bench)
+            evidence = _evidence(result, dictionaries, RunningModel(documents, dst) if documents else None, bench)
             wanted = [scorer for scorer in scorers if scorer.needs <= evidence.at_hand]
             found, failed = score_evidence(evidence, wanted, bench, advance)
             advance(len(scorers) - len(wanted))
             metrics += found
             provenance.append(describe(plan, rows, src, dst) | ({"failed_scorers": failed} if failed else {}))
     return metrics, provenance
+
+
+def _live_documents(plan: Plan, bench: Workbench) -> LiveDocuments | None:
+    """Load the destination and cut held-out texts for it; None for an encoder, which has no loss."""
+    model, options = plan.dst.model, plan.options
+    if not model.info.causal:
+        bench.progress.note(f"{model.name} predicts no next token, so what a reconstruction costs it is not measured.")
+        return None
+    live = model.adapter.load(model.weights, options.placement())
+    return LiveDocuments(live, plan.corpus, plan.folds, options.max_tokens, options.seed)
 
 
 def _site_pairs(plan: Plan, given: Dictionaries) -> list[tuple[Site, Site]]:
@@ -137,7 +145,7 @@ def _looks_closer(scorer: Scorer) -> bool:
     return scorer.name == "explained_variance" or not scorer.needs <= BASICS
 
 
-def _evidence(result: Fit, dictionaries: Opened, live: LiveModel, bench: Workbench) -> Evidence:
+def _evidence(result: Fit, dictionaries: Opened, live: LiveModel | None, bench: Workbench) -> Evidence:
     arms = fit_arms(result, bench)
     back = fit_back(result, arms, bench)
     return Evidence(

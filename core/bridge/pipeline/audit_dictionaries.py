@@ -1,4 +1,4 @@
-"""The dictionaries of an audit: the source's, the destination's own, and the controls for matching decoders."""
+"""The dictionaries of an audit or a run: the source's, the destination's own, and controls for matching decoders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, final
 
 from bridge.dictionaries import Dictionary, ReLU, SparseAutoencoder, initial_directions
 from bridge.errors import UsageError
-from bridge.pipeline.dictionaries import check_belongs, note_bos, open_dictionary, shipped
+from bridge.pipeline.dictionaries import OWN, check_belongs, note_bos, open_dictionary, shipped
 from bridge.pipeline.prepare import Plan, Side
 from bridge.pipeline.workbench import Workbench
 from bridge.references import Site
@@ -20,7 +20,7 @@ class Dictionaries:
     """Where the audit finds dictionaries: given by the user for one pair of sites, or in the checkpoints' own folders.
 
     Attributes:
-        src: Reference of the source's dictionary, or empty.
+        src: Reference of the source's dictionary; empty or `own` for the one that lies with its weights.
         dst: Reference of the destination's own dictionary, or empty.
     """
 
@@ -72,8 +72,21 @@ def open_dictionaries(plan: Plan, src: Site, dst: Site, given: Dictionaries, ben
     return Opened(first, next(iter(theirs.values()), None), twins)
 
 
+def dictionaries_at_hand(plan: Plan, bench: Workbench) -> Opened | None:
+    """Open the dictionary that a run names, or those that lie with the models' weights; None where there is none.
+
+    Raises:
+        BridgeError: As `open_dictionaries`.
+    """
+    named, src, dst = plan.options.dictionary, plan.src.model.single_site(), plan.dst.model.single_site()
+    if not named and str(src) not in shipped(plan.src.model):
+        return None
+    return open_dictionaries(plan, src, dst, Dictionaries(named), bench)
+
+
 def _dictionaries(side: Side, site: Site, given: str, bench: Workbench) -> dict[str, Dictionary]:
-    paths: Mapping[str, Any] = {given: given} if given else shipped(side.model).get(str(site), {})
+    named = given not in ("", OWN)
+    paths: Mapping[str, Any] = {given: given} if named else shipped(side.model).get(str(site), {})
     found = {
         name: check_belongs(open_dictionary(str(path), bench.registry), side.model, site)
         for name, path in paths.items()

@@ -8,12 +8,12 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.containment import check_explanations, fault_of_rows
-from bridge.errors import PluginError
+from bridge.containment import check_explanations
 from bridge.pipeline.fit import versions
 from bridge.pipeline.fitted import fitted_bridge
 from bridge.pipeline.options import Options
 from bridge.pipeline.prepare import Side, gather, prepare
+from bridge.pipeline.round_trip import rebuilt_from
 from bridge.pipeline.subject import ModelSubject
 from bridge.pipeline.verbalizers import find_verbalizer
 from bridge.pipeline.workbench import Workbench
@@ -74,16 +74,9 @@ class Borrowed:
 
     def come_back(self, verbalizer: Verbalizer, said: Sequence[Explanation], points: Rows) -> Rows | None:
         """Return what the explanations stand for at the source, (n, d_src); None without a reconstructor."""
-        if not verbalizer.reconstructs:
-            return None
-        rebuilt = verbalizer.reconstruct([one.text for one in said])
-        if wrong := fault_of_rows(rebuilt, (len(said), verbalizer.d_model)):
-            raise PluginError(f"The reconstructor of the verbalizer {self.named} gives {wrong}.")
-        # A reconstructor gives directions; the map back is affine, and needs the length that activations have.
-        lengths = np.linalg.norm(points, axis=1, keepdims=True)
-        rebuilt = rebuilt * (lengths / np.linalg.norm(rebuilt, axis=1, keepdims=True))
-        if self.bridge is None:
-            return np.asarray(rebuilt, np.float32)
+        rebuilt = rebuilt_from(verbalizer, said, points, self.named)
+        if rebuilt is None or self.bridge is None:
+            return rebuilt
         options = self.plan.options
         exchanged = {"src": options.dst, "dst": options.src}
         exchanged |= {"src_identity": options.dst_identity, "dst_identity": options.src_identity}

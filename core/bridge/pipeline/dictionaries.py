@@ -15,6 +15,9 @@ from bridge.plugins import Registry
 from bridge.references import Site, parse_site
 
 HUB = "hub:"
+OWN = "own"
+"""Means the dictionary that lies with a model's weights."""
+
 FOLDER = "dictionaries"
 """Inside a checkpoint's folder: `dictionaries/SITE/NAME`, in any format."""
 
@@ -47,6 +50,24 @@ def open_dictionary(reference: str, registry: Registry) -> Dictionary:
             f"The format {formats[0].name} failed to read {path} ({type(error).__name__}: {error}).",
             cause="The plugin is broken, or the file is damaged in a way that it does not expect.",
         ) from error
+
+
+def open_own(reference: str, model: ResolvedModel, registry: Registry) -> Dictionary:
+    """Read a dictionary of a model, as `open_dictionary`; `own` means the first that lies with its weights.
+
+    Raises:
+        UsageError: If none does.
+        BridgeError: As `open_dictionary`.
+    """
+    if reference != OWN:
+        return open_dictionary(reference, registry)
+    there = shipped(model).get(str(model.single_site()), {})
+    if not there:
+        raise UsageError(
+            f"No dictionary lies with the weights of {model.label(model.single_site())}.",
+            remedy="Give one, as --dictionary ./my-sae or hub:user/repo/subfolder.",
+        )
+    return open_dictionary(str(next(iter(there.values()))), registry)
 
 
 def open_source(bridge: Bridge, reference: str, bench: Workbench) -> Dictionary:

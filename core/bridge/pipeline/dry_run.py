@@ -9,7 +9,7 @@ from typing import Any
 from bridge.corpus import load_corpus
 from bridge.errors import BridgeError
 from bridge.models.resolve import ResolvedModel
-from bridge.pipeline.dictionaries import check_belongs, open_dictionary
+from bridge.pipeline.dictionaries import check_belongs, open_own
 from bridge.pipeline.options import Options, build_washout
 from bridge.pipeline.verbalizers import find_verbalizer
 from bridge.pipeline.workbench import Workbench
@@ -45,11 +45,12 @@ def dry_run(options: Options, bench: Workbench) -> dict[str, Any]:
     found = {side: attempt(partial(_model, model, options)) for side, model in models.items() if model}
     corpus = attempt(lambda: _corpus(options))
     result: dict[str, Any] = {"models": found, "corpus": corpus}
-    if options.dictionary:
+    if options.dictionary or options.positions:
         texts = {"src": options.src_verbalizer, "dst": options.dst_verbalizer}
         result["verbalizers"] = {
             side: attempt(partial(_verbalizer, texts[side], model, bench)) for side, model in models.items() if model
         }
+    if options.dictionary:
         result["dictionary"] = attempt(lambda: _dictionary(options, models["src"], bench))
     if corpus and len(found) == len(models) and all(found.values()):
         result["estimates"] = _estimates(options, found, corpus)
@@ -84,9 +85,9 @@ def _verbalizer(text: str, model: ResolvedModel, bench: Workbench) -> dict[str, 
 
 
 def _dictionary(options: Options, model: ResolvedModel | None, bench: Workbench) -> dict[str, Any]:
-    dictionary = open_dictionary(options.dictionary, bench.registry)
-    if model:
-        check_belongs(dictionary, model, model.single_site())
+    if not model:
+        return {"reference": options.dictionary}
+    dictionary = check_belongs(open_own(options.dictionary, model, bench.registry), model, model.single_site())
     features, d_model = dictionary.directions.shape
     return {"reference": options.dictionary, "features": features, "d_model": d_model, "explained": options.features}
 
@@ -104,5 +105,6 @@ def _estimates(options: Options, models: dict[str, Any], corpus: dict[str, Any])
         "collect_hours": round(flops / FLOPS[device] / 3600, 3),
         "cache_gib": round(sum(one["d_model"] for one in models.values()) * corpus["tokens"] * size / GIB, 2),
         "largest_model_gib": max(one["memory_gib"] or 0 for one in models.values()),
-        "explanations": options.features * (1 + ARMS) * len(options.washout) if options.dictionary else 0,
+        "explanations": options.positions * (2 + ARMS)
+        + (options.features * (1 + ARMS) * len(options.washout) if options.dictionary else 0),
     }

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +20,12 @@ from bridge.metrics import Metric, document
 from bridge.pipeline.bridge import Bridge
 from bridge.pipeline.options import Options
 from bridge.pipeline.prepare import Plan
+from bridge.pipeline.readings import reading_records
 from bridge.pipeline.verbalize import Verbalized
 from bridge.store import write_bytes
 
 EXPLANATIONS, DIRECTIONS, KEPT = "explanations.jsonl", "directions.safetensors", "scored.safetensors"
+CONTEXTS, READINGS = "contexts.jsonl", "readings.jsonl"
 METRICS, CONFIG, SWEEP_CONFIG, CORPUS = "metrics.json", "config.toml", "sweep.toml", "corpus.jsonl"
 
 
@@ -88,18 +91,35 @@ def write_folder(out: Path, plan: Plan, bridge: Bridge, metrics: Iterable[Metric
         write_bytes(out / METRICS, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False).encode())
 
 
-def write_explanations(out: Path, verbalized: Verbalized, kept: Mapping[str, NDArray[np.floating]]) -> None:
-    """Write the explanations as JSON Lines, and the directions and what scorers keep as safetensors.
+def write_explanations(out: Path, verbalized: Verbalized) -> None:
+    """Write what was said as JSON Lines, with the features' contexts, and the directions as safetensors.
 
     Raises:
         StoreError: If the disk is full or read-only.
     """
-    lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in verbalized.records())
-    write_bytes(out / EXPLANATIONS, "".join(lines).encode())
-    directions = {"source": verbalized.features.vectors, **verbalized.directions}
-    write_arrays(out / DIRECTIONS, directions, {"residual-bridge": json.dumps(verbalized.provenance)})
-    if kept:
+    if verbalized.readings:
+        _write_lines(out / READINGS, reading_records(verbalized.readings))
+    if features := verbalized.features:
+        _write_lines(out / EXPLANATIONS, features.records())
+        _write_lines(out / CONTEXTS, features.context_records())
+        directions = {"source": features.features.vectors, **features.directions}
+        write_arrays(out / DIRECTIONS, directions, {"residual-bridge": json.dumps(verbalized.provenance)})
+
+
+def write_kept(out: Path, kept: Mapping[str, NDArray[np.floating]]) -> None:
+    """Write what scorers keep as safetensors; where they keep nothing, no file of an earlier run is left.
+
+    Raises:
+        StoreError: If the disk is full or read-only.
+    """
+    if not kept:
+        (out / KEPT).unlink(missing_ok=True)
+    else:
         write_arrays(out / KEPT, {name: array.astype(np.float32) for name, array in kept.items()}, {})
+
+
+def _write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    write_bytes(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode())
 
 
 def config_text(plan: Plan) -> str:

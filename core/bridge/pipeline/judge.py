@@ -1,8 +1,8 @@
-"""The judge of explanations: a sentence encoder, so that texts of equal meaning point the same way."""
+"""The judge of explanations: a sentence encoder, or what a corpus itself says of its words."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from bridge.errors import BridgeError, ModelError, ModelUnavailableError
 from bridge.models.transformers_adapter import quiet
 from bridge.models.weights import models_folder
+from bridge.pipeline.latent_semantics import latent_semantics
 from bridge.scorers import Judge
 
 ENCODER = "all-MiniLM-L6-v2"
+LSA = "lsa"
 BATCH = 64
 
 
-def load_judge(name: str) -> Judge:
+def load_judge(name: str, documents: Iterable[str] = (), seed: int = 0) -> Judge:
     """Load a sentence encoder onto the CPU; it is small, and the models that it judges have the accelerator.
 
     The judge embeds n texts as (n, k) float32 of unit norm, and cuts texts after as many tokens as the encoder was made
@@ -26,12 +28,16 @@ def load_judge(name: str) -> Judge:
 
     Args:
         name: Hub id or folder of a sentence-transformers model, or its name in the models folder; empty for
-            all-MiniLM-L6-v2, the one in the models folder before the hub's.
+            all-MiniLM-L6-v2, the one in the models folder before the hub's. `lsa` is made of the documents.
+        documents: Texts of the training documents.
+        seed: Of `lsa`.
 
     Raises:
         ModelUnavailableError: If it is not on this machine and cannot be fetched.
         ModelError: If its folder cannot be loaded.
     """
+    if name == LSA:
+        return latent_semantics(documents, seed)
     places = [Path(name).expanduser(), models_folder() / name] if name else [models_folder() / ENCODER]
     folder = next((place for place in places if place.is_dir()), None)
     encoder = _load(str(folder) if folder else name or f"sentence-transformers/{ENCODER}", folder)

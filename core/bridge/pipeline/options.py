@@ -47,11 +47,12 @@ class Options(BaseModel):
     dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="Of the forward passes and stored rows.")
     dictionary: str = Field("", description="The source's dictionary, whose features both verbalizers explain.")
     features: int = Field(45, ge=2, description="How many of its features are drawn by seed.")
+    positions: int = Field(0, ge=0, description="How many live activations of held-out documents both explain.")
     features_of: Use = Field("reporting", description="Which features are drawn from: see bridge.features.")
     src_verbalizer: str = Field("", description="Verbalizer of the source; empty for its own.")
     dst_verbalizer: str = Field("", description="Verbalizer of the destination; empty for its own.")
     washout: tuple[str, ...] = Field(("contrast",), description="How directions are shown, as in contrast:strength=4.")
-    encoder: str = Field("", description="Sentence encoder that judges explanations; empty for all-MiniLM-L6-v2.")
+    encoder: str = Field("", description="What judges explanations: a sentence encoder, or lsa; empty for all-MiniLM.")
     batch_size: int | None = Field(None, ge=1, description="Texts per forward pass; automatic by default.")
 
     def settings(self) -> Settings:

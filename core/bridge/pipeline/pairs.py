@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, final
 
 import numpy as np
@@ -107,21 +107,26 @@ def training_data(rows: PairedRows, d_src: int, d_dst: int, folds: list[int], mi
             floor.
     """
 
-    def typical() -> Iterator[tuple[Rows, Index]]:
-        for block, fold in rows.blocks(lambda fold: np.isin(fold, folds)):
+    def typical(wanted: list[int]) -> Iterator[tuple[Rows, Index]]:
+        for block, fold in rows.blocks(lambda fold: np.isin(fold, wanted)):
             yield block.take(~block.outlier), fold[~block.outlier]
 
-    def by_fold() -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32]]]:
-        for block, fold in typical():
+    def by_fold(wanted: list[int]) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32]]]:
+        for block, fold in typical(wanted):
             for index in np.unique(fold):
                 part = block.take(fold == index)
                 x, y = mispair(part) if mispaired else (part.x, part.y)
                 yield int(index), x, y
 
     moments = {fold: Moments.empty(d_src, d_dst) for fold in folds}
-    for index, x, y in by_fold():
+    for index, x, y in by_fold(folds):
         moments[index] = moments[index] + Moments.of(x, y)
-    return TrainingData(tuple(moments.values()), lambda: ((x, y) for _, x, y in by_fold()))
+
+    def blocks(chosen: Collection[int] | None = None, /) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        # Maps count the folds that they are handed from 0 on: a sweep keeps one back.
+        return ((x, y) for _, x, y in by_fold(folds if chosen is None else [folds[index] for index in chosen]))
+
+    return TrainingData(tuple(moments.values()), blocks)
 
 
 def mispair(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -164,8 +164,8 @@ def _from_anywhere(corpus: str) -> str:
 
 
 def _with_defaults(options: Options, models: Sequence[ResolvedModel]) -> Options:
-    """Fill in what was left open and depends on the models: their families' own corpus, and what they can read."""
-    corpora = {model.adapter.corpus() for model in models}
+    """Fill in what was left open and depends on the models: their own corpus, and what they can read."""
+    corpora = {model.corpus for model in models}
     corpus = options.corpus or (corpora.pop() if len(corpora) == 1 else "") or BUNDLED
     limits = [model.info.max_tokens for model in models if model.info.max_tokens is not None]
     asked = "max_tokens" in options.model_fields_set

@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.containment import fault_of_rows
+from bridge.errors import PluginError
+from bridge.verbalizers import Explanation, Verbalizer
+
 Rows = NDArray[np.float32]
+
+
+def rebuilt_from(verbalizer: Verbalizer, said: Sequence[Explanation], points: Rows, name: str) -> Rows | None:
+    """Return what explanations stand for, of the length of what was explained; None without a reconstructor.
+
+    Raises:
+        PluginError: If it is not one activation an explanation.
+    """
+    if not verbalizer.reconstructs:
+        return None
+    rebuilt = verbalizer.reconstruct([one.text for one in said])
+    if wrong := fault_of_rows(rebuilt, points.shape):
+        raise PluginError(f"The reconstructor of the verbalizer {name} gives {wrong}.")
+    # A reconstructor gives directions; the map back is affine, and needs the length that activations have.
+    lengths = np.linalg.norm(points, axis=1, keepdims=True)
+    return np.asarray(rebuilt * (lengths / np.linalg.norm(rebuilt, axis=1, keepdims=True)), np.float32)
 
 
 def cosine(x: Rows, y: Rows) -> NDArray[np.float64]:

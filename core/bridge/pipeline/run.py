@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.containment import fault_of_metric
+from bridge.containment import fault_of_kept, fault_of_metric
 from bridge.errors import PluginError, StoreError
 from bridge.metrics import Metric, document
+from bridge.pipeline.audit_dictionaries import Opened, dictionaries_at_hand
 from bridge.pipeline.bridge import Bridge
-from bridge.pipeline.fit import Fit, fit_arms, fit_plan
-from bridge.pipeline.folder import claim_folder, write_explanations, write_folder
+from bridge.pipeline.fit import Fit, fit_arms, fit_back, fit_plan
+from bridge.pipeline.folder import claim_folder, write_explanations, write_folder, write_kept
 from bridge.pipeline.options import Options
 from bridge.pipeline.pairs import StoredPairs
 from bridge.pipeline.prepare import prepare
-from bridge.pipeline.verbalize import Tools, Verbalized, find_tools, verbalize
+from bridge.pipeline.tools import Tools, find_tools
+from bridge.pipeline.verbalize import Verbalized, verbalize
 from bridge.pipeline.workbench import Workbench, open_workbench
 from bridge.progress import Progress
 from bridge.scorers import Evidence, Scorer
@@ -35,7 +37,7 @@ class Run:
         bridge: The fitted bridge.
         metrics: Every arm's numbers.
         folder: Where everything was written, or None.
-        verbalized: The explanations, where a dictionary was given.
+        verbalized: The explanations, where there is something to explain.
     """
 
     bridge: Bridge
@@ -69,12 +71,14 @@ def run(
     plan = prepare(options, bench, stdin)
     if out is not None:
         plan = claim_folder(out, plan)
-    tools = find_tools(plan, bench) if options.dictionary else None
+    dictionaries = dictionaries_at_hand(plan, bench)
+    tools = find_tools(plan, dictionaries.src if dictionaries else None, bench)
     result = fit_plan(plan, bench)
-    metrics, verbalized, kept = score(result, tools, bench)
+    metrics, verbalized, kept = score(result, dictionaries, tools, bench)
     if out is not None:
         if verbalized:
-            write_explanations(out, verbalized, kept)
+            write_explanations(out, verbalized)
+        write_kept(out, kept)
         write_folder(out, plan, result.bridge, metrics)
     return Run(result.bridge, metrics, out, verbalized)
 
@@ -94,14 +98,15 @@ def fit(
 
 
 def score(
-    result: Fit, tools: Tools | None, bench: Workbench
+    result: Fit, dictionaries: Opened | None, tools: Tools | None, bench: Workbench
 ) -> tuple[list[Metric], Verbalized | None, dict[str, NDArray[np.floating]]]:
-    """Explain features where a dictionary is given, and run every scorer whose needs are met on held-out documents.
+    """Explain what is to be explained, and run every scorer whose needs are met on held-out documents.
 
     A scorer that fails is named in the bridge's provenance, under `failed_scorers`.
 
     Args:
         result: The fitted bridge.
+        dictionaries: Of the two models; None where the source has none.
         tools: Dictionary and verbalizers; None where nothing is explained.
         bench: Plugins and progress.
 
@@ -113,8 +118,17 @@ def score(
         StoreError: If stored activations are damaged.
     """
     arms, options = fit_arms(result, bench), result.plan.options
-    verbalized = verbalize(result, arms, tools, bench) if tools else None
+    back = fit_back(result, arms, bench) if dictionaries or options.positions else {}
+    verbalized = verbalize(result, arms, back, tools, bench) if tools else None
+    features = verbalized.features if verbalized else None
     kept: dict[str, NDArray[np.floating]] = {}
+
+    def keep(name: str, array: NDArray[np.floating]) -> None:
+        """Keep an array, unless another scorer took its name."""
+        if name in kept:
+            raise PluginError(f"Another scorer has kept an array {name}.")
+        kept[name] = array
+
     evidence = Evidence(
         result.bridge.src,
         result.bridge.dst,
@@ -122,9 +136,14 @@ def score(
         arms,
         StoredPairs(result.rows, HELD_OUT, result.training),
         options.seed,
-        explained=verbalized.explained if verbalized else {},
+        back,
+        dictionaries.src if dictionaries else None,
+        dictionaries.dst if dictionaries else None,
+        dictionaries.twins if dictionaries else {},
+        explained=features.explained if features else {},
+        readings=verbalized.readings if verbalized else None,
         judge=tools.judge if tools else None,
-        keep=kept.__setitem__,
+        keep=keep,
     )
     scorers = [scorer for scorer in bench.registry.scorers.values() if scorer.needs <= evidence.at_hand]
     with bench.progress.stage("score", len(scorers), "scorers") as advance:
@@ -165,11 +184,14 @@ def checked_scores(scorer: Scorer, evidence: Evidence) -> tuple[list[Metric], st
     Raises:
         StoreError: If stored activations are damaged, which is no fault of the scorer's.
     """
+    kept: dict[str, NDArray[np.floating]] = {}
     try:
-        metrics = list(scorer.score(evidence))
-        for metric in metrics:
-            if wrong := fault_of_metric(metric):
+        metrics = list(scorer.score(replace(evidence, keep=kept.__setitem__)))
+        for wrong in (*map(fault_of_metric, metrics), *map(fault_of_kept, kept, kept.values())):
+            if wrong:
                 return [], wrong
+        for name, array in kept.items():
+            evidence.keep(name, array)
     except (StoreError, MemoryError):
         raise
     except (Exception, SystemExit) as error:

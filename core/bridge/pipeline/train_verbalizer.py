@@ -45,13 +45,14 @@ def train_verbalizer(
         Where it lies, and what was measured on held-out documents.
 
     Raises:
-        UsageError: If the folder holds a finished verbalizer.
+        UsageError: If the folder holds a finished verbalizer, or the model is an encoder.
         BridgeError: If the model cannot be had, or is not one that this kind can train.
     """
     bench = open_workbench(progress)
     kind = build(backend, bench.registry.verbalizer)
     plan = prepare(options, bench, stdin)
     site = plan.src.model.single_site()
+    plan.src.model.need_next_token()
     out = out or trained_folder(plan.src.model, plan.src.identity)
     if (out / RECORD).exists():
         raise UsageError(f"{out} already holds a trained verbalizer.", remedy="Choose another --out, or move it away.")

@@ -10,21 +10,21 @@ from bridge.report.table import print_rows, say
 from bridge.scorers import MAPPED, NATIVE
 
 if TYPE_CHECKING:
-    from bridge.pipeline.verbalize import Verbalized
+    from bridge.pipeline.explain_features import ExplainedFeatures
 
 SHOWN = 8
 FLAGGED = 0.1
 """Share of flagged or repeated texts above which the reader is warned."""
 
 
-def print_features(verbalized: Verbalized, metrics: Sequence[Metric]) -> None:
+def print_features(said: ExplainedFeatures, metrics: Sequence[Metric]) -> None:
     """Print some features under the run's own washout, and say in words what the scores of the texts show."""
-    washout, explained = next(iter(verbalized.explained.items()))
+    washout, explained = next(iter(said.explained.items()))
     rows = [
         [str(number), explained.native[row].text, explained.foreign[MAPPED][row].text]
-        for row, number in enumerate(verbalized.features.numbers[:SHOWN])
+        for row, number in enumerate(said.features.numbers[:SHOWN])
     ]
-    count = len(verbalized.features.numbers)
+    count = len(said.features.numbers)
     print_rows(
         ["feature", "the source's own verbalizer", "the destination's, through the map"],
         rows,

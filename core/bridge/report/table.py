@@ -48,18 +48,12 @@ def wide_console() -> Console:
 def print_run(run: Run) -> None:
     """Print a run: what was bridged, every metric beside its controls, and what that says."""
     rows = run.bridge.provenance["rows"]
-    arms = list(dict.fromkeys(metric.arm for metric in run.metrics))
-    cells = {(metric.scorer, metric.name, metric.arm): metric for metric in run.metrics}
-    names = list(dict.fromkeys((metric.scorer, metric.name) for metric in run.metrics))
-    against = {metric.name: metric.control for metric in run.metrics if metric.arm == MAPPED}
-    print_rows(
-        ["held-out score", *arms, "read mapped against"],
-        [
-            [name, *(_cell(cells.get((by, name, arm)), arm) for arm in arms), against.get(name, "")]
-            for by, name in names
-        ],
-        title=f"{run.bridge.src} -> {run.bridge.dst}, {run.bridge.map}",
-    )
+    washouts = run.bridge.provenance.get("verbalized", {}).get("washouts", [])
+    # Other washouts than the run's own are compared in the report: here they would bury it.
+    shown = [metric for metric in run.metrics if not metric.name.endswith(tuple(f"@{one}" for one in washouts[1:]))]
+    for at, metrics in enumerate(_alike(shown)):
+        scorers = ", ".join(dict.fromkeys(metric.scorer for metric in metrics))
+        _print_metrics(metrics, scorers if at else f"{run.bridge.src} -> {run.bridge.dst}, {run.bridge.map}")
     for sentence in sentences(run.metrics):
         say(sentence)
     say(
@@ -70,6 +64,32 @@ def print_run(run: Run) -> None:
     )
     if run.folder:
         say(f"Results: {run.folder}")
+
+
+def _alike(metrics: Sequence[Metric]) -> list[list[Metric]]:
+    """Put the measures together that have the same arms: each table is full."""
+    arms: dict[tuple[str, str], list[str]] = {}
+    for metric in metrics:
+        arms.setdefault((metric.scorer, metric.name), []).append(metric.arm)
+    tables: dict[frozenset[str], list[Metric]] = {}
+    for metric in metrics:
+        tables.setdefault(frozenset(arms[metric.scorer, metric.name]), []).append(metric)
+    return list(tables.values())
+
+
+def _print_metrics(metrics: Sequence[Metric], title: str) -> None:
+    arms = list(dict.fromkeys(metric.arm for metric in metrics))
+    cells = {(metric.scorer, metric.name, metric.arm): metric for metric in metrics}
+    names = list(dict.fromkeys((metric.scorer, metric.name) for metric in metrics))
+    against = {metric.name: metric.control for metric in metrics if metric.arm == MAPPED}
+    print_rows(
+        ["held-out score", *arms, "read mapped against"],
+        [
+            [name, *(_cell(cells.get((by, name, arm)), arm) for arm in arms), against.get(name, "")]
+            for by, name in names
+        ],
+        title=title,
+    )
 
 
 def sentences(metrics: Sequence[Metric]) -> list[str]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bridge.metrics import Metric
 from bridge.scorers import MAPPED, NATIVE, RAW, SELF, Evidence, Need, Scorer
@@ -20,9 +24,9 @@ def check_scorer(scorer: Scorer) -> None:
     The evidence is a least-squares map and its controls over 450 held-out float32 rows of 30 documents, some of them
     outliers: once between equal widths, with the arms `mapped`, `mispaired`, `random_map` and `raw`, and once between
     unequal widths, where there is no `raw`; the latter only for scorers that do not need equal widths. Each time it is
-    tried with nothing but what the scorer needs, and with everything: dictionaries, their twins, a live model, and
-    explanations of twelve features under two washouts, some of them empty or flagged. A scorer of explanations scores
-    the arms that were explained.
+    tried with nothing but what the scorer needs, and with everything: dictionaries, their twins, a live model,
+    explanations of twelve features under two washouts, some of them empty or flagged, and readings of forty rows. A
+    scorer of explanations scores the arms that were explained. One with a plot draws it as the report does.
 
     Args:
         scorer: The instance that the plugin registers.
@@ -53,6 +57,33 @@ def _check_scores(laws: Laws, scorer: Scorer, evidence: Evidence, given: str) ->
     found = f"the second time differs in {differing[:1]} of {len(metrics)} and {len(again)} metrics"
     same = len(metrics) == len(again) and not differing
     laws.require(same, "the same evidence gives the same metrics", given, found)
+    _check_kept(laws, scorer, evidence, given)
+
+
+def _check_kept(laws: Laws, scorer: Scorer, evidence: Evidence, given: str) -> None:
+    from bridge.containment import fault_of_kept
+    from bridge.report.html.scorer_plots import draw, own_arrays
+
+    kept: dict[str, NDArray[np.floating]] = {}
+    list(scorer.score(replace(evidence, keep=kept.__setitem__)))
+    for name, array in kept.items():
+        wrong = fault_of_kept(name, array)
+        laws.require(not wrong, "what is kept is finite floats, under a name for a file", given, wrong)
+    if type(scorer).plot is Scorer.plot:
+        return
+    law = "a plot is drawn from what was kept alone, says in words what it shows, and is the same every time"
+    own = {name: array.astype(np.float32) for name, array in own_arrays(scorer.name, kept).items()}
+    found = f"no name of what was kept begins with {scorer.name}.: {', '.join(kept) or 'nothing was kept'}"
+    laws.require(bool(own), law, given, found)
+    if not own:
+        return
+    try:
+        first, second = (draw(scorer, own, "plot") for _ in range(2))
+    except Exception as error:  # whatever stops it is the finding
+        laws.require(False, law, given, f"{type(error).__name__}: {error}")
+    else:
+        laws.require(bool(first), law, given, "no plot came back")
+        laws.require(first == second, law, given, "the second plot differs from the first")
 
 
 def _check_metric(laws: Laws, metric: Metric, scorer: Scorer, evidence: Evidence, rows: int, given: str) -> None:
@@ -78,6 +109,8 @@ def _check_arms(laws: Laws, metrics: Sequence[Metric], scorer: Scorer, evidence:
     if Need.EXPLANATIONS in scorer.needs:
         expected = {arm for explained in evidence.explained.values() for arm in explained.foreign}
         companions |= {NATIVE}
+    if Need.READINGS in scorer.needs:
+        companions |= {NATIVE, SELF}
     for name in {metric.name for metric in metrics}:
         same = [metric for metric in metrics if metric.name == name]
         arms = sorted(metric.arm for metric in same)

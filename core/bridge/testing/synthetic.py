@@ -12,10 +12,10 @@ from bridge.maps import AffineMap, Array, FittedMap, TrainingData
 from bridge.moments import Moments
 from bridge.scorers import MAPPED, MISPAIRED, RANDOM_MAP, RAW, Evidence, HeldOutPairs, Need, Rows
 from bridge.testing.synthetic_tools import SmoothModel, latent_dictionary, random_dictionary
-from bridge.testing.synthetic_words import explained_words, judge_words
+from bridge.testing.synthetic_words import explained_words, judge_words, readings_of
 
 Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
-SHARED, NOISE, FOLDS, ROWS_PER_FOLD = 6, 0.3, 4, 300
+SHARED, NOISE, FOLDS, ROWS_PER_FOLD, READ = 6, 0.3, 4, 300, 40
 
 
 @final
@@ -47,20 +47,26 @@ class PairedWorld:
     def training_data(self) -> TrainingData:
         """Return 1,200 rows in four folds."""
         folds = [self.rows(ROWS_PER_FOLD, seed=100 + fold) for fold in range(FOLDS)]
-        return TrainingData(tuple(Moments.of(x, y) for x, y in folds), lambda: iter(folds))
+
+        def blocks(chosen: Collection[int] | None = None, /) -> Iterator[Pair]:
+            return (folds[index] for index in (range(FOLDS) if chosen is None else chosen))
+
+        return TrainingData(tuple(Moments.of(x, y) for x, y in folds), blocks)
 
     def evidence(self, needs: Collection[Need] = ()) -> Evidence:
         """Return a least-squares map and its controls, over held-out rows that none of them has seen.
 
         Args:
-            needs: Dictionaries, live model and explanations to hand out besides; with a dictionary, the maps back and
-                the twins; with explanations, a judge.
+            needs: Dictionaries, live model, explanations and readings to hand out besides; with a dictionary, the maps
+                back and the twins; with explanations or readings, a judge.
         """
         moments = self.training_data().moments
         held_out = _Held(self, moments)
         src, dst = (latent_dictionary(*side) for side in zip(self._bases, self._means, strict=True))
+        back = _arms([(y, x) for x, y in self.training_data().blocks()])
         with_src, with_dst = Need.SRC_DICTIONARY in needs, Need.DST_DICTIONARY in needs
         arms, says = _arms(list(self.training_data().blocks())), Need.EXPLANATIONS in needs
+        reads = readings_of(held_out.sample(READ, seed=1), arms, back) if Need.READINGS in needs else None
         twins = {"untrained": random_dictionary(2 * SHARED, self._means[1], seed=3)}
         return Evidence(
             "source@1",
@@ -69,13 +75,14 @@ class PairedWorld:
             arms,
             held_out,
             seed=0,
-            back=_arms([(y, x) for x, y in self.training_data().blocks()]) if with_src or with_dst else {},
+            back=back if with_src or with_dst else {},
             src_dictionary=src if with_src else None,
             dst_dictionary=dst if with_dst else None,
             twins=twins if with_dst else {},
             live=SmoothModel(held_out.blocks, held_out.n_documents) if Need.LIVE_MODEL in needs else None,
             explained={"none": explained_words(arms, 0), "mean": explained_words(arms, 1)} if says else {},
-            judge=judge_words if says else None,
+            readings=reads,
+            judge=judge_words if says or reads else None,
         )
 
 

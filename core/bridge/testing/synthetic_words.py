@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.scorers import MAPPED, RANDOM_DIRECTION, Explained
+from bridge.maps import FittedMap
+from bridge.scorers import MAPPED, NATIVE, RANDOM_DIRECTION, SELF, Explained, Reading, Readings, Rows
 from bridge.verbalizers import Explanation
 
 FEATURES, WORDS, VOCABULARY, WIDTH = 12, 5, 200, 48
+TOPICS = ("word1", "word2", "word3")
 
 
 def explained_words(arms: Collection[str], seed: int) -> Explained:
@@ -28,9 +30,33 @@ def explained_words(arms: Collection[str], seed: int) -> Explained:
     drawn = {arm: rng.integers(VOCABULARY, size=native.shape) for arm in (*arms, RANDOM_DIRECTION)}
     drawn[MAPPED][:, :3] = native[:, :3]
     foreign = {arm: _explanations(words, empty=index) for index, (arm, words) in enumerate(drawn.items())}
-    return Explained(
-        [f"feature {index}" for index in range(FEATURES)], _explanations(native, empty=FEATURES - 1), foreign
-    )
+    topics = [TOPICS[index % len(TOPICS)] if index % 4 else "" for index in range(FEATURES)]
+    names = [f"feature {index}" for index in range(FEATURES)]
+    return Explained(names, _explanations(native, empty=FEATURES - 1), foreign, topics)
+
+
+def readings_of(rows: Rows, arms: Mapping[str, FittedMap], back: Mapping[str, FittedMap]) -> Readings:
+    """Return readings of paired rows: three words of each text, and rows that come back with some noise.
+
+    Args:
+        rows: The positions, at least two.
+        arms: The maps; what comes back of their readings has gone there and back.
+        back: For each arm the map from the destination to the source.
+    """
+    rng = np.random.default_rng(5)
+    words = rng.integers(VOCABULARY, size=(len(rows.x), WORDS))
+    means = rows.x.mean(0, dtype=np.float64), rows.y.mean(0, dtype=np.float64)
+
+    def reading(truth: NDArray[np.float32], rebuilt: NDArray[np.floating], mean: NDArray[np.float64]) -> Reading:
+        said = words.copy()
+        said[:, :2] = rng.integers(VOCABULARY, size=said[:, :2].shape)
+        noisy = (rebuilt + 0.1 * rng.normal(size=truth.shape)).astype(np.float32)
+        return Reading(_explanations(said, empty=1), truth, noisy, mean)
+
+    read = {NATIVE: reading(rows.x, rows.x, means[0]), SELF: reading(rows.y, rows.y, means[1])}
+    read |= {arm: reading(rows.x, back[arm](there(rows.x).astype(np.float32)), means[0]) for arm, there in arms.items()}
+    texts = [" ".join(f"word{word}" for word in row) for row in words.tolist()]
+    return Readings(texts, [TOPICS[index % len(TOPICS)] for index in range(len(texts))], rows.document, read)
 
 
 def judge_words(texts: Sequence[str]) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 from bridge.hookspecs import hookimpl
 from bridge.models import Alias, Layout, ModelAdapter, TransformersAdapter
 from bridge.models.layout import sequential
+from bridge_models.zoo import bundled
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,10 +26,11 @@ class Qwen(TransformersAdapter):
     model_types = ("qwen2",)
 
     def aliases(self) -> Sequence[Alias]:
-        """`qwen` is the source model of the foreign-verbalizer result; its AV reads block 20."""
+        """`qwen` is the source of the foreign-verbalizer result, its AV reads block 20; `tiny-qwen` is bundled."""
         sizes = ("0.5B", "1.5B", "3B", "7B", "14B", "32B", "72B")
         return [
             Alias("qwen", "Qwen/Qwen2.5-7B-Instruct", site="20", verbalizer=RELEASED),
+            bundled("tiny-qwen", "2"),
             *(Alias(f"qwen2.5-{size.lower()}", f"Qwen/Qwen2.5-{size}-Instruct") for size in sizes),
         ]
 

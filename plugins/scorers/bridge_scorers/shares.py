@@ -36,6 +36,18 @@ def feature_mean(values: Array, seed: int) -> tuple[float, Interval]:
     return float(values.mean()), ratio_interval(values, np.ones(len(values)), seed)
 
 
+def document_mean(values: Array, document: NDArray[np.int64], seed: int) -> tuple[float, Interval]:
+    """Return the mean of one value a row, and its 95% bootstrap interval over documents.
+
+    Args:
+        values: (n,) float64.
+        document: Index of each row's document, (n,).
+        seed: Of the resampling.
+    """
+    sums, counts = (np.bincount(document, each).astype(np.float64) for each in (values, np.ones(len(values))))
+    return float(values.mean()), ratio_interval(sums, counts, seed)
+
+
 def carried(forward: FittedMap, dictionary: Dictionary, back: FittedMap, y: Floats) -> Array:
     """Return forward(D(back(y))), what a source dictionary makes of destination rows: (n, d_dst) -> (n, d_dst)."""
     return forward(reconstruct(dictionary, back(y).astype(np.float32)))

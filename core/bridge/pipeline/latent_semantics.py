@@ -1,0 +1,51 @@
+"""A judge without a language model: words that stand in the same documents mean the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.errors import CorpusError
+from bridge.scorers import Judge
+
+DIMENSIONS = 100
+
+
+def latent_semantics(documents: Iterable[str], seed: int) -> Judge:
+    """Make a judge of documents: log tf-idf of their words, and its 100 widest singular directions.
+
+    The judge embeds n texts as (n, 101) float32 of unit norm. A text without a word of the documents is put on the last
+    axis, where nothing else is: it is like no other, but like its own kind.
+
+    Args:
+        documents: What it learns the words from.
+        seed: Of the randomised decomposition.
+
+    Raises:
+        CorpusError: If there are too few documents or words.
+
+    Source: Deerwester et al., "Indexing by Latent Semantic Analysis" (1990); weights as in scikit-learn.
+    """
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer: Any = TfidfVectorizer(sublinear_tf=True, min_df=2)
+    try:
+        counts = vectorizer.fit_transform(documents)
+    except ValueError as error:
+        raise CorpusError(f"The judge lsa can learn no words from the corpus ({error}).") from error
+    dimensions = min(DIMENSIONS, min(counts.shape) - 1)
+    if dimensions < 2:
+        raise CorpusError(f"The judge lsa cannot learn words from {counts.shape[0]} documents.")
+    svd: Any = TruncatedSVD(dimensions, random_state=seed).fit(counts)
+
+    def judge(texts: Sequence[str]) -> NDArray[np.float32]:
+        embedded = svd.transform(vectorizer.transform(list(texts)))
+        lengths = np.linalg.norm(embedded, axis=1, keepdims=True)
+        unknown = lengths < 1e-9
+        return np.hstack([np.where(unknown, 0, embedded / np.maximum(lengths, 1e-9)), unknown]).astype(np.float32)
+
+    return judge

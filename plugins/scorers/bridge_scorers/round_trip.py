@@ -1,0 +1,62 @@
+"""How much of a live activation comes back from what a verbalizer says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import final
+
+import numpy as np
+
+from bridge.hookspecs import hookimpl
+from bridge.metrics import Metric
+from bridge.scorers import Evidence, Need, Scorer
+from bridge_scorers.shares import Array, document_mean, share_explained
+
+
+@final
+class RoundTrip(Scorer):
+    """Activation -> explanation -> activation, by the verbalizer's reconstructor and, of a borrowed one, the map back.
+
+    All vectors at unit norm u(.), since a reconstructor gives directions only:
+
+    - `round_trip_fve`: 1 - sum |u(x) - u(x^)|^2 / sum |u(x) - u(m)|^2, with m the mean training activation: 0 is what
+      always answering with the mean gets, and below 0 is worse than saying nothing.
+    - `round_trip_cosine`: mean cos(x, x^); its note says what the mean gets.
+
+    `native` and the arms of maps are in the source's space; `self` is the destination's own, in its own space.
+    Intervals resample documents. Without a reconstructor on one side, that side's arms are missing.
+    """
+
+    name = "round_trip"
+    summary = "What comes back of an activation from its explanation, against the mean activation."
+    needs = frozenset({Need.READINGS})
+
+    def score(self, evidence: Evidence) -> Iterable[Metric]:
+        """Score every reader that has a reconstructor."""
+        readings = evidence.readings
+        assert readings is not None, "the runtime hands them out"
+        for arm, reading in readings.arms.items():
+            if reading.rebuilt is None:
+                continue
+            true, back, mean = (_unit(rows) for rows in (reading.truth, reading.rebuilt, reading.mean[None]))
+            count = int(readings.document.max()) + 1
+            error, spread = (
+                np.bincount(readings.document, np.square(true - other).sum(1), minlength=count).astype(np.float64)
+                for other in (back, mean)
+            )
+            note = f"the mean gets a cosine of {float((true * mean).sum(1).mean()):.3f}"
+            n, seed = len(true), evidence.seed
+            yield evidence.metric(self, "round_trip_fve", arm, *share_explained(error, spread, seed), n, note)
+            cosines = document_mean((true * back).sum(1), readings.document, seed)
+            yield evidence.metric(self, "round_trip_cosine", arm, *cosines, n, note)
+
+
+def _unit(rows: np.ndarray) -> Array:
+    wide = rows.astype(np.float64)
+    return np.asarray(wide / np.linalg.norm(wide, axis=1, keepdims=True))
+
+
+@hookimpl
+def register_scorers(register: Callable[[Scorer], None]) -> None:
+    """Offer the round trip."""
+    register(RoundTrip())
