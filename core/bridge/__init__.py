@@ -5,6 +5,7 @@ import bridge
 b = bridge.fit("smollm2-135m@19", "gemma3-270m@12", map="ridge")
 b(x)             # activations of the source, where the destination has them
 b.direction(v)   # directions: decoder rows, steering vectors
+b.explain(["..."])  # the source's activations, read by the destination's verbalizer
 b.save("out")
 b = bridge.load("out")
 """
@@ -50,7 +51,7 @@ def run(src: str, dst: str, *, out: str | Path | None = None, **options: Any) ->
     Args:
         src: Source model and layer.
         dst: Destination model and layer.
-        out: Folder to write to; None to write nothing.
+        out: Folder to write to, with `report.html`; None to write nothing.
         options: As for `fit`.
 
     Returns:
@@ -61,8 +62,15 @@ def run(src: str, dst: str, *, out: str | Path | None = None, **options: Any) ->
     """
     from bridge.pipeline.options import make_options
     from bridge.pipeline.run import run as run_options
+    from bridge.report.html import REPORT, need_ours, write_report
 
-    return run_options(make_options(src=src, dst=dst, **options), Path(out) if out else None)
+    if out is None:
+        return run_options(make_options(src=src, dst=dst, **options))
+    page = Path(out) / REPORT
+    need_ours(page)
+    result = run_options(make_options(src=src, dst=dst, **options), Path(out))
+    write_report([Path(out)], page)
+    return result
 
 
 def sweep(src: str, dst: str, **options: Any) -> Sweep:

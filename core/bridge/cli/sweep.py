@@ -30,11 +30,14 @@ def command(file: Path | None, out: Path | None, as_json: bool, quiet: bool, **f
     from bridge.pipeline.folder import default_folder
     from bridge.pipeline.sweep import sweep
     from bridge.report.heatmap import print_sweep, write_sweep
+    from bridge.report.html import REPORT, need_ours, write_report
 
     options = read_options(file, flags)
     folder = out or default_folder(options, "sweep")
+    need_ours(folder / REPORT)
     result = sweep(options, TerminalProgress(quiet), sys.stdin, folder)
     write_sweep(result, folder)
+    write_report([folder], folder / REPORT)
     if as_json:
         print_json(result.document())
     else:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.containment import check_explanations
+from bridge.pipeline.bridge import Bridge
 from bridge.pipeline.fit import versions
 from bridge.pipeline.fitted import fitted_bridge
 from bridge.pipeline.options import Options
@@ -30,6 +31,7 @@ class Borrowed:
         options: The two models, and how the map between them is fitted where it is not in the cache. Both may be the
             same model at the same site: its own verbalizer then reads it, without a map.
         bench: Plugins, store and progress.
+        bridge: The map, where there is one already.
 
     Attributes:
         plan: The models, found but not loaded.
@@ -40,14 +42,14 @@ class Borrowed:
         BridgeError: As `prepare`, or if the map cannot be fitted.
     """
 
-    def __init__(self, options: Options, bench: Workbench) -> None:
+    def __init__(self, options: Options, bench: Workbench, bridge: Bridge | None = None) -> None:
         self.bench = bench
         self.plan = prepare(options, bench)
         # Found before the map is fitted: a verbalizer that is not there must not cost a fit.
         src, dst = self.plan.src, self.plan.dst
         self.named, self.kind = find_verbalizer(options.dst_verbalizer, dst.model, dst.identity, bench.registry)
         same = (src.identity, src.model.single_site()) == (dst.identity, dst.model.single_site())
-        self.bridge = None if same else fitted_bridge(self.plan, bench)
+        self.bridge = None if same else bridge or fitted_bridge(self.plan, bench)
 
     def subject(self, side: Side) -> ModelSubject:
         """Return one of the models with its texts; its activations are collected if they are not in the cache."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from bridge.directions import read_arrays, write_arrays
-from bridge.errors import BridgeError, CorruptArtifactError, MapError, ShapeError
+from bridge.errors import BridgeError, CorruptArtifactError, MapError, ShapeError, UsageError
 from bridge.maps import Array, FittedMap, check_width
 from bridge.plugins import Registry, discover
 from bridge.store import sha256, write_bytes
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from bridge.pipeline.explain import Readings
+
 Rows = TypeVar("Rows", "NDArray[Any]", "Tensor")
 SCHEMA = 1
 ARRAYS, RECORD = "bridge.safetensors", "bridge.json"
+INVERSE = "inverse of "
 FIELDS = frozenset(("schema", "src", "dst", "map", "map_options", "d_src", "d_dst", "arrays_sha256", "provenance"))
 
 
@@ -87,7 +90,30 @@ class Bridge:
             MapError: If the map loses dimensions.
         """
         back = self.fitted.inverse()
-        return Bridge(self.dst, self.src, f"inverse of {self.map}", self.options, back, self.provenance)
+        return Bridge(self.dst, self.src, f"{INVERSE}{self.map}", self.options, back, self.provenance)
+
+    def explain(self, texts: Sequence[str], every: int = 1, verbalizer: str = "") -> Readings:
+        """Read the source's activations on some texts with the destination's verbalizer, through this map.
+
+        Args:
+            texts: What the source is run on.
+            every: Explain one token in so many, counted from the last.
+            verbalizer: Which one, as `nla:checkpoint=FOLDER`; the destination's own by default.
+
+        Returns:
+            One reading a token, and how much of the activations comes back from them.
+
+        Raises:
+            UsageError: If the destination has no verbalizer, or this is an inverse.
+            BridgeError: If a model or the verbalizer cannot be had.
+        """
+        from bridge.pipeline.explain import explain_texts
+        from bridge.pipeline.options import make_options
+
+        if self.map.startswith(INVERSE):
+            raise UsageError("An inverse explains nothing.", remedy=f"Fit a bridge from {self.src} instead.")
+        named = {"dst_verbalizer": verbalizer} if verbalizer else {}
+        return explain_texts(make_options(**self.provenance["options"] | named), texts, every, bridge=self)
 
     def save(self, folder: str | Path) -> None:
         """Write `bridge.safetensors` and `bridge.json`.
@@ -96,7 +122,7 @@ class Bridge:
             StoreError: If the disk is full or read-only.
             MapError: If this is an inverse: save the bridge itself and invert it after loading.
         """
-        if self.map.startswith("inverse of "):
+        if self.map.startswith(INVERSE):
             raise MapError("An inverse is not saved.", remedy="Save the bridge, and call inverse() after loading it.")
         path = Path(folder)
         write_arrays(path / ARRAYS, self.fitted.arrays(), {"residual-bridge": f"schema {SCHEMA}"})

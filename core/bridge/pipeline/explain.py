@@ -15,6 +15,7 @@ from bridge.corpus import Document
 from bridge.errors import UsageError
 from bridge.maps import check_width
 from bridge.pipeline.borrowed import Borrowed
+from bridge.pipeline.bridge import Bridge
 from bridge.pipeline.directions import background_of
 from bridge.pipeline.options import Options, build_washout
 from bridge.pipeline.prepare import Plan
@@ -90,7 +91,13 @@ class Tokens:
     ends: list[int]
 
 
-def explain_texts(options: Options, texts: Sequence[str], every: int = 1, progress: Progress | None = None) -> Readings:
+def explain_texts(
+    options: Options,
+    texts: Sequence[str],
+    every: int = 1,
+    progress: Progress | None = None,
+    bridge: Bridge | None = None,
+) -> Readings:
     """Explain the activations of texts at every token, or every so many tokens counted from the last one.
 
     Args:
@@ -99,12 +106,13 @@ def explain_texts(options: Options, texts: Sequence[str], every: int = 1, progre
         texts: What to read.
         every: Explain one token in so many.
         progress: Is told of every stage.
+        bridge: The map, where there is one.
 
     Raises:
         UsageError: If the destination has no verbalizer, or there is nothing to read.
         BridgeError: As `prepare`.
     """
-    way = Borrowed(options, open_workbench(progress))
+    way = Borrowed(options, open_workbench(progress), bridge)
     given = _activations(way.plan, texts, every)
     points = given.x if way.bridge is None else way.bridge(given.x).astype(np.float32)
     verbalizer = way.open()

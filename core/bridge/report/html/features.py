@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from bridge.report.html.inputs import Matrix, Said
+from bridge.report.html.inputs import Matrix, Said, Where
 from bridge.scorers import MAPPED
 from bridge.verbalizers import Explanation
 
@@ -24,6 +24,8 @@ class Feature:
         similarity: Of the two texts; None where it was not scored.
         rank: How many native texts are as similar to the foreign one as its own, itself included; None likewise.
         others: Washout, arm and text of everything else that was said of it.
+        topic: What most of the text is about where it is active; empty where that is unknown.
+        contexts: Passages where it is active, cut into pieces: text, and how active it is on it, 0 to 1.
     """
 
     number: int
@@ -33,16 +35,20 @@ class Feature:
     similarity: float | None
     rank: int | None
     others: Sequence[tuple[str, str, Explanation]]
+    topic: str
+    contexts: Sequence[Sequence[tuple[str, float]]]
 
 
-def features(said: Mapping[str, Sequence[Said]], similarity: Mapping[tuple[str, str], Matrix]) -> list[Feature]:
+def features(
+    said: Mapping[str, Sequence[Said]], similarity: Mapping[tuple[str, str], Matrix], where: Mapping[int, Where]
+) -> list[Feature]:
     """Make a row a feature; the run's own washout, the first, is the one in the columns."""
     own = next(iter(said))
     matrix = similarity.get((own, MAPPED))
-    return [_feature(row, said, matrix) for row in range(len(said[own]))]
+    return [_feature(row, said, matrix, where.get(one.feature)) for row, one in enumerate(said[own])]
 
 
-def _feature(row: int, said: Mapping[str, Sequence[Said]], matrix: Matrix | None) -> Feature:
+def _feature(row: int, said: Mapping[str, Sequence[Said]], matrix: Matrix | None, where: Where | None) -> Feature:
     own = next(iter(said))
     one = said[own][row]
     mapped = one.foreign[MAPPED]
@@ -55,4 +61,18 @@ def _feature(row: int, said: Mapping[str, Sequence[Said]], matrix: Matrix | None
     ]
     similarity = None if matrix is None else float(matrix[row, row])
     rank = None if matrix is None else int((matrix[:, row] >= matrix[row, row]).sum())
-    return Feature(one.feature, one.native.text, mapped.text, flags, similarity, rank, others)
+    texts = one.native.text, mapped.text
+    topic, contexts = (where.topic, _pieces(where)) if where else ("", [])
+    return Feature(one.feature, *texts, flags, similarity, rank, others, topic, contexts)
+
+
+def _pieces(where: Where) -> list[list[tuple[str, float]]]:
+    largest = max((value for context in where.contexts for _, _, value in context.spans), default=1.0)
+    found = []
+    for context in where.contexts:
+        pieces, at = [], 0
+        for start, end, value in context.spans:
+            pieces += [(context.text[at:start], 0.0), (context.text[start:end], value / largest)]
+            at = end
+        found.append([piece for piece in (*pieces, (context.text[at:], 0.0)) if piece[0]])
+    return found

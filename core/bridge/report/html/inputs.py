@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -34,6 +34,41 @@ class Said:
 
 @final
 @dataclass(frozen=True)
+class Context:
+    """A passage in which a feature is active.
+
+    Attributes:
+        text: The passage.
+        spans: Start, end and activation of its active tokens, in characters of the text, in order.
+    """
+
+    text: str
+    spans: list[tuple[int, int, float]]
+
+
+@final
+@dataclass(frozen=True)
+class Where:
+    """Where a feature is active: the passages where it is strongest, and the topic that it belongs to, or empty."""
+
+    feature: int
+    contexts: list[Context]
+    topic: str
+    share: float
+
+
+@final
+@dataclass(frozen=True)
+class Position:
+    """A live activation: the text up to it, the topic of that text or empty, and what every arm says, by name."""
+
+    text: str
+    topic: str
+    said: Mapping[str, Explanation]
+
+
+@final
+@dataclass(frozen=True)
 class RunFiles:
     """A run's folder.
 
@@ -44,6 +79,9 @@ class RunFiles:
         config: The text of `config.toml`.
         said: By washout, the run's own first; empty where no features were explained.
         similarity: By washout and arm the cosines of native (rows) and foreign texts (columns), (n, n).
+        kept: All arrays that scorers kept, by name.
+        where: By feature where it is active; empty where no features were explained.
+        positions: Live activations that were read; empty where none were.
     """
 
     folder: Path
@@ -52,6 +90,9 @@ class RunFiles:
     config: str
     said: Mapping[str, list[Said]]
     similarity: Mapping[tuple[str, str], Matrix]
+    kept: Mapping[str, Matrix]
+    where: Mapping[int, Where]
+    positions: Sequence[Position]
 
 
 @final

@@ -44,6 +44,13 @@ def look(arm: str) -> tuple[str, str, bool]:
     return known.get(arm, (svg.CONTROL, "^" if arm == "mispaired" else "v" if arm == "random_map" else "o", False))
 
 
+def line(arm: str) -> dict[str, Any]:
+    """Return the same as properties of matplotlib's lines; those of controls are dashed."""
+    colour, marker, filled = look(arm)
+    face = colour if filled else "none"
+    return {"color": colour, "marker": marker, "markerfacecolor": face, "linestyle": "-" if filled else "--"}
+
+
 def arms_of(key: str, title: str, meaning: str, metrics: Sequence[Metric]) -> Plot:
     """Draw a line an arm."""
     return dots(key, title, meaning, [Dot(metric.arm, metric) for metric in metrics])
@@ -129,11 +136,9 @@ def curves(key: str, title: str, meaning: str, doses: Sequence[float], by_arm: M
         figure = Figure(figsize=(svg.WIDTH, 3.1), layout="constrained")
         axes = figure.subplots()
         for arm, metrics in by_arm.items():
-            colour, marker, filled = look(arm)
             value, low, high = (np.array([getattr(m, end) for m in metrics]) for end in ("value", "low", "high"))
-            axes.fill_between(doses, low, high, color=colour, alpha=0.14, linewidth=0)
-            style: dict[str, Any] = {"color": colour, "markerfacecolor": colour if filled else "none", "marker": marker}
-            axes.plot(doses, value, label=shown(arm), linewidth=1.8, linestyle="-" if filled else "--", **style)
+            axes.fill_between(doses, low, high, color=look(arm)[0], alpha=0.14, linewidth=0)
+            axes.plot(doses, value, label=shown(arm), linewidth=1.8, **line(arm))
         axes.axhline(0, color=svg.RULE, linewidth=1, zorder=0)
         axes.set_xlabel("dose")
         axes.set_xticks(doses, [f"{dose:g}" for dose in doses])

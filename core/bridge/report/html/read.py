@@ -16,7 +16,8 @@ from bridge.metrics import SCHEMA, Metric
 from bridge.pipeline.bridge import RECORD
 from bridge.pipeline.folder import CONFIG, METRICS, SWEEP_CONFIG
 from bridge.report.html.inputs import AuditFile, Input, Read, ReadingsFile, RunFiles, SteeringFile, SweepFiles
-from bridge.report.html.read_explanations import read_explanations, read_similarity
+from bridge.report.html.read_explanations import read_explanations, read_kept, read_similarity
+from bridge.report.html.read_places import read_positions, read_where
 
 
 def read_input(path: Path) -> Input:
@@ -62,8 +63,10 @@ def read_run(folder: Path) -> RunFiles:
         tomllib.loads(config)
     except tomllib.TOMLDecodeError as error:
         raise _refused(folder / CONFIG, f"It is no TOML ({error})") from error
-    said = read_explanations(folder)
-    return RunFiles(folder, record, _metrics(folder / METRICS), config, said, read_similarity(folder, said))
+    said, kept = read_explanations(folder), read_kept(folder)
+    similarity = read_similarity(folder, said, kept)
+    where, positions = read_where(folder), read_positions(folder)
+    return RunFiles(folder, record, _metrics(folder / METRICS), config, said, similarity, kept, where, positions)
 
 
 def _classes(about: Mapping[str, Any]) -> bool:

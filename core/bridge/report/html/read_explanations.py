@@ -1,10 +1,11 @@
-"""Reading what verbalizers said, and how similar it is."""
+"""Reading what verbalizers said, how similar it is, and what else scorers kept."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -30,11 +31,7 @@ def read_explanations(folder: Path) -> dict[str, list[Said]]:
         return {}
     found: dict[str, list[Said]] = {}
     try:
-        # Not splitlines: a text may hold U+2028, which JSON does not escape.
-        for line in path.read_text(encoding="utf-8").split("\n"):
-            if not line:
-                continue
-            record = json.loads(line)
+        for record in read_lines(path):
             found.setdefault(str(record.pop("washout")), []).append(TypeAdapter(Said).validate_python(record))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
         raise BridgeError(f"{path} is damaged ({type(error).__name__}).", remedy=REMEDY) from error
@@ -44,23 +41,45 @@ def read_explanations(folder: Path) -> dict[str, list[Said]]:
     return found
 
 
-def read_similarity(folder: Path, said: Mapping[str, list[Said]]) -> dict[tuple[str, str], Matrix]:
-    """Return by washout and arm how similar native and foreign texts are, (n, n).
+def read_lines(path: Path) -> Iterator[Any]:
+    """Yield the records of JSON Lines.
 
     Raises:
-        BridgeError: If the file is damaged, or of other features than were explained.
+        OSError: If the file cannot be read.
+        ValueError: If it is damaged.
+    """
+    # Not splitlines: a text may hold U+2028, which JSON does not escape.
+    return (json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line)
+
+
+def read_kept(folder: Path) -> dict[str, Matrix]:
+    """Return the arrays that scorers kept, by name; none where there is no such file.
+
+    Raises:
+        BridgeError: If the file is damaged.
     """
     path = folder / KEPT
-    if not said or not path.is_file():
-        return {}
+    return read_vectors(path) if path.is_file() else {}
+
+
+def read_similarity(
+    folder: Path, said: Mapping[str, list[Said]], kept: Mapping[str, Matrix]
+) -> dict[tuple[str, str], Matrix]:
+    """Find among what scorers kept, by washout and arm, how similar native and foreign texts are, (n, n).
+
+    Raises:
+        BridgeError: If it is of other features than were explained.
+    """
     found: dict[tuple[str, str], Matrix] = {}
-    for name, matrix in read_vectors(path).items():
+    for name, matrix in kept.items():
         # A washout's name may hold dots (contrast:strength=1.5), an arm's does not.
         washout, _, arm = name.removeprefix(SIMILARITY).rpartition(".")
         if not name.startswith(SIMILARITY) or washout not in said:
             continue
         n = len(said[washout])
         if matrix.shape != (n, n) or np.abs(matrix).max(initial=0) > 1.001:
-            raise BridgeError(f"{path} does not belong to {folder / EXPLANATIONS}: {name} is no ({n}, {n}) of cosines.")
+            raise BridgeError(
+                f"{folder / KEPT} does not belong to {folder / EXPLANATIONS}: {name} is no ({n}, {n}) of cosines."
+            )
         found[washout, arm] = matrix
     return found

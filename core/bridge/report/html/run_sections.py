@@ -13,12 +13,20 @@ from bridge.pipeline.folder import CONFIG
 from bridge.report.html.features import features
 from bridge.report.html.inputs import RunFiles
 from bridge.report.html.plots import arms_of
+from bridge.report.html.scorer_plots import scorer_plots
 from bridge.report.html.section import Section
 from bridge.report.html.svg import Plot
 from bridge.report.html.tables import in_order, metric_table
-from bridge.report.html.transfer import LIFT, transfer
-from bridge.report.html.words import METRICS, dig
+from bridge.report.html.transfer import EXPLAINING, transfer
+from bridge.report.html.words import METRICS, READERS, dig
+from bridge.report.readings import SCORERS, reading_sentences
 from bridge.report.table import sentences
+from bridge.scorers import MAPPED, NATIVE, SELF
+
+READING = frozenset(SCORERS)
+DICTIONARIES = frozenset({"sae_transfer", "decoder_match", "firing", "loss_recovered"})
+SHOWN, TAIL = 25, 160
+"""Readings on the page, and characters of the text before each; a file beside it has all of them."""
 
 
 def run_sections(run: RunFiles, page: Path, prefix: str = "") -> list[Section]:
@@ -29,23 +37,34 @@ def run_sections(run: RunFiles, page: Path, prefix: str = "") -> list[Section]:
         page: Where the page will lie; the command that reproduces the run is written from there.
         prefix: Of the sections' keys, where a page has several runs.
     """
-    of_map = [metric for metric in run.metrics if metric.scorer != LIFT]
-    of_texts = [metric for metric in run.metrics if metric.scorer == LIFT]
+    of_texts = [metric for metric in run.metrics if metric.scorer in EXPLAINING]
+    of_places = [metric for metric in run.metrics if metric.scorer in READING]
+    of_dictionary = [metric for metric in run.metrics if metric.scorer in DICTIONARIES]
+    of_map = [one for one in run.metrics if one.scorer not in EXPLAINING | READING | DICTIONARIES]
+    own, undrawn = scorer_plots(run, f"{prefix}map")
     scores = {
         "sentences": sentences(run.metrics),
         "failed": dig(run.record, "provenance", "failed_scorers") or {},
+        "undrawn": undrawn,
         "plots": _score_plots(of_map, f"{prefix}map"),
+        "own": own,
         "table": metric_table("Held-out scores, with 95% intervals", of_map),
     }
     sections = [
         Section(f"{prefix}bridged", "What was bridged", "bridged", run.record),
         Section(f"{prefix}map", "Does the map work?", "scores", scores),
     ]
+    if of_dictionary:
+        carried = _dictionary(of_dictionary, f"{prefix}dictionary")
+        sections.append(Section(f"{prefix}dictionary", "Does the dictionary carry over?", "scores", carried))
     if of_texts:
         data = transfer(run, of_texts, f"{prefix}explanations")
         sections.append(Section(f"{prefix}explanations", "Do explanations transfer?", "transfer", data))
     if run.said:
         sections.append(Section(f"{prefix}features", "What each feature is said to mean", "features", _features(run)))
+    if of_places and run.positions:
+        places = _places(run, of_places, f"{prefix}positions")
+        sections.append(Section(f"{prefix}positions", "What live activations are said to mean", "positions", places))
     return [*sections, Section(f"{prefix}origin", "Where this comes from", "origin", _origin(run, page))]
 
 
@@ -63,9 +82,33 @@ def _score_plots(metrics: Sequence[Metric], key: str) -> list[Plot]:
     ]
 
 
+def _dictionary(metrics: Sequence[Metric], key: str) -> dict[str, Any]:
+    table = metric_table("Held-out scores of the source's dictionary in the destination", metrics)
+    nothing: dict[str, Any] = {"sentences": [], "failed": {}, "undrawn": {}, "own": []}
+    return nothing | {"plots": _score_plots(metrics, key), "table": table}
+
+
 def _features(run: RunFiles) -> dict[str, Any]:
-    found = features(run.said, run.similarity)
-    return {"washout": next(iter(run.said)), "features": found, "scored": found[0].similarity is not None}
+    found = features(run.said, run.similarity, run.where)
+    topics = any(feature.topic for feature in found)
+    scored = found[0].similarity is not None
+    return {"washout": next(iter(run.said)), "features": found, "scored": scored, "topics": topics}
+
+
+def _places(run: RunFiles, metrics: Sequence[Metric], key: str) -> dict[str, Any]:
+    arms = in_order(run.positions[0].said, READERS)
+    shown = [arm for arm in (NATIVE, MAPPED, SELF) if arm in arms]
+    return {
+        "sentences": reading_sentences(metrics),
+        "plots": _score_plots(metrics, key),
+        "table": metric_table("Scores of readings, with 95% intervals over documents", metrics, READERS),
+        "shown": run.positions[:SHOWN],
+        "count": len(run.positions),
+        "arms": shown,
+        "others": [arm for arm in arms if arm not in shown],
+        "tail": TAIL,
+        "topics": any(one.topic for one in run.positions),
+    }
 
 
 def _origin(run: RunFiles, page: Path) -> dict[str, Any]:

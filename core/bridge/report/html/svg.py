@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 from xml.etree import ElementTree
 
 from markupsafe import Markup
@@ -32,11 +33,17 @@ COLOURS = {
 }
 """Stand-ins that matplotlib draws in, and what the page's style sheet knows them as."""
 
-STYLE = {
+STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "bridge",
     "text.parse_math": False,
     "font.size": 12,
+    "figure.figsize": (WIDTH, 3.1),
+    "figure.constrained_layout.use": True,
+    "legend.frameon": False,
+    "grid.color": RULE,
+    "patch.edgecolor": INK,
+    "axes.prop_cycle": f"cycler('color', {[MAPPED, NATIVE, RAW, CONTROL]})",
     "axes.edgecolor": RULE,
     "axes.labelcolor": INK,
     "axes.spines.top": False,
@@ -48,6 +55,9 @@ STYLE = {
     "ytick.major.size": 0,
 }
 SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
+SHAPES = ("path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "text", "tspan", "image", "use")
+DRAWN = frozenset({"svg", "g", "a", "defs", "clipPath", "pattern", "linearGradient", "stop", *SHAPES})
+"""Elements that a picture is made of; no other comes into the page."""
 
 
 @final
@@ -94,17 +104,20 @@ def plot(figure: Figure, key: str, title: str, meaning: str, says: str) -> Plot:
 
 
 def _clean(root: ElementTree.Element, key: str) -> None:
-    """Keep what is drawn: no metadata, no style for the whole page, no ids that nothing refers to."""
+    """Keep what is drawn: no metadata, style for the whole page, link, or id that nothing refers to; text harmless."""
     for parent in list(root.iter()):
         for child in list(parent):
-            if child.tag in (f"{SVG}metadata", f"{SVG}style"):
+            if child.tag.removeprefix(SVG) not in DRAWN:
                 parent.remove(child)
     named: dict[str, str] = {}
     counter = itertools.count()
     referred = " ".join(value for node in root.iter() for name, value in node.attrib.items() if name != "id")
     for node in root.iter():
         node.tag = node.tag.removeprefix(SVG)
-        node.attrib = {name.removeprefix(XLINK): value for name, value in node.attrib.items()}
+        node.attrib = {name.removeprefix(XLINK): value for name, value in node.attrib.items() if name[:2] != "on"}
+        if node.tag == "a" or not node.get("href", "#").startswith(("#", "data:image/png;base64,")):
+            node.tag, node.attrib = "g", {}
+        node.text = shown(node.text) if node.text else node.text
         identity = node.attrib.pop("id", "")
         if identity and f"#{identity}" in referred:
             named[identity] = f"{key}-{next(counter)}"
@@ -117,9 +130,8 @@ def _clean(root: ElementTree.Element, key: str) -> None:
 def _renamed(name: str, value: str, named: dict[str, str]) -> str:
     if name == "href" and value.startswith("#"):
         return f"#{named[value[1:]]}"
-    if value.startswith("url(#"):
-        return f"url(#{named[value[5:-1]]})"
-    return value
+    inside = {old: f"url(#{new})" for old, new in named.items()}
+    return re.sub(r"url\(#?([^)]*)\)", lambda found: inside.get(found[1], "none"), value)
 
 
 def _recoloured(value: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -46,10 +46,16 @@ class Table:
     rows: Sequence[Row]
 
 
-def metric_table(caption: str, metrics: Iterable[Metric]) -> Table:
-    """Arrange metrics of one pair of models."""
+def metric_table(caption: str, metrics: Iterable[Metric], known: Mapping[str, str] = ARMS) -> Table:
+    """Arrange metrics of one pair of models.
+
+    Args:
+        caption: What is shown.
+        metrics: The numbers.
+        known: What arms are, in the order of the columns.
+    """
     cells = {(metric.scorer, metric.name, metric.arm): metric for metric in metrics}
-    arms = in_order(dict.fromkeys(arm for _, _, arm in cells), ARMS)
+    arms = in_order(dict.fromkeys(arm for _, _, arm in cells), known)
     rows = []
     for scorer, name in dict.fromkeys((scorer, name) for scorer, name, _ in cells):
         found = [cells.get((scorer, name, arm)) for arm in arms]
@@ -57,7 +63,7 @@ def metric_table(caption: str, metrics: Iterable[Metric]) -> Table:
         rows.append(Row(name, METRICS.get(name, ""), found, control))
     places = in_order([row.name for row in rows], METRICS)
     rows.sort(key=lambda row: places.index(row.name))
-    return Table(caption, arms, [(arm, ARMS[arm]) for arm in arms if arm in ARMS], rows)
+    return Table(caption, arms, [(arm, known[arm]) for arm in arms if arm in known], rows)
 
 
 def in_order(names: Iterable[str], known: Iterable[str]) -> list[str]:

@@ -18,7 +18,10 @@ from bridge.scorers import MAPPED, MISPAIRED, NATIVE, RANDOM_DIRECTION
 LIFT = "lift"
 """The scorer of explanations; all others are about the map."""
 
-HEADLINES = ("lift", "specific_lift", "explanation_retrieval@1")
+EXPLAINING = frozenset({LIFT, "topics"})
+"""All scorers of features' explanations."""
+
+HEADLINES = ("lift", "specific_lift", "explanation_retrieval@1", "feature_topic_named")
 COMPARED = (*HEADLINES, "permutation_p", "flagged", "distinct")
 QUALITY = ("flagged", "distinct")
 MATRICES = {MAPPED: "Through the map", MISPAIRED: "Through the mispaired map", RANDOM_DIRECTION: "Random directions"}
@@ -63,6 +66,7 @@ def transfer(run: RunFiles, metrics: Sequence[Metric], key: str) -> Transfer:
         name, washout = base_name(metric.name, names)
         by_washout[washout].append((name, metric))
     own = [metric for _, metric in by_washout[names[0]]]
+    compared = [name for name in COMPARED if any(metric.name == name for metric in own)]
     headlines = [[metric for metric in own if metric.name == name] for name in HEADLINES]
     return Transfer(
         _sentences(own),
@@ -75,8 +79,8 @@ def transfer(run: RunFiles, metrics: Sequence[Metric], key: str) -> Transfer:
         _matrices(run, names[0], key),
         _numbers(run, names[0]),
         metric_table("Scores of explanations, with 95% intervals over features", own),
-        [(washout, _compared(some)) for washout, some in by_washout.items()],
-        COMPARED,
+        [(washout, _compared(some, compared)) for washout, some in by_washout.items()],
+        compared,
     )
 
 
@@ -87,9 +91,9 @@ def _sentences(own: Sequence[Metric]) -> list[str]:
     return explanation_sentences(own) if needed <= there else []
 
 
-def _compared(named: Sequence[tuple[str, Metric]]) -> list[Pair]:
+def _compared(named: Sequence[tuple[str, Metric]], compared: Sequence[str]) -> list[Pair]:
     cells: Mapping[tuple[str, str], Metric] = {(name, metric.arm): metric for name, metric in named}
-    mapped = [(name, cells.get((name, MAPPED))) for name in COMPARED]
+    mapped = [(name, cells.get((name, MAPPED))) for name in compared]
     return [(metric, cells.get((name, metric.control)) if metric else None) for name, metric in mapped]
 
 

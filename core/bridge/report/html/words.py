@@ -22,6 +22,12 @@ ARMS = {
 }
 """What the arms of first-party scorers are, each control near what it controls; others are shown by name alone."""
 
+READERS = ARMS | {
+    "native": "the source's activations by its own verbalizer",
+    "self": "the destination's activations by its own verbalizer: what a perfect map would reach",
+}
+"""What arms are where live activations are read."""
+
 METRICS = {
     "ev": "share of the held-out variance explained",
     "ev_with_outliers": "the same, rows of outlying norm included",
@@ -37,6 +43,7 @@ METRICS = {
     "mrr": "mean reciprocal rank of the own feature",
     "permutation_p": "chance that a random pairing does as well",
     "matched": "mean cosine of a feature's two texts",
+    "feature_topic_named": "texts that name the topic of their feature",
     "flagged": "share of texts with a fault",
     "distinct": "share of different texts",
     "sae_ev": "share of the variance that the dictionary reconstructs",
@@ -46,6 +53,13 @@ METRICS = {
     "rotation_distance": "how far the rotation is from none",
     "rotation_haar_p": "p of its eigen-angles against random rotations",
     "signed_permutation_distance": "how far from swapping and flipping axes",
+    "topic_named": "readings that name the topic of their text",
+    "reading_match": "mean cosine of a reading and the text before it",
+    "reading_specific": "the same, less texts before other activations",
+    "reading_retrieval@1": "readings that find their own text first",
+    "last_word": "readings that end in the word that the text ends in",
+    "round_trip_fve": "share of an activation that comes back, against the mean's",
+    "round_trip_cosine": "cosine of what comes back",
     "log_odds_shift": "how far predictions move towards the other class",
     "kl": "how far predictions move at all",
     "transfer_ratio": "the shift over that of the native vector",
