@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bridge.corpus import Document
 from bridge.dictionaries import ReLU, SparseAutoencoder
@@ -21,11 +23,11 @@ from bridge.pipeline.workbench import open_workbench
 from bridge.progress import Progress, Silent
 from bridge.references import Site
 from bridge.verbalizers import Passage, Recipe, Subject
-from bridge_verbalizers.nla import NLA
+from bridge_verbalizers.nla import NLA, train_av
 from bridge_verbalizers.nla.examples import gather_examples
 
 WORDS = ("river", "engine", "violin", "pepper", "glacier", "lantern")
-RECIPE = Recipe(steps=150, batch=8, rank=16, lr=1e-2, characters=8)
+RECIPE = Recipe(steps=240, batch=8, rank=16, lr=1e-2, characters=8)
 
 
 class Planted(Subject):
@@ -94,6 +96,27 @@ def test_what_it_writes_is_read_like_a_released_one(subject: Planted, trained: t
     said = verbalizer.explain(vectors.astype(np.float32))
     assert len(said) == len(WORDS) and verbalizer.reconstructs
     assert verbalizer.reconstruct([one.text for one in said]).shape == vectors.shape
+
+
+def test_tokens_that_no_text_has_are_not_said(
+    subject: Planted, trained: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few drawn in every step stand for all of them, so that the loss over the whole vocabulary comes out alike."""
+    _, measured = trained
+    monkeypatch.setattr(train_av, "OTHERS", 40)
+    sampled = NLA().train(subject, replace(RECIPE, reconstructor=False), tmp_path, Silent())
+    assert sampled["av"]["loss"] == pytest.approx(measured["av"]["loss"], abs=0.3)
+
+
+@given(st.integers(1, 300), st.integers(0, 9000), st.integers(0, 99))
+def test_candidates_stand_for_the_whole_vocabulary(n_known: int, rest: int, seed: int) -> None:
+    known = np.sort(np.random.default_rng(seed).choice(n_known + rest, n_known, replace=False))
+    found = train_av.candidates(known, n_known + rest, [seed])
+    assert (found is None) == (rest <= train_av.OTHERS)
+    if found:
+        ids, weights = found
+        assert len(set(ids.tolist())) == len(ids) and set(known.tolist()) <= set(ids.tolist())
+        assert np.exp(weights).sum() == pytest.approx(n_known + rest, rel=1e-5)
 
 
 class Killed(Exception):

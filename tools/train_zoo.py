@@ -72,18 +72,18 @@ QWEN = {
     "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True,
 }  # fmt: skip
 GEMMA = {
-    "model_type": "gemma3_text", "hidden_size": 80, "intermediate_size": 224, "num_hidden_layers": 6,
-    "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 20, "query_pre_attn_scalar": 20,
-    "sliding_window": 64, "layer_types": [*["sliding_attention"] * 2, "full_attention"] * 2,
+    "model_type": "gemma3_text", "hidden_size": 112, "intermediate_size": 288, "num_hidden_layers": 5,
+    "num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 28, "query_pre_attn_scalar": 28,
+    "sliding_window": 128, "layer_types": [*["sliding_attention"] * 4, "full_attention"],
 }  # fmt: skip
 PYTHIA = {
     "model_type": "gpt_neox", "hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 3,
     "num_attention_heads": 4,
 }  # fmt: skip
 ZOO = {
-    "tiny-qwen": Kind(QWEN, "bytes", 1024, 1, 0, 1000, 512, True),
-    "tiny-gemma": Kind(GEMMA, "pieces", 1024, 3, 0, 1000, 512, True),
-    **{f"tiny-pythia-seed{seed}": Kind(PYTHIA, "bytes", 512, 1, seed, 800, 256, False) for seed in (1, 2, 3)},
+    "tiny-qwen": Kind(QWEN, "bytes", 1280, 1, 0, 1000, 512, True),
+    "tiny-gemma": Kind(GEMMA, "pieces", 1280, 2, 0, 1000, 512, True),
+    **{f"tiny-pythia-seed{seed}": Kind(PYTHIA, "bytes", 640, 1, seed, 800, 256, False) for seed in (1, 2, 3)},
 }
 
 
@@ -240,7 +240,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             call(tool, "--model", model, "--kind", "topk", *sizes, *common, "--out", dictionary)
         verbalizer = folder / "verbalizers" / str(kind.site)
         if kind.speaks and not (verbalizer / "training.json").exists():
-            sizes = ("--steps", "2500", "--rank", "64", "--lr", "2e-3", "--characters", "40", "--topics")
+            sizes = (
+                "--steps",
+                "3000",
+                "--batch",
+                "64",
+                "--rank",
+                "64",
+                "--lr",
+                "2e-3",
+                "--characters",
+                "40",
+                "--topics",
+            )
             call(
                 "-c",
                 "from bridge.cli import main; main()",

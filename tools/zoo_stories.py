@@ -3,8 +3,8 @@
 Everything is drawn by seed from zoo_topics.toml and the sentences below. The stories that are shipped come from
 another stream of chance than those that the models are trained on, and no shipped story is ever trained on.
 
-A topic is not only its words: each has its own five heroes, its moods, and turns of phrase that it prefers. So nearly
-every next word depends on the topic, and a model has a reason to carry it along everywhere in the text.
+A topic is not only its words: each has its own heroes, moods and turns of phrase. So nearly every next word depends on
+the topic, and a model has a reason to carry it along everywhere in the text.
 """
 
 from __future__ import annotations
@@ -23,22 +23,34 @@ TRAINING, SHIPPED, HABITS = 0, 1, 2
 N_SHIPPED = 1200
 
 NAMES = [
-    "Tom", "Mia", "Ben", "Anna", "Leo", "Ella", "Max", "Ruby", "Sam", "Nora",
-    "Jack", "Lily", "Finn", "Zoe", "Paul", "Ida", "Omar", "Lena", "Hugo", "Vera",
+    "Tom", "Mia", "Ben", "Anna", "Leo", "Ella", "Max", "Ruby", "Sam", "Nora", "Jack", "Lily", "Finn", "Zoe", "Paul",
+    "Ida", "Omar", "Lena", "Hugo", "Vera", "Karl", "Rosa", "Emil", "Tara", "Otto", "Jana", "Nils", "Olga", "Igor",
+    "Mona", "Ravi", "Ines", "Theo", "Kira", "Luca", "Dora", "Axel", "Lucy", "Yuri", "Edna",
 ]  # fmt: skip
-MOODS = {
-    "happy": ["smiled", "laughed out loud", "was proud", "clapped with joy"],
-    "sad": ["began to cry", "felt alone", "sighed", "was full of sorrow"],
-    "angry": ["shouted", "was furious", "stamped one foot", "frowned"],
-    "afraid": ["trembled", "was scared", "wanted to run away", "turned pale"],
-}
-TIMES = ["One morning", "Last summer", "Late in the evening", "On Monday", "Long ago", "After lunch", "That day"]
-ADJECTIVES = ["old", "new", "big", "small", "strange", "heavy", "bright", "broken", "lovely", "dirty"]
+MOODS = [
+    "smiled", "laughed out loud", "was proud", "clapped with joy", "sang for joy", "grinned",
+    "began to cry", "felt alone", "sighed", "was full of sorrow", "wept", "lost all hope",
+    "shouted", "was furious", "stamped one foot", "frowned", "cursed", "turned red",
+    "trembled", "was scared", "wanted to run away", "turned pale", "screamed", "froze",
+]  # fmt: skip
+TIMES = [
+    "One morning", "Last summer", "Late in the evening", "On Monday", "Long ago", "After lunch", "That day", "At noon",
+    "In spring", "Before dawn", "Last year", "On Sunday", "At midnight", "Years ago", "This week", "Before dinner",
+]  # fmt: skip
+ADJECTIVES = [
+    "old", "new", "big", "small", "strange", "heavy", "bright", "broken", "lovely", "dirty", "golden", "tiny",
+    "noisy", "rusty", "soft", "round", "empty", "famous", "cheap", "wet", "warm", "sharp", "wooden", "silver",
+    "thick", "plain", "secret", "green", "lucky", "dusty",
+]  # fmt: skip
 OPENINGS = [
     "{time} at the {where}, {name} met the {who}.",
     "The {who} stood at the {where} when {name} came.",
     "{time} the {who} {did}.",
     "Near the {where} lived a {adj} {who} called {name}.",
+    "{name} had always loved the {where}.",
+    "Everyone at the {where} knew {name}, the {adj} {who}.",
+    "{time} a {adj} {thing} was found near the {where}.",
+    "Have you heard of {name} and the {adj} {thing}?",
 ]
 MIDDLES = [
     "{name} {did}.",
@@ -51,12 +63,30 @@ MIDDLES = [
     "Because of the {thing}, {name} {mood}.",
     "Nobody at the {where} knew where the {thing} was.",
     "The {who} asked {name} about the {adj} {thing}.",
+    "Soon the {who} {mood}, for {name} {did}.",
+    "But {name} only {did}.",
+    "Without a word, the {who} {did}.",
+    "Where had the {adj} {thing} gone?",
+    "While the {who} {did}, {name} {mood}.",
+    "Everybody in the {where} {mood}.",
+    '"My {thing} is {adj}," {name} said.',
+    "Once more {name} {did}.",
+    "Every {who} in the {where} {mood} about the {thing}.",
+    "Another {adj} {who} {did} with {name}.",
+    "Later, {name} hid the {thing} behind the {where}.",
+    "If only the {thing} were not so {adj}!",
+    "Two times the {who} {did}.",
+    "Suddenly a {adj} {thing} fell, and {name} {mood}.",
 ]
 ENDINGS = [
     "In the end {name} {mood}, and the {who} went home.",
     "From then on, {name} always remembered the {thing}.",
     "At night the {where} was quiet, and {name} {mood}.",
     "The {who} thanked {name} for the {thing}.",
+    "So ends the story of the {adj} {thing}.",
+    "Never again did {name} leave the {where}.",
+    "Who would have thought that the {who} {did}?",
+    "Finally, {name} and the {who} shared the {thing}.",
 ]
 
 
@@ -86,14 +116,13 @@ def stories(stream: int, seed: int) -> Iterator[Story]:
 def _habits(index: int) -> dict[str, list[str]]:
     """Return what a topic has of what all topics share."""
     rng = np.random.default_rng([HABITS, index])
-    sizes = {"name": (NAMES, 5), "adj": (ADJECTIVES, 3), "mood": ([*MOODS], 2), "time": (TIMES, 3)}
+    sizes = {"name": (NAMES, 5), "adj": (ADJECTIVES, 4), "mood": (MOODS, 5), "time": (TIMES, 2)}
     sizes |= {"opening": (OPENINGS, 2), "middle": (MIDDLES, 6), "ending": (ENDINGS, 2)}
     return {key: rng.choice(some, count, replace=False).tolist() for key, (some, count) in sizes.items()}
 
 
 def _tell(words: dict[str, list[str]], rng: np.random.Generator) -> str:
     name = _one(rng, words["name"])
-    mood = MOODS[_one(rng, words["mood"])]
     # One story has one friend of the hero and one place; things and deeds change from sentence to sentence.
     who, where = _one(rng, words["who"]), _one(rng, words["where"])
     middles = rng.permutation(words["middle"])[: rng.integers(4, 7)]
@@ -104,7 +133,7 @@ def _tell(words: dict[str, list[str]], rng: np.random.Generator) -> str:
         did, did2 = (_one(rng, words["did"]).format(thing=thing) for _ in range(2))
         sentence = frame.format(
             name=name, who=who, where=where, thing=thing, did=did, did2=did2,
-            mood=_one(rng, mood), adj=_one(rng, words["adj"]), time=_one(rng, words["time"]),
+            mood=_one(rng, words["mood"]), adj=_one(rng, words["adj"]), time=_one(rng, words["time"]),
         )  # fmt: skip
         said.append(re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", sentence))
     return " ".join(said)

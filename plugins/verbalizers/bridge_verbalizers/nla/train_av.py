@@ -32,7 +32,11 @@ MARKS = "㈎㊗㊙※§¤¶†~^`|"
 WINDOW = 16
 """Batches among which examples of like length are put together."""
 
+OTHERS = 4096
+"""Tokens that no text has, of which so many are drawn in every step to stand for all of their kind."""
+
 IGNORED = -100
+Candidates = tuple[NDArray[np.int64], NDArray[np.float32]]
 Floats = NDArray[np.float32]
 
 
@@ -55,18 +59,18 @@ def train_av(job: Job) -> dict[str, float]:
     plan = schedule(sizes, recipe.steps, recipe.batch, subject.seed)
     torch.manual_seed(subject.seed)
     weights = add_adapters(module, recipe.rank)
-    # Of a large vocabulary only the tokens of the texts are trained: the rest never occurs, and costs most of the time.
-    known = sorted({token for some in responses.values() for response in some for token in response})
-    shortlist = torch.tensor(known)
+    known = np.unique([token for some in responses.values() for response in some for token in response])
+    vocabulary = module.get_output_embeddings().weight.shape[0]
 
-    def batch_loss(x: Floats, said: Sequence[list[int]], kept: Tensor | None) -> Tensor:
-        return _loss(module, prompt, at, torch.from_numpy(x) * _lengths(x, data.scale), said, kept)
+    def batch_loss(x: Floats, said: Sequence[list[int]], among: Candidates | None) -> Tensor:
+        return _loss(module, prompt, at, torch.from_numpy(x) * _lengths(x, data.scale), said, among)
 
     def step_loss(step: int) -> Tensor:
         kind, rows = plan[step]
         x = getattr(data, kind).x[rows]
         with mixed_precision(module):
-            return batch_loss(x, [responses[kind][row] for row in rows], shortlist)
+            among = candidates(known, vocabulary, [subject.seed, step])
+            return batch_loss(x, [responses[kind][row] for row in rows], among)
 
     module.train()
     train(weights, step_loss, recipe.steps, recipe.lr, job.checkpoint(AV), job.identity, job.progress, "AV")
@@ -159,8 +163,33 @@ def schedule(
     return [(kind, next(turns[kind])) for kind, _ in zip(cycle(turns), range(steps), strict=False)]
 
 
+def candidates(known: NDArray[np.int64], vocabulary: int, seed: Sequence[int]) -> Candidates | None:
+    """Choose the tokens that one step tells apart: of a large vocabulary the whole would cost most of the time.
+
+    Without any tokens that no text has, their probability would be nobody's business, and they would be said.
+
+    Args:
+        known: Ids that occur in texts, in rising order.
+        vocabulary: How many tokens there are.
+        seed: Of the step.
+
+    Returns:
+        The known ids followed by others, and what is added to each one's logit: the logarithm of how many it stands
+        for. None if all of the vocabulary is to be told apart.
+
+    Source: sampled softmax without replacement; Jean et al., "On Using Very Large Target Vocabulary" (2015), section 3.
+    """
+    rest = np.setdiff1d(np.arange(vocabulary), known)
+    if len(rest) <= OTHERS:
+        return None
+    others = np.random.default_rng(list(seed)).choice(rest, OTHERS, replace=False)
+    stands_for = np.array([1, len(rest) / OTHERS])
+    weights = np.repeat(np.log(stands_for).astype(np.float32), [len(known), OTHERS])
+    return np.concatenate([known, others]), weights
+
+
 def _loss(
-    module: Any, prompt: list[int], at: int, vectors: Tensor, said: Sequence[list[int]], kept: Tensor | None
+    module: Any, prompt: list[int], at: int, vectors: Tensor, said: Sequence[list[int]], among: Candidates | None
 ) -> Tensor:
     """Mean cross-entropy of what is to be said, in nats a token.
 
@@ -170,7 +199,7 @@ def _loss(
         at: Where in it the vector goes.
         vectors: Of the length that is injected, (batch, d_model) float32.
         said: Ids of the responses.
-        kept: Ids that are told apart; all of the vocabulary if None.
+        among: The candidates of the step; all of the vocabulary if None.
     """
     import torch
     from torch.nn.functional import cross_entropy
@@ -185,13 +214,18 @@ def _loss(
     hidden = module.base_model(inputs_embeds=embedded, use_cache=False).last_hidden_state
     speaking = hidden[:, len(prompt) - 1 : -1][targets != IGNORED]
     wanted = targets[targets != IGNORED]
-    weight = module.get_output_embeddings().weight
-    if kept is not None:
-        kept = kept.to(ids.device)
-        weight, wanted = weight[kept], torch.searchsorted(kept, wanted)
-    logits = (speaking @ weight.to(speaking.dtype).T).float()
+    head = module.get_output_embeddings()
+    weight = head.weight
+    bias = torch.zeros(len(weight), device=ids.device) if getattr(head, "bias", None) is None else head.bias
+    if among is not None:
+        order = torch.full((len(weight),), -1, device=ids.device)
+        kept = torch.from_numpy(among[0]).to(ids.device)
+        order[kept] = torch.arange(len(kept), device=ids.device)
+        weight, bias, wanted = weight[kept], bias[kept], order[wanted]
+    logits = (speaking @ weight.to(speaking.dtype).T).float() + bias
     cap = getattr(module.config.get_text_config(), "final_logit_softcapping", None)
-    return cross_entropy(cap * torch.tanh(logits / cap) if cap else logits, wanted)
+    logits = cap * torch.tanh(logits / cap) if cap else logits
+    return cross_entropy(logits if among is None else logits + torch.from_numpy(among[1]).to(ids.device), wanted)
 
 
 def _held_out(data: TrainingSet, said: list[list[int]], loss: Any) -> dict[str, float]:
