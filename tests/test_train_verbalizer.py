@@ -33,11 +33,11 @@ RECIPE = Recipe(steps=240, batch=8, rank=16, lr=1e-2, characters=8)
 class Planted(Subject):
     """A tiny random Llama whose "activations" are a known direction for each word: what is to be said is in them."""
 
-    site, d_model, n_layers, seed, name = Site(1), 32, 3, 0, "planted@1"
+    site, seed, name = Site(1), 0, "planted@1"
     placement = Placement("cpu", "float32")
 
     def __init__(self, model: ResolvedModel) -> None:
-        self.model = model
+        self.model, self.d_model, self.n_layers = model, model.info.d_model, model.info.n_layers
         rng = np.random.default_rng(1)
         self.directions = rng.normal(size=(len(WORDS), self.d_model)).astype(np.float32)
         self.mean = 3 * rng.normal(size=self.d_model).astype(np.float32)
@@ -117,6 +117,20 @@ def test_candidates_stand_for_the_whole_vocabulary(n_known: int, rest: int, seed
         ids, weights = found
         assert len(set(ids.tolist())) == len(ids) and set(known.tolist()) <= set(ids.tolist())
         assert np.exp(weights).sum() == pytest.approx(n_known + rest, rel=1e-5)
+
+
+@pytest.mark.parametrize("family", ["gemma2", "gpt2", "gpt_neo", "olmo2", "phi", "pythia", "qwen3"])
+def test_a_verbalizer_of_any_family_is_read_back(family: str, tmp_path: Path) -> None:
+    """Whatever its blocks, head and final norm are called, and with or without biases."""
+    bench = open_workbench()
+    folder = bench.registry.models[family].write_tiny_checkpoints(tmp_path / "tiny")[0]
+    subject = Planted(bench.resolve(f"{folder}@1"))
+    out = tmp_path / "trained"
+    NLA().train(subject, replace(RECIPE, steps=2), out, Silent())
+    verbalizer = NLA(checkpoint=str(out), max_new_tokens=2).open(subject)
+    vectors = subject.directions[:2]
+    rebuilt = verbalizer.reconstruct([one.text for one in verbalizer.explain(vectors)])
+    assert rebuilt.shape == vectors.shape and np.isfinite(rebuilt).all()
 
 
 class Killed(Exception):

@@ -37,17 +37,21 @@ def add_adapters(module: Any, rank: int) -> dict[str, nn.Parameter]:
             "Training a verbalizer needs peft.", remedy="pip install 'residual-bridge[train]'."
         ) from error
     from torch import nn
+    from transformers.pytorch_utils import Conv1D
 
     head = getattr(module, "get_output_embeddings", lambda: None)()
     names = [
         name
         for name, part in module.named_modules()
-        if isinstance(part, nn.Linear) and part is not head and "vision" not in name
+        if isinstance(part, (nn.Linear, Conv1D)) and part is not head and "vision" not in name
     ]
     if not names:
         raise ModelError(f"{type(module).__name__} has no linear layers to adapt.")
     module.requires_grad_(False)
-    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=names), module)
+    # GPT-2's linear layers have their weights the other way round.
+    turned = all(isinstance(module.get_submodule(name), Conv1D) for name in names)
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=names, fan_in_fan_out=turned)
+    inject_adapter_in_model(config, module)
     adapters = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
     for weight in adapters.values():
         # Steps are smaller than what bfloat16 tells apart.

@@ -11,13 +11,34 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FINAL_NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f")
-"""What architectures call it."""
+BLOCKS = ("layers", "h")
+HEADS = ("lm_head", "embed_out")
+"""What architectures call them."""
 
 
 def decoder(module: Any) -> Any:
     """Return the part of a causal language model that holds blocks and final norm, inside or outside a wrapper."""
     body = module.base_model
     return getattr(body, "language_model", body)
+
+
+def truncate(module: Any, count: int) -> None:
+    """Cut a causal language model of transformers after its first blocks, in place, and take out its final norm.
+
+    Raises:
+        ModelError: If its blocks or its final norm have no known name.
+    """
+    body, config = decoder(module), module.config.get_text_config()
+    name = _named(body, BLOCKS, "blocks")
+    setattr(body, name, getattr(body, name)[:count])
+    remove_final_norm(module)
+    config.num_hidden_layers = count
+    # What configurations say of each block: GPT-Neo derives its second list from pairs of kinds and counts.
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:count]
+    if getattr(config, "attention_types", None):
+        config.attention_layers = config.attention_layers[:count]
+        config.attention_types = [[[kind], 1] for kind in config.attention_layers]
 
 
 def remove_final_norm(module: Any) -> None:
@@ -29,10 +50,14 @@ def remove_final_norm(module: Any) -> None:
     import torch
 
     body = decoder(module)
-    name = next((name for name in FINAL_NORMS if hasattr(body, name)), None)
-    if name is None:
-        raise ModelError(f"{type(body).__name__} has no final norm called {' or '.join(FINAL_NORMS)}.")
-    setattr(body, name, torch.nn.Identity())
+    setattr(body, _named(body, FINAL_NORMS, "final norm"), torch.nn.Identity())
+
+
+def _named(body: Any, names: Sequence[str], what: str) -> str:
+    found = next((name for name in names if hasattr(body, name)), None)
+    if found is None:
+        raise ModelError(f"{type(body).__name__} has no {what} called {' or '.join(names)}.")
+    return found
 
 
 def last_hidden(module: Any, prompts: Sequence[Sequence[int]]) -> Tensor:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bridge.errors import BridgeError, ModelError
 from bridge.models import Placement
-from bridge_verbalizers.nla.body import FINAL_NORMS, last_hidden, remove_final_norm
+from bridge_verbalizers.nla.body import FINAL_NORMS, HEADS, last_hidden, remove_final_norm
 from bridge_verbalizers.nla.checkpoint import load_module, load_tokenizer
 from bridge_verbalizers.nla.sidecar import Sidecar
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 HEAD = "value_head.safetensors"
-UNUSED = ("lm_head.weight", *(f".{name}.weight" for name in FINAL_NORMS))
+UNUSED = tuple(
+    f"{name}.{kind}" for name in (*HEADS, *(f".{norm}" for norm in FINAL_NORMS)) for kind in ("weight", "bias")
+)
 """Ends of the names of weights that an AR does not use, and that its checkpoint need not have."""
 
 

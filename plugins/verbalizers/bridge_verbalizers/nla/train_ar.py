@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bridge.models.transformers_adapter import quiet
 from bridge_verbalizers.nla.adapters import add_adapters, merge_adapters, mixed_precision, train
-from bridge_verbalizers.nla.body import decoder, last_hidden, remove_final_norm
+from bridge_verbalizers.nla.body import last_hidden, truncate
 from bridge_verbalizers.nla.checkpoint import AR
 from bridge_verbalizers.nla.job import Job
 from bridge_verbalizers.nla.reconstructor import HEAD
@@ -71,17 +71,6 @@ def train_ar(job: Job) -> dict[str, float]:
     )
     write_sidecar(out, sidecar, {**job.identity, "held_out": measured})
     return measured
-
-
-def truncate(module: Any, blocks: int) -> None:
-    """Cut a model of transformers after its first blocks, in place, and take out its final norm."""
-    body = decoder(module)
-    body.layers = body.layers[:blocks]
-    remove_final_norm(module)
-    text = module.config.get_text_config()
-    text.num_hidden_layers = blocks
-    if getattr(text, "layer_types", None):
-        text.layer_types = text.layer_types[:blocks]
 
 
 def prompt(tokenizer: Any, text: str) -> list[int]:
