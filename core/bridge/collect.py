@@ -269,7 +269,8 @@ def _out_of_memory(error: Exception) -> bool:
 def pad(sequences: Sequence[NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
     """Pad token ids on the right with id 0 and return ids and attention mask, both (batch, tokens) int64.
 
-    With a causal model nothing to the right is ever read, so the padding id does not matter and positions start at 0.
+    With a causal model nothing to the right is ever read; other models are told by the mask what not to read. So the
+    padding id does not matter, and positions start at 0.
     """
     import torch
 

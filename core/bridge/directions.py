@@ -110,5 +110,6 @@ def write_arrays(path: Path, arrays: dict[str, NDArray[Any]], metadata: dict[str
     """
     from safetensors.numpy import save
 
-    data = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    # Not `ascontiguousarray`, which gives a scalar a dimension.
+    data = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     write_bytes(path, save(data, metadata))

@@ -30,7 +30,7 @@ __all__ = [
 
 PROJECT = "bridge"
 
-API = (1, 0)
+API = (1, 1)
 """What plugins may rely on, as (major, minor): a minor version adds to it, a major one takes away. A plugin says what
 it was written for by `bridge_api = "1.0"` in its module."""
 

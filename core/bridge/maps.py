@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,19 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
-RowBlocks = Callable[[], Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]]
+
+
+class RowBlocks(Protocol):
+    """Opens a stream over paired rows, read from disk every time: call it once a pass, and hold a block at a time."""
+
+    def __call__(
+        self, folds: Collection[int] | None = None, /
+    ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]:
+        """Stream over pairs of (n, d_src) and (n, d_dst) float32 arrays, n varying.
+
+        Args:
+            folds: Rows of these folds only, by their indices in `TrainingData.folds`; None for all.
+        """
 
 
 @final
@@ -37,7 +49,8 @@ class TrainingData:
 
     Attributes:
         folds: Moments of each fold; folds are disjoint sets of documents.
-        blocks: Opens a stream over the same rows: pairs of (n, d_src) and (n, d_dst) float32 arrays, n varying.
+        blocks: Opens a stream over the same rows, or over some folds' rows: to train on some documents and stop by
+            others.
     """
 
     folds: tuple[Moments, ...]
@@ -60,7 +73,13 @@ class TrainingData:
 
     def reversed(self) -> TrainingData:
         """The same rows for the way back: what a map from the destination to the source is fitted on."""
-        return TrainingData(tuple(fold.transposed() for fold in self.folds), lambda: ((y, x) for x, y in self.blocks()))
+
+        def blocks(
+            folds: Collection[int] | None = None, /
+        ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]:
+            return ((y, x) for x, y in self.blocks(folds))
+
+        return TrainingData(tuple(fold.transposed() for fold in self.folds), blocks)
 
     def without_fold(self, index: int) -> Moments:
         """Moments of all training rows but one fold's."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 from bridge.corpus import Document
-from bridge.errors import ModelError
+from bridge.errors import ModelError, UsageError
 from bridge.models.layout import Layout
 from bridge.models.tokenizer import Tokenizer
 from bridge.pairing import Encoded
@@ -31,7 +32,8 @@ class LoadedModel:
         d_model: Width of the residual stream.
         n_layers: Number of blocks.
         inputs: Turns ids and mask, both (batch, tokens) int64, into the keyword arguments of the module's forward. That
-            returns an object with `logits` of the next token, (batch, tokens, vocabulary).
+            returns an object with `logits` of the next token, (batch, tokens, vocabulary), if the model is causal.
+        causal: As in `ModelInfo`. Without, `logits` and `generate` refuse.
 
     Raises:
         ModelError: If a site is not where the layout says, or has another width: probed at once, on three tokens.
@@ -47,6 +49,7 @@ class LoadedModel:
         d_model: int,
         n_layers: int,
         inputs: ForwardInputs,
+        causal: bool = True,
     ) -> None:
         from nnsight import NNsight
 
@@ -56,8 +59,12 @@ class LoadedModel:
         self.tokenizer = tokenizer
         self.d_model = d_model
         self.n_layers = n_layers
+        self.causal = causal
         self._inputs = inputs
-        self._traced = NNsight(self.module)
+        with warnings.catch_warnings():
+            # Of BERT's modules called `output`: nnsight renames them, and no layout has to point at one.
+            warnings.filterwarnings("ignore", message=".* submodule named .* already serves", category=UserWarning)
+            self._traced = NNsight(self.module)
         self._probe()
 
     def encode(self, documents: Sequence[Document], max_tokens: int) -> list[Encoded]:
@@ -114,11 +121,13 @@ class LoadedModel:
             Of the next token, (batch, tokens, vocabulary).
 
         Raises:
-            UsageError: If the family has no such point.
+            UsageError: If the family has no such point, or the model is not causal.
         """
         import nnsight
         import torch
 
+        if not self.causal:
+            raise no_next_token(self.name)
         ordered = sorted((edits or {}).items(), key=lambda item: item[0].order)
         steps = [(*self._envoy(site), edit) for site, edit in ordered]
         with torch.inference_mode(), self._traced.trace(**self._placed(ids, mask)):
@@ -187,3 +196,12 @@ class LoadedModel:
             )
         ids = torch.tensor([[1, 2, 3]])
         self.activations(ids, torch.ones_like(ids), [site for site in sites if site.layer == 0])
+
+
+def no_next_token(name: str) -> UsageError:
+    """Return the refusal of whatever needs predictions from a model that is not causal."""
+    return UsageError(
+        f"{name} predicts no next token: it is an encoder.",
+        cause="Its activations can be read, mapped and explained, but it has no loss and goes on with no text.",
+        remedy="Use a causal language model here; an encoder can still be the source of a bridge to one.",
+    )

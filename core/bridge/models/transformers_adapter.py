@@ -19,13 +19,18 @@ if TYPE_CHECKING:
 
 
 class TransformersAdapter(ModelAdapter):
-    """A family of causal language models of transformers.
+    """A family of language models of transformers.
 
-    A subclass gives `name`, `model_types`, `layout` and `tiny_configs`; usually that is all.
+    A subclass gives `name`, `model_types`, `layout` and `tiny_configs`; usually that is all. A family of encoders sets
+    `causal` to False.
     """
 
     model_types: ClassVar[tuple[str, ...]] = ()
     """The `model_type`s of `config.json` that this family claims."""
+
+    causal: ClassVar[bool] = True
+    """Whether the family predicts the next token (`AutoModelForCausalLM`). Encoders do not, and are loaded without a
+    head (`AutoModel`)."""
 
     @abstractmethod
     def layout(self, module: nn.Module) -> Layout:
@@ -43,17 +48,19 @@ class TransformersAdapter(ModelAdapter):
         """Read width and depth from the configuration."""
         text = self._config(weights).get_text_config()
         return ModelInfo(
-            int(text.hidden_size), int(text.num_hidden_layers), getattr(text, "max_position_embeddings", None)
+            int(text.hidden_size),
+            int(text.num_hidden_layers),
+            getattr(text, "max_position_embeddings", None),
+            self.causal,
         )
 
     def parameters(self, weights: Weights) -> int:
         """Count the parameters of the configuration's model, built without memory for its weights."""
         import torch
-        from transformers import AutoModelForCausalLM
 
         config = self._config(weights)
         with _calls_of_transformers(weights), torch.device("meta"):
-            return sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
+            return sum(weight.numel() for weight in self._auto().from_config(config).parameters())
 
     def tokenizer(self, weights: Weights) -> Tokenizer:
         """Load the checkpoint's tokenizer."""
@@ -66,16 +73,15 @@ class TransformersAdapter(ModelAdapter):
         return TransformersTokenizer(tokenizer, weights.source)
 
     def load(self, weights: Weights, placement: Placement) -> LoadedModel:
-        """Load the causal language model and find its sites."""
+        """Load the model and find its sites."""
         import torch
-        from transformers import AutoModelForCausalLM
 
         device = placement.torch_device()
         spread: dict[str, Any] = (
             {"device_map": "auto" if device == "cuda" else {"": device}} if "cuda" in device else {}
         )
         with _calls_of_transformers(weights):
-            module = AutoModelForCausalLM.from_pretrained(
+            module = self._auto().from_pretrained(
                 weights.source,
                 revision=weights.revision or None,
                 dtype=getattr(torch, placement.dtype),
@@ -85,6 +91,8 @@ class TransformersAdapter(ModelAdapter):
         if not spread:
             module = module.to(device)
         info = self.describe(weights)
+        # Only what generates keeps a cache: some encoders do not know the word.
+        cacheless = {"use_cache": False} if self.causal else {}
         return LoadedModel(
             Path(weights.source).name,
             module,
@@ -92,24 +100,29 @@ class TransformersAdapter(ModelAdapter):
             self.tokenizer(weights),
             d_model=info.d_model,
             n_layers=info.n_layers,
-            inputs=lambda ids, mask: {"input_ids": ids, "attention_mask": mask, "use_cache": False},
+            inputs=lambda ids, mask: {"input_ids": ids, "attention_mask": mask} | cacheless,
+            causal=self.causal,
         )
 
     def write_tiny_checkpoints(self, folder: Path) -> Sequence[Path]:
         """Write one random checkpoint for each of `tiny_configs`, in several shards, with a tokenizer."""
         import torch
-        from transformers import AutoModelForCausalLM
 
         paths = []
         for index, config in enumerate(self.tiny_configs()):
             path = folder / f"{self.name}-{index}"
             with torch.random.fork_rng(), quiet():
                 torch.manual_seed(index)
-                model = AutoModelForCausalLM.from_config(config)
+                model = self._auto().from_config(config)
                 model.save_pretrained(path, max_shard_size="100KB")
             _tiny_tokenizer(bos=config.get_text_config().bos_token_id is not None).save_pretrained(path)
             paths.append(path)
         return paths
+
+    def _auto(self) -> Any:
+        import transformers
+
+        return transformers.AutoModelForCausalLM if self.causal else transformers.AutoModel
 
     def _config(self, weights: Weights) -> Any:
         from transformers import AutoConfig

@@ -102,7 +102,8 @@ def steer(
             model is then not run. The destination's own vector still comes from the texts.
 
     Raises:
-        BridgeError: If a model cannot be had, or the two classes do not differ in a model.
+        BridgeError: If a model cannot be had, the two classes do not differ in a model, or the destination is an
+            encoder.
         ShapeError: If the rows have another width than the source.
     """
     bench = open_workbench(progress)
@@ -110,6 +111,7 @@ def steer(
         check_width(rows.rows, bridge.fitted.d_src, f"The tensor rows of {rows.name}")
     dst = bench.resolve(bridge.dst)
     site = dst.single_site()
+    dst.need_next_token()
     given = _source_vector(bridge, contrast, dose, bench) if rows is None else _told_apart(rows.difference(), rows.name)
     live = _load(dst, dose, bench)
     vectors = _vectors(bridge, given, _difference(live, site, contrast, dose), dose.seed)

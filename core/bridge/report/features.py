@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from bridge.pipeline.explain_features import ExplainedFeatures
 
 SHOWN = 8
+WIDTH = 100
+"""Characters of a text on the terminal; the report has all of it."""
+
 FLAGGED = 0.1
 """Share of flagged or repeated texts above which the reader is warned."""
 
@@ -21,7 +24,7 @@ def print_features(said: ExplainedFeatures, metrics: Sequence[Metric]) -> None:
     """Print some features under the run's own washout, and say in words what the scores of the texts show."""
     washout, explained = next(iter(said.explained.items()))
     rows = [
-        [str(number), explained.native[row].text, explained.foreign[MAPPED][row].text]
+        [str(number), _short(explained.native[row].text), _short(explained.foreign[MAPPED][row].text)]
         for row, number in enumerate(said.features.numbers[:SHOWN])
     ]
     count = len(said.features.numbers)
@@ -32,6 +35,11 @@ def print_features(said: ExplainedFeatures, metrics: Sequence[Metric]) -> None:
     )
     for sentence in explanation_sentences(metrics):
         say(sentence)
+
+
+def _short(text: str) -> str:
+    one_line = " ".join(text.split())
+    return one_line if len(one_line) <= WIDTH else f"{one_line[:WIDTH]}…"
 
 
 def explanation_sentences(metrics: Sequence[Metric]) -> list[str]:

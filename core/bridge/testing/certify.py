@@ -87,7 +87,7 @@ def _check_verbalizer(registry: Registry, name: str, folder: Path) -> None:
     families = [
         adapter
         for adapter in registry.models.values()
-        if isinstance(adapter, TransformersAdapter) and not adapter.fallback and not adapter.corpus()
+        if isinstance(adapter, TransformersAdapter) and adapter.causal and not adapter.fallback and not adapter.corpus()
     ]
     if not families:
         raise _SkippedError("There is no model family to open it on. Enable one, such as llama.")

@@ -51,12 +51,16 @@ def check_model(adapter: ModelAdapter, folder: Path) -> None:
         laws = Laws(f"The model family {adapter.name} ({type(model.module).__name__})", contract)
         info = adapter.describe(weights)
         depth = len(list(model.module.get_submodule(model.layout.blocks).children()))
-        found = f"it tells {info}; the model is {model.d_model} wide and has {depth} blocks"
-        same = (info.d_model, info.n_layers, info.n_layers) == (model.d_model, model.n_layers, depth)
-        laws.require(same, "describe tells the width and depth that the loaded model has", path.name, found)
+        kind = "causal" if model.causal else "not causal"
+        found = f"it tells {info}; the model is {model.d_model} wide, has {depth} blocks, and is {kind}"
+        told = (info.d_model, info.n_layers, info.n_layers, info.causal)
+        law = "describe tells the width and depth that the loaded model has, and whether it is causal"
+        laws.require(told == (model.d_model, model.n_layers, depth, model.causal), law, path.name, found)
         encoded = _check_tokens(laws, adapter, weights, model)
         _check_sites(laws, model, encoded)
-        _check_edits(laws, model, encoded)
+        if model.causal:
+            _check_causal(laws, model, encoded)
+            _check_edits(laws, model, encoded)
 
 
 def _load(laws: Laws, adapter: ModelAdapter, weights: Weights) -> LoadedModel:
@@ -127,6 +131,18 @@ def _check_sums(laws: Laws, at: dict[str, np.ndarray], following: np.ndarray | N
     if {"resid_pre", "attn_out", "resid_mid"} <= set(at):
         laws.close(
             "resid_mid = resid_pre + attn_out", given, at["resid_pre"] + at["attn_out"], at["resid_mid"], _TOLERANCE
+        )
+
+
+def _check_causal(laws: Laws, model: LoadedModel, encoded: Sequence[Encoded]) -> None:
+    site = Site(model.n_layers - 1)
+    law = "no token of a causal model sees what stands to its right"
+    for text, one in zip(TEXTS, encoded, strict=True):
+        half = max(1, len(one.ids) // 2)
+        cut = Encoded(one.ids[:half], one.ends[:half])
+        (whole,), (part,) = (_rows(model, [some], [site]) for some in (one, cut))
+        laws.close(
+            law, f"{text!r} at site {site}, and its first {half} tokens", part[site], whole[site][:half], _TOLERANCE
         )
 
 

@@ -33,7 +33,7 @@ class Gemma(TransformersAdapter):
             Alias("gemma3-4b", "google/gemma-3-4b-it"),
             Alias("gemma3-1b", "google/gemma-3-1b-it"),
             Alias("gemma3-270m", "google/gemma-3-270m", site="12"),
-            bundled("tiny-gemma", "3"),
+            bundled("tiny-gemma", "2"),
         ]
 
     def layout(self, module: nn.Module) -> Layout:
