@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--dictionary", metavar="SAE", help="Explain features of this dictionary of the source, or of its `own`.")
 @click.option("--features", type=int, help="How many features are drawn by seed (default 45).")
 @click.option("--positions", type=int, help="Explain so many live activations of held-out texts, too (default 0).")
-@click.option("--src-verbalizer", metavar="VERBALIZER", help="The source's: a folder, or NAME:OPTION=VALUE,...")
+@click.option("--src-verbalizer", metavar="VERBALIZER", help="The source's: a folder, NAME:OPTION=VALUE,... or own:...")
 @click.option("--dst-verbalizer", metavar="VERBALIZER", help="The destination's, likewise; default: the model's own.")
 @click.option("--washout", multiple=True, metavar="STRATEGY", help="none, mean, blend or contrast; several to compare.")
 @click.option("--encoder", metavar="MODEL", help="Sentence encoder that judges explanations, or lsa: no download.")

@@ -20,6 +20,7 @@ from bridge.pipeline.folder import claim_folder, write_explanations, write_folde
 from bridge.pipeline.options import Options
 from bridge.pipeline.pairs import StoredPairs
 from bridge.pipeline.prepare import prepare
+from bridge.pipeline.threads import threads_for
 from bridge.pipeline.tools import Tools, find_tools
 from bridge.pipeline.verbalize import Verbalized, verbalize
 from bridge.pipeline.workbench import Workbench, open_workbench
@@ -73,8 +74,9 @@ def run(
         plan = claim_folder(out, plan)
     dictionaries = dictionaries_at_hand(plan, bench)
     tools = find_tools(plan, dictionaries.src if dictionaries else None, bench)
-    result = fit_plan(plan, bench)
-    metrics, verbalized, kept = score(result, dictionaries, tools, bench)
+    with threads_for(max(plan.widths)):
+        result = fit_plan(plan, bench)
+        metrics, verbalized, kept = score(result, dictionaries, tools, bench)
     if out is not None:
         if verbalized:
             write_explanations(out, verbalized)

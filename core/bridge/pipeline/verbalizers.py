@@ -19,6 +19,7 @@ RECORD = "training.json"
 """Written beside a trained verbalizer, last."""
 
 LAYOUT = "nla"
+OWN = "own"
 
 
 def find_verbalizer(
@@ -27,7 +28,8 @@ def find_verbalizer(
     """Return what names the verbalizer of a model at its site, and the kind with its options.
 
     Args:
-        text: `NAME:OPTION=VALUE,...`, a folder that `bridge verbalizer train` wrote, or empty for the model's own.
+        text: `NAME:OPTION=VALUE,...`, a folder that `bridge verbalizer train` wrote, or empty for the model's own, to
+            which `own:OPTION=VALUE,...` gives options.
         model: The model.
         identity: What identifies its weights.
         registry: Installed plugins.
@@ -35,7 +37,9 @@ def find_verbalizer(
     Raises:
         UsageError: If the model has none, or the text names none.
     """
-    named = text or own_verbalizer(model, identity)
+    name, _, given = text.partition(":")
+    is_own = name in ("", OWN)
+    named = own_verbalizer(model, identity) if is_own else text
     if not named:
         label = model.label(model.single_site())
         free = ", ".join(name for name in registry.verbalizers if not name.startswith(LAYOUT))
@@ -46,6 +50,7 @@ def find_verbalizer(
         )
     if named.partition(":")[0] not in registry.verbalizers and Path(named).expanduser().is_dir():
         named = f"{LAYOUT}:checkpoint={Path(named).expanduser().absolute()}"
+    named = f"{named},{given}" if is_own and given else named
     return named, build(named, registry.verbalizer)
 
 
