@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,8 +14,8 @@ from typing import Any
 import pytest
 
 from bridge.cli import main
+from strangers import EXAMPLES, STRANGERS, Bench, Machine, install
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "bridge-whitened-procrustes"
 FIRST_PARTY = "residual-bridge"
 Package = Callable[..., None]
 
@@ -118,51 +115,48 @@ def register_maps(register):
 
 
 @pytest.fixture(scope="module")
-def installed_example(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The example package, built into a wheel and installed into a folder; returns that folder and the sources."""
-    folder = tmp_path_factory.mktemp("example")
-    source, target = folder / "source", folder / "target"
-    shutil.copytree(EXAMPLE, source, ignore=shutil.ignore_patterns("__pycache__"))
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, source]
-    subprocess.run([*pip, *build], check=True)
-    (wheel,) = folder.glob("*.whl")
-    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", target, wheel], check=True)
-    return target, source
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    """Every example package, built into a wheel and installed by pip: once for all tests of this file."""
+    return install(tmp_path_factory.mktemp("machine"))
 
 
+def test_every_example_is_driven() -> None:
+    assert {path.parent.name for path in EXAMPLES.glob("*/pyproject.toml")} == set(STRANGERS)
+
+
+def test_strangers_packages_are_found(machine: Machine) -> None:
+    listed = machine.bridge("plugins")["plugins"]
+    assert ours_are_whole(listed)
+    theirs = {plugin["distribution"]: plugin for plugin in listed if plugin["distribution"] != FIRST_PARTY}
+    assert set(theirs) == set(STRANGERS)
+    for distribution, plugin in theirs.items():
+        stranger = STRANGERS[distribution]
+        assert (plugin["kind"], plugin["name"]) == (stranger.kind, stranger.name)
+        assert (plugin["version"], plugin["health"]) == ("0.1.0", "ok"), plugin["error"]
+        assert plugin["summary"]
+
+
+@pytest.mark.parametrize("distribution", STRANGERS)
 def test_a_strangers_package_through_pip_and_the_real_command(
-    installed_example: tuple[Path, Path], experiment: list[str], tmp_path: Path
+    distribution: str,
+    machine: Machine,
+    experiment: list[str],
+    tiny_models: Mapping[str, list[Path]],
+    tmp_path: Path,
 ) -> None:
-    target, source = installed_example
-    command = [str(Path(sys.executable).with_name("bridge"))]
-    env = {**os.environ, "PYTHONPATH": str(target)}
+    stranger = STRANGERS[distribution]
+    stranger.drive(Bench(machine, tiny_models, experiment[4:], tmp_path))
+    if stranger.kind == "maps":  # Whoever gets the bridge without the plugin is told what is missing.
+        out, rows = tmp_path / "out", tmp_path / "rows.safetensors"
+        code, _, err = bridge("transfer", "directions", out, rows, "--out", tmp_path / "again.safetensors")
+        assert code == 2
+        assert f"There is no map {stranger.name}" in err
 
-    def call(*arguments: object) -> Any:
-        done = subprocess.run([*command, *map(str, arguments)], env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
 
-    listed = call("plugins", "--kind", "maps", "--json")["plugins"]
-    (mine,) = [plugin for plugin in listed if plugin["distribution"] != FIRST_PARTY]
-    assert (mine["name"], mine["entry_point"]) == ("whitened_procrustes", "maps.whitened_procrustes")
-    assert (mine["distribution"], mine["version"], mine["health"]) == ("bridge-whitened-procrustes", "0.1.0", "ok")
-    assert mine["summary"].startswith("Procrustes between whitened")
-
-    out = tmp_path / "out"
-    done = call("run", *experiment, "--map", "whitened_procrustes:floor=1e-5", "--out", out, "--json")
-    assert {metric["map"] for metric in done["metrics"]} == {"whitened_procrustes"}
-    assert {metric["arm"] for metric in done["metrics"]} == {"mapped", "mispaired", "random_map"}
-    retrieval = {metric["arm"]: metric["value"] for metric in done["metrics"] if metric["name"] == "retrieval@1"}
-    assert retrieval["mapped"] > retrieval["mispaired"]
-
-    # Whoever gets the bridge without the plugin is told what is missing.
-    code, _, err = bridge("transfer", "directions", out, tmp_path / "none.safetensors", "--out", tmp_path / "moved")
-    assert code == 2
-    assert "There is no map whitened_procrustes" in err
-
-    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", source / "tests"]
-    subprocess.run(tests, cwd=source, env=env, check=True, capture_output=True)
+@pytest.mark.parametrize("distribution", STRANGERS)
+def test_a_strangers_own_tests_pass(distribution: str, machine: Machine) -> None:
+    source = machine.sources / distribution
+    machine.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=source)
 
 
 BROKEN = {
