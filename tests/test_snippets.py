@@ -1,0 +1,117 @@
+"""What the pages tell people to type is typed: every ```bash and ```python block, page by page, in an empty folder.
+
+A block that needs a hub, weights or a GPU is left out by the line before it, which says why:
+
+    <!-- skip: next "needs the weights of make models" -->
+
+A ```python block whose first line is a comment with a path (`# bridge-my-map/bridge_my_map/__init__.py`) is written to
+that file. A ```text block after a ```bash block is what that prints, or a part of it: every word of it, numbers aside,
+must be there; text that models write is in ```console blocks instead, since another CPU may write another word. `pip`
+installs into an environment of the page's own, which sees everything that is installed here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from unittest import SkipTest
+
+import pytest
+
+sybil = pytest.importorskip("sybil", reason="the extra `docs` is not installed")
+from sybil.evaluators.python import PythonEvaluator  # noqa: E402
+from sybil.parsers.markdown import CodeBlockParser, SkipParser  # noqa: E402
+
+from bridge.plugins import KINDS  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+HOST = Path(pytest.__file__).parents[1]
+PRINTED = re.compile(r"\s*```text\n(.*?)^```", re.DOTALL | re.MULTILINE)
+INSTALL = "--quiet --no-index --no-deps --no-build-isolation"
+SHIMS = {
+    "bridge": "{env}/python -c 'import sys; from bridge.cli import main; main(sys.argv[1:])' \"$@\"",
+    "pytest": '{env}/python -m pytest -p no:cacheprovider "$@"',
+    "pip": f'{sys.executable} -m pip --python {{env}}/python "$@" {INSTALL}',
+}
+
+
+def bash(example: sybil.Example) -> str | None:
+    """Run a block in the page's folder; return what went wrong."""
+    command = ["bash", "-euo", "pipefail", "-c", example.parsed]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        return f"Exit code {done.returncode}:\n{done.stdout}"
+    promised = PRINTED.match(example.document.text, example.end)
+    missing = words(promised[1] if promised else "") - words(done.stdout)
+    return f"The page shows what is not printed, {sorted(missing)}:\n{done.stdout}" if missing else None
+
+
+def words(text: str) -> set[str]:
+    """Return the words that have letters and no digits."""
+    return {word for word in text.split() if re.search("[^\\W\\d_]", word) and not re.search(r"\d", word)}
+
+
+def python(example: sybil.Example) -> str | None:
+    """Run a block, or write it to the file that its first line names."""
+    first, _, rest = example.parsed.partition("\n")
+    if not re.fullmatch(r"# [\w./-]+\.py", first):
+        return PythonEvaluator()(example)
+    path = Path(first.removeprefix("# "))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(rest)
+    return None
+
+
+PARSERS = [CodeBlockParser("bash", bash), SkipParser()]
+READER = sybil.Sybil([*PARSERS, CodeBlockParser("python", python)])
+README = sybil.Sybil(PARSERS)
+"""Its Python is run on stand-ins for the real models, in test_docs.py."""
+
+
+def examples(page: Path) -> Iterable[sybil.Example]:
+    """Return the blocks of a page, those to be skipped among them."""
+    return (README if page.name == "README.md" else READER).parse(page).examples()
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder to work in, and an environment of its own whose `pip` needs no index."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "env"], check=True)
+    (packages,) = (tmp_path / "env").glob("lib/python*/site-packages")
+    # Editable installs of this environment are .pth files, which only addsitedir reads.
+    (packages / "host.pth").write_text(f"import site; site.addsitedir({str(HOST)!r})\n")
+    env = tmp_path / "env" / "bin"
+    for name, line in SHIMS.items():
+        (env / name).write_text(f"#!/bin/sh\nexec {line.format(env=env)}\n")
+        (env / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{env}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    yield folder
+
+
+@pytest.mark.docs
+@pytest.mark.parametrize("page", [page for page in PAGES if any(examples(page))], ids=lambda page: page.stem)
+def test_page(page: Path, elsewhere: Path) -> None:
+    for example in examples(page):
+        with contextlib.suppress(SkipTest):
+            example.evaluate()
+
+
+def test_the_tutorials_and_every_kind_of_plugin_are_run() -> None:
+    for page in ROOT.glob("docs/tutorials/*.md"):
+        assert any(examples(page)), page
+    sections = re.findall(r"^### .*`(\w+)`$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    assert set(sections) >= set(KINDS)
+    blocks = [example.parsed for example in examples(ROOT / "CONTRIBUTING.md")]
+    for kind in KINDS:
+        assert any(f"bridge new-plugin {kind} " in block for block in blocks)
