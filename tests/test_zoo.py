@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 import bridge_models.zoo
 from bridge.cli import bridge as command
+from bridge.errors import UsageError
 
 ZOO = Path(bridge_models.zoo.__file__).parent
 MODELS = ("tiny-qwen", "tiny-gemma", "tiny-pythia-seed1", "tiny-pythia-seed2", "tiny-pythia-seed3")
@@ -59,10 +60,12 @@ def test_what_a_newcomer_sees_first(tmp_path: Path, offline: None) -> None:
     assert again == found
 
 
-def test_seeds_of_one_model_are_rotated(tmp_path: Path) -> None:
+def test_seeds_of_one_recipe_have_bases_of_their_own(tmp_path: Path) -> None:
+    """Raw, one seed's rows say nothing of another's; mapped they do. Their dictionaries do not carry over: see there."""
     pair = ("--src", "tiny-pythia:seed1", "--dst", "tiny-pythia:seed2", "--map", "procrustes")
     found = metrics(call("run", *pair, "--out", str(tmp_path / "run"), "--json", "--quiet"))
-    assert found["sae_ev", "raw"]["high"] < 0.2 < 0.6 < found["sae_ev", "mapped"]["low"]
+    assert found["ev", "raw"]["high"] < 0 < 0.2 < found["ev", "mapped"]["low"]
+    assert found["retrieval@1", "raw"]["high"] < 0.01 < 0.2 < found["retrieval@1", "mapped"]["low"]
     assert found["sae_ev", "mispaired"]["high"] < found["sae_ev", "mapped"]["low"]
     assert {"rotation_distance", "rotation_haar_p"} <= {name for name, _ in found}
 
@@ -82,7 +85,7 @@ def test_every_model_is_whole(name: str) -> None:
     config = json.loads((folder / "config.json").read_text())
     assert config["architectures"][0] in ("Qwen2ForCausalLM", "Gemma3ForCausalLM", "GPTNeoXForCausalLM")
     log = json.loads((folder / "training.json").read_text())
-    assert log["log"][-1]["loss"] < log["log"][0]["loss"] and log["held_out_loss_nats"] < 1
+    assert log["log"][-1]["loss"] < log["log"][0]["loss"] and log["held_out_loss_nats"] < 1.2
     assert not [path for path in folder.rglob("*") if path.suffix in (".pt", ".bin", ".pkl", ".py")]
     assert not list(folder.rglob(".*"))
 
@@ -105,4 +108,4 @@ def test_the_demo_is_an_ordinary_experiment(tmp_path: Path) -> None:
     one = call("run", "--dry-run", "--json")
     assert one.exit_code == 0 and not json.loads(one.stdout)["problems"]
     half = call("run", "--src", "tiny-qwen")
-    assert half.exit_code == 2 and "Two models are needed" in half.output
+    assert isinstance(half.exception, UsageError) and "Two models are needed" in str(half.exception)
