@@ -327,7 +327,7 @@ def test_results_of_other_commands_are_sections(folder: Path, tmp_path: Path) ->
     root = well_formed(page_of(folder, *files))
     headings = [text_of(node) for node in root.iter("h2")]
     asked = ["Does the dictionary carry over?", "Do steering vectors carry over?", "What another model reads"]
-    assert headings[4:] == [*asked, "Which layers go together?", "Where this comes from"]
+    assert headings[-5:] == [*asked, "Which layers go together?", "Where this comes from"]
     text = text_of(root)
     assert "At dose 2 the mapped vector is clean (transfer ratio 0.90 [0.80, 1.00])" in text
     assert "Best retrieval@1: a@2 → b@1, 0.300 [0.200, 0.400]" in text

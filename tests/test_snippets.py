@@ -5,14 +5,15 @@ A block that needs a hub, weights or a GPU is left out by the line before it, wh
     <!-- skip: next "needs the weights of make models" -->
 
 A ```python block whose first line is a comment with a path (`# bridge-my-map/bridge_my_map/__init__.py`) is written to
-that file. A ```text block after a ```bash block is what that prints, or a part of it: every word of it, numbers aside,
-must be there; text that models write is in ```console blocks instead, since another CPU may write another word. `pip`
-installs into an environment of the page's own, which sees everything that is installed here.
+that file. A ```text block is what the blocks before it print, or a part of it: every word of it, numbers aside, must be
+there; text that models write is in ```console blocks instead, since another CPU may write another word. `pip` installs
+into an environment of the page's own, which sees everything that is installed here.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import subprocess
@@ -32,7 +33,7 @@ from bridge.plugins import KINDS  # noqa: E402
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 HOST = Path(pytest.__file__).parents[1]
-PRINTED = re.compile(r"\s*```text\n(.*?)^```", re.DOTALL | re.MULTILINE)
+PRINTED = "printed on this page"
 INSTALL = "--quiet --no-index --no-deps --no-build-isolation"
 SHIMS = {
     "bridge": "{env}/python -c 'import sys; from bridge.cli import main; main(sys.argv[1:])' \"$@\"",
@@ -45,11 +46,15 @@ def bash(example: sybil.Example) -> str | None:
     """Run a block in the page's folder; return what went wrong."""
     command = ["bash", "-euo", "pipefail", "-c", example.parsed]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    if done.returncode:
-        return f"Exit code {done.returncode}:\n{done.stdout}"
-    promised = PRINTED.match(example.document.text, example.end)
-    missing = words(promised[1] if promised else "") - words(done.stdout)
-    return f"The page shows what is not printed, {sorted(missing)}:\n{done.stdout}" if missing else None
+    example.namespace.setdefault(PRINTED, []).append(done.stdout)
+    return f"Exit code {done.returncode}:\n{done.stdout}" if done.returncode else None
+
+
+def text(example: sybil.Example) -> str | None:
+    """Look for the words of a block in what was printed on the page before it, if anything was."""
+    printed = "\n".join(example.namespace.get(PRINTED, ()))
+    missing = words(example.parsed) - words(printed)
+    return f"The page shows what is not printed, {sorted(missing)}:\n{printed}" if printed and missing else None
 
 
 def words(text: str) -> set[str]:
@@ -61,7 +66,10 @@ def python(example: sybil.Example) -> str | None:
     """Run a block, or write it to the file that its first line names."""
     first, _, rest = example.parsed.partition("\n")
     if not re.fullmatch(r"# [\w./-]+\.py", first):
-        return PythonEvaluator()(example)
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            failure: str | None = PythonEvaluator()(example)
+        example.namespace.setdefault(PRINTED, []).append(out.getvalue())
+        return failure
     path = Path(first.removeprefix("# "))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(rest)
@@ -69,9 +77,9 @@ def python(example: sybil.Example) -> str | None:
 
 
 PARSERS = [CodeBlockParser("bash", bash), SkipParser()]
-READER = sybil.Sybil([*PARSERS, CodeBlockParser("python", python)])
+READER = sybil.Sybil([*PARSERS, CodeBlockParser("python", python), CodeBlockParser("text", text)])
 README = sybil.Sybil(PARSERS)
-"""Its Python is run on stand-ins for the real models, in test_docs.py."""
+"""For the page whose Python is run on stand-ins for the real models, in test_docs.py, and whose output is theirs."""
 
 
 def examples(page: Path) -> Iterable[sybil.Example]:

@@ -61,7 +61,7 @@ def test_what_a_newcomer_sees_first(tmp_path: Path, offline: None) -> None:
 
 
 def test_seeds_of_one_recipe_have_bases_of_their_own(tmp_path: Path) -> None:
-    """Raw, one seed's rows say nothing of another's; mapped they do. Their dictionaries do not carry over: see there."""
+    """Raw, one seed's rows say nothing of another's; mapped they do. Their dictionaries hardly carry over."""
     pair = ("--src", "tiny-pythia:seed1", "--dst", "tiny-pythia:seed2", "--map", "procrustes")
     found = metrics(call("run", *pair, "--out", str(tmp_path / "run"), "--json", "--quiet"))
     assert found["ev", "raw"]["high"] < 0 < 0.2 < found["ev", "mapped"]["low"]
