@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -412,3 +413,22 @@ def test_against_vllm_itself(case: str, tmp_path: Path, monkeypatch: pytest.Monk
     finally:
         server.terminate()
         server.wait(60)
+
+
+def test_servers_are_asked_beside_nnsight() -> None:
+    """In a process of its own: pytest has loaded what fails elsewhere after nnsight."""
+    program = """
+import nnsight
+from bridge_verbalizers.serving.client import UnansweredError, attempt, connect, run
+
+async def asked():
+    async with connect("http://127.0.0.1:9", 1) as client:
+        await attempt(client, "/health", 5)
+
+try:
+    run(asked())
+except UnansweredError:
+    print("unanswered", hasattr(object, "save"))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == "unanswered True\n", done.stderr

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Coroutine
+import sys
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
 from bridge.errors import BridgeError, UsageError, printable
@@ -36,13 +38,36 @@ def connect(url: str, concurrency: int) -> httpx.AsyncClient:
         UsageError: If httpx is not installed.
     """
     try:
-        import httpx
+        with _plain_objects():
+            import anyio._backends._asyncio
+            import anyio.streams.tls  # noqa: F401
+            import httpx
     except ImportError as error:
         raise UsageError("A served verbalizer needs httpx.", remedy="pip install 'residual-bridge[serve]'.") from error
     # No timeout here: what counts is the time of a whole request, which `attempt` watches.
     return httpx.AsyncClient(
         base_url=url, timeout=None, limits=httpx.Limits(max_connections=concurrency), follow_redirects=False
     )
+
+
+@contextmanager
+def _plain_objects() -> Iterator[None]:
+    """Take away what nnsight adds to every object of the process, `save`, while modules are loaded.
+
+    anyio, which httpx would load at its first request, takes it for an attribute of its own without an annotation, and
+    fails. Whoever works with nnsight in this process finds it again afterwards.
+    """
+    nnsight = sys.modules.get("nnsight")
+    if nnsight is None or not hasattr(object, "save"):
+        yield
+        return
+    from nnsight._c import mount, unmount
+
+    unmount("save")
+    try:
+        yield
+    finally:
+        mount(nnsight.save, "save")
 
 
 async def attempt(client: httpx.AsyncClient, route: str, timeout: float, body: bytes | None = None) -> Any:
