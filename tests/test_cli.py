@@ -295,7 +295,7 @@ def test_sweep(lab: Lab, tmp_path: Path) -> None:
     assert err.count("Loading") == 2
     document = strict_json(stdout)
     assert document == strict_json((out / "metrics.json").read_text())
-    assert {path.name for path in out.iterdir()} == {"metrics.json", "sweep.png", "sweep.toml"}
+    assert {path.name for path in out.iterdir()} == {"metrics.json", "report.html", "sweep.png", "sweep.toml"}
     assert (out / "sweep.png").read_bytes().startswith(b"\x89PNG\r\n")
     pairs = {(metric["src"][-2:], metric["dst"][-2:]) for metric in document["metrics"]}
     assert pairs == {(f"@{i}", f"@{j}") for i in (0, 1, 2) for j in (0, 2, 3)}
@@ -497,7 +497,7 @@ def test_models_and_doctor(lab: Lab, isolated: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "code", "said"),
     [
-        ({"--src": "smolm2-135m@3"}, 2, "There is no model smolm2-135m. Did you mean smollm2-135m?"),
+        ({"--src": "smolm2-135m@3"}, 2, "There is no model smolm2-135m. Did you mean smollm2-135m"),
         ({"--src": "pythia-70m:seed99@3"}, 2, "pythia-70m has no variant seed99. It has seed1"),
         ({"--src": "./llama-0@3"}, 2, "There is no block 3: this model has 3 blocks. Choose a layer from 0 to 2"),
         ({"--src": "./llama-0"}, 2, "needs a layer"),
