@@ -18,6 +18,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from unittest import SkipTest
@@ -123,3 +124,9 @@ def test_the_tutorials_and_every_kind_of_plugin_are_run() -> None:
     blocks = [example.parsed for example in examples(ROOT / "CONTRIBUTING.md")]
     for kind in KINDS:
         assert any(f"bridge new-plugin {kind} " in block for block in blocks)
+
+
+def test_the_tutorial_shows_what_plain_bridge_run_does() -> None:
+    page = (ROOT / "docs/tutorials/foreign-verbalizers.md").read_text()
+    (shown,) = re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert tomllib.loads(shown) == tomllib.loads((ROOT / "core/bridge/data/demo.toml").read_text())

@@ -107,5 +107,6 @@ def test_the_demo_is_an_ordinary_experiment(tmp_path: Path) -> None:
     assert "tiny-qwen" in demo.read_text()
     one = call("run", "--dry-run", "--json")
     assert one.exit_code == 0 and not json.loads(one.stdout)["problems"]
+    assert json.loads(one.stdout)["corpus"]["documents"] == 1200
     half = call("run", "--src", "tiny-qwen")
     assert isinstance(half.exception, UsageError) and "Two models are needed" in str(half.exception)

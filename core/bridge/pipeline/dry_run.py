@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from bridge.errors import BridgeError
 from bridge.models.resolve import ResolvedModel
 from bridge.pipeline.dictionaries import check_belongs, open_own
 from bridge.pipeline.options import Options, build_washout
+from bridge.pipeline.prepare import corpus_of
 from bridge.pipeline.verbalizers import find_verbalizer
 from bridge.pipeline.workbench import Workbench
 
@@ -43,7 +44,7 @@ def dry_run(options: Options, bench: Workbench) -> dict[str, Any]:
     attempt(lambda: [build_washout(text) for text in options.washout])
     models = {"src": attempt(lambda: bench.resolve(options.src)), "dst": attempt(lambda: bench.resolve(options.dst))}
     found = {side: attempt(partial(_model, model, options)) for side, model in models.items() if model}
-    corpus = attempt(lambda: _corpus(options))
+    corpus = attempt(lambda: _corpus(options, [model for model in models.values() if model]))
     result: dict[str, Any] = {"models": found, "corpus": corpus}
     if options.dictionary or options.positions:
         texts = {"src": options.src_verbalizer, "dst": options.dst_verbalizer}
@@ -73,8 +74,8 @@ def _model(model: ResolvedModel, options: Options) -> dict[str, Any]:
     }
 
 
-def _corpus(options: Options) -> dict[str, Any]:
-    corpus = load_corpus(options.corpus or "english", None, options.max_documents)
+def _corpus(options: Options, models: Sequence[ResolvedModel]) -> dict[str, Any]:
+    corpus = load_corpus(corpus_of(options, models), None, options.max_documents)
     tokens = sum(min(len(one.text) / CHARACTERS_PER_TOKEN, options.max_tokens) for one in corpus.documents)
     return {"name": corpus.name, "documents": len(corpus.documents), "tokens": int(tokens)}
 

@@ -163,10 +163,15 @@ def _from_anywhere(corpus: str) -> str:
     return str(path.absolute()) if corpus != BUNDLED and path.exists() else corpus
 
 
+def corpus_of(options: Options, models: Sequence[ResolvedModel]) -> str:
+    """Return the corpus that was asked for, the models' own where both have the same, or the bundled English."""
+    corpora = {model.corpus for model in models}
+    return options.corpus or (corpora.pop() if len(corpora) == 1 else "") or BUNDLED
+
+
 def _with_defaults(options: Options, models: Sequence[ResolvedModel]) -> Options:
     """Fill in what was left open and depends on the models: their own corpus, and what they can read."""
-    corpora = {model.corpus for model in models}
-    corpus = options.corpus or (corpora.pop() if len(corpora) == 1 else "") or BUNDLED
+    corpus = corpus_of(options, models)
     limits = [model.info.max_tokens for model in models if model.info.max_tokens is not None]
     asked = "max_tokens" in options.model_fields_set
     max_tokens = options.max_tokens if asked else min([options.max_tokens, *limits])
