@@ -16,7 +16,7 @@ def print_dry_run(found: Mapping[str, Any]) -> None:
             one["weights"],
             "here" if one["here"] else "to be fetched",
             f"{one['d_model']} x {one['depth'][0]}/{one['depth'][1]} blocks",
-            "?" if one["parameters"] is None else f"{one['parameters'] / 1e9:.2f}B, {one['memory_gib']} GiB",
+            "?" if one["parameters"] is None else f"{_size(one['parameters'])}, {one['memory_gib']} GiB",
         ]
         for one in found["models"].values()
         if one
@@ -44,3 +44,7 @@ def print_dry_run(found: Mapping[str, Any]) -> None:
         say(f"In the way: {problem}")
     if not found["problems"]:
         say("Nothing stands in the way.")
+
+
+def _size(parameters: int) -> str:
+    return f"{parameters / 1e9:.2f}B" if parameters >= 5e6 else f"{parameters / 1e6:.2f}M"
