@@ -184,6 +184,16 @@ def test_seeds_change_samples_and_nothing_else(pair: Path) -> None:
     assert open_(pair, seed=1).explain(x) == open_(pair, seed=2).explain(x)
 
 
+def test_several_samples_are_several_texts_of_one_vector(pair: Path) -> None:
+    x = draw(5, 32)
+    one, three = (open_(pair, temperature=2.0, samples=samples).explain(x) for samples in (1, 3))
+    for first, all_of_them in zip(one, three, strict=True):
+        assert len(all_of_them.text) > len(first.text)
+        assert all_of_them.text.startswith(first.text)
+        assert set(first.flags) <= set(all_of_them.flags)
+    assert open_(pair, temperature=2.0, samples=3, batch=2).explain(x[::-1]) == three[::-1]
+
+
 def test_both_generations_of_sidecars_mean_the_same(pair: Path, tmp_path: Path) -> None:
     write_av(tmp_path / "old" / "av", older=True)
     write_ar(tmp_path / "old" / "ar", older=True)
@@ -504,7 +514,7 @@ def test_what_is_asked_must_make_sense(tmp_path: Path) -> None:
         NLA().open(TrainedSubject(32))
     with pytest.raises(BridgeError, match=r"no folder .*verbalizer train --model tiny@1 --out"):
         NLA(checkpoint=str(tmp_path / "none")).open(TrainedSubject(32))
-    for wrong in ({"batch": 0}, {"max_new_tokens": 0}, {"temperature": -1.0}, {"temperature": math.nan}):
+    for wrong in ({"batch": 0}, {"max_new_tokens": 0}, {"temperature": -1.0}, {"temperature": math.nan}, {"samples": 0}, {"samples": 2}):
         with pytest.raises(UsageError, match="cannot have"):
             NLA(checkpoint=str(tmp_path), **wrong).open(TrainedSubject(32))
 

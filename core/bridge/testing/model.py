@@ -39,7 +39,8 @@ def check_model(adapter: ModelAdapter, folder: Path) -> None:
     """
     contract = "bridge.models.ModelAdapter"
     laws = Laws(f"The model family {adapter.name}", contract)
-    paths = adapter.write_tiny_checkpoints(folder)
+    # A relative path looks like the name of a repository on the hub.
+    paths = adapter.write_tiny_checkpoints(folder.absolute())
     law = "write_tiny_checkpoints writes a checkpoint for every real class of the family"
     laws.require(len(paths) > 0, law, "an empty folder", "it wrote none")
     for path in paths:

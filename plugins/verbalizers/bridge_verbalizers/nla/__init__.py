@@ -27,6 +27,7 @@ class NLA(VerbalizerBackend):
         ar: Folder or `hub:user/repo` of the AR, where it does not lie beside the AV.
         max_new_tokens: How many tokens may be written of a vector; what ends sooner costs less.
         temperature: Of sampling; 0 always takes the likeliest token.
+        samples: How many texts are drawn of a vector; its explanation is all of them, a line each.
         batch: How many sequences are run at once; a direction in B backgrounds takes B, and 2 B in contrast.
     """
 
@@ -37,6 +38,7 @@ class NLA(VerbalizerBackend):
     ar: str = ""
     max_new_tokens: int = 200
     temperature: float = 0.0
+    samples: int = 1
     batch: int = 16
 
     def open(self, subject: Subject) -> Verbalizer:
@@ -75,6 +77,7 @@ class NLA(VerbalizerBackend):
             reconstructor,
             max_new_tokens=self.max_new_tokens,
             temperature=self.temperature,
+            samples=self.samples,
             batch=self.batch,
             seed=subject.seed,
         )
@@ -128,6 +131,12 @@ class NLA(VerbalizerBackend):
                 f"nla cannot have max_new_tokens={self.max_new_tokens}, batch={self.batch} and "
                 f"temperature={self.temperature:g}.",
                 remedy="The first two are 1 at least, and the temperature 0 at least.",
+            )
+        if self.samples < 1 or (self.samples > 1 and not self.temperature):
+            raise UsageError(
+                f"nla cannot have samples={self.samples} at temperature={self.temperature:g}.",
+                cause="At temperature 0 every sample is the same text.",
+                remedy="Ask for one sample, or for more at a temperature above 0, such as 0.7.",
             )
 
 

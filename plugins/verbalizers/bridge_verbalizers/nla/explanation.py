@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from bridge.verbalizers import Explanation
 
@@ -33,6 +34,12 @@ def parse(written: str, injection_char: str) -> Explanation:
         "foreign_script": _is_foreign(text, injection_char),
     }
     return Explanation(text, tuple(name for name, true in flags.items() if true))
+
+
+def together(said: Sequence[Explanation]) -> Explanation:
+    """Join what an AV said of one vector, a line each, without repeats; it has every flag that one of them has."""
+    lines = dict.fromkeys(one.text for one in said if one.text)
+    return Explanation("\n".join(lines), tuple(dict.fromkeys(flag for one in said for flag in one.flags)))
 
 
 def _is_foreign(text: str, injection_char: str) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bridge.errors import BridgeError, ShapeError
 from bridge.verbalizers import Blends, Explanation, Verbalizer, check_vectors
 from bridge_verbalizers.nla.decoding import Speaker, likeliest, sampler
-from bridge_verbalizers.nla.explanation import parse
+from bridge_verbalizers.nla.explanation import parse, together
 from bridge_verbalizers.nla.reconstructor import Reconstructor
 from bridge_verbalizers.nla.sidecar import Sidecar
 
@@ -31,6 +31,7 @@ class NLAVerbalizer(Verbalizer):
         reconstructor: Loads the AR, or None where there is none.
         max_new_tokens: How many tokens it may write of a vector.
         temperature: Of sampling; 0 always takes the likeliest token.
+        samples: How many texts are drawn of a vector; its explanation is all of them.
         batch: How many sequences are run at once.
         seed: Of sampling.
     """
@@ -44,6 +45,7 @@ class NLAVerbalizer(Verbalizer):
         *,
         max_new_tokens: int,
         temperature: float,
+        samples: int,
         batch: int,
         seed: int,
     ) -> None:
@@ -51,7 +53,7 @@ class NLAVerbalizer(Verbalizer):
         self._speaker, self._tokenizer, self._sidecar = speaker, tokenizer, sidecar
         self.reconstructs, self._load_reconstructor = reconstructor is not None, reconstructor
         self._max_new_tokens, self._temperature = max_new_tokens, temperature
-        self._batch, self._seed = batch, seed
+        self._samples, self._batch, self._seed = samples, batch, seed
 
     def explain(self, vectors: Floats) -> list[Explanation]:
         """Explain vectors of shape (n, d_model), float32, each at the length that the AV was trained with."""
@@ -82,23 +84,24 @@ class NLAVerbalizer(Verbalizer):
         return self._load_reconstructor()
 
     def _explain(self, blends: Blends) -> list[Explanation]:
-        seeds = [self._seed_of(blend) for blend in blends.vectors]
-        streams = blends.vectors.shape[1] * (2 if blends.beta else 1)
+        vectors = blends.vectors.repeat(self._samples, 0)
+        seeds = [self._seed_of(row % self._samples, blend) for row, blend in enumerate(vectors)]
+        streams = vectors.shape[1] * (2 if blends.beta else 1)
         at_once = max(1, self._batch // streams)
-        explanations = []
+        said: list[Explanation] = []
         for start in range(0, len(seeds), at_once):
             part = slice(start, start + at_once)
             choose = sampler(self._temperature, seeds[part]) if self._temperature else likeliest
-            said = self._speaker.say(
-                Blends(blends.vectors[part], blends.backgrounds, blends.beta), self._max_new_tokens, choose
+            spoken = self._speaker.say(
+                Blends(vectors[part], blends.backgrounds, blends.beta), self._max_new_tokens, choose
             )
-            texts = [self._tokenizer.decode(ids, clean_up_tokenization_spaces=False) for ids in said]
-            explanations += [parse(text, self._sidecar.tokens.injection_char) for text in texts]
-        return explanations
+            texts = [self._tokenizer.decode(ids, clean_up_tokenization_spaces=False) for ids in spoken]
+            said += [parse(text, self._sidecar.tokens.injection_char) for text in texts]
+        return [together(said[start : start + self._samples]) for start in range(0, len(said), self._samples)]
 
-    def _seed_of(self, blend: Floats) -> int:
+    def _seed_of(self, sample: int, blend: Floats) -> int:
         # By content, so that the text of a vector is the same in any order and in any company.
-        digest = hashlib.sha256(str(self._seed).encode() + blend.tobytes()).digest()
+        digest = hashlib.sha256(f"{self._seed} {sample} ".encode() + blend.tobytes()).digest()
         return int.from_bytes(digest[:7], "big")
 
     def _scaled(self, vectors: Floats) -> Floats:
