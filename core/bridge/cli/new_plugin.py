@@ -12,7 +12,7 @@ from bridge.cli.plugins import KINDS
 
 
 @click.command("new-plugin")
-@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("kind", type=click.Choice(KINDS), metavar="KIND")
 @click.argument("name")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the package (default bridge-NAME)."
@@ -20,6 +20,8 @@ from bridge.cli.plugins import KINDS
 @output_options
 def command(kind: str, name: str, out: Path | None, as_json: bool, quiet: bool) -> None:
     """Write a plugin package of a KIND, with a working example called NAME and a test of its laws.
+
+    Kinds are models, maps, verbalizers, scorers and dictionary_formats.
 
     \b
     bridge new-plugin maps my_map
