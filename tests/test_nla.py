@@ -514,7 +514,11 @@ def test_what_is_asked_must_make_sense(tmp_path: Path) -> None:
         NLA().open(TrainedSubject(32))
     with pytest.raises(BridgeError, match=r"no folder .*verbalizer train --model tiny@1 --out"):
         NLA(checkpoint=str(tmp_path / "none")).open(TrainedSubject(32))
-    for wrong in ({"batch": 0}, {"max_new_tokens": 0}, {"temperature": -1.0}, {"temperature": math.nan}, {"samples": 0}, {"samples": 2}):
+    wrongs: list[dict[str, Any]] = [
+        *({"batch": 0}, {"max_new_tokens": 0}, {"temperature": -1.0}, {"temperature": math.nan}),
+        *({"samples": 0}, {"samples": 2}),
+    ]
+    for wrong in wrongs:
         with pytest.raises(UsageError, match="cannot have"):
             NLA(checkpoint=str(tmp_path), **wrong).open(TrainedSubject(32))
 
