@@ -268,6 +268,8 @@ def test_a_folder_is_a_judge(tiny_encoder: Path, isolated: Path, capfd: pytest.C
         assert (rows.shape[0], rows.dtype) == (3, np.float32)
         np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
         np.testing.assert_array_equal(rows, embedded[0])
+    lines = judge.load_judge("")(["one text\n \nanother, longer text\n", ""])
+    np.testing.assert_allclose(lines[0], unit(embedded[0][:2].sum(0, keepdims=True))[0], atol=1e-5)
     assert "it/s" not in capfd.readouterr().err
 
 

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from torch.nn.functional import cross_entropy
 
 import zoo_stories
 
-BATCH, RATE, WARM_UP, MOST_TOKENS = 32, 2e-3, 0.05, 160
+WARM_UP = 0.05
 MODELS, HELD_OUT, TOKENIZER, TOOLS = 0, 1, 2, 3
 """Seeds of the training stream of stories; a model's own seed is that of its initialisation only."""
 
@@ -43,6 +43,27 @@ Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """How a language model is trained.
+
+    Attributes:
+        steps: Batches that it is trained on.
+        batch: Stories of one.
+        most_tokens: At which stories are cut.
+        rate: Highest learning rate of AdamW.
+        decay: Weight decay of AdamW.
+        smoothing: Label smoothing of the cross-entropy that is minimised, not of that which is reported.
+    """
+
+    steps: int
+    batch: int = 32
+    most_tokens: int = 160
+    rate: float = 2e-3
+    decay: float = 0.05
+    smoothing: float = 0.0
+
+
+@dataclass(frozen=True)
 class Kind:
     """How a model of the zoo is made.
 
@@ -52,8 +73,9 @@ class Kind:
         vocabulary: How many tokens it has.
         site: Where its dictionary and verbalizer are.
         seed: Of its initialisation.
-        steps: Batches that it is trained on.
+        recipe: How it is trained.
         features: Of its dictionary.
+        k: Features of it that are active at a time.
         speaks: Whether it gets a verbalizer.
     """
 
@@ -62,8 +84,9 @@ class Kind:
     vocabulary: int
     site: int
     seed: int
-    steps: int
+    recipe: Recipe
     features: int
+    k: int
     speaks: bool
 
 
@@ -76,14 +99,17 @@ GEMMA = {
     "num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 28, "query_pre_attn_scalar": 28,
     "sliding_window": 128, "layer_types": [*["sliding_attention"] * 4, "full_attention"],
 }  # fmt: skip
+# Wider than the tokens that stories use, and trained with much decay: directions that need not share dimensions are
+# what two seeds can have alike up to a rotation.
 PYTHIA = {
-    "model_type": "gpt_neox", "hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 3,
+    "model_type": "gpt_neox", "hidden_size": 128, "intermediate_size": 128, "num_hidden_layers": 2,
     "num_attention_heads": 4,
 }  # fmt: skip
+ALIKE = Recipe(steps=4000, batch=16, most_tokens=96, rate=4e-3, decay=1.0, smoothing=0.1)
 ZOO = {
-    "tiny-qwen": Kind(QWEN, "bytes", 1280, 1, 0, 1000, 512, True),
-    "tiny-gemma": Kind(GEMMA, "pieces", 1280, 2, 0, 1000, 512, True),
-    **{f"tiny-pythia-seed{seed}": Kind(PYTHIA, "bytes", 640, 1, seed, 800, 256, False) for seed in (1, 2, 3)},
+    "tiny-qwen": Kind(QWEN, "bytes", 1280, 1, 0, Recipe(1000), 512, 12, True),
+    "tiny-gemma": Kind(GEMMA, "pieces", 1280, 2, 0, Recipe(1000), 512, 12, True),
+    **{f"tiny-pythia-seed{seed}": Kind(PYTHIA, "bytes", 340, 0, seed, ALIKE, 512, 8, False) for seed in (1, 2, 3)},
 }
 
 
@@ -148,50 +174,51 @@ def make_model(kind: Kind, tokenizer: Any) -> Any:
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
 
-def batches(tokenizer: Any, seed: int) -> Iterator[torch.Tensor]:
-    """Yield batches of stories of like length, (BATCH, tokens) int64, -1 behind their ends."""
+def batches(tokenizer: Any, recipe: Recipe, seed: int) -> Iterator[torch.Tensor]:
+    """Yield batches of stories of like length, (batch, tokens) int64, -1 behind their ends."""
     told = zoo_stories.stories(zoo_stories.TRAINING, seed)
-    end = tokenizer.eos_token_id
+    end, size = tokenizer.eos_token_id, recipe.batch
     while True:
-        some = [[*tokenizer.encode(story.text)[: MOST_TOKENS - 1], end] for story in islice(told, 8 * BATCH)]
+        some = [[*tokenizer.encode(story.text)[: recipe.most_tokens - 1], end] for story in islice(told, 8 * size)]
         some.sort(key=len)
         order = torch.randperm(8, generator=torch.Generator().manual_seed(len(some[0])))
         for at in order.tolist():
-            part = some[at * BATCH : (at + 1) * BATCH]
+            part = some[at * size : (at + 1) * size]
             yield torch.tensor([one + [-1] * (len(part[-1]) - len(one)) for one in part])
 
 
-def loss_of(module: Any, ids: torch.Tensor) -> torch.Tensor:
+def loss_of(module: Any, ids: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
     """Mean cross-entropy of the next token, in nats."""
     logits = module(input_ids=ids.clamp(min=0), use_cache=False).logits
-    return cross_entropy(logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten(), ignore_index=-1)
+    flat = logits[:, :-1].flatten(0, 1).float()
+    return cross_entropy(flat, ids[:, 1:].flatten(), ignore_index=-1, label_smoothing=smoothing)
 
 
 def train_model(name: str, kind: Kind, folder: Path) -> None:
     """Train one model and write it, in bfloat16, with its tokenizer and what it reached."""
-    tokenizer = make_tokenizer(kind)
+    tokenizer, recipe = make_tokenizer(kind), kind.recipe
     module = make_model(kind, tokenizer)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.05)
+    optimizer = torch.optim.AdamW(module.parameters(), recipe.rate, betas=(0.9, 0.99), weight_decay=recipe.decay)
     start, losses, log = time.perf_counter(), [], []
-    for step, ids in zip(range(1, kind.steps + 1), batches(tokenizer, MODELS), strict=False):
-        progress = step / kind.steps
-        optimizer.param_groups[0]["lr"] = RATE * min(progress / WARM_UP, (1 + math.cos(math.pi * progress)) / 2)
-        loss = loss_of(module, ids)
+    for step, ids in zip(range(1, recipe.steps + 1), batches(tokenizer, recipe, MODELS), strict=False):
+        progress = step / recipe.steps
+        optimizer.param_groups[0]["lr"] = recipe.rate * min(progress / WARM_UP, (1 + math.cos(math.pi * progress)) / 2)
+        loss = loss_of(module, ids, recipe.smoothing)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
         losses.append(loss.item())
-        if step % 200 == 0 or step == kind.steps:
+        if step % 200 == 0 or step == recipe.steps:
             log.append({"step": step, "loss": round(sum(losses[-200:]) / len(losses[-200:]), 4)})
             print(f"{name} {log[-1]} {(time.perf_counter() - start) / step:.3f} s/step", flush=True)
     module.eval()
     with torch.inference_mode():
-        held_out = [loss_of(module, ids).item() for ids in islice(batches(tokenizer, HELD_OUT), 16)]
+        held_out = [loss_of(module, ids).item() for ids in islice(batches(tokenizer, recipe, HELD_OUT), 16)]
     module.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     record = {
-        "seed": kind.seed, "steps": kind.steps, "batch": BATCH, "torch": torch.__version__, "log": log,
+        "seed": kind.seed, **asdict(recipe), "torch": torch.__version__, "log": log,
         "parameters": sum(weight.numel() for weight in module.parameters()),
         "held_out_loss_nats": round(sum(held_out) / len(held_out), 4),
     }  # fmt: skip
@@ -236,35 +263,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not dictionary.exists():
             dictionary.parent.mkdir(parents=True, exist_ok=True)
             tool = Path(__file__).with_name("train_sae.py")
-            sizes = ("--features", str(kind.features), "--k", "12", "--steps", "3000", "--lr", "2e-3")
+            sizes = ("--features", str(kind.features), "--k", str(kind.k), "--steps", "3000", "--lr", "2e-3")
             call(tool, "--model", model, "--kind", "topk", *sizes, *common, "--out", dictionary)
         verbalizer = folder / "verbalizers" / str(kind.site)
         if kind.speaks and not (verbalizer / "training.json").exists():
-            sizes = (
-                "--steps",
-                "3000",
-                "--batch",
-                "64",
-                "--rank",
-                "64",
-                "--lr",
-                "2e-3",
-                "--characters",
-                "40",
-                "--topics",
-            )
-            call(
-                "-c",
-                "from bridge.cli import main; main()",
-                "verbalizer",
-                "train",
-                "--model",
-                model,
-                *sizes,
-                *common,
-                "--out",
-                verbalizer,
-            )
+            sizes = ("--steps", "3000", "--batch", "64", "--rank", "64", "--lr", "2e-3", "--characters", "40")
+            command = ("-c", "from bridge.cli import main; main()", "verbalizer", "train", "--model", model)
+            call(*command, *sizes, "--topics", *common, "--out", verbalizer)
         finish(folder, args.work)
     return 0
 

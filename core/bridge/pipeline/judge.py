@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ BATCH = 64
 def load_judge(name: str, documents: Iterable[str] = (), seed: int = 0) -> Judge:
     """Load a sentence encoder onto the CPU; it is small, and the models that it judges have the accelerator.
 
-    The judge embeds n texts as (n, k) float32 of unit norm, and cuts texts after as many tokens as the encoder was made
-    for: 256 with all-MiniLM-L6-v2.
+    The judge embeds n texts as (n, k) float32 of unit norm. It reads every line of a text by itself, and their mean is
+    the text's: a verbalizer's samples are a line each, and together they may be longer than what an encoder was made
+    for; it cuts a line after 256 tokens with all-MiniLM-L6-v2.
 
     Args:
         name: Hub id or folder of a sentence-transformers model, or its name in the models folder; empty for
@@ -43,10 +45,18 @@ def load_judge(name: str, documents: Iterable[str] = (), seed: int = 0) -> Judge
     encoder = _load(str(folder) if folder else name or f"sentence-transformers/{ENCODER}", folder)
 
     def judge(texts: Sequence[str]) -> NDArray[np.float32]:
+        lines = [[line for line in text.splitlines() if line.strip()] or [""] for text in texts]
         embedded: NDArray[np.float32] = encoder.encode(
-            list(texts), batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True, normalize_embeddings=True
+            list(chain.from_iterable(lines)),
+            batch_size=BATCH,
+            show_progress_bar=False,
+            convert_to_numpy=True,
+            normalize_embeddings=True,
         )
-        return embedded.astype(np.float32)
+        first = np.cumsum([0, *map(len, lines)])[:-1]
+        together: NDArray[np.float32] = np.add.reduceat(embedded.astype(np.float32), first)
+        together /= np.maximum(np.linalg.norm(together, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        return together
 
     return judge
 
