@@ -35,5 +35,5 @@ def command(results: tuple[Path, ...], out: Path | None, as_json: bool, quiet: b
     written = write_report(list(results), out or folders[0] / REPORT)
     if as_json:
         print_json({"report": str(written), "bytes": written.stat().st_size})
-    elif not quiet:
+    else:
         say(f"Report: {written}")

@@ -55,7 +55,7 @@ def directions(
         report = transfer_features(load_bridge(bridge_folder), dictionary, chosen, out, bench)
     else:
         raise UsageError("Give either VECTORS, or --dictionary and --features.")
-    _print(report, as_json, quiet)
+    _print(report, as_json)
 
 
 @command.command("probes")
@@ -79,7 +79,7 @@ def probes(bridge_folder: Path, given: Path, back: Path | None, out: Path, as_js
     from bridge.pipeline.transfer_probes import transfer_probes
 
     report = transfer_probes(load_bridge(bridge_folder), given, out, load_bridge(back) if back else None)
-    _print(report, as_json, quiet)
+    _print(report, as_json)
 
 
 @command.command("sae")
@@ -109,15 +109,15 @@ def sae(bridge_folder: Path, dictionary: str, back: Path | None, out: Path, as_j
     features, d_model = carried.directions.shape
     if as_json:
         print_json({"out": str(out), "features": features, "d_model": d_model, "site": carried.origin.site})
-    elif not quiet:
+    else:
         click.echo(printable(f"{out}: {features} features of {carried.origin.model} at {carried.origin.site}."))
 
 
-def _print(report: dict[str, Any], as_json: bool, quiet: bool) -> None:
+def _print(report: dict[str, Any], as_json: bool) -> None:
     from bridge.errors import printable
 
     if as_json:
         print_json(report)
-    elif not quiet:
+    else:
         for name, row in report.items():
             click.echo(printable(f"{name}: {row['shape']}, gain {row['gain']:.3f}"))
