@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
+import zlib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -61,13 +62,14 @@ def test_what_a_newcomer_sees_first(tmp_path: Path, offline: None) -> None:
 
 
 def test_seeds_of_one_recipe_have_bases_of_their_own(tmp_path: Path) -> None:
-    """Raw, one seed's rows say nothing of another's; mapped they do. Their dictionaries hardly carry over."""
+    """Raw, one seed's rows and dictionary say nothing of another's; rotated they do."""
     pair = ("--src", "tiny-pythia:seed1", "--dst", "tiny-pythia:seed2", "--map", "procrustes")
     found = metrics(call("run", *pair, "--out", str(tmp_path / "run"), "--json", "--quiet"))
-    assert found["ev", "raw"]["high"] < 0 < 0.2 < found["ev", "mapped"]["low"]
-    assert found["retrieval@1", "raw"]["high"] < 0.01 < 0.2 < found["retrieval@1", "mapped"]["low"]
-    assert found["sae_ev", "mispaired"]["high"] < found["sae_ev", "mapped"]["low"]
-    assert {"rotation_distance", "rotation_haar_p"} <= {name for name, _ in found}
+    assert found["ev", "raw"]["high"] < 0 < 0.45 < found["ev", "mapped"]["low"]
+    assert found["retrieval@1", "raw"]["high"] < 0.01 < 0.3 < found["retrieval@1", "mapped"]["low"]
+    for control in ("raw", "mispaired", "random_map"):
+        assert found["sae_ev", control]["high"] < 0.1 < 0.4 < found["sae_ev", "mapped"]["low"]
+    assert found["rotation_haar_p", "mapped"]["low"] > 0.05 > found["rotation_haar_p", "raw"]["high"]
 
 
 def test_a_bundled_model_is_read_by_anothers_verbalizer(offline: None) -> None:
@@ -91,7 +93,8 @@ def test_every_model_is_whole(name: str) -> None:
 
 
 def test_the_zoo_is_small_and_its_stories_are_the_generators(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert sum(path.stat().st_size for path in ZOO.rglob("*") if path.is_file()) < 12e6
+    files = [path for path in ZOO.rglob("*") if path.is_file() and path.parent.name != "__pycache__"]
+    assert sum(len(zlib.compress(path.read_bytes())) for path in files) < 12e6, "what a wheel weighs"
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "tools"))
     monkeypatch.delitem(sys.modules, "zoo_stories", raising=False)
     import zoo_stories

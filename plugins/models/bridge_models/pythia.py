@@ -33,7 +33,7 @@ class Pythia(TransformersAdapter):
             variants = {f"seed{seed}": f"{model}-seed{seed}" for seed in seeds} | {"deduped": f"{model}-deduped"}
             aliases.append(Alias(f"pythia-{size}", model, variants=variants))
         own = {f"seed{seed}": f"tiny-pythia-seed{seed}" for seed in (1, 2, 3)}
-        return [*aliases, bundled("tiny-pythia", "1", own)]
+        return [*aliases, bundled("tiny-pythia", "0", own)]
 
     def layout(self, module: nn.Module) -> Layout:
         """Attention and MLP read the same input, unless the configuration says otherwise."""
