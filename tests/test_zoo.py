@@ -42,7 +42,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", refused)
 
 
-def test_what_a_newcomer_sees_first(tmp_path: Path, offline: None) -> None:
+def test_what_a_newcomer_sees_first(tmp_path: Path, offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """`bridge run` with nothing but a folder: every stage, held to what the corpus knows to be true."""
     out = tmp_path / "run"
     found = metrics(call("run", "--out", str(out), "--json", "--quiet"))
@@ -56,7 +56,8 @@ def test_what_a_newcomer_sees_first(tmp_path: Path, offline: None) -> None:
     assert found["ev", "mapped"]["low"] > found["ev", "mispaired"]["high"]
     assert found["sae_ev", "mapped"]["low"] > found["sae_ev", "mispaired"]["high"]
     assert (out / "report.html").stat().st_size < 6e6
-    # The same options again, from another folder, without what the first run left in the cache of scores.
+    # The same options again, from another folder, with nothing left of what was collected, fitted and said.
+    monkeypatch.setenv("BRIDGE_CACHE_DIR", str(tmp_path / "empty"))
     again = metrics(call("run", str(out / "config.toml"), "--out", str(tmp_path / "again"), "--json", "--quiet"))
     assert again == found
 
@@ -72,12 +73,25 @@ def test_seeds_of_one_recipe_have_bases_of_their_own(tmp_path: Path) -> None:
     assert found["rotation_haar_p", "mapped"]["low"] > 0.05 > found["rotation_haar_p", "raw"]["high"]
 
 
-def test_a_bundled_model_is_read_by_anothers_verbalizer(offline: None) -> None:
+def test_a_bundled_model_is_read_by_anothers_verbalizer(offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "The farmer stood at the barn when Tom came. The farmer milked the cow."
-    asked = ("--src", "tiny-qwen", "--via", "tiny-gemma", "--text", text, "--every", "4", "--json", "--quiet")
-    result = json.loads(call("explain", *asked).stdout)
+
+    def explain(*flags: str) -> Result:
+        asked = ("--src", "tiny-qwen", "--via", "tiny-gemma", "--text", text, "--every", "4", "--json", "--quiet")
+        return call("explain", *asked, *flags)
+
+    result = json.loads(explain().stdout)
     assert result["fve"] is not None and len(result["readings"]) > 2
     assert any("farm" in one["explanation"] for one in result["readings"])
+
+    def never(*_: object) -> None:
+        raise AssertionError("the verbalizer was asked")
+
+    # What was said once is not asked again, and what was not said is not made up.
+    monkeypatch.setattr("bridge_verbalizers.nla.decoding.Speaker.say", never)
+    assert json.loads(explain().stdout)["readings"] == result["readings"]
+    for other in (("--every", "5"), ("--verbalizer", "own:max_new_tokens=9")):
+        assert "the verbalizer was asked" in str(explain(*other).exception)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -8,12 +8,12 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.containment import check_explanations
 from bridge.pipeline.bridge import Bridge
 from bridge.pipeline.fit import versions
 from bridge.pipeline.fitted import fitted_bridge
 from bridge.pipeline.options import Options
 from bridge.pipeline.prepare import Side, gather, prepare
+from bridge.pipeline.remembered import open_verbalizer
 from bridge.pipeline.round_trip import rebuilt_from
 from bridge.pipeline.subject import ModelSubject
 from bridge.pipeline.verbalizers import find_verbalizer
@@ -60,18 +60,13 @@ class Borrowed:
 
     def open(self) -> Verbalizer:
         """Load the verbalizer."""
-        return self.kind.open(self.subject(self.plan.dst))
+        return open_verbalizer(self.kind, self.named, self.subject(self.plan.dst), self.bench.store)
 
     def told(self, count: int, explain: Callable[[], list[Explanation]]) -> list[Explanation]:
-        """Run an explanation of `count` vectors, and look at what the plugin returned before trusting it.
-
-        Raises:
-            PluginError: If it is not one explanation a vector.
-        """
+        """Run an explanation of `count` vectors, and tell of it."""
         with self.bench.progress.stage(f"explain by {self.plan.dst.model.name}", count, "vectors") as advance:
             said = explain()
             advance(count)
-        check_explanations(said, count, self.named)
         return said
 
     def come_back(self, verbalizer: Verbalizer, said: Sequence[Explanation], points: Rows) -> Rows | None:

@@ -51,7 +51,7 @@ class Options(BaseModel):
     features_of: Use = Field("reporting", description="Which features are drawn from: see bridge.features.")
     src_verbalizer: str = Field("", description="Verbalizer of the source; empty for its own.")
     dst_verbalizer: str = Field("", description="Verbalizer of the destination; empty for its own.")
-    washout: tuple[str, ...] = Field(("contrast",), description="How directions are shown, as in contrast:strength=4.")
+    washout: tuple[str, ...] = Field(("contrast",), description="How directions are shown, as in contrast:strength=2.")
     encoder: str = Field("", description="What judges explanations: a sentence encoder, or lsa; empty for all-MiniLM.")
     batch_size: int | None = Field(None, ge=1, description="Texts per forward pass; automatic by default.")
 

@@ -12,6 +12,7 @@ from bridge.maps import FittedMap
 from bridge.pipeline.explain_features import ExplainedFeatures, FeatureJob
 from bridge.pipeline.fit import Fit
 from bridge.pipeline.readings import ReadingJob
+from bridge.pipeline.remembered import open_verbalizer
 from bridge.pipeline.subject import ModelSubject
 from bridge.pipeline.tools import Tools
 from bridge.pipeline.workbench import Workbench
@@ -67,13 +68,13 @@ def verbalize(
     features = FeatureJob(result, arms, tools, (src, dst), bench) if tools.dictionary else None
     readings = ReadingJob(result, arms, back, (src, dst), bench) if plan.options.positions else None
     jobs: list[Job] = [job for job in (features, readings) if job is not None]
-    verbalizer = tools.src[1].open(src)
+    verbalizer = open_verbalizer(tools.src[1], tools.src[0], src, bench.store)
     for job in jobs:
         job.ask_source(verbalizer)
     # Two verbalizers of 7B and 27B do not fit into memory together.
     del verbalizer
     _forget()
-    verbalizer = tools.dst[1].open(dst)
+    verbalizer = open_verbalizer(tools.dst[1], tools.dst[0], dst, bench.store)
     for job in jobs:
         job.ask_destination(verbalizer)
     del verbalizer

@@ -62,6 +62,10 @@ class Verbalizer(ABC):
     reconstructs: bool = False
     """Whether it has an activation reconstructor."""
 
+    identity: str = ""
+    """All that its explanations depend on besides the vectors: weights, options, seed. What one with an identity
+    explains is kept in the cache, and an interrupted run does not ask again; empty where asking again is cheap."""
+
     @abstractmethod
     def explain(self, vectors: NDArray[np.float32]) -> list[Explanation]:
         """Explain vectors of shape (n, d_model), float32.

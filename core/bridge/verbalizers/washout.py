@@ -47,9 +47,9 @@ class Washout:
     """
 
     strategy: Literal["none", "mean", "blend", "contrast"] = "contrast"
-    strength: float = 4.0
+    strength: float = 3.0
     backgrounds: int = 1
-    beta: float = 0.5
+    beta: float = 0.8
 
     def explain(self, verbalizer: Verbalizer, directions: Floats, background: Background) -> list[Explanation]:
         """Explain directions, (n, d_model) float32, each as long as what it adds where it is most active.

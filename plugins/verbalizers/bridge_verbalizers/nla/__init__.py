@@ -13,7 +13,7 @@ from bridge.errors import BridgeError, ShapeError, UsageError
 from bridge.hookspecs import hookimpl
 from bridge.progress import Progress
 from bridge.verbalizers import Recipe, Subject, Verbalizer, VerbalizerBackend
-from bridge_verbalizers.nla.checkpoint import AR, AV, halves, load_module, load_tokenizer
+from bridge_verbalizers.nla.checkpoint import AR, AV, fingerprint, halves, load_module, load_tokenizer
 
 
 @final
@@ -80,6 +80,7 @@ class NLA(VerbalizerBackend):
             samples=self.samples,
             batch=self.batch,
             seed=subject.seed,
+            identity=f"{self} {subject.placement} {subject.seed} {fingerprint(av)}",
         )
 
     def preview(self, d_model: int) -> list[str]:

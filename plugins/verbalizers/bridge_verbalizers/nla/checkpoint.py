@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -53,6 +54,12 @@ def sidecar_folders(checkpoint: str, reconstructor: str) -> list[tuple[Role, Pat
     """
     av, ar = halves(checkpoint, reconstructor, "MODEL@SITE", (SIDECAR, f"*/{SIDECAR}"))
     return [(AV, av), (AR, ar)] if ar else [(AV, av)]
+
+
+def fingerprint(folder: Path) -> str:
+    """Return what tells a checkpoint from a changed one without reading it: names, sizes and times of its files."""
+    files = sorted({file for pattern in FILES for file in folder.glob(pattern)})
+    return json.dumps([(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files])
 
 
 def load_module(folder: Path, placement: Placement, absent: tuple[str, ...] = ()) -> Any:

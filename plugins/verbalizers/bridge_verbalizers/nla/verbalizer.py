@@ -34,6 +34,7 @@ class NLAVerbalizer(Verbalizer):
         samples: How many texts are drawn of a vector; its explanation is all of them.
         batch: How many sequences are run at once.
         seed: Of sampling.
+        identity: All that its explanations depend on.
     """
 
     def __init__(
@@ -48,8 +49,9 @@ class NLAVerbalizer(Verbalizer):
         samples: int,
         batch: int,
         seed: int,
+        identity: str,
     ) -> None:
-        self.d_model = sidecar.d_model
+        self.d_model, self.identity = sidecar.d_model, identity
         self._speaker, self._tokenizer, self._sidecar = speaker, tokenizer, sidecar
         self.reconstructs, self._load_reconstructor = reconstructor is not None, reconstructor
         self._max_new_tokens, self._temperature = max_new_tokens, temperature

@@ -50,11 +50,11 @@ class ServedNLA(VerbalizerBackend):
 
     def open(self, subject: Subject) -> Verbalizer:
         """Read the prompt and its embeddings, and check that the server runs this AV and reads what it is sent."""
-        from bridge_verbalizers.nla.checkpoint import halves
-        from bridge_verbalizers.nla.sidecar import NAME, read_sidecar
+        from bridge_verbalizers.nla.checkpoint import fingerprint, halves
+        from bridge_verbalizers.nla.sidecar import read_sidecar
         from bridge_verbalizers.serving.client import run
         from bridge_verbalizers.serving.health import check_server
-        from bridge_verbalizers.serving.journal import fingerprint, journal_of
+        from bridge_verbalizers.serving.journal import journal_of
         from bridge_verbalizers.serving.prompt import read_config, read_prompt
         from bridge_verbalizers.serving.verbalizer import ServedVerbalizer
 
@@ -74,8 +74,7 @@ class ServedNLA(VerbalizerBackend):
         options = [1, self.name, self.max_new_tokens, self.temperature, subject.seed if self.temperature else 0]
         journal = journal_of(
             json.dumps(options).encode(),
-            (folder / NAME).read_bytes(),
-            fingerprint(folder.glob("*.safetensors")),
+            fingerprint(folder).encode(),
             prompt.rows.float().numpy().tobytes(),
         )
         return ServedVerbalizer(

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import final
 
@@ -78,12 +78,6 @@ def digest(*parts: bytes) -> str:
     for part in parts:
         hashed.update(len(part).to_bytes(8, "big") + part)
     return hashed.hexdigest()[:32]
-
-
-def fingerprint(files: Iterable[Path]) -> bytes:
-    """Return what tells a large file from a changed one without reading it: name, size, time of change."""
-    found = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(files)]
-    return json.dumps(found).encode()
 
 
 @contextlib.contextmanager
