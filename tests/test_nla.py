@@ -275,6 +275,7 @@ def test_hub_checkpoints_put_there_by_hand(
         ("<explanation>\n a map \n</explanation>", "a map", ()),
         ("well: <explanation>a map</explanation> and <explanation>more</explanation>", "a map", ()),
         ("<explanation>\na ma", "a ma", ("truncated",)),
+        ("<explanation>\na map\n</explanatio", "a map", ("truncated",)),
         (" a map ", "a map", ("untagged",)),
         ("<explanation>\n</explanation>", "", ("empty",)),
         ("", "", ("untagged", "empty")),

@@ -107,7 +107,7 @@ PYTHIA = {
 }  # fmt: skip
 ALIKE = Recipe(steps=4000, batch=16, most_tokens=96, rate=4e-3, decay=1.0, smoothing=0.1)
 ZOO = {
-    "tiny-qwen": Kind(QWEN, "bytes", 1280, 0, 0, Recipe(2000, rate=3e-3, decay=0.5), 512, 12, True),
+    "tiny-qwen": Kind(QWEN, "bytes", 1280, 0, 0, Recipe(2000, rate=3e-3), 512, 12, True),
     "tiny-gemma": Kind(GEMMA, "pieces", 1280, 2, 0, Recipe(1000), 512, 12, True),
     **{f"tiny-pythia-seed{seed}": Kind(PYTHIA, "bytes", 340, 0, seed, ALIKE, 512, 8, False) for seed in (1, 2, 3)},
 }

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.containment import check_explanations
+from bridge.pipeline.fit import versions
 from bridge.store import Store, write_bytes
 from bridge.verbalizers import Blends, Explanation, Subject, Verbalizer, VerbalizerBackend
 
@@ -77,7 +78,7 @@ class RememberedVerbalizer(Verbalizer):
 
 
 def _key(identity: str, arrays: Sequence[NDArray[Any]]) -> str:
-    hashed = hashlib.sha256(identity.encode())
+    hashed = hashlib.sha256(f"{versions()} {identity}".encode())
     for array in arrays:
         hashed.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
     return hashed.hexdigest()[:32]

@@ -30,7 +30,7 @@ class Qwen(TransformersAdapter):
         sizes = ("0.5B", "1.5B", "3B", "7B", "14B", "32B", "72B")
         return [
             Alias("qwen", "Qwen/Qwen2.5-7B-Instruct", site="20", verbalizer=RELEASED),
-            bundled("tiny-qwen", "1"),
+            bundled("tiny-qwen", "0"),
             *(Alias(f"qwen2.5-{size.lower()}", f"Qwen/Qwen2.5-{size}-Instruct") for size in sizes),
         ]
 

@@ -26,7 +26,8 @@ def parse(written: str, injection_char: str) -> Explanation:
     """
     _, tag, inside = written.partition(OPEN)
     text, closed, _ = inside.partition(CLOSE)
-    text = (text if tag else written).strip()
+    text = (text if closed else _without_half_a_tag(text)) if tag else written
+    text = text.strip()
     flags = {
         "untagged": not tag,
         "truncated": bool(tag) and not closed,
@@ -40,6 +41,12 @@ def together(said: Sequence[Explanation]) -> Explanation:
     """Join what an AV said of one vector, a line each, without repeats; it has every flag that one of them has."""
     lines = dict.fromkeys(one.text for one in said if one.text)
     return Explanation("\n".join(lines), tuple(dict.fromkeys(flag for one in said for flag in one.flags)))
+
+
+def _without_half_a_tag(text: str) -> str:
+    """Take away the part of a closing tag that a text ends in, where it was cut within one."""
+    halves = (CLOSE[:length] for length in range(len(CLOSE) - 1, 0, -1))
+    return text.removesuffix(next((half for half in halves if text.endswith(half)), ""))
 
 
 def _is_foreign(text: str, injection_char: str) -> bool:
