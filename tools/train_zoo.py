@@ -53,6 +53,8 @@ class Recipe:
         rate: Highest learning rate of AdamW.
         decay: Weight decay of AdamW.
         smoothing: Label smoothing of the cross-entropy that is minimised, not of that which is reported.
+        spares_unseen: Whether tokens that no story has keep the directions of embeddings that they were drawn with, as
+            long as others. Training does nothing but push them away, and verbalizers write with some (tags).
     """
 
     steps: int
@@ -61,6 +63,7 @@ class Recipe:
     rate: float = 2e-3
     decay: float = 0.05
     smoothing: float = 0.0
+    spares_unseen: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ PYTHIA = {
 }  # fmt: skip
 ALIKE = Recipe(steps=4000, batch=16, most_tokens=96, rate=4e-3, decay=1.0, smoothing=0.1)
 ZOO = {
-    "tiny-qwen": Kind(QWEN, "bytes", 1280, 0, 0, Recipe(2000, rate=3e-3), 512, 12, True),
+    "tiny-qwen": Kind(QWEN, "bytes", 1280, 0, 0, Recipe(2000, rate=3e-3, decay=0.5, spares_unseen=True), 512, 12, True),
     "tiny-gemma": Kind(GEMMA, "pieces", 1280, 2, 0, Recipe(1000), 512, 12, True),
     **{f"tiny-pythia-seed{seed}": Kind(PYTHIA, "bytes", 340, 0, seed, ALIKE, 512, 8, False) for seed in (1, 2, 3)},
 }
@@ -199,6 +202,8 @@ def train_model(name: str, kind: Kind, folder: Path) -> None:
     tokenizer, recipe = make_tokenizer(kind), kind.recipe
     module = make_model(kind, tokenizer)
     optimizer = torch.optim.AdamW(module.parameters(), recipe.rate, betas=(0.9, 0.99), weight_decay=recipe.decay)
+    embeddings = module.get_input_embeddings().weight
+    drawn, unseen = embeddings.detach().clone(), torch.ones(len(embeddings), dtype=torch.bool)
     start, losses, log = time.perf_counter(), [], []
     for step, ids in zip(range(1, recipe.steps + 1), batches(tokenizer, recipe, MODELS), strict=False):
         progress = step / recipe.steps
@@ -209,10 +214,14 @@ def train_model(name: str, kind: Kind, folder: Path) -> None:
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
         losses.append(loss.item())
+        unseen[ids[ids >= 0]] = False
         if step % 200 == 0 or step == recipe.steps:
             log.append({"step": step, "loss": round(sum(losses[-200:]) / len(losses[-200:]), 4)})
             print(f"{name} {log[-1]} {(time.perf_counter() - start) / step:.3f} s/step", flush=True)
     module.eval()
+    if recipe.spares_unseen:
+        lengths = embeddings.data.norm(dim=1), drawn.norm(dim=1)
+        embeddings.data[unseen] = drawn[unseen] * (lengths[0][~unseen].mean() / lengths[1][unseen].mean())
     with torch.inference_mode():
         held_out = [loss_of(module, ids).item() for ids in islice(batches(tokenizer, recipe, HELD_OUT), 16)]
     module.to(torch.bfloat16).save_pretrained(folder)
