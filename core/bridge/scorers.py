@@ -225,7 +225,8 @@ class Evidence:
             `random_map`, and `raw` (no map) where the widths are equal.
         held_out: Paired rows of the held-out documents.
         seed: Of everything random.
-        back: For each arm the map from the destination to the source; where a dictionary is at hand.
+        back: The map from the destination to the source, where a dictionary is at hand, for each arm that has one: a
+            random map to fewer dimensions has no way back.
         src_dictionary: The source model's dictionary at its site.
         dst_dictionary: The destination model's own dictionary at its site, of as many or other features.
         twins: Other dictionaries of the destination at its site, by name; controls for matching decoders.

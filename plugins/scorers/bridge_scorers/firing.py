@@ -35,7 +35,7 @@ class Firing(Scorer):
         dictionary = evidence.src_dictionary
         assert dictionary is not None, "the runtime runs only scorers whose needs are met"
         rows = evidence.held_out.sample(SAMPLE, evidence.seed)
-        for arm, correlations in _correlations(dictionary, {arm: evidence.back[arm] for arm in evidence.arms}, rows):
+        for arm, correlations in _correlations(dictionary, evidence.back, rows):
             value, interval = feature_mean(correlations, evidence.seed)
             note = f"n counts features alive on the source's rows; {len(rows.x)} rows; interval over features"
             yield evidence.metric(self, "firing_r", arm, value, interval, len(correlations), note)

@@ -64,8 +64,8 @@ def _edits(evidence: Evidence) -> Iterator[tuple[str, Edit]]:
     assert source is not None, "the runtime runs only scorers whose needs are met"
     if own is not None:
         yield NATIVE, own.reconstruct
-    for arm, forward in evidence.arms.items():
-        yield arm, partial(_carry, forward, source, evidence.back[arm])
+    for arm, back in evidence.back.items():
+        yield arm, partial(_carry, evidence.arms[arm], source, back)
 
 
 def _carry(forward: FittedMap, dictionary: Dictionary, back: FittedMap, y: Floats) -> Floats:

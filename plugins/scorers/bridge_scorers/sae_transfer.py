@@ -61,8 +61,8 @@ def _reconstructions(evidence: Evidence, rows: Rows) -> Iterator[tuple[str, Floa
     yield SELF, rows.x, reconstruct(source, rows.x).astype(np.float64)
     if own is not None:
         yield NATIVE, rows.y, reconstruct(own, rows.y).astype(np.float64)
-    for arm, forward in evidence.arms.items():
-        yield arm, rows.y, carried(forward, source, evidence.back[arm], rows.y)
+    for arm, back in evidence.back.items():
+        yield arm, rows.y, carried(evidence.arms[arm], source, back, rows.y)
 
 
 def _means(pairs: HeldOutPairs) -> tuple[Array, Array, int]:
