@@ -33,7 +33,7 @@ def test_readme_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     snippet = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)[0]
     names: dict[str, Any] = {}
     rng = np.random.default_rng(0)
-    names["x"], names["v"] = rng.normal(size=(2, 5, 96)).astype(np.float32)
+    names["x"], names["v"] = rng.normal(size=(2, 5, 128)).astype(np.float32)
     exec(snippet, names)
     assert names["y"].shape == names["w"].shape == (5, 112)
     assert isinstance(names["b"].provenance, dict)
