@@ -43,7 +43,7 @@ _EXPERIMENT = (
     click.option("--folds", type=int, help="Training folds for cross-validation (default 5)."),
     click.option("--seed", type=int, help="Of everything random (default 0)."),
     click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:N, mps, or auto (default)."),
-    click.option("--dtype", type=click.Choice(["bfloat16", "float32"]), help="Of forward passes (default bfloat16)."),
+    click.option("--dtype", metavar="DTYPE", help="bfloat16, float32, or auto (default): the faster one."),
     click.option("--batch-size", type=int, help="Texts per forward pass (default: as many as fit)."),
 )
 

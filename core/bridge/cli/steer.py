@@ -25,7 +25,7 @@ from bridge.cli.progress import TerminalProgress
 @click.option("--max-tokens", type=click.IntRange(min=2), default=256, help="Cut texts after so many (default 256).")
 @click.option("--seed", type=int, default=0, help="Of the split and the random directions (default 0).")
 @click.option("--device", default="auto", metavar="DEVICE", help="cpu, cuda, cuda:N, mps, or auto (default).")
-@click.option("--dtype", type=click.Choice(["bfloat16", "float32"]), default="float32", help="Default float32.")
+@click.option("--dtype", default="auto", metavar="DTYPE", help="bfloat16, float32, or auto (default): the faster one.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File for the result as JSON.")
 @output_options
 def command(

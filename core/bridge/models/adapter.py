@@ -10,6 +10,7 @@ from typing import ClassVar, final
 
 from bridge.errors import UsageError
 from bridge.models.loaded import LoadedModel
+from bridge.models.precision import AUTO, decided_dtype
 from bridge.models.tokenizer import Tokenizer
 from bridge.models.weights import Weights
 
@@ -62,11 +63,19 @@ class Placement:
 
     Attributes:
         device: `cpu`, `mps`, `cuda` (spread over all GPUs), `cuda:N`, or `auto`: the best there is.
-        dtype: `bfloat16` or `float32`.
+        dtype: `bfloat16` or `float32`. `auto` may be given, and is decided when the placement is made, by what the
+            device multiplies faster: see `bridge.models.precision`.
+
+    Raises:
+        UsageError: If there is no such dtype; if `auto` is to be decided for a device that this machine does not have.
     """
 
     device: str = "auto"
-    dtype: str = "bfloat16"
+    dtype: str = AUTO
+
+    def __post_init__(self) -> None:
+        device = self.torch_device() if self.dtype == AUTO else self.device
+        object.__setattr__(self, "dtype", decided_dtype(self.dtype, device))
 
     def torch_device(self) -> str:
         """Return the device to use, with `auto` decided.

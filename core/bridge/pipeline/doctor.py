@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import final
 
 from bridge.errors import BridgeError
+from bridge.models import Placement
+from bridge.models.precision import bfloat16_speed
 from bridge.models.resolve import user_aliases
 from bridge.models.weights import models_folder
 from bridge.plugins import discover
@@ -63,6 +65,9 @@ def _devices() -> Iterator[Check]:
         *(["mps"] if torch.backends.mps.is_available() else []),
     ]
     yield Check("devices", True, ", ".join(seen))
+    placement = Placement()
+    speed = f"{bfloat16_speed(placement.torch_device()):.2g} times float32's speed in bfloat16"
+    yield Check("dtype auto", True, f"{placement.dtype} on {placement.torch_device()} ({speed})")
 
 
 def _cache() -> Iterator[Check]:

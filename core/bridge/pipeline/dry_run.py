@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from bridge.corpus import load_corpus
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, UsageError
+from bridge.models.precision import AUTO
 from bridge.models.resolve import ResolvedModel
 from bridge.pipeline.dictionaries import check_belongs, open_own
 from bridge.pipeline.options import Options, build_washout
@@ -18,8 +19,11 @@ from bridge.pipeline.workbench import Workbench
 CHARACTERS_PER_TOKEN = 4.3
 """Of English, with vocabularies of 50k to 260k tokens; measured on the bundled corpus."""
 
-FLOPS = {"cpu": 0.3e12, "mps": 5e12, "cuda": 200e12}
-"""What forward passes are taken to reach, a second: two CPU cores and bfloat16, measured; the others are assumed."""
+FLOPS = {"cpu": 0.1e12, "mps": 5e12, "cuda": 200e12}
+"""What forward passes are taken to reach, a second; on a CPU in float32, with two cores that have AVX2; all assumed."""
+
+CPU_BFLOAT16 = 0.3e12
+"""The same of two CPU cores with bfloat16 instructions, measured."""
 
 ARMS = 5
 GIB = 2**30
@@ -61,7 +65,7 @@ def dry_run(options: Options, bench: Workbench) -> dict[str, Any]:
 def _model(model: ResolvedModel, options: Options) -> dict[str, Any]:
     site = model.single_site()
     count = model.adapter.parameters(model.weights)
-    size = 4 if options.dtype == "float32" else 2
+    size = 4 if _placed(options)[1] == "float32" else 2
     return {
         "reference": model.label(site),
         "family": model.adapter.name,
@@ -95,17 +99,29 @@ def _dictionary(options: Options, model: ResolvedModel | None, bench: Workbench)
 
 def _estimates(options: Options, models: dict[str, Any], corpus: dict[str, Any]) -> dict[str, Any]:
     """Estimate hours of forward passes, and bytes of what is kept; all orders of magnitude."""
-    device = (options.placement().torch_device() if options.device == "auto" else options.device).partition(":")[0]
-    size = 4 if options.dtype == "float32" else 2
+    device, dtype = _placed(options)
+    size = 4 if dtype == "float32" else 2
+    reached = CPU_BFLOAT16 if (device, dtype) == ("cpu", "bfloat16") else FLOPS[device]
     flops = sum(
         2 * (one["parameters"] or 0) * one["depth"][0] / one["depth"][1] * corpus["tokens"] for one in models.values()
     )
     return {
         "device": device,
-        "assumed_flops_per_second": FLOPS[device],
-        "collect_hours": round(flops / FLOPS[device] / 3600, 3),
+        "dtype": dtype,
+        "assumed_flops_per_second": reached,
+        "collect_hours": round(flops / reached / 3600, 3),
         "cache_gib": round(sum(one["d_model"] for one in models.values()) * corpus["tokens"] * size / GIB, 2),
         "largest_model_gib": max(one["memory_gib"] or 0 for one in models.values()),
         "explanations": options.positions * (2 + ARMS)
         + (options.features * (1 + ARMS) * len(options.washout) if options.dictionary else 0),
     }
+
+
+def _placed(options: Options) -> tuple[str, str]:
+    """Return the kind of device and the dtype; `auto` on a device that is not here is taken to be bfloat16."""
+    try:
+        placement = options.placement()
+        device = placement.torch_device() if options.device == "auto" else options.device
+    except UsageError:
+        return options.device.partition(":")[0], options.dtype if options.dtype != AUTO else "bfloat16"
+    return device.partition(":")[0], placement.dtype

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar, final
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from bridge.collect import Settings
 from bridge.errors import UsageError
 from bridge.features import Use
 from bridge.maps import Map
 from bridge.models import Placement
+from bridge.models.precision import AUTO, decided_dtype
 from bridge.plugins import Registry
 from bridge.verbalizers import Washout
 
@@ -44,7 +45,7 @@ class Options(BaseModel):
     folds: int = Field(5, ge=2, description="Training folds for cross-validation.")
     seed: int = Field(0, ge=0, description="Of everything random.")
     device: str = Field("auto", description="cpu, cuda, cuda:N, mps or auto.")
-    dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="Of the forward passes and stored rows.")
+    dtype: str = Field(AUTO, description="Of forward passes and rows: bfloat16, float32 or auto, the faster one.")
     dictionary: str = Field("", description="The source's dictionary, whose features both verbalizers explain.")
     features: int = Field(45, ge=2, description="How many of its features are drawn by seed.")
     positions: int = Field(0, ge=0, description="How many live activations of held-out documents both explain.")
@@ -55,13 +56,18 @@ class Options(BaseModel):
     encoder: str = Field("", description="What judges explanations: a sentence encoder, or lsa; empty for all-MiniLM.")
     batch_size: int | None = Field(None, ge=1, description="Texts per forward pass; automatic by default.")
 
+    @field_validator("dtype")
+    @classmethod
+    def _refuse_other_dtypes(cls, dtype: str) -> str:
+        return dtype if dtype == AUTO else decided_dtype(dtype, "cpu")
+
     def settings(self) -> Settings:
         """Return what collection needs of these."""
-        device = self.placement().torch_device().partition(":")[0]
-        return Settings(self.dtype, self.max_tokens, self.batch_size, device)
+        placement = self.placement()
+        return Settings(placement.dtype, self.max_tokens, self.batch_size, placement.torch_device().partition(":")[0])
 
     def placement(self) -> Placement:
-        """Return where models go."""
+        """Return where models go, with `auto` decided."""
         return Placement(self.device, self.dtype)
 
     def build_map(self, registry: Registry) -> Map:

@@ -15,6 +15,7 @@ from bridge.collect import activations_artifact, collect, free_device_memory
 from bridge.corpus import BUNDLED, Corpus, load_corpus
 from bridge.errors import CorpusError, ModelError, UsageError
 from bridge.models import LoadedModel, Tokenizer
+from bridge.models.precision import AUTO
 from bridge.models.resolve import ResolvedModel
 from bridge.pipeline.options import Options
 from bridge.pipeline.pair_tokens import Coverage, ShardPairs, pair_corpus
@@ -45,7 +46,7 @@ class Plan:
 
     Attributes:
         options: What was asked for, so pinned that it runs the same from any folder: local models and corpus by
-            absolute path, the corpus by content.
+            absolute path, the corpus by content, the dtype decided.
         src: Source model.
         dst: Destination model.
         corpus: The texts.
@@ -83,7 +84,11 @@ def prepare(options: Options, bench: Workbench, stdin: IO[str] | None = None, co
         CorpusError: If the corpus is unreadable, or too small for the models' widths.
     """
     options.build_map(bench.registry)
-    options.placement().torch_device()
+    placement = options.placement()
+    placement.torch_device()
+    if options.dtype == AUTO:
+        bench.progress.note(f"Computing in {placement.dtype} (--dtype {AUTO}).")
+        options = options.model_copy(update={"dtype": placement.dtype})
     models = bench.resolve(options.src), bench.resolve(options.dst)
     options = _with_defaults(options, models)
     corpus = corpus or load_corpus(options.corpus, stdin, options.max_documents)

@@ -133,13 +133,15 @@ def steer(
         "vector_from": contrast.name if rows is None else rows.name,
         "doses": list(dose.doses),
         "seed": dose.seed,
+        "device": dose.placement.torch_device(),
+        "dtype": dose.placement.dtype,
         "versions": versions(),
     }
     return Steering(metrics, texts, provenance)
 
 
 def _load(model: ResolvedModel, dose: Dose, bench: Workbench) -> LoadedModel:
-    bench.progress.note(f"Loading {model.name}.")
+    bench.progress.note(f"Loading {model.name} in {dose.placement.dtype}.")
     return model.adapter.load(model.weights, dose.placement)
 
 

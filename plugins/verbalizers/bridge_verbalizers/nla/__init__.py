@@ -114,6 +114,7 @@ class NLA(VerbalizerBackend):
             "feature_examples": len(data.features.x),
             "examples": len(data.rows.x),
             "seed": subject.seed,
+            "dtype": subject.placement.dtype,
         }
         job = Job(subject, data, recipe, out, identity, progress)
         measured: dict[str, Any] = {AV: train_av(job)}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bridge.errors import BridgeError, ModelError
+from bridge.models import Placement
 from bridge.progress import Progress
 
 if TYPE_CHECKING:
@@ -71,12 +72,12 @@ def merge_adapters(module: Any) -> None:
             setattr(module.get_submodule(parent), own, part.get_base_layer())
 
 
-def mixed_precision(module: Any) -> Any:
-    """Return the context in which forward passes multiply in bfloat16."""
+def mixed_precision(module: Any, placement: Placement) -> Any:
+    """Return the context in which forward passes multiply in bfloat16, where that is how models are held."""
     import torch
 
     device = next(module.parameters()).device.type
-    return torch.autocast(device, torch.bfloat16)
+    return torch.autocast(device, torch.bfloat16, enabled=placement.dtype == "bfloat16")
 
 
 def train(

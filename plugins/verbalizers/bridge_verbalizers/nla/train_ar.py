@@ -44,7 +44,7 @@ def train_ar(job: Job) -> dict[str, float]:
 
     def step_loss(step: int) -> Tensor:
         rows = draws[step]
-        with mixed_precision(module):
+        with mixed_precision(module, subject.placement):
             said = last_hidden(module, [ids["rows"][row] for row in rows])
         wanted = torch.nn.functional.normalize(torch.from_numpy(data.rows.x[rows])).to(said.device)
         # MSE of vectors of unit norm is 2 (1 - cos): the reconstructor is asked for directions only.

@@ -68,7 +68,7 @@ def train_av(job: Job) -> dict[str, float]:
     def step_loss(step: int) -> Tensor:
         kind, rows = plan[step]
         x = getattr(data, kind).x[rows]
-        with mixed_precision(module):
+        with mixed_precision(module, subject.placement):
             among = candidates(known, vocabulary, [subject.seed, step])
             return batch_loss(x, [responses[kind][row] for row in rows], among)
 
@@ -76,7 +76,7 @@ def train_av(job: Job) -> dict[str, float]:
     train(weights, step_loss, recipe.steps, recipe.lr, job.checkpoint(AV), job.identity, job.progress, "AV")
     merge_adapters(module)
     module.eval()
-    with torch.inference_mode(), mixed_precision(module):
+    with torch.inference_mode(), mixed_precision(module, subject.placement):
         measured = _held_out(data, responses["held_out"], lambda x, said: float(batch_loss(x, said, None)))
     with quiet():
         module.to(torch.bfloat16).save_pretrained(out)
