@@ -37,15 +37,15 @@ class LinearCKA(Scorer):
     def score(self, evidence: Evidence) -> Iterable[Metric]:
         """Hold one sample of rows and its Gram matrices."""
         rows = evidence.held_out.sample(SAMPLE, evidence.seed)
-        group = np.unique(rows.document, return_inverse=True)[1] % GROUPS
+        _, group = np.unique(np.unique(rows.document, return_inverse=True)[1] % GROUPS, return_inverse=True)
         true = _gram(rows.y - evidence.held_out.mean_dst)
+        own = _hsic(true, true, group)
         for arm, fitted in evidence.arms.items():
             mapped = _gram(fitted(rows.x) - evidence.held_out.mean_dst)
-            value = _cka(mapped, true)
-            kept = [np.ix_(group != index, group != index) for index in np.unique(group)]
-            left_out = np.array([_cka(mapped[rest], true[rest]) for rest in kept])
+            found = _hsic(mapped, true, group) / np.sqrt(_hsic(mapped, mapped, group) * own)
             note = "the same for every rotation" if arm == RANDOM_MAP else ""
-            interval = jackknife_interval(value, left_out)
+            value = float(found[0])
+            interval = jackknife_interval(value, found[1:])
             yield evidence.metric(self, "cka", arm, value, interval, len(group), note, control=RANDOM_MAP)
 
 
@@ -55,15 +55,26 @@ def _gram(rows: Array) -> Array:
     return gram
 
 
-def _hsic(first: Array, second: Array) -> float:
-    n = len(first)
-    totals = first.sum() * second.sum() / ((n - 1) * (n - 2))
-    crossed = 2 / (n - 2) * float(first.sum(0) @ second.sum(0))
-    return float(np.vdot(first, second) + totals - crossed) / (n * (n - 3))
+def _hsic(first: Array, second: Array, group: NDArray[np.intp]) -> Array:
+    """Return the unbiased HSIC of all rows, and without the rows of each group: (1 + groups,).
 
+    All of its terms are sums over pairs of rows. Added up by groups once, they give every sub-sample's by subtraction.
 
-def _cka(first: Array, second: Array) -> float:
-    return _hsic(first, second) / float(np.sqrt(_hsic(first, first) * _hsic(second, second)))
+    Args:
+        first: Gram matrix with a diagonal of zeros, (n, n).
+        second: Likewise.
+        group: Of each row, 0 to groups - 1, (n,).
+    """
+    groups = int(group.max()) + 1
+    # Column 0 keeps every row, column 1 + g those that are not of group g.
+    kept = np.column_stack([np.ones(len(group)), *(group != index for index in range(groups))])
+    n = kept.sum(0)
+    left, right = first @ kept, second @ kept
+    crossed = (kept * left * right).sum(0)
+    totals = (kept * left).sum(0) * (kept * right).sum(0)
+    products = (kept * ((first * second) @ kept)).sum(0)
+    found: Array = (products + totals / ((n - 1) * (n - 2)) - 2 / (n - 2) * crossed) / (n * (n - 3))
+    return found
 
 
 @hookimpl
