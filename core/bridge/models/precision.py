@@ -58,25 +58,21 @@ def bfloat16_speed(device: str) -> float:
     """Measure how many times as fast as float32 a device multiplies bfloat16; once a process.
 
     What a processor is called does not tell: some have the instructions and are slower with them all the same. The
-    fastest of some rounds is taken, one thread on a CPU, so that other jobs of the machine hardly matter.
+    fastest of some rounds is taken, with one thread on a CPU, so that other jobs of the machine hardly matter.
 
     Args:
         device: As torch names it.
     """
     import torch
+    from threadpoolctl import threadpool_limits
 
     size = SIZE[device.partition(":")[0]]
-    threads = torch.get_num_threads()
-    if device == "cpu":
-        torch.set_num_threads(1)
-    try:
-        seconds = []
+    seconds = []
+    # Not torch.set_num_threads: after it, MKL would no longer heed limits that others set by threadpoolctl.
+    with threadpool_limits(1):
         for name in DTYPES:
             ones = torch.ones((size, size), dtype=getattr(torch, name), device=device)
             seconds.append(min(_seconds_of_product(ones) for _ in range(ROUNDS)))
-    finally:
-        if device == "cpu":
-            torch.set_num_threads(threads)
     return seconds[1] / seconds[0]
 
 

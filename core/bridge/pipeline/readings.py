@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bridge.errors import CorpusError
 from bridge.maps import FittedMap
 from bridge.pipeline.fit import Fit
+from bridge.pipeline.remembered import parts
 from bridge.pipeline.round_trip import rebuilt_from
 from bridge.pipeline.subject import ModelSubject
 from bridge.pipeline.workbench import Workbench
@@ -114,31 +115,33 @@ class ReadingJob:
     def ask_source(self, verbalizer: Verbalizer) -> None:
         """Have the source's activations read by its own verbalizer."""
         name, x = self._subjects[0].name, self._drawn.x
-        said = self._told(verbalizer, x, name)
+        said = self._told(verbalizer, {NATIVE: x}, name)[NATIVE]
         self._read[NATIVE] = Reading(said, x, rebuilt_from(verbalizer, said, x, name), self._means[0])
 
     def ask_destination(self, verbalizer: Verbalizer) -> None:
         """Have the destination's own, and the source's moved by every map, read by the destination's verbalizer."""
         name, x, y = self._subjects[1].name, self._drawn.x, self._drawn.y
-        said = self._told(verbalizer, y, name)
-        self._read[SELF] = Reading(said, y, rebuilt_from(verbalizer, said, y, name), self._means[1])
-        for arm, there in self._arms.items():
-            moved = there(x).astype(np.float32)
-            said = self._told(verbalizer, moved, name)
-            rebuilt = rebuilt_from(verbalizer, said, moved, name) if arm in self._back else None
+        moved = {arm: there(x).astype(np.float32) for arm, there in self._arms.items()}
+        said = self._told(verbalizer, {SELF: y} | moved, name)
+        self._read[SELF] = Reading(said[SELF], y, rebuilt_from(verbalizer, said[SELF], y, name), self._means[1])
+        for arm, points in moved.items():
+            rebuilt = rebuilt_from(verbalizer, said[arm], points, name) if arm in self._back else None
             came_back = None if rebuilt is None else self._back[arm](rebuilt).astype(np.float32)
-            self._read[arm] = Reading(said, x, came_back, self._means[0])
+            self._read[arm] = Reading(said[arm], x, came_back, self._means[0])
 
     def result(self) -> Readings:
         """Return what was said."""
         drawn = self._drawn
         return Readings(drawn.texts, drawn.topics, drawn.document, self._read)
 
-    def _told(self, verbalizer: Verbalizer, vectors: Rows, name: str) -> list[Explanation]:
+    def _told(self, verbalizer: Verbalizer, by_arm: Mapping[str, Rows], name: str) -> dict[str, list[Explanation]]:
+        vectors, count = np.concatenate(list(by_arm.values())), len(self._drawn.x)
+        said: list[Explanation] = []
         with self._bench.progress.stage(f"read by {name}", len(vectors), "activations") as advance:
-            said = verbalizer.explain(vectors)
-            advance(len(vectors))
-        return said
+            for part in parts(len(vectors), verbalizer.at_once):
+                said += verbalizer.explain(vectors[part])
+                advance(len(vectors[part]))
+        return {arm: said[i * count : (i + 1) * count] for i, arm in enumerate(by_arm)}
 
 
 def reading_records(readings: Readings) -> list[dict[str, Any]]:

@@ -29,6 +29,18 @@ def open_verbalizer(kind: VerbalizerBackend, named: str, subject: Subject, store
     return RememberedVerbalizer(kind.open(subject), named, store.root / "explanations")
 
 
+def parts(count: int, at_once: int, sequences: int = 1) -> list[slice]:
+    """Cut vectors into those that a verbalizer is asked for together, each kept as soon as it is there.
+
+    Args:
+        count: How many vectors.
+        at_once: As `Verbalizer.at_once`.
+        sequences: How many of these one vector takes.
+    """
+    size = max(1, at_once // sequences) if at_once else max(1, count)
+    return [slice(start, start + size) for start in range(0, count, size)]
+
+
 @final
 class RememberedVerbalizer(Verbalizer):
     """A verbalizer of a plugin, whose explanations are checked, and kept where it says what they depend on.
@@ -41,7 +53,7 @@ class RememberedVerbalizer(Verbalizer):
 
     def __init__(self, verbalizer: Verbalizer, named: str, folder: Path) -> None:
         self.d_model, self.reconstructs = verbalizer.d_model, verbalizer.reconstructs
-        self.identity = str(verbalizer.identity)
+        self.identity, self.at_once = str(verbalizer.identity), verbalizer.at_once
         self._verbalizer, self._named, self._folder = verbalizer, named, folder
 
     def explain(self, vectors: Floats) -> list[Explanation]:

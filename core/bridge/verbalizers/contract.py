@@ -62,6 +62,10 @@ class Verbalizer(ABC):
     reconstructs: bool = False
     """Whether it has an activation reconstructor."""
 
+    at_once: int = 0
+    """How many sequences it reads at once, at best: a vector is one, a direction one a blend, and one a background that
+    is taken away. Who has more asks for that many at a time and keeps what came; 0 for any number."""
+
     identity: str = ""
     """All that its explanations depend on besides the vectors: weights, options, seed. What one with an identity
     explains is kept in the cache, and an interrupted run does not ask again; empty where asking again is cheap."""

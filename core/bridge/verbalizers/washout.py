@@ -67,6 +67,12 @@ class Washout:
         beta = self.beta if self.strategy == "contrast" else 0.0
         return verbalizer.explain_blends(Blends(vectors.astype(np.float32), alone, beta))
 
+    @property
+    def sequences(self) -> int:
+        """How many sequences a verbalizer reads of one direction: see `Verbalizer.at_once`."""
+        blends = self.backgrounds if self.strategy in ("blend", "contrast") else 1
+        return 2 * blends if self.strategy == "contrast" and self.beta else blends
+
     def _backgrounds(self, background: Background) -> Floats:
         if self.strategy == "mean" or self.backgrounds == 1:
             return background.mean[None]

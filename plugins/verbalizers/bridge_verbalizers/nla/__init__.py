@@ -28,7 +28,8 @@ class NLA(VerbalizerBackend):
         max_new_tokens: How many tokens may be written of a vector; what ends sooner costs less.
         temperature: Of sampling; 0 always takes the likeliest token.
         samples: How many texts are drawn of a vector; its explanation is all of them, a line each.
-        batch: How many sequences are run at once; a direction in B backgrounds takes B, and 2 B in contrast.
+        batch: How many sequences are run at once; a direction in B backgrounds takes B, and 2 B in contrast. 0 for as
+            many as suit the model's width: see `sequences_at_once`.
     """
 
     name = "nla"
@@ -39,7 +40,7 @@ class NLA(VerbalizerBackend):
     max_new_tokens: int = 200
     temperature: float = 0.0
     samples: int = 1
-    batch: int = 16
+    batch: int = 0
 
     def open(self, subject: Subject) -> Verbalizer:
         """Load the AV, and find the AR, which is loaded when it is first asked."""
@@ -53,11 +54,12 @@ class NLA(VerbalizerBackend):
         av, ar = halves(self.checkpoint, self.ar, subject.name)
         sidecar = read_sidecar(av, "av")
         _check_width(av, sidecar.d_model, subject)
+        batch = self.batch or sequences_at_once(subject.d_model)
         reconstructor = None
         if ar is not None:
             other = read_sidecar(ar, "ar")
             _check_width(ar, other.d_model, subject)
-            reconstructor = functools.partial(Reconstructor, ar, other, subject.placement, self.batch)
+            reconstructor = functools.partial(Reconstructor, ar, other, subject.placement, batch)
         tokenizer = load_tokenizer(av)
         # Before the weights: what is wrong with the prompt is found in a second.
         prompt, at = checked_prompt(tokenizer, sidecar)
@@ -78,7 +80,7 @@ class NLA(VerbalizerBackend):
             max_new_tokens=self.max_new_tokens,
             temperature=self.temperature,
             samples=self.samples,
-            batch=self.batch,
+            batch=batch,
             seed=subject.seed,
             identity=f"{self} {subject.placement} {subject.seed} {fingerprint(av)}",
         )
@@ -128,11 +130,11 @@ class NLA(VerbalizerBackend):
                 "The verbalizer nla needs a checkpoint.",
                 remedy="Write nla:checkpoint=FOLDER, or nla:checkpoint=hub:user/repo.",
             )
-        if self.max_new_tokens < 1 or self.batch < 1 or not 0 <= self.temperature < math.inf:
+        if self.max_new_tokens < 1 or self.batch < 0 or not 0 <= self.temperature < math.inf:
             raise UsageError(
                 f"nla cannot have max_new_tokens={self.max_new_tokens}, batch={self.batch} and "
                 f"temperature={self.temperature:g}.",
-                remedy="The first two are 1 at least, and the temperature 0 at least.",
+                remedy="They are 1, 0 and 0 at least.",
             )
         if self.samples < 1 or (self.samples > 1 and not self.temperature):
             raise UsageError(
@@ -140,6 +142,15 @@ class NLA(VerbalizerBackend):
                 cause="At temperature 0 every sample is the same text.",
                 remedy="Ask for one sample, or for more at a temperature above 0, such as 0.7.",
             )
+
+
+def sequences_at_once(d_model: int) -> int:
+    """Return how many sequences a model of a width decodes at once: 512 where it is narrow, 16 where it is wide.
+
+    A step reads all weights and takes some milliseconds of Python, however many sequences share it; but keys and values
+    of each fill memory in proportion to the width.
+    """
+    return max(16, min(512, 2**16 // d_model))
 
 
 def ends(module: Any, tokenizer: Any) -> list[int]:

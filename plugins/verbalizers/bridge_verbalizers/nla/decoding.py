@@ -8,11 +8,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 from bridge.verbalizers import Blends
+from bridge_verbalizers.nla.cache import roomy_cache
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     Choose = Callable[[Tensor, Sequence[int]], list[int]]
+
+CROWDED = 7 / 8
+"""Share of a batch that must still be speaking: below, finished rows leave it. Leaving costs a copy of all keys."""
 
 PLAUSIBLE = 0.05
 """Tokens less likely than this share of the likeliest one are never chosen where something is taken away."""
@@ -38,7 +42,7 @@ class Speaker:
             # is put in its output's place is not multiplied, so the injection scale means the same in all families.
             self._embedded = module.get_input_embeddings()(torch.tensor(prompt, device=module.device))
             # The tokens before the vector do not see it: one row of keys and values serves every vector.
-            self._prefix = self._run(None, inputs_embeds=self._embedded[None, :at])[1]
+            self._prefix = self._run(roomy_cache(module.config), inputs_embeds=self._embedded[None, :at])[1]
 
     def say(self, blends: Blends, new_tokens: int, choose: Choose) -> list[list[int]]:
         """Decode every direction from its blends together; see `combine`.
@@ -62,24 +66,25 @@ class Speaker:
             rows = torch.cat([rows, torch.from_numpy(blends.backgrounds)])
             streams = torch.cat([streams, alone.expand(n, -1)], 1)
         said: list[list[int]] = [[] for _ in range(n)]
-        speaking = list(range(n))
+        batch, done = list(range(n)), [False] * n
         with torch.inference_mode():
             logits, cache = self._read(rows)
             if blends.beta:
                 logits = _select(logits, cache, streams)
             for step in range(new_tokens):
-                scores = combine(logits.view(len(speaking), streams.shape[1], -1), backgrounds, blends.beta)
-                chosen = dict(zip(speaking, choose(scores, speaking), strict=True))
-                going = [row for row in speaking if chosen[row] not in self._ends]
-                for row in going:
-                    said[row].append(chosen[row])
+                scores = combine(logits.view(len(batch), streams.shape[1], -1), backgrounds, blends.beta)
+                chosen = choose(scores, batch)
+                for row, token in zip(batch, chosen, strict=True):
+                    done[row] = done[row] or token in self._ends
+                    if not done[row]:
+                        said[row].append(token)
+                going = [place for place, row in enumerate(batch) if not done[row]]
                 if not going or step + 1 == new_tokens:
                     break
-                if len(going) < len(speaking):
-                    kept = torch.tensor([speaking.index(row) for row in going])
-                    _select(logits, cache, torch.arange(len(logits)).view(len(speaking), -1)[kept])
-                    speaking = going
-                tokens = torch.tensor([chosen[row] for row in speaking]).repeat_interleave(streams.shape[1])
+                if len(going) < CROWDED * len(batch):
+                    _select(logits, cache, torch.arange(len(logits)).view(len(batch), -1)[torch.tensor(going)])
+                    batch, chosen = [batch[place] for place in going], [chosen[place] for place in going]
+                tokens = torch.tensor(chosen).repeat_interleave(streams.shape[1])
                 logits, cache = self._run(cache, input_ids=tokens[:, None].to(self._embedded.device))
         return said
 

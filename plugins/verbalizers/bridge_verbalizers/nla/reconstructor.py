@@ -56,7 +56,9 @@ class Reconstructor:
         """
         import torch
 
-        prompts = [self._prompt(text) for text in texts]
+        # What has learnt nothing says the same of many vectors.
+        different = list(dict.fromkeys(texts))
+        prompts = [self._prompt(text) for text in different]
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         found = np.empty((len(prompts), self._sidecar.d_model), np.float32)
         with torch.inference_mode():
@@ -64,7 +66,8 @@ class Reconstructor:
                 part = order[start : start + self._batch]
                 hidden = last_hidden(self._module, [prompts[i] for i in part]).to(self._head.device)
                 found[part] = (hidden @ self._head.T).float().cpu().numpy()
-        return found
+        place = {text: row for row, text in enumerate(different)}
+        return found[[place[text] for text in texts]]
 
     def _prompt(self, text: str) -> list[int]:
         # With special tokens: an AR is trained with BOS where its family has one, and is far worse without.

@@ -56,6 +56,7 @@ class NLAVerbalizer(Verbalizer):
         self.reconstructs, self._load_reconstructor = reconstructor is not None, reconstructor
         self._max_new_tokens, self._temperature = max_new_tokens, temperature
         self._samples, self._batch, self._seed = samples, batch, seed
+        self.at_once = max(1, batch // samples)
 
     def explain(self, vectors: Floats) -> list[Explanation]:
         """Explain vectors of shape (n, d_model), float32, each at the length that the AV was trained with."""
