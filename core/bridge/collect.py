@@ -111,6 +111,7 @@ def collect(
     corpus: Corpus,
     settings: Settings,
     progress: Progress,
+    encoder: Encoder | None = None,
 ) -> None:
     """Fill the artifacts of one model's sites; the model is loaded only if something is missing.
 
@@ -124,6 +125,7 @@ def collect(
         corpus: The texts.
         settings: How to run them.
         progress: Is told of every shard.
+        encoder: Cuts the texts as the model does; the model itself, by default.
 
     Raises:
         ModelError: If an activation is NaN or infinite.
@@ -155,7 +157,7 @@ def collect(
                 if index and done != index - 1 and targets[0].has(index - 1):
                     budget = int(targets[0].info(index - 1)["budget"])
                 documents = [corpus.documents[i] for i in chunks[index]]
-                shard = _Shard(source, documents, settings)
+                shard = _Shard(source, documents, settings, encoder or source)
                 rows, budget = shard.run(sites, budget, advance)
                 for site, artifact in zip(sites, targets, strict=True):
                     artifact.write(index, rows[site], {"budget": budget})
@@ -166,11 +168,13 @@ def collect(
 class _Shard:
     """The texts of one shard, cut into tokens, and the forward passes over them."""
 
-    def __init__(self, source: ActivationSource, documents: Sequence[Document], settings: Settings) -> None:
+    def __init__(
+        self, source: ActivationSource, documents: Sequence[Document], settings: Settings, encoder: Encoder
+    ) -> None:
         self.source = source
         self.settings = settings
         self.documents = documents
-        self.encoded = source.encode(documents, settings.max_tokens)
+        self.encoded = encoder.encode(documents, settings.max_tokens)
         self.kept = [encoded.kept for encoded in self.encoded]
         self.starts = np.cumsum([0, *(len(kept) for kept in self.kept)])
 

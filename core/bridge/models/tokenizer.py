@@ -14,6 +14,9 @@ from bridge.corpus import Document
 from bridge.errors import ModelError
 from bridge.pairing import Encoded
 
+CHARACTERS_PER_TOKEN = 16
+"""Of a text, so many characters for each token that is wanted are looked at first; few texts have half as many."""
+
 _MARK = "\ue000"
 """A private-use character, which no template says: stands in for the contents of messages."""
 
@@ -80,8 +83,23 @@ class TransformersTokenizer(Tokenizer):
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def _encode(self, texts: list[str], max_tokens: int, add_special_tokens: bool) -> list[Encoded]:
-        if not texts:
-            return []
+        """Encode the beginnings of texts that are far longer than what is wanted of them.
+
+        How a text is cut is decided close by, so a beginning is cut as the whole text is, except near its end. Where
+        the tokens that are wanted reach into its second half, or are too few, twice as much is looked at.
+        """
+        size, found = CHARACTERS_PER_TOKEN * max_tokens, dict[int, Encoded]()
+        pending = list(range(len(texts)))
+        while pending:
+            heads = [texts[i][:size] for i in pending]
+            for i, one in zip(pending, self._encode_whole(heads, max_tokens, add_special_tokens), strict=True):
+                if len(texts[i]) <= size or (len(one.ids) == max_tokens and one.ends.max() <= size // 2):
+                    found[i] = one
+            pending = [i for i in pending if i not in found]
+            size *= 2
+        return [found[i] for i in range(len(texts))]
+
+    def _encode_whole(self, texts: list[str], max_tokens: int, add_special_tokens: bool) -> list[Encoded]:
         batch = self.tokenizer(
             texts,
             add_special_tokens=add_special_tokens,

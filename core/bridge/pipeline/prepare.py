@@ -16,6 +16,7 @@ from bridge.corpus import BUNDLED, Corpus, load_corpus
 from bridge.errors import CorpusError, ModelError, UsageError
 from bridge.models import LoadedModel, Tokenizer
 from bridge.models.precision import AUTO
+from bridge.models.remembered_tokenizer import RememberedTokenizer
 from bridge.models.resolve import ResolvedModel
 from bridge.pipeline.options import Options
 from bridge.pipeline.pair_tokens import Coverage, ShardPairs, pair_corpus
@@ -148,7 +149,7 @@ def gather(
             )
             for site in wanted
         }
-        collect(load, side.model.name, artifacts, plan.corpus, settings, bench.progress)
+        collect(load, side.model.name, artifacts, plan.corpus, settings, bench.progress, side.tokenizer)
         # The tracer's wrappers refer to each other: without this, both models would be in memory together.
         gc.collect()
         free_device_memory()
@@ -188,7 +189,8 @@ def _side(model: ResolvedModel, identity: str, options: Options, bench: Workbenc
     limit = model.info.max_tokens
     if limit is not None and options.max_tokens > limit:
         raise UsageError(f"{model.name} reads at most {limit} tokens.", remedy=f"Use --max-tokens {limit} or fewer.")
-    side = Side(model, model.adapter.tokenizer(model.weights), model.weights.identity(bench.store))
+    tokenizer = RememberedTokenizer(model.adapter.tokenizer(model.weights))
+    side = Side(model, tokenizer, model.weights.identity(bench.store))
     if identity and identity != side.identity:
         raise ModelError(
             f"The weights of {model.name} are not the ones that this experiment was made with.",
