@@ -516,7 +516,7 @@ def test_what_is_asked_must_make_sense(tmp_path: Path) -> None:
     with pytest.raises(BridgeError, match=r"no folder .*verbalizer train --model tiny@1 --out"):
         NLA(checkpoint=str(tmp_path / "none")).open(TrainedSubject(32))
     wrongs: list[dict[str, Any]] = [
-        *({"batch": 0}, {"max_new_tokens": 0}, {"temperature": -1.0}, {"temperature": math.nan}),
+        *({"batch": -1}, {"max_new_tokens": 0}, {"temperature": -1.0}, {"temperature": math.nan}),
         *({"samples": 0}, {"samples": 2}),
     ]
     for wrong in wrongs:
