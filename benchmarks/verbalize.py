@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import bridge_models.zoo
 from bridge.models import Placement
 from bridge.verbalizers import Blends
 from bridge_verbalizers.nla.checkpoint import AV, load_module, load_tokenizer
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BETA = 0.8
+BUNDLED = Path(bridge_models.zoo.__file__).parent / "checkpoints/tiny-gemma/verbalizers/2"
 RATIOS = {"one_by_one": "batched", "generate": "batched", "contrast_whole_prompts": "contrast"}
 """Each way, and the one of bridge's that is compared with it."""
 
@@ -75,7 +77,7 @@ class Ways:
     def contrast(self) -> list[list[int]]:
         """Run bridge's own contrast: two sequences a direction."""
         said = []
-        for start in range(0, len(self.vectors), self.batch // 2):
+        for start in range(0, len(self.vectors), max(1, self.batch // 2)):
             blends = self._blends(start)
             said += self.speaker.say(Blends(blends[:, None], self.background, BETA), self.new_tokens, likeliest)
         return said
@@ -85,7 +87,7 @@ class Ways:
         import torch
 
         said: list[list[int]] = []
-        for start in range(0, len(self.vectors), self.batch // 2):
+        for start in range(0, len(self.vectors), max(1, self.batch // 2)):
             blends = self._blends(start)
             pairs = np.stack([blends, np.broadcast_to(self.background, blends.shape)], 1)
             inputs: dict[str, Any] = {"inputs_embeds": self._prompts(pairs.reshape(-1, blends.shape[1]))}
@@ -100,7 +102,7 @@ class Ways:
         return said
 
     def _blends(self, start: int) -> Any:
-        return self.background + 3 * self.vectors[start : start + self.batch // 2]
+        return self.background + 3 * self.vectors[start : start + max(1, self.batch // 2)]
 
     def _prompts(self, vectors: Any) -> Tensor:
         import torch
@@ -140,18 +142,20 @@ def measure(ways: Ways, rounds: int) -> dict[str, Any]:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="folder of an AV, or one that holds av/")
-    parser.add_argument("--vectors", type=int, default=32)
+    parser.add_argument("--checkpoint", type=Path, default=BUNDLED, help="folder of an AV, or one that holds av/")
+    parser.add_argument("--vectors", type=int, default=64)
     parser.add_argument("--new-tokens", type=int, default=30)
-    parser.add_argument("--batch", type=int, default=16, help="sequences at once, at least 2")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 16, 64], help="sequences at once")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
+    parser.add_argument("--dtype", nargs="+", default=["bfloat16", "float32"], choices=["bfloat16", "float32"])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     folder = options.checkpoint / AV if (options.checkpoint / AV).is_dir() else options.checkpoint
-    ways = Ways(folder, options.dtype, options.vectors, options.new_tokens, options.batch)
-    given = {"checkpoint": str(folder), "dtype": options.dtype, "vectors": options.vectors, "batch": options.batch}
-    show({"benchmark": "verbalize", **given, **measure(ways, options.rounds)}, options.json)
+    for dtype in options.dtype:
+        for batch in options.batch:
+            ways = Ways(folder, dtype, options.vectors, options.new_tokens, batch)
+            given = {"checkpoint": str(folder), "dtype": dtype, "vectors": options.vectors, "batch": batch}
+            show({"benchmark": "verbalize", **given, **measure(ways, options.rounds)}, options.json)
 
 
 if __name__ == "__main__":
