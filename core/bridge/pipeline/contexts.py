@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.dictionaries import Dictionary
+from bridge.pipeline.directions import passage_blocks
 from bridge.verbalizers import Passage, Subject
 
 CONTEXTS = 5
@@ -51,8 +53,7 @@ def whereabouts(subject: Subject, dictionary: Dictionary, numbers: NDArray[np.in
     """Look through the training documents once; one entry a feature, in the order of `numbers`."""
     best: list[list[tuple[float, Context]]] = [[] for _ in numbers]
     topics: list[Counter[str]] = [Counter() for _ in numbers]
-    for passage in subject.passages():
-        active = dictionary.encode(passage.x)[:, numbers]
+    for passage, active in _activity(subject, dictionary, numbers):
         for index in np.flatnonzero(active.max(0) > 0).tolist():
             values = active[:, index]
             if passage.document.topic:
@@ -63,6 +64,15 @@ def whereabouts(subject: Subject, dictionary: Dictionary, numbers: NDArray[np.in
                 found.sort(key=lambda item: -item[0])
                 del found[CONTEXTS:]
     return [_summary([context for _, context in found], counted) for found, counted in zip(best, topics, strict=True)]
+
+
+def _activity(
+    subject: Subject, dictionary: Dictionary, numbers: NDArray[np.int64]
+) -> Iterator[tuple[Passage, NDArray[np.float32]]]:
+    """Yield each training passage with the activations of some features on its rows, (n, features)."""
+    for passages, block in passage_blocks(subject):
+        active = dictionary.encode(block)[:, numbers]
+        yield from zip(passages, np.split(active, np.cumsum([len(one.x) for one in passages[:-1]])), strict=True)
 
 
 def _context(passage: Passage, values: NDArray[np.float32]) -> Context:

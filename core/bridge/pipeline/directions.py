@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bridge.dictionaries import Dictionary
 from bridge.errors import UsageError
 from bridge.features import Use, features_for
-from bridge.verbalizers import Background, Subject
+from bridge.verbalizers import Background, Passage, Subject
 
 ALIVE = 10
 """Training rows that a feature must be active on, to be drawn."""
@@ -47,7 +47,7 @@ def draw_features(subject: Subject, dictionary: Dictionary, count: int, seed: in
     """
     largest = np.zeros(len(dictionary.directions), np.float32)
     active = np.zeros(len(largest), np.int64)
-    for block in _blocks(subject):
+    for _, block in passage_blocks(subject):
         values = dictionary.encode(block)
         np.maximum(largest, values.max(0), out=largest)
         active += (values > 0).sum(0)
@@ -68,7 +68,7 @@ def background_of(subject: Subject, seed: int) -> Background:
     rng = np.random.default_rng(seed)
     total, count = np.zeros(subject.d_model), 0
     kept, keys = np.empty((0, subject.d_model), np.float32), np.empty(0)
-    for block in _blocks(subject):
+    for _, block in passage_blocks(subject):
         total += block.sum(0, dtype=np.float64)
         count += len(block)
         kept, keys = np.concatenate([kept, block]), np.concatenate([keys, rng.random(len(block))])
@@ -77,13 +77,13 @@ def background_of(subject: Subject, seed: int) -> Background:
     return Background((total / count).astype(np.float32), kept)
 
 
-def _blocks(subject: Subject) -> Iterator[NDArray[np.float32]]:
-    """Yield training rows, some thousands at a time."""
-    held: list[NDArray[np.float32]] = []
+def passage_blocks(subject: Subject) -> Iterator[tuple[list[Passage], NDArray[np.float32]]]:
+    """Yield the training passages some thousands of rows at a time, and those rows, (n, d_model) float32."""
+    held: list[Passage] = []
     for passage in subject.passages():
-        held.append(passage.x)
-        if sum(map(len, held)) >= ROWS_PER_BLOCK:
-            yield np.concatenate(held)
+        held.append(passage)
+        if sum(len(one.x) for one in held) >= ROWS_PER_BLOCK:
+            yield held, np.concatenate([one.x for one in held])
             held = []
     if held:
-        yield np.concatenate(held)
+        yield held, np.concatenate([one.x for one in held])
