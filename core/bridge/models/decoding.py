@@ -1,0 +1,201 @@
+"""Texts that a model goes on with, side by side: from a cache of keys and values, or by reading them again."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.collect import pad
+from bridge.errors import UsageError
+from bridge.references import Site
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Edit = Callable[[Tensor], Tensor]
+    Edits = Mapping[Site, Edit]
+    Span = tuple[int, int, Edits]
+    Continue = Callable[[Tensor, Tensor, Tensor, Any, Edits], Any]
+    Predict = Callable[[Tensor, Tensor, Edits], Tensor]
+
+Ids = NDArray[np.int64]
+
+
+class Decoding(ABC):
+    """Texts that a causal model reads side by side, part by part; `LoadedModel.decoding` makes one.
+
+    What is predicted of a text is what would be predicted of it alone and whole, up to rounding.
+
+    Args:
+        longest: No text will have more tokens.
+    """
+
+    def __init__(self, longest: int) -> None:
+        self._longest = longest
+        self._lengths: list[int] = []
+
+    @final
+    def read(self, parts: Sequence[Ids], edits: Sequence[Edits] = ()) -> Tensor:
+        """Read on in every text.
+
+        Args:
+            parts: For each text the ids that come next, (tokens,) int64. First parts may be of any lengths, later ones
+                are as long as each other.
+            edits: For each text, by site, what to make of the activations of these tokens alone: (1, tokens, d_model)
+                -> the same shape, without padding, on the model's device and in its dtype. They hold at what is read
+                now and nowhere else: give those that hold everywhere with every part, and those of a place in the
+                prompt with the prompt. Empty for none.
+
+        Returns:
+            Logits of the token that follows each text, (texts, vocabulary), on the model's device and in its dtype.
+
+        Raises:
+            UsageError: If a part is empty, later parts differ in length, or a text becomes longer than was said.
+        """
+        before = self._lengths or [0] * len(parts)
+        lengths = [old + len(part) for old, part in zip(before, parts, strict=True)]
+        new = {len(part) for part in parts}
+        if 0 in new:
+            raise UsageError("A text has no tokens to go on from.", cause="It is empty, and gets no BOS.")
+        if self._lengths and len(new) > 1:
+            raise UsageError(f"Later parts of texts are as long as each other; these have {sorted(new)} tokens.")
+        if max(lengths) > self._longest:
+            raise UsageError(f"A text has {max(lengths)} tokens, where at most {self._longest} were announced.")
+        self._lengths = lengths
+        return self._read(parts, edits or [{}] * len(parts))
+
+    @final
+    def keep(self, texts: Sequence[int]) -> None:
+        """Go on with the texts at these places only, in this order; a text that is named twice becomes two."""
+        self._lengths = [self._lengths[text] for text in texts]
+        self._keep(texts)
+
+    @abstractmethod
+    def _read(self, parts: Sequence[Ids], edits: Sequence[Edits]) -> Tensor:
+        """Do what `read` says."""
+
+    @abstractmethod
+    def _keep(self, texts: Sequence[int]) -> None:
+        """Do what `keep` says."""
+
+
+@final
+class Cached(Decoding):
+    """Reads new tokens only, beside the keys and values of the old ones. Texts are padded on the left.
+
+    Args:
+        longest: As for every decoding.
+        forward: Runs the model on ids and positions, both (texts, new tokens), the mask of all tokens, and the cache,
+            under edits; returns its output.
+    """
+
+    def __init__(self, longest: int, forward: Continue) -> None:
+        super().__init__(longest)
+        self._forward = forward
+        self._cache: Any = None
+        self._mask: Tensor | None = None
+
+    def _read(self, parts: Sequence[Ids], edits: Sequence[Edits]) -> Tensor:
+        import torch
+
+        # On the left, so that all texts end together: windows of attention count places, and padding in the middle
+        # would take some of theirs.
+        ids, mask = (side.flip(1) for side in pad([part[::-1].copy() for part in parts]))
+        mask = mask if self._mask is None else torch.cat([self._mask, mask], 1)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        spans = [[(ids.shape[1] - len(part), ids.shape[1], own)] for part, own in zip(parts, edits, strict=True)]
+        output = self._forward(ids, mask, positions, self._cache, _together(spans))
+        self._cache, self._mask = output.past_key_values, mask
+        logits: Tensor = output.logits[:, -1]
+        return logits
+
+    def _keep(self, texts: Sequence[int]) -> None:
+        import torch
+
+        # Indices stay on the CPU: the layers of a model that is spread over several GPUs are on different ones.
+        rows = torch.tensor(texts)
+        assert self._mask is not None
+        self._mask = self._mask[rows]
+        with torch.inference_mode():
+            self._cache.batch_select_indices(rows)
+
+
+@final
+class Whole(Decoding):
+    """Reads every text from its start each time, with the edits that each part was read with: any model can.
+
+    Texts of one length are read together, without padding: LongRoPE's angles depend on the longest of a batch.
+
+    Args:
+        longest: As for every decoding.
+        logits: `LoadedModel.logits`.
+    """
+
+    def __init__(self, longest: int, logits: Predict) -> None:
+        super().__init__(longest)
+        self._logits = logits
+        self._texts: list[list[tuple[Ids, Edits]]] = []
+
+    def _read(self, parts: Sequence[Ids], edits: Sequence[Edits]) -> Tensor:
+        import torch
+
+        before = self._texts or [[] for _ in parts]
+        self._texts = [[*text, new] for text, new in zip(before, zip(parts, edits, strict=True), strict=True)]
+        order = sorted(range(len(parts)), key=self._lengths.__getitem__)
+        found = []
+        for _, group in itertools.groupby(order, self._lengths.__getitem__):
+            texts = [self._texts[row] for row in group]
+            ids, mask = pad([np.concatenate([part for part, _ in text]) for text in texts])
+            found.append(self._logits(ids, mask, _together([_spans(text) for text in texts]))[:, -1])
+        return torch.cat(found)[np.argsort(order)]
+
+    def _keep(self, texts: Sequence[int]) -> None:
+        self._texts = [self._texts[text] for text in texts]
+
+
+def go_on(
+    decoding: Decoding, prompts: Sequence[Ids], new_tokens: int, edits: Sequence[Edits], ends: Collection[int]
+) -> list[list[int]]:
+    """Go on with texts by the likeliest token each time; see `LoadedModel.generate`."""
+    added: list[list[int]] = [[] for _ in prompts]
+    going, parts = list(range(len(prompts))), list(prompts)
+    for _ in range(new_tokens):
+        logits = decoding.read(parts, [edits[text] for text in going] if edits else ())
+        chosen = logits.argmax(-1).tolist()
+        kept = [place for place, token in enumerate(chosen) if token not in ends]
+        for place in kept:
+            added[going[place]].append(chosen[place])
+        if not kept:
+            break
+        if len(kept) < len(going):
+            decoding.keep(kept)
+        going, parts = [going[place] for place in kept], [np.array([chosen[place]]) for place in kept]
+    return added
+
+
+def _spans(text: Sequence[tuple[Ids, Edits]]) -> list[Span]:
+    ends = np.cumsum([len(part) for part, _ in text]).tolist()
+    return [(end - len(part), end, own) for end, (part, own) in zip(ends, text, strict=True)]
+
+
+def _together(texts: Sequence[Sequence[Span]]) -> dict[Site, Edit]:
+    """Return edits of a batch, in which each text's own are handed what lies between their two places, in turn."""
+
+    def at(site: Site) -> Edit:
+        placed = [
+            (row, start, end, own[site]) for row, spans in enumerate(texts) for start, end, own in spans if site in own
+        ]
+
+        def edit(value: Tensor) -> Tensor:
+            for row, start, end, change in placed:
+                value[row : row + 1, start:end] = change(value[row : row + 1, start:end])
+            return value
+
+        return edit
+
+    return {site: at(site) for site in {site for spans in texts for _, _, own in spans for site in own}}
