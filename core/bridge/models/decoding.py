@@ -98,31 +98,34 @@ class Cached(Decoding):
         super().__init__(longest)
         self._forward = forward
         self._cache: Any = None
-        self._mask: Tensor | None = None
+        self._mask: Ids = np.zeros((0, 0), dtype=np.int64)
 
     def _read(self, parts: Sequence[Ids], edits: Sequence[Edits]) -> Tensor:
         import torch
 
         # On the left, so that all texts end together: windows of attention count places, and padding in the middle
         # would take some of theirs.
-        ids, mask = (side.flip(1) for side in pad([part[::-1].copy() for part in parts]))
-        mask = mask if self._mask is None else torch.cat([self._mask, mask], 1)
-        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        spans = [[(ids.shape[1] - len(part), ids.shape[1], own)] for part, own in zip(parts, edits, strict=True)]
-        output = self._forward(ids, mask, positions, self._cache, _together(spans))
-        self._cache, self._mask = output.past_key_values, mask
+        width = max(map(len, parts))
+        ids, mask = np.zeros((2, len(parts), width), dtype=np.int64)
+        for row, part in enumerate(parts):
+            ids[row, width - len(part) :] = part
+            mask[row, width - len(part) :] = 1
+        self._mask = np.concatenate([self._mask.reshape(len(parts), -1), mask], 1)
+        positions = np.maximum(self._mask.cumsum(1)[:, -width:] - 1, 0)
+        new, all_so_far, places = map(torch.from_numpy, (ids, self._mask, positions))
+        spans = [[(width - len(part), width, own)] for part, own in zip(parts, edits, strict=True)]
+        output = self._forward(new, all_so_far, places, self._cache, _together(spans))
+        self._cache = output.past_key_values
         logits: Tensor = output.logits[:, -1]
         return logits
 
     def _keep(self, texts: Sequence[int]) -> None:
         import torch
 
-        # Indices stay on the CPU: the layers of a model that is spread over several GPUs are on different ones.
-        rows = torch.tensor(texts)
-        assert self._mask is not None
-        self._mask = self._mask[rows]
+        self._mask = self._mask[texts]
         with torch.inference_mode():
-            self._cache.batch_select_indices(rows)
+            # Indices stay on the CPU: the layers of a model that is spread over several GPUs are on different ones.
+            self._cache.batch_select_indices(torch.tensor(texts))
 
 
 @final

@@ -116,7 +116,9 @@ class _Scope(Verbalizer):
         import torch
 
         count, rows, width = vectors.shape
-        patches = [{self._site: _patch(vector)} for vector in torch.tensor(np.ascontiguousarray(vectors)).view(-1, width)]
+        patches = [
+            {self._site: _patch(vector)} for vector in torch.tensor(np.ascontiguousarray(vectors)).view(-1, width)
+        ]
         decoding = self._model.decoding(self._longest)
         if self._place:
             # What stands before the vector does not see it, so it is read once.
