@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from bridge.collect import pad
 from bridge.errors import UsageError
-from bridge.references import Site
+from bridge.models.edits import together
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Edit = Callable[[Tensor], Tensor]
-    Edits = Mapping[Site, Edit]
-    Span = tuple[int, int, Edits]
+    from bridge.models.edits import Edits, Span
+
     Continue = Callable[[Tensor, Tensor, Tensor, Any, Edits], Any]
     Predict = Callable[[Tensor, Tensor, Edits], Tensor]
 
@@ -114,7 +113,7 @@ class Cached(Decoding):
         positions = np.maximum(self._mask.cumsum(1)[:, -width:] - 1, 0)
         new, all_so_far, places = map(torch.from_numpy, (ids, self._mask, positions))
         spans = [[(width - len(part), width, own)] for part, own in zip(parts, edits, strict=True)]
-        output = self._forward(new, all_so_far, places, self._cache, _together(spans))
+        output = self._forward(new, all_so_far, places, self._cache, together(spans))
         self._cache = output.past_key_values
         logits: Tensor = output.logits[:, -1]
         return logits
@@ -154,7 +153,7 @@ class Whole(Decoding):
         for _, group in itertools.groupby(order, self._lengths.__getitem__):
             texts = [self._texts[row] for row in group]
             ids, mask = pad([np.concatenate([part for part, _ in text]) for text in texts])
-            found.append(self._logits(ids, mask, _together([_spans(text) for text in texts]))[:, -1])
+            found.append(self._logits(ids, mask, together([_spans(text) for text in texts]))[:, -1])
         return torch.cat(found)[np.argsort(order)]
 
     def _keep(self, texts: Sequence[int]) -> None:
@@ -184,21 +183,3 @@ def go_on(
 def _spans(text: Sequence[tuple[Ids, Edits]]) -> list[Span]:
     ends = np.cumsum([len(part) for part, _ in text]).tolist()
     return [(end - len(part), end, own) for end, (part, own) in zip(ends, text, strict=True)]
-
-
-def _together(texts: Sequence[Sequence[Span]]) -> dict[Site, Edit]:
-    """Return edits of a batch, in which each text's own are handed what lies between their two places, in turn."""
-
-    def at(site: Site) -> Edit:
-        placed = [
-            (row, start, end, own[site]) for row, spans in enumerate(texts) for start, end, own in spans if site in own
-        ]
-
-        def edit(value: Tensor) -> Tensor:
-            for row, start, end, change in placed:
-                value[row : row + 1, start:end] = change(value[row : row + 1, start:end])
-            return value
-
-        return edit
-
-    return {site: at(site) for site in {site for spans in texts for _, _, own in spans for site in own}}

@@ -17,7 +17,8 @@ from bridge.references import POINTS, Site
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from bridge.models.decoding import Edits, Ids
+    from bridge.models.decoding import Ids
+    from bridge.models.edits import Edits
 
     ForwardInputs = Callable[[Tensor, Tensor], dict[str, Any]]
     CachedInputs = Callable[[Tensor, Tensor, Tensor, Any], dict[str, Any]]

@@ -30,7 +30,7 @@ from bridge.scorers import MAPPED, NATIVE, RANDOM_DIRECTION, RAW
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bridge.models.decoding import Edits
+    from bridge.models.edits import Edits
 
 RANDOM_DIRECTIONS = 5
 """Whose effects are averaged, text by text: a single random direction has some effect by chance. The arm's interval is
