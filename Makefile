@@ -55,6 +55,7 @@ bench: models  ## Measure the hot paths beside their alternatives
 	$(BIN)/python benchmarks/collect.py
 	$(BIN)/python benchmarks/fit.py
 	$(BIN)/python benchmarks/audit.py
+	$(BIN)/python benchmarks/generate.py
 
 clean:  ## Remove .venv and caches
 	rm -rf $(VENV) build/site .mypy_cache .ruff_cache .pytest_cache .hypothesis

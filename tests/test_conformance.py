@@ -278,6 +278,14 @@ class MixesTheBatch(Tiny):
         return model
 
 
+class SeesPadding(Tiny):
+    def load(self, weights: Any, placement: Any) -> Any:
+        model = super().load(weights, placement)
+        inputs = model._cached_inputs
+        model._cached_inputs = lambda ids, mask, *rest: inputs(ids, mask * 0 + 1, *rest)
+        return model
+
+
 class Tokens(Tokenizer):
     """A tokenizer whose result is spoilt by a function."""
 
@@ -327,6 +335,7 @@ class ClaimsNothing(Tiny):
         (ReadsTheNorm, "resid_post of a block is resid_pre of the next"),
         (MiscountsBlocks, "describe tells"),
         (MixesTheBatch, "batching"),
+        (SeesPadding, "side by side and part by part"),
         (spoilt(swap_two_ends), "ends never decrease"),
         (spoilt(count_from_the_start_of_tokens), "reach its end"),
         (spoilt(keep_one_more), "max_tokens"),

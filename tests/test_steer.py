@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from safetensors.numpy import save_file
 import bridge_models.dyck
 from bridge.cli import bridge
 from bridge.contrast import load_contrast
-from bridge.errors import BridgeError, CorpusError
+from bridge.errors import BridgeError, CorpusError, UsageError
 from bridge.maps import AffineMap
 from bridge.models import Weights
 from bridge.pipeline.bridge import Bridge
@@ -54,6 +55,31 @@ def test_mapped_vectors_steer_where_raw_and_random_ones_do_not(contrast: str, tm
     assert metrics["log_odds_shift@1", "mapped"]["control"] == "random_direction"
     (texts,) = found["generated"]
     assert texts["plain"].startswith("}") and set(texts) == {"prompt", "plain", *shift}
+
+
+def test_prompts_together_are_gone_on_with_as_each_alone(tmp_path: Path) -> None:
+    folder, contrast = unfitted(tmp_path / "bridge"), CONTRASTS / "round-square.jsonl"
+    prompts = ("([{", "", "[" * 40, "(" * 40)
+    flags = ["--dose", "2", "--new-tokens", "9", "--max-tokens", "32"]
+    every = [flag for prompt in prompts for flag in ("--prompt", prompt)]
+    result = CliRunner().invoke(bridge, ["steer", str(folder), str(contrast), "--json", *flags, *every])
+    together = json.loads(result.stdout)
+    assert "2 of 4 prompts are longer than 32 tokens, and are cut there." in result.stderr
+    apart = [steer(folder, contrast, *flags, "--prompt", prompt)["generated"][0] for prompt in prompts]
+    assert together["generated"] == apart
+    assert len({text for one in apart for text in one.values()}) > 8
+    assert together["bridge"]["generation"] == {"new_tokens": 9, "ends": [], "prompts_cut": 2}
+
+
+def test_prompts_that_cannot_be_gone_on_with_are_refused(tiny_models: Mapping[str, list[Path]], tmp_path: Path) -> None:
+    folder, contrast = unfitted(tmp_path / "bridge"), CONTRASTS / "round-square.jsonl"
+    with pytest.raises(UsageError, match="reads at most 64 tokens, and a text would come to 66"):
+        steer(folder, contrast, "--prompt", "((((", "--new-tokens", "62")
+    tiny = f"{tiny_models['qwen'][0]}@1"
+    eye, zeros = np.eye(48), np.zeros(48)
+    Bridge(tiny, tiny, "identity", {}, AffineMap(eye, zeros, zeros), {}).save(tmp_path / "tiny")
+    with pytest.raises(UsageError, match="cannot go on from the prompt ''"):
+        steer(tmp_path / "tiny", contrast, "--prompt", "")
 
 
 def test_raw_vectors_work_between_models_that_share_input_and_output_weights(tmp_path: Path) -> None:

@@ -164,6 +164,27 @@ def test_patchscope_is_a_hook_on_the_prompt(
     assert [one.text for one in verbalizer.explain_blends(blends)] == against
 
 
+def test_patchscope_stops_where_what_is_said_ends(registry: Registry, tiny: tuple[TinySubject, Any, Any]) -> None:
+    subject, _, tokenizer = tiny
+    said = {text: tokenizer(text)["input_ids"][0] for text in (";", "a", "b")}
+    loaded = subject.load()
+    passes: list[int] = []
+
+    def saying(module: Any, args: Any, out: Any) -> Any:
+        """Say `a;` of the first text, and `b` again and again of the others."""
+        passes.append(len(out.logits))
+        for row, one in enumerate(out.logits):
+            word = "b" if row or len(out.logits) < 3 else "a" if len(passes) == 2 else ";"
+            one[-1, said[word]] += 1000
+        return out
+
+    loaded.module.register_forward_hook(saying)
+    subject.load = lambda: loaded  # type: ignore[method-assign]
+    verbalizer = opened(registry, "patchscope:new_tokens=5", subject)
+    assert [one.text for one in verbalizer.explain(gaussian(3, subject.d_model))] == ["a", "bbbbb", "bbbbb"]
+    assert passes == [1, 3, 3, 2, 2, 2], "the prompt is read once up to the vectors, and no text after its end"
+
+
 class Given(Subject):
     """Passages from memory, and no model."""
 

@@ -21,8 +21,12 @@ from bridge.cli.progress import TerminalProgress
 )
 @click.option("--dose", "doses", type=float, multiple=True, help="Multiple of the native vector's length; repeatable.")
 @click.option("--prompt", "prompts", multiple=True, help="Go on with this text, at the largest dose; repeatable.")
-@click.option("--new-tokens", type=click.IntRange(min=1), default=30, help="Tokens to add to a prompt (default 30).")
-@click.option("--max-tokens", type=click.IntRange(min=2), default=256, help="Cut texts after so many (default 256).")
+@click.option(
+    "--new-tokens", type=click.IntRange(min=1), default=30, help="Most tokens to add to a prompt (default 30)."
+)
+@click.option(
+    "--max-tokens", type=click.IntRange(min=2), default=256, help="Cut texts and prompts after so many (default 256)."
+)
 @click.option("--seed", type=int, default=0, help="Of the split and the random directions (default 0).")
 @click.option("--device", default="auto", metavar="DEVICE", help="cpu, cuda, cuda:N, mps, or auto (default).")
 @click.option("--dtype", default="auto", metavar="DTYPE", help="bfloat16, float32, or auto (default): the faster one.")
@@ -50,7 +54,8 @@ def command(
     prediction moves towards the other class (log-odds under the classes' own mean predictions), and how far at all
     (KL). All arms have the native vector's length: native is made in the destination, raw is the source's as it is,
     random the mean effect of five random directions. The transfer ratio is an arm's shift over the native one's.
-    Intervals are over the tested texts; how far random directions differ among themselves is not in them.
+    Intervals are over the tested texts; how far random directions differ among themselves is not in them. What is
+    added to a prompt ends where the model itself says that a text ends.
 
     ROWS is a safetensors file of activations at BRIDGE's source: rows (n, width) float, and labels (n,) integers, 0
     for CONTRAST's first class (that of its first line) and 1 for the second. The source is then not run. CONTRAST still

@@ -1,6 +1,7 @@
 """The contract of model plugins: where weights are, how text becomes tokens, and where the sites are."""
 
 from bridge.models.adapter import Alias, ModelAdapter, ModelInfo, Placement
+from bridge.models.decoding import Decoding
 from bridge.models.layout import Layout, Location, parallel, sequential
 from bridge.models.loaded import LoadedModel
 from bridge.models.tokenizer import Tokenizer, TransformersTokenizer
@@ -9,6 +10,7 @@ from bridge.models.weights import Weights
 
 __all__ = [
     "Alias",
+    "Decoding",
     "Layout",
     "LoadedModel",
     "Location",

@@ -109,6 +109,8 @@ class ModelAdapter(ABC):
         - Batching texts of different lengths changes nothing.
         - In a causal model, an edit at a site changes what comes after it and nothing else; the last block's
           `resid_post` decides the prediction.
+        - Texts read side by side and part by part, from the cache of keys and values where there is one, are predicted
+          from as each is alone and whole.
         - Token ends never decrease, lie within the text, and reach its end where it is not cut; no text has more than
           `max_tokens` tokens, specials included.
         - `tokenizer` cuts texts as the loaded model does: rows are paired by the one and collected by the other.

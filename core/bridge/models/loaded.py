@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 from bridge.corpus import Document
 from bridge.errors import ModelError, UsageError
+from bridge.models.decoding import Cached, Decoding, Whole, go_on
 from bridge.models.layout import Layout
 from bridge.models.tokenizer import Tokenizer
 from bridge.pairing import Encoded
@@ -16,8 +17,14 @@ from bridge.references import POINTS, Site
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from bridge.models.decoding import Ids
+    from bridge.models.edits import Edits
+
     ForwardInputs = Callable[[Tensor, Tensor], dict[str, Any]]
-    Edit = Callable[[Tensor], Tensor]
+    CachedInputs = Callable[[Tensor, Tensor, Tensor, Any], dict[str, Any]]
+
+TEXTS_AT_ONCE = 32
+"""Texts that `generate` goes on with side by side."""
 
 
 @final
@@ -33,7 +40,15 @@ class LoadedModel:
         n_layers: Number of blocks.
         inputs: Turns ids and mask, both (batch, tokens) int64, into the keyword arguments of the module's forward. That
             returns an object with `logits` of the next token, (batch, tokens, vocabulary), if the model is causal.
-        causal: As in `ModelInfo`. Without, `logits` and `generate` refuse.
+        causal: As in `ModelInfo`. Without, `logits`, `decoding` and `generate` refuse.
+        max_tokens: As in `ModelInfo`. What would become longer is refused, not gone on with.
+        ends: Token ids that end a text, wherever `generate` is given no others.
+        cached_inputs: If the model keeps a cache of keys and values: as `inputs`, of ids that are new, the mask of all
+            so far, the positions of the new ones (all int64; (batch, new), (batch, tokens) and (batch, new)), and
+            what the last pass returned as `past_key_values`, None at first. Padding is on the left. The pass returns
+            `logits` of the last token at least, and `past_key_values`, which have transformers'
+            `batch_select_indices`. Without, each new token costs a pass over the whole text.
+        cached_tokens: Longer texts are read whole, because the cache does not hold for them; None: it always does.
 
     Raises:
         ModelError: If a site is not where the layout says, or has another width: probed at once, on three tokens.
@@ -50,6 +65,10 @@ class LoadedModel:
         n_layers: int,
         inputs: ForwardInputs,
         causal: bool = True,
+        max_tokens: int | None = None,
+        ends: Sequence[int] = (),
+        cached_inputs: CachedInputs | None = None,
+        cached_tokens: int | None = None,
     ) -> None:
         from nnsight import NNsight
 
@@ -60,7 +79,10 @@ class LoadedModel:
         self.d_model = d_model
         self.n_layers = n_layers
         self.causal = causal
+        self.max_tokens = max_tokens
+        self.ends = frozenset(ends)
         self._inputs = inputs
+        self._cached_inputs, self._cached_tokens = cached_inputs, cached_tokens
         with warnings.catch_warnings():
             # Of BERT's modules called `output`: nnsight renames them, and no layout has to point at one.
             warnings.filterwarnings("ignore", message=".* submodule named .* already serves", category=UserWarning)
@@ -108,7 +130,7 @@ class LoadedModel:
                 )
         return [by_site[site] for site in sites]
 
-    def logits(self, ids: Tensor, mask: Tensor, edits: Mapping[Site, Edit] | None = None) -> Tensor:
+    def logits(self, ids: Tensor, mask: Tensor, edits: Edits | None = None) -> Tensor:
         """Run a padded batch to its end, with activations rewritten on the way.
 
         Args:
@@ -123,14 +145,81 @@ class LoadedModel:
         Raises:
             UsageError: If the family has no such point, or the model is not causal.
         """
+        if not self.causal:
+            raise no_next_token(self.name)
+        logits: Tensor = self._run(self._placed(ids, mask), edits or {}).logits
+        return logits
+
+    def decoding(self, longest: int) -> Decoding:
+        """Begin to read texts side by side, part by part, with the logits of what follows after each part.
+
+        From a cache of keys and values where the family keeps one, else by reading all again: both predict the same,
+        and hold edits in the same way.
+
+        Args:
+            longest: How many tokens a text will have at most, to the last one that is read.
+
+        Raises:
+            UsageError: If the model is not causal, or reads no text as long as that.
+        """
+        if not self.causal:
+            raise no_next_token(self.name)
+        if self.max_tokens is not None and longest > self.max_tokens:
+            raise UsageError(
+                f"{self.name} reads at most {self.max_tokens} tokens, and a text would come to {longest}.",
+                remedy=f"Shorten the text, or add {longest - self.max_tokens} tokens fewer.",
+            )
+        if self._cached_inputs is None or (self._cached_tokens is not None and longest > self._cached_tokens):
+            return Whole(longest, self.logits)
+        return Cached(longest, self._continue)
+
+    def generate(
+        self,
+        prompts: Sequence[Ids],
+        new_tokens: int,
+        edits: Sequence[Edits] = (),
+        ends: Collection[int] | None = None,
+    ) -> list[list[int]]:
+        """Go on with texts, always by the likeliest token. What else stands in a batch changes nothing but rounding.
+
+        Args:
+            prompts: Token ids of each text, (tokens,) int64, one at least.
+            new_tokens: How many tokens to add at most.
+            edits: For each text, by site, what to make of its activations at every position, added ones too: (1,
+                tokens, d_model) -> the same shape, as for `Decoding.read`; tokens are those of the prompt, then one by
+                one those that are added. Empty for none. An edit of one place in the prompt needs `decoding`.
+            ends: Token ids that end a text; None for the model's own, `self.ends`.
+
+        Returns:
+            For each text the ids of the added tokens, without the one that ended it.
+
+        Raises:
+            UsageError: If the model is not causal, a text is empty, or one would become longer than the model reads.
+        """
+        longest = max([len(prompt) for prompt in prompts], default=0) + new_tokens - 1
+        self.decoding(longest)  # refuses before anything is run
+        added = []
+        for start in range(0, len(prompts), TEXTS_AT_ONCE):
+            some = slice(start, start + TEXTS_AT_ONCE)
+            stops = self.ends if ends is None else ends
+            added += go_on(self.decoding(longest), prompts[some], new_tokens, edits[some], stops)
+        return added
+
+    def _continue(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any, edits: Edits) -> Any:
+        device = next(self.module.parameters()).device
+        assert self._cached_inputs is not None
+        return self._run(self._cached_inputs(ids.to(device), mask.to(device), positions.to(device), cache), edits)
+
+    def _run(self, inputs: dict[str, Any], edits: Edits) -> Any:
         import nnsight
         import torch
 
-        if not self.causal:
-            raise no_next_token(self.name)
-        ordered = sorted((edits or {}).items(), key=lambda item: item[0].order)
+        ordered = sorted(edits.items(), key=lambda item: item[0].order)
         steps = [(*self._envoy(site), edit) for site, edit in ordered]
-        with torch.inference_mode(), self._traced.trace(**self._placed(ids, mask)):
+        if not steps:
+            with torch.inference_mode():
+                return self.module(**inputs)
+        with torch.inference_mode(), self._traced.trace(**inputs):
             for envoy, side, edit in steps:
                 value = envoy.output if side == "output" else envoy.input
                 rest = value[1:] if isinstance(value, tuple) else None
@@ -141,36 +230,9 @@ class LoadedModel:
                     envoy.output = replaced
                 else:
                     envoy.input = replaced
-            found = nnsight.save(self._traced.output.logits)
-        logits: Tensor = found
-        return logits
-
-    def generate(
-        self, ids: Tensor, new_tokens: int, edits: Mapping[Site, Edit] | None = None, ends: Sequence[int] = ()
-    ) -> list[int]:
-        """Go on with one text, always by the likeliest token, activations rewritten at every position.
-
-        There is no cache of keys and values: an edit holds for all positions, and any torch module can be a model.
-
-        Args:
-            ids: Token ids of the text, (tokens,) int64.
-            new_tokens: How many tokens to add at most.
-            edits: As for `logits`.
-            ends: Token ids that end a text.
-
-        Returns:
-            The ids of the added tokens.
-        """
-        import torch
-
-        added: list[int] = []
-        for _ in range(new_tokens):
-            row = torch.cat([ids, torch.tensor(added, dtype=ids.dtype)])[None]
-            likeliest = int(self.logits(row, torch.ones_like(row), edits)[0, -1].argmax())
-            added.append(likeliest)
-            if likeliest in ends:
-                break
-        return added
+            found = nnsight.save(self._traced.output)
+        output: Any = found
+        return output
 
     def _envoy(self, site: Site) -> tuple[Any, str]:
         path, side = self.layout.locate(site)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from bridge.models.tokenizer import Tokenizer, TransformersTokenizer
 from bridge.models.weights import Weights, unavailable
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 class TransformersAdapter(ModelAdapter):
@@ -91,17 +92,22 @@ class TransformersAdapter(ModelAdapter):
         if not spread:
             module = module.to(device)
         info = self.describe(weights)
+        tokenizer = self.tokenizer(weights)
         # Only what generates keeps a cache: some encoders do not know the word.
         cacheless = {"use_cache": False} if self.causal else {}
         return LoadedModel(
             Path(weights.source).name,
             module,
             self.layout(module),
-            self.tokenizer(weights),
+            tokenizer,
             d_model=info.d_model,
             n_layers=info.n_layers,
             inputs=lambda ids, mask: {"input_ids": ids, "attention_mask": mask} | cacheless,
             causal=self.causal,
+            max_tokens=info.max_tokens,
+            ends=_ends(module, tokenizer),
+            cached_inputs=_cached_inputs if self.causal and _keeps_cache(module) else None,
+            cached_tokens=_cached_tokens(module.config.get_text_config()),
         )
 
     def write_tiny_checkpoints(self, folder: Path) -> Sequence[Path]:
@@ -131,6 +137,37 @@ class TransformersAdapter(ModelAdapter):
             return AutoConfig.from_pretrained(
                 weights.source, revision=weights.revision or None, trust_remote_code=False
             )
+
+
+def _cached_inputs(ids: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> dict[str, Any]:
+    given = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "past_key_values": cache}
+    return given | {"use_cache": True, "logits_to_keep": 1}
+
+
+def _keeps_cache(module: Any) -> bool:
+    """Tell whether a model of transformers keeps keys and values alone, and takes padding on the left.
+
+    Recurrent ones call themselves stateful: how they take padding is each one's own affair.
+    """
+    named = inspect.signature(module.forward).parameters
+    return {"past_key_values", "position_ids", "logits_to_keep"} <= named.keys() and not module._is_stateful
+
+
+def _cached_tokens(config: Any) -> int | None:
+    """Return up to how many tokens the keys of a text stay as they are: LongRoPE turns longer ones by other angles."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [rope, *(kind for kind in rope.values() if isinstance(kind, dict))]
+    return min(
+        (kind["original_max_position_embeddings"] for kind in kinds if kind.get("rope_type") == "longrope"),
+        default=None,
+    )
+
+
+def _ends(module: Any, tokenizer: Tokenizer) -> list[int]:
+    """Return the ids that end a text: the checkpoint's own, and its tokenizer's."""
+    given = getattr(getattr(module, "generation_config", None), "eos_token_id", None)
+    own = tokenizer.tokenizer.eos_token_id if isinstance(tokenizer, TransformersTokenizer) else None
+    return [token for token in [*(given if isinstance(given, list) else [given]), own] if token is not None]
 
 
 @contextlib.contextmanager

@@ -14,11 +14,12 @@ from bridge.collect import free_device_memory, pad
 from bridge.contrast import Contrast
 from bridge.corpus import Document
 from bridge.directions import LabelledRows
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, UsageError
 from bridge.maps import check_width
 from bridge.metrics import Metric, document
 from bridge.models import LoadedModel, Placement
 from bridge.models.resolve import ResolvedModel
+from bridge.pairing import Encoded
 from bridge.pipeline.bridge import Bridge
 from bridge.pipeline.fit import versions
 from bridge.pipeline.workbench import Workbench, open_workbench
@@ -28,6 +29,8 @@ from bridge.scorers import MAPPED, NATIVE, RANDOM_DIRECTION, RAW
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from bridge.models.edits import Edits
 
 RANDOM_DIRECTIONS = 5
 """Whose effects are averaged, text by text: a single random direction has some effect by chance. The arm's interval is
@@ -66,8 +69,8 @@ class Dose:
     Attributes:
         doses: Multiples of the native vector's length.
         prompts: Texts to go on with, at the largest dose.
-        new_tokens: How many tokens to add to a prompt.
-        max_tokens: Texts are cut after so many tokens.
+        new_tokens: How many tokens to add to a prompt at most; the model's own end tokens end a text sooner.
+        max_tokens: Texts are cut after so many tokens, prompts too.
         placement: Where models go.
         seed: Of the random directions and the bootstrap.
     """
@@ -103,7 +106,7 @@ def steer(
 
     Raises:
         BridgeError: If a model cannot be had, the two classes do not differ in a model, or the destination is an
-            encoder.
+            encoder, or cannot go on from a prompt.
         ShapeError: If the rows have another width than the source.
     """
     bench = open_workbench(progress)
@@ -114,6 +117,11 @@ def steer(
     dst.need_next_token()
     given = _source_vector(bridge, contrast, dose, bench) if rows is None else _told_apart(rows.difference(), rows.name)
     live = _load(dst, dose, bench)
+    prompts = _prompts(live, dose)
+    cut = [text for text, one in zip(dose.prompts, prompts, strict=True) if one.ends.max(initial=0) < len(text)]
+    if cut:
+        told = f"{len(cut)} of {len(prompts)} prompts are longer than {dose.max_tokens} tokens, and are cut there."
+        bench.progress.note(told)
     vectors = _vectors(bridge, given, _difference(live, site, contrast, dose), dose.seed)
     steered = _Steered(live, site, contrast, dose)
     metrics: list[Metric] = []
@@ -124,7 +132,7 @@ def steer(
                 effects[arm] = steered.effects(alpha * some)
                 advance()
             metrics += _metrics(bridge, effects, alpha, dose.seed)
-    texts = [steered.go_on(prompt, vectors, max(dose.doses)) for prompt in dose.prompts]
+    texts = steered.go_on(dose.prompts, prompts, vectors, max(dose.doses))
     provenance = {
         "src": bridge.src,
         "dst": bridge.dst,
@@ -135,6 +143,7 @@ def steer(
         "seed": dose.seed,
         "device": dose.placement.torch_device(),
         "dtype": dose.placement.dtype,
+        "generation": {"new_tokens": dose.new_tokens, "ends": sorted(live.ends), "prompts_cut": len(cut)},
         "versions": versions(),
     }
     return Steering(metrics, texts, provenance)
@@ -186,6 +195,21 @@ def _batches(
     return batches
 
 
+def _prompts(model: LoadedModel, dose: Dose) -> list[Encoded]:
+    """Encode the prompts, and refuse now what the model could not go on from when everything else is done."""
+    encoded = model.encode([Document(prompt, prompt) for prompt in dose.prompts], dose.max_tokens)
+    empty = [prompt for prompt, one in zip(dose.prompts, encoded, strict=True) if not len(one.ids)]
+    if empty:
+        raise UsageError(
+            f"{model.name} cannot go on from the prompt {empty[0]!r}.",
+            cause="It is of no tokens: there is no text, and the tokenizer puts no BOS before it.",
+            remedy="Give a prompt of a word at least.",
+        )
+    if encoded:
+        model.decoding(max(len(one.ids) for one in encoded) + dose.new_tokens - 1)
+    return encoded
+
+
 def _vectors(bridge: Bridge, given: Floats, native: Floats, seed: int) -> dict[str, Floats]:
     """Return each arm's vectors, (1, d_dst) float64, of random ones several; all of the native one's length."""
     vectors = {NATIVE: native[None], MAPPED: bridge.direction(given)[None]}
@@ -226,16 +250,19 @@ class _Steered:
         kl = (np.exp(steered) * (steered - self._plain)).sum(1)
         return {"log_odds_shift": shift, "kl": np.maximum(kl, 0)}
 
-    def go_on(self, prompt: str, vectors: Mapping[str, Floats], alpha: float) -> dict[str, str]:
-        """Return what the model goes on with after a prompt: plain, and steered by every arm's vector."""
+    def go_on(
+        self, prompts: Sequence[str], encoded: Sequence[Encoded], vectors: Mapping[str, Floats], alpha: float
+    ) -> list[dict[str, str]]:
+        """Return what the model goes on with after each prompt: plain, and steered by every arm's vector."""
         import torch
 
-        ids = torch.from_numpy(self._model.encode([Document(prompt, prompt)], self._dose.max_tokens)[0].ids)
-        added = {"plain": self._model.generate(ids, self._dose.new_tokens)}
+        edits: dict[str, Edits] = {"plain": {}}
         for arm, some in vectors.items():
-            edits = {self._site: _adding(torch.from_numpy(alpha * some[0]))}
-            added[arm] = self._model.generate(ids, self._dose.new_tokens, edits)
-        return {"prompt": prompt} | {arm: self._model.tokenizer.decode(found) for arm, found in added.items()}
+            edits[arm] = {self._site: _adding(torch.from_numpy(alpha * some[0]))}
+        ids = [one.ids for one in encoded for _ in edits]
+        added = self._model.generate(ids, self._dose.new_tokens, [*edits.values()] * len(encoded))
+        said = map(self._model.tokenizer.decode, added)
+        return [{"prompt": prompt} | {arm: next(said) for arm in edits} for prompt in prompts]
 
     def _predictions(self, documents: Sequence[Document], vector: Floats | None, sign: Floats) -> Floats:
         """Return the log-probabilities after the last token, (texts, vocabulary) float64."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bridge.collect import pad
 from bridge.corpus import Document
@@ -13,6 +15,9 @@ from bridge.models import LoadedModel, ModelAdapter, Placement, Weights
 from bridge.pairing import Encoded
 from bridge.references import POINTS, Site
 from bridge.testing.laws import Laws
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TEXTS = (
     "The map between the models is a rotation.",
@@ -62,6 +67,7 @@ def check_model(adapter: ModelAdapter, folder: Path) -> None:
         if model.causal:
             _check_causal(laws, model, encoded)
             _check_edits(laws, model, encoded)
+            _check_decoding(laws, model, encoded)
 
 
 def _load(laws: Laws, adapter: ModelAdapter, weights: Weights) -> LoadedModel:
@@ -163,3 +169,36 @@ def _check_edits(laws: Laws, model: LoadedModel, encoded: Sequence[Encoded]) -> 
     law = "the last block's resid_post decides the prediction"
     swapped = model.logits(ids, mask, {Site(model.n_layers - 1): lambda value: value.flip(0)}).cpu().numpy()
     laws.close(law, "two texts whose activations are exchanged", swapped, plain[::-1], _TOLERANCE)
+
+
+def _check_decoding(laws: Laws, model: LoadedModel, encoded: Sequence[Encoded]) -> None:
+    law = "texts read side by side and part by part are predicted from as each is alone and whole"
+
+    def check(found: Tensor, texts: Sequence[NDArray[np.int64]], edited: Sequence[int]) -> None:
+        for logits, text, last in zip(found, texts, edited, strict=True):
+            ids, mask = pad([text])
+            alone = model.logits(ids, mask, {Site(0): _mirrored(last)})[0, -1]
+            given = f"{len(texts)} texts, one of {len(text)} tokens, of which {last} are edited"
+            laws.close(law, given, logits.cpu().numpy(), alone.cpu().numpy(), _TOLERANCE)
+
+    texts = [one.ids[: 20 - 4 * row] for row, one in enumerate(encoded)]
+    part, last = np.split(texts[0][:4], [1])
+    decoding = model.decoding(24)
+    check(decoding.read(texts), texts, [0, 0, 0, 0])
+    texts = [np.append(text, part) for text in texts]
+    check(decoding.read([part] * 4), texts, [0, 0, 0, 0])
+    # One is dropped, one goes on twice, and one of the two is edited where it is read last, and only there.
+    kept = [3, 0, 1, 1]
+    decoding.keep(kept)
+    texts = [np.append(texts[row], last) for row in kept]
+    check(decoding.read([last] * 4, [{}, {}, {Site(0): _mirrored(3)}, {}]), texts, [0, 0, 3, 0])
+
+
+def _mirrored(tokens: int) -> Callable[[Tensor], Tensor]:
+    """Return an edit of the last tokens alone, which leaves no direction of theirs as it was."""
+
+    def edit(value: Tensor) -> Tensor:
+        value[:, value.shape[1] - tokens :] += value[:, value.shape[1] - tokens :].flip(-1)
+        return value
+
+    return edit

@@ -68,7 +68,7 @@ def test_there_is_no_next_token(checkpoints: list[Path]) -> None:
     assert not Encoder().describe(weights).causal
     model = Encoder().load(weights, CPU)
     ids = torch.tensor([5, 6, 7])
-    for refused in (lambda: model.logits(ids[None], ids[None]), lambda: model.generate(ids, 1)):
+    for refused in (lambda: model.logits(ids[None], ids[None]), lambda: model.generate([ids.numpy()], 1)):
         with pytest.raises(UsageError, match="predicts no next token"):
             refused()
 

@@ -27,8 +27,10 @@ PLAUSIBLE = 0.05
 """What is taken away chooses among the tokens with this share of the best one's probability, as in contrastive decoding
 (Li et al., arXiv 2210.15097, alpha): without a bar it would choose among tokens that nothing speaks for."""
 
-ROWS = 16
+ROWS = 64
 """Texts a forward pass."""
+
+_END = re.compile(r"[;\n]")
 
 Floats = NDArray[np.float32]
 
@@ -83,6 +85,8 @@ class _Scope(Verbalizer):
         # Some tokenizers put an end-of-text after every text, from which nothing goes on.
         self._prompt = encoded.ids[: encoded.kept[-1] + 1]
         self._place = int(np.flatnonzero(encoded.ends > PROMPT.rindex("?"))[0])
+        self._longest = len(self._prompt) + new_tokens - 1
+        model.decoding(self._longest)  # refuses now what it would refuse later
 
     def explain(self, vectors: Floats) -> list[Explanation]:
         check_vectors(vectors, self.d_model)
@@ -100,41 +104,65 @@ class _Scope(Verbalizer):
         if backgrounds is not None:
             vectors = np.concatenate([vectors, np.broadcast_to(backgrounds, (len(vectors), *backgrounds.shape))], 1)
         step = max(ROWS // vectors.shape[1], 1)
-        explanations = []
-        for start in range(0, len(vectors), step):
-            for ids in self._decode(vectors[start : start + step], blends, beta):
-                text = re.split(r"[;\n]", self._model.tokenizer.decode(ids).strip())[0].strip()
-                explanations.append(Explanation(text, () if text else ("empty",)))
-        return explanations
+        texts = [
+            text
+            for start in range(0, len(vectors), step)
+            for text in self._decode(vectors[start : start + step], blends, beta)
+        ]
+        return [Explanation(text, () if text else ("empty",)) for text in texts]
 
-    def _decode(self, vectors: Floats, blends: int, beta: float) -> list[list[int]]:
+    def _decode(self, vectors: Floats, blends: int, beta: float) -> list[str]:
         """Decode greedily from vectors (n, rows, d_model), the first `blends` rows of each against the others."""
         import torch
 
         count, rows, width = vectors.shape
-        patch = {self._site: _patch(torch.tensor(np.ascontiguousarray(vectors).reshape(-1, width)), self._place)}
-        added = torch.empty((count, 0), dtype=torch.int64)
-        for _ in range(self._new_tokens):
-            prompt = torch.from_numpy(self._prompt).expand(count, -1)
-            ids = torch.cat([prompt, added], 1).repeat_interleave(rows, 0)
-            logits = self._model.logits(ids, torch.ones_like(ids), patch)[:, -1].float()
-            said = logits.log_softmax(-1).reshape(count, rows, -1)
-            chosen = scores = said[:, :blends].mean(1)
-            if beta:
-                implausible = scores < scores.amax(1, keepdim=True) + np.log(PLAUSIBLE)
-                chosen = (scores - beta * said[:, blends:].mean(1)).masked_fill(implausible, -np.inf)
-            added = torch.cat([added, chosen.argmax(1, keepdim=True).cpu()], 1)
-        return list(added.tolist())
+        patches = [
+            {self._site: _patch(vector)} for vector in torch.tensor(np.ascontiguousarray(vectors)).view(-1, width)
+        ]
+        decoding = self._model.decoding(self._longest)
+        if self._place:
+            # What stands before the vector does not see it, so it is read once.
+            decoding.read([self._prompt[: self._place]])
+            decoding.keep([0] * len(patches))
+        logits = decoding.read([self._prompt[self._place :]] * len(patches), patches)
+        said: list[list[int]] = [[] for _ in range(count)]
+        going = list(range(count))
+        for left in reversed(range(self._new_tokens)):
+            chosen = _likeliest(logits.view(-1, rows, logits.shape[-1]), blends, beta)
+            for one, token in zip(going, chosen, strict=True):
+                said[one].append(token)
+            kept = [place for place, one in enumerate(going) if not _END.search(self._text(said[one]))]
+            if not left or not kept:
+                break
+            if len(kept) < len(going):
+                decoding.keep([place * rows + row for place in kept for row in range(rows)])
+                going = [going[place] for place in kept]
+            logits = decoding.read([np.array(said[one][-1:]) for one in going for _ in range(rows)])
+        return [_END.split(self._text(ids))[0].strip() for ids in said]
+
+    def _text(self, ids: list[int]) -> str:
+        return self._model.tokenizer.decode(ids).lstrip()
 
 
-def _patch(vectors: Tensor, place: int) -> Callable[[Tensor], Tensor]:
-    """Return an edit that puts each row's vector at one place, as long as what was there."""
+def _likeliest(logits: Tensor, blends: int, beta: float) -> list[int]:
+    """Choose a token for each of n directions by their rows' logits, (n, rows, vocabulary)."""
+    said = logits.float().log_softmax(-1)
+    scores = said[:, :blends].mean(1)
+    if beta:
+        implausible = scores < scores.amax(1, keepdim=True) + np.log(PLAUSIBLE)
+        scores = (scores - beta * said[:, blends:].mean(1)).masked_fill(implausible, -np.inf)
+    chosen: list[int] = scores.argmax(1).tolist()
+    return chosen
+
+
+def _patch(vector: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return an edit that puts a vector at the first place, as long as what was there."""
     # Exact for vectors of any length, and no float64 on the model's device: Apple's has none.
-    unit = (vectors.double() / vectors.double().norm(dim=-1, keepdim=True)).float()
+    unit = (vector.double() / vector.double().norm()).float()
 
     def edit(value: Tensor) -> Tensor:
-        length = value[:, place].float().norm(dim=-1, keepdim=True)
-        value[:, place] = (unit.to(value.device) * length).to(value.dtype)
+        length = value[:, 0].float().norm(dim=-1, keepdim=True)
+        value[:, 0] = (unit.to(value.device) * length).to(value.dtype)
         return value
 
     return edit

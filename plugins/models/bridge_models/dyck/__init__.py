@@ -71,6 +71,7 @@ class Dyck(ModelAdapter):
             n_layers=info.n_layers,
             # Causal attention reads nothing to the right, where all padding is: the mask says nothing new.
             inputs=lambda ids, mask: {"ids": ids},
+            max_tokens=info.max_tokens,
         )
 
     def write_tiny_checkpoints(self, folder: Path) -> Sequence[Path]:
