@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import gguf_files
 from bridge.collect import Settings, activations_artifact, collect, pad, shards
 from bridge.corpus import Corpus, Document, Message, load_corpus
 from bridge.errors import BridgeError, ModelError, ModelUnavailableError, UsageError
@@ -401,68 +402,11 @@ def test_damaged_weights_are_refused(
         model.adapter.tokenizer(Weights(str(truncated)))
 
 
-def write_gguf(checkpoint: Path, path: Path) -> None:
-    """Write a tiny Llama checkpoint as GGUF, the way llama.cpp's converter does."""
-    import json
-
-    import torch
-    from gguf import GGUFWriter, TokenType
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
-    config, weights = model.config, {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    vocabulary = json.loads((checkpoint / "tokenizer.json").read_text())["model"]
-    tokens = sorted(vocabulary["vocab"], key=vocabulary["vocab"].get)
-    tokens += [f"<unused{i}>" for i in range(config.vocab_size - len(tokens))]
-    special = [TokenType.CONTROL if token.startswith("<") and len(token) > 1 else TokenType.NORMAL for token in tokens]
-    writer = GGUFWriter(path, "llama")
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    writer.add_vocab_size(config.vocab_size)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("default")
-    writer.add_token_list(tokens)
-    writer.add_token_types(special)
-    writer.add_token_merges([" ".join(merge) for merge in vocabulary["merges"]])
-    writer.add_bos_token_id(0)
-    writer.add_eos_token_id(1)
-    for name, tensor in weights.items():
-        for ours, theirs in GGUF_NAMES:
-            name = name.replace(ours, theirs)
-        heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}.get(name.split(".")[-2])
-        if heads:  # llama.cpp interleaves the two halves of each rotary pair
-            tensor = tensor.reshape(heads, 2, -1, config.hidden_size).swapaxes(1, 2).reshape(tensor.shape)
-        writer.add_tensor(name, np.ascontiguousarray(tensor))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-GGUF_NAMES = [
-    ("model.embed_tokens", "token_embd"),
-    ("model.layers", "blk"),
-    ("model.norm", "output_norm"),
-    ("lm_head", "output"),
-    ("self_attn.o_proj", "attn_output"),
-    *((f"self_attn.{part}_proj", f"attn_{part}") for part in "qkv"),
-    *((f"mlp.{part}_proj", f"ffn_{part}") for part in ("gate", "up", "down")),
-    ("input_layernorm", "attn_norm"),
-    ("post_attention_layernorm", "ffn_norm"),
-]
-
-
 def test_a_gguf_file_is_the_model_that_was_written(
     find: Callable[[str], ResolvedModel], tiny_models: Mapping[str, list[Path]], registry: Registry, tmp_path: Path
 ) -> None:
     checkpoint = tiny_models["llama"][0]
-    write_gguf(checkpoint, tmp_path / "tiny.gguf")
+    gguf_files.write(tmp_path / "tiny.gguf", "llama", *gguf_files.llama_tensors(checkpoint), checkpoint)
     found = find(f"{tmp_path / 'tiny.gguf'}@1")
     original = registry.models["llama"].load(Weights(str(checkpoint)), CPU)
     loaded = found.adapter.load(found.weights, CPU)

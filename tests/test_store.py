@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 from bridge.errors import CorruptArtifactError, StoreError
-from bridge.store import Artifact, Store, write_bytes
+from bridge.store import Artifact, Store, sha256, write_bytes
 
 TENSORS = {
     "rows": torch.arange(48, dtype=torch.bfloat16).reshape(8, 6),
@@ -228,3 +229,31 @@ def test_the_lock_and_the_litter_of_a_killed_process_go(artifact: Artifact) -> N
         assert not litter.exists()
         assert files(artifact.path) - {".lock"} == before
     assert all(again(artifact).has(index) for index in (0, 1))
+
+
+def test_a_hash_is_remembered_until_something_touches_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, file, hashed = Store(tmp_path / "cache"), tmp_path / "weights", []
+
+    def hashing(path: Path) -> str:
+        hashed.append(path)
+        return sha256(path)
+
+    def write(path: Path, content: bytes) -> None:
+        path.write_bytes(content)
+        os.utime(path, ns=(10**18, 10**18))  # as rsync and tar set times back
+
+    monkeypatch.setattr("bridge.store.sha256", hashing)
+    write(file, b"abc")
+    assert [store.hash_of(file) for _ in range(2)] == [sha256(file)] * 2
+    assert len(hashed) == 2, "it changed a moment ago: a second write could bear the same times"
+    now = time.time_ns
+    monkeypatch.setattr("bridge.store.time.time_ns", lambda: now() + 10**10)
+    assert [store.hash_of(file) for _ in range(3)] == [sha256(file)] * 3
+    assert len(hashed) == 3
+    time.sleep(0.05)  # longer than a tick of the file system's clock
+    write(file, b"xyz")
+    assert store.hash_of(file) == sha256(file), "same size and time, written in place"
+    time.sleep(0.05)
+    write(tmp_path / "other", b"uvw")
+    (tmp_path / "other").replace(file)
+    assert store.hash_of(file) == sha256(file), "same size and time, put in its place"

@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 1
+RACY_NS = 2 * 10**9  # FAT, the coarsest, counts in steps of two seconds
 
 
 @final
@@ -37,6 +39,27 @@ class Store:
         body = canonical_json({"format": FORMAT, "kind": kind, **recipe})
         key = hashlib.sha256(body.encode()).hexdigest()[:32]
         return Artifact(self.root / kind / key, recipe)
+
+    def hash_of(self, path: Path) -> str:
+        """Return a file's SHA-256, remembered until something touches the file.
+
+        Remembered by path, inode, size and both times of change, so that neither a file put in its place nor a time set
+        back goes unnoticed. What changed a moment ago is not remembered: file systems' clocks are coarse, and
+        a later write might bear the same times (to git, such a file is "racily clean").
+
+        Raises:
+            OSError: If it cannot be read.
+            StoreError: If the store cannot be written.
+        """
+        stamp, changed = _stamp(path)
+        memo = self.root / "hashes" / hashlib.sha256(canonical_json(stamp).encode()).hexdigest()
+        if memo.is_file():
+            return memo.read_text(encoding="ascii")
+        settled = time.time_ns() - changed > RACY_NS
+        digest = sha256(path)
+        if settled and _stamp(path) == (stamp, changed):
+            write_bytes(memo, digest.encode("ascii"))
+        return digest
 
 
 @final
@@ -162,6 +185,13 @@ def sha256(path: Path) -> str:
     """Return a file's SHA-256 as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _stamp(path: Path) -> tuple[dict[str, Any], int]:
+    """Return what tells one state of a file from another, and when the file last changed, in ns since 1970."""
+    stat = path.stat()
+    times = (stat.st_mtime_ns, stat.st_ctime_ns)
+    return {"path": str(path.resolve()), "inode": stat.st_ino, "size": stat.st_size, "changed": times}, max(times)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

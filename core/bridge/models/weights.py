@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, final
 
 from bridge.errors import BridgeError, ModelError, ModelUnavailableError, StoreError
-from bridge.store import Store, canonical_json, sha256, write_bytes
+from bridge.store import Store
 
 _INDEX_FILES = (
     "model.safetensors",
@@ -73,14 +73,14 @@ class Weights:
         """Return what identifies the content: hub id and commit, or a hash over the folder's files.
 
         Args:
-            store: Remembers hashes of large files by path, size and time of change.
+            store: Remembers hashes of large files until something touches them.
         """
         if self.folder is None:
             return f"{self.source}@{self.pinned().revision}"
         files = sorted(file for file in self.folder.iterdir() if file.is_file() and not file.name.startswith("."))
         digest = hashlib.sha256()
         for file in files:
-            digest.update(f"{file.name}\0{_remembered_hash(file, store)}\n".encode())
+            digest.update(f"{file.name}\0{store.hash_of(file)}\n".encode())
         return digest.hexdigest()
 
     def pinned(self) -> Weights:
@@ -161,14 +161,3 @@ def unavailable(weights: Weights, error: Exception) -> BridgeError:
             remedy=by_hand,
         )
     return ModelError(f"{where} cannot be loaded ({reason}).", remedy=by_hand)
-
-
-def _remembered_hash(path: Path, store: Store) -> str:
-    stat = path.stat()
-    stamp = {"path": str(path.resolve()), "size": stat.st_size, "mtime": stat.st_mtime_ns}
-    memo = store.root / "hashes" / hashlib.sha256(canonical_json(stamp).encode()).hexdigest()
-    if memo.is_file():
-        return memo.read_text(encoding="ascii")
-    digest = sha256(path)
-    write_bytes(memo, digest.encode("ascii"))
-    return digest
