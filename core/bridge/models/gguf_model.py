@@ -23,6 +23,7 @@ from bridge.models.gguf_reader import QuickReader, dequantised, read_quickly
 from bridge.progress import Advance
 
 MB = 10**6
+NO_PLACE = "holds tensors that its model has no place for"
 
 
 @final
@@ -67,7 +68,7 @@ class GgufFile:
             ready = is_gguf_arch_supported(self._architecture)
             model, found = self._by_transformers(advance) if ready else self._by_names(advance)
         self._refuse("lacks weights that its model has", found["missing_keys"])
-        self._refuse("holds tensors that its model has no place for", found["unexpected_keys"])
+        self._refuse(NO_PLACE, found["unexpected_keys"])
         self._refuse("holds tensors of other shapes than its model's", (name for name, *_ in found["mismatched_keys"]))
         return model, tokenizer
 
@@ -109,10 +110,12 @@ class GgufFile:
                 tensor_key_mapping=places,
                 parsed_parameters={"tensors": weights},
             )
-            if placed.name is not None:  # else the processor has put it in itself, as a part of a larger one
-                place = places[placed.name]
-                self._refuse("holds two tensors for one weight", {place} & weights.keys())
-                weights[place] = torch.from_numpy(np.require(placed.weights, np.float32, ["C", "W"]))
+            if placed.name is None:  # the processor has put it in itself, as a part of a larger one
+                continue
+            self._refuse(NO_PLACE, {placed.name} - places.keys())
+            place = places[placed.name]
+            self._refuse("holds two tensors for one weight", {place} & weights.keys())
+            weights[place] = torch.from_numpy(np.require(placed.weights, np.float32, ["C", "W"]))
         loaded: tuple[Any, Mapping[str, Any]] = type(empty).from_pretrained(
             None,
             config=self._config,
@@ -129,7 +132,7 @@ class GgufFile:
         # Parts of a weight (the experts' matrices) go by their names without the suffix.
         known = tensors | {name.removesuffix(".weight") for name in tensors}
         self._refuse(
-            "holds tensors that its model has no place for",
+            NO_PLACE,
             (name for name in tensors if name not in places and name.removesuffix(".weight") not in places),
         )
         begun = {places[name] for name in known & places.keys()}
