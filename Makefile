@@ -56,6 +56,7 @@ bench: models  ## Measure the hot paths beside their alternatives
 	$(BIN)/python benchmarks/fit.py
 	$(BIN)/python benchmarks/audit.py
 	$(BIN)/python benchmarks/generate.py
+	$(BIN)/python benchmarks/unpack.py
 
 clean:  ## Remove .venv and caches
 	rm -rf $(VENV) build/site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -25,7 +25,7 @@ from transformers import (
 )
 from transformers.modeling_gguf_pytorch_utils import Qwen2MoeTensorProcessor, TensorProcessor, get_gguf_hf_weights_map
 
-from bridge.errors import ModelError
+from bridge.errors import ModelError, StoreError
 from bridge.models.gguf import checkpoint_of_gguf
 from bridge.models.gguf_reader import QuickReader, dequantised, read_quickly
 from bridge.progress import Advance, Progress
@@ -256,3 +256,16 @@ def test_a_file_is_unpacked_once(llama: Content, file: Callable[..., Path], tmp_
     checkpoint_of_gguf(moved, store, told)
     assert len(told.notes) == 2, "a damaged checkpoint is unpacked again"
     assert "llama" in (first / "config.json").read_text()
+
+
+def test_a_full_disk_is_said_and_left_clean(llama: Content, file: Callable[..., Path], tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="Windows has no limits on files")
+    path, store = file(llama), Store(tmp_path / "store")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, before[1]))
+    try:
+        with pytest.raises(StoreError, match="could not be written"):
+            checkpoint_of_gguf(path, store, Recorder())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(store.root.rglob("*.safetensors"))

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from bridge.progress import Progress
 from bridge.store import Artifact, Store, canonical_json, sha256, write_bytes, writing
@@ -61,14 +62,23 @@ def _unpack(path: Path, artifact: Artifact, done: Path, progress: Progress) -> N
             with progress.stage(f"unpack and write {path.name}", 2 * file.megabytes, "MB") as advance:
                 model, tokenizer = file.read(advance)
                 with writing(done):
-                    model.save_pretrained(unfinished)
-                    tokenizer.save_pretrained(unfinished)
+                    _save(model, tokenizer, unfinished)
                     hashes = {entry.name: _kept(entry) for entry in unfinished.iterdir()}
                     write_bytes(artifact.path / HASHES, canonical_json({"format": FORMAT, "files": hashes}).encode())
                     unfinished.rename(done)
                 advance(file.megabytes)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _save(model: Any, tokenizer: Any, folder: Path) -> None:
+    from safetensors import SafetensorError
+
+    try:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    except SafetensorError as error:  # also where the disk is full
+        raise OSError(str(error)) from error
 
 
 def _kept(file: Path) -> str:
