@@ -23,8 +23,8 @@ demo: $(STAMP)  ## Bridge two bundled models, all stages, and leave a report: ab
 demo-real: models  ## Bridge two real models on real English
 	$(BIN)/bridge run --src smollm2-135m@19 --dst gemma3-270m@12
 
-test: $(STAMP)  ## The ordinary tests
-	$(BIN)/python -m pytest
+test: $(STAMP)  ## The ordinary tests, a process a core
+	$(BIN)/python -m pytest -n auto --maxprocesses 8
 
 test-real: models  ## The real pair, minutes long
 	$(BIN)/python -m pytest -m real

@@ -62,14 +62,21 @@ def test_what_a_newcomer_sees_first(tmp_path: Path, offline: None, monkeypatch: 
     assert again == found
 
 
-def test_seeds_of_one_recipe_have_bases_of_their_own(tmp_path: Path) -> None:
-    """Raw, one seed's rows and dictionary say nothing of another's; rotated they do."""
-    pair = ("--src", "tiny-pythia:seed1", "--dst", "tiny-pythia:seed2", "--map", "procrustes")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_seeds_of_one_recipe_have_bases_of_their_own(dtype: str, tmp_path: Path) -> None:
+    """Raw, one seed's rows and dictionary say nothing of another's; rotated they do. Both dtypes say the same."""
+    pair = ("--src", "tiny-pythia:seed1", "--dst", "tiny-pythia:seed2", "--map", "procrustes", "--dtype", dtype)
     found = metrics(call("run", *pair, "--out", str(tmp_path / "run"), "--json", "--quiet"))
     assert found["ev", "raw"]["high"] < 0 < 0.45 < found["ev", "mapped"]["low"]
     assert found["retrieval@1", "raw"]["high"] < 0.01 < 0.3 < found["retrieval@1", "mapped"]["low"]
     for control in ("raw", "mispaired", "random_map"):
         assert found["sae_ev", control]["high"] < 0.1 < 0.4 < found["sae_ev", "mapped"]["low"]
+    for name, arm, documented in (
+        ("ev", "mapped", 0.518),
+        ("sae_ev", "mapped", 0.457),
+        ("sae_ev", "raw", -0.132),
+    ):
+        assert found[name, arm]["value"] == pytest.approx(documented, abs=0.01)
     assert found["rotation_haar_p", "mapped"]["low"] > 0.05 > found["rotation_haar_p", "raw"]["high"]
 
 
