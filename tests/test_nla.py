@@ -411,13 +411,18 @@ AV_SPOILERS: dict[str, tuple[Callable[[Path], Any], str]] = {
 }
 
 
+def asked(folder: Path, d_model: int = 32) -> None:
+    """Open a checkpoint and ask it once: weights are loaded when they are needed."""
+    open_(folder, d_model).explain(draw(1, d_model))
+
+
 @pytest.mark.parametrize("name", AV_SPOILERS)
 def test_spoilt_checkpoints_are_refused(name: str, pair: Path) -> None:
     spoil, said = AV_SPOILERS[name]
-    open_(pair)
+    asked(pair)
     spoil(pair)
     with pytest.raises(BridgeError, match=f"(?s){said}"):
-        open_(pair)
+        asked(pair)
 
 
 def test_a_multimodal_checkpoint_may_lack_its_eyes(tmp_path: Path) -> None:
@@ -436,7 +441,7 @@ def test_an_av_of_other_weights_than_its_sidecar_says_is_refused(tmp_path: Path)
     write_av(tmp_path)
     edit(tmp_path, lambda data: data.update(d_model=48))
     with pytest.raises(BridgeError, match="in 32 dimensions; its sidecar says 48"):
-        open_(tmp_path, 48)
+        asked(tmp_path, 48)
     with pytest.raises(ShapeError, match="48 dimensions; those of tiny@1 have 32"):
         open_(tmp_path, 32)
 
@@ -496,7 +501,7 @@ def test_nothing_of_a_checkpoint_is_run(pair: Path, tmp_path: Path) -> None:
     )
     edit_json(pair / "av" / "config.json", auto_map={"AutoModelForCausalLM": "evil.Evil"}, model_type="evil")
     with pytest.raises(BridgeError):
-        open_(pair)
+        asked(pair)
 
     class Evil:
         def __reduce__(self) -> tuple[Any, ...]:
@@ -506,7 +511,7 @@ def test_nothing_of_a_checkpoint_is_run(pair: Path, tmp_path: Path) -> None:
     (tmp_path / "pickled" / "model.safetensors").unlink()
     torch.save({"x": Evil()}, tmp_path / "pickled" / "pytorch_model.bin")
     with pytest.raises(ModelError):
-        open_(tmp_path / "pickled")
+        asked(tmp_path / "pickled")
     assert not ran.exists()
 
 

@@ -67,8 +67,8 @@ class Verbalizer(ABC):
     is taken away. Who has more asks for that many at a time and keeps what came; 0 for any number."""
 
     identity: str = ""
-    """All that its explanations depend on besides the vectors: weights, options, seed. What one with an identity
-    explains is kept in the cache, and an interrupted run does not ask again; empty where asking again is cheap."""
+    """All that its explanations and reconstructions depend on besides what is given: weights, options, seed. What one
+    with an identity says is kept in the cache, and an interrupted run does not ask again; empty where that is cheap."""
 
     @abstractmethod
     def explain(self, vectors: NDArray[np.float32]) -> list[Explanation]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from bridge.errors import BridgeError, ShapeError, UsageError
 from bridge.hookspecs import hookimpl
+from bridge.models import Placement
 from bridge.progress import Progress
 from bridge.verbalizers import Recipe, Subject, Verbalizer, VerbalizerBackend
 from bridge_verbalizers.nla.checkpoint import AR, AV, fingerprint, halves, load_module, load_tokenizer
+
+if TYPE_CHECKING:
+    from bridge_verbalizers.nla.decoding import Speaker
 
 
 @final
@@ -43,8 +47,7 @@ class NLA(VerbalizerBackend):
     batch: int = 0
 
     def open(self, subject: Subject) -> Verbalizer:
-        """Load the AV, and find the AR, which is loaded when it is first asked."""
-        from bridge_verbalizers.nla.decoding import Speaker
+        """Find AV and AR, and check what small files tell; the weights of each are loaded when it is first asked."""
         from bridge_verbalizers.nla.prompt import checked_prompt
         from bridge_verbalizers.nla.reconstructor import Reconstructor
         from bridge_verbalizers.nla.sidecar import read_sidecar
@@ -61,19 +64,9 @@ class NLA(VerbalizerBackend):
             _check_width(ar, other.d_model, subject)
             reconstructor = functools.partial(Reconstructor, ar, other, subject.placement, batch)
         tokenizer = load_tokenizer(av)
-        # Before the weights: what is wrong with the prompt is found in a second.
         prompt, at = checked_prompt(tokenizer, sidecar)
-        module = load_module(av, subject.placement)
-        vocabulary, width = module.get_input_embeddings().weight.shape
-        if width != sidecar.d_model or max(prompt) >= vocabulary:
-            raise BridgeError(
-                f"{av} embeds {vocabulary} tokens in {width} dimensions; its sidecar says {sidecar.d_model} "
-                f"dimensions, and its prompt has token {max(prompt)}.",
-                cause="Files of several checkpoints lie in one folder.",
-                remedy="Fetch the whole checkpoint again.",
-            )
         return NLAVerbalizer(
-            Speaker(module, prompt, at, ends(module, tokenizer)),
+            functools.partial(load_speaker, av, sidecar.d_model, tokenizer, prompt, at, subject.placement),
             tokenizer,
             sidecar,
             reconstructor,
@@ -82,7 +75,8 @@ class NLA(VerbalizerBackend):
             samples=self.samples,
             batch=batch,
             seed=subject.seed,
-            identity=f"{self} {subject.placement} {subject.seed} {fingerprint(av)}",
+            identity=f"{self} {subject.placement} {subject.seed} {fingerprint(av)}"
+            + (f" {fingerprint(ar)}" if ar else ""),
         )
 
     def preview(self, d_model: int) -> list[str]:
@@ -142,6 +136,29 @@ class NLA(VerbalizerBackend):
                 cause="At temperature 0 every sample is the same text.",
                 remedy="Ask for one sample, or for more at a temperature above 0, such as 0.7.",
             )
+
+
+def load_speaker(
+    folder: Path, d_model: int, tokenizer: Any, prompt: Sequence[int], at: int, placement: Placement
+) -> Speaker:
+    """Load the weights of an AV.
+
+    Raises:
+        ModelError: If a file is damaged, or weights are missing.
+        BridgeError: If its embeddings are not what its sidecar and its prompt need.
+    """
+    from bridge_verbalizers.nla.decoding import Speaker
+
+    module = load_module(folder, placement)
+    vocabulary, width = module.get_input_embeddings().weight.shape
+    if width != d_model or max(prompt) >= vocabulary:
+        raise BridgeError(
+            f"{folder} embeds {vocabulary} tokens in {width} dimensions; its sidecar says {d_model} "
+            f"dimensions, and its prompt has token {max(prompt)}.",
+            cause="Files of several checkpoints lie in one folder.",
+            remedy="Fetch the whole checkpoint again.",
+        )
+    return Speaker(module, prompt, at, ends(module, tokenizer))
 
 
 def sequences_at_once(d_model: int) -> int:

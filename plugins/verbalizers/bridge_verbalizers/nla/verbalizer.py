@@ -22,10 +22,10 @@ Floats = NDArray[np.float32]
 
 @final
 class NLAVerbalizer(Verbalizer):
-    """An AV that is loaded, and an AR that is loaded when it is first asked.
+    """An AV and an AR, each loaded when it is first asked: what is kept of them needs no weights.
 
     Args:
-        speaker: The AV.
+        speaker: Loads the AV.
         tokenizer: Its tokenizer, of transformers.
         sidecar: What it says of itself.
         reconstructor: Loads the AR, or None where there is none.
@@ -39,7 +39,7 @@ class NLAVerbalizer(Verbalizer):
 
     def __init__(
         self,
-        speaker: Speaker,
+        speaker: Callable[[], Speaker],
         tokenizer: Any,
         sidecar: Sidecar,
         reconstructor: Callable[[], Reconstructor] | None,
@@ -52,7 +52,7 @@ class NLAVerbalizer(Verbalizer):
         identity: str,
     ) -> None:
         self.d_model, self.identity = sidecar.d_model, identity
-        self._speaker, self._tokenizer, self._sidecar = speaker, tokenizer, sidecar
+        self._load_speaker, self._tokenizer, self._sidecar = speaker, tokenizer, sidecar
         self.reconstructs, self._load_reconstructor = reconstructor is not None, reconstructor
         self._max_new_tokens, self._temperature = max_new_tokens, temperature
         self._samples, self._batch, self._seed = samples, batch, seed
@@ -76,6 +76,10 @@ class NLAVerbalizer(Verbalizer):
     def reconstruct(self, texts: Sequence[str]) -> Floats:
         """Return what the AR makes of texts, (n, d_model) float32."""
         return self._reconstructor.reconstruct(texts)
+
+    @cached_property
+    def _speaker(self) -> Speaker:
+        return self._load_speaker()
 
     @cached_property
     def _reconstructor(self) -> Reconstructor:
