@@ -164,11 +164,7 @@ class LoadedModel:
         """
         if not self.causal:
             raise no_next_token(self.name)
-        if self.max_tokens is not None and longest > self.max_tokens:
-            raise UsageError(
-                f"{self.name} reads at most {self.max_tokens} tokens, and a text would come to {longest}.",
-                remedy=f"Shorten the text, or add {longest - self.max_tokens} tokens fewer.",
-            )
+        need_room(self.name, longest, self.max_tokens)
         if self._cached_inputs is None or (self._cached_tokens is not None and longest > self._cached_tokens):
             return Whole(longest, self.logits)
         return Cached(longest, self._continue)
@@ -267,3 +263,16 @@ def no_next_token(name: str) -> UsageError:
         cause="Its activations can be read, mapped and explained, but it has no loss and goes on with no text.",
         remedy="Use a causal language model here; an encoder can still be the source of a bridge to one.",
     )
+
+
+def need_room(name: str, longest: int, max_tokens: int | None) -> None:
+    """Refuse to go on with texts until they are longer than a model reads.
+
+    Raises:
+        UsageError: If they would be.
+    """
+    if max_tokens is not None and longest > max_tokens:
+        raise UsageError(
+            f"{name} reads at most {max_tokens} tokens, and a text would come to {longest}.",
+            remedy=f"Shorten the text, or add {longest - max_tokens} tokens fewer.",
+        )

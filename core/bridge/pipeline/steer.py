@@ -18,6 +18,7 @@ from bridge.errors import BridgeError, UsageError
 from bridge.maps import check_width
 from bridge.metrics import Metric, document
 from bridge.models import LoadedModel, Placement
+from bridge.models.loaded import need_room
 from bridge.models.resolve import ResolvedModel
 from bridge.pairing import Encoded
 from bridge.pipeline.bridge import Bridge
@@ -115,13 +116,14 @@ def steer(
     dst = bench.resolve(bridge.dst)
     site = dst.single_site()
     dst.need_next_token()
+    prompts = _prompts(dst, dose)
+    cut = sum(one.ends.max(initial=0) < len(text) for text, one in zip(dose.prompts, prompts, strict=True))
+    if cut:
+        bench.progress.note(
+            f"{cut} of {len(prompts)} prompts are longer than {dose.max_tokens} tokens, and are cut there."
+        )
     given = _source_vector(bridge, contrast, dose, bench) if rows is None else _told_apart(rows.difference(), rows.name)
     live = _load(dst, dose, bench)
-    prompts = _prompts(live, dose)
-    cut = [text for text, one in zip(dose.prompts, prompts, strict=True) if one.ends.max(initial=0) < len(text)]
-    if cut:
-        told = f"{len(cut)} of {len(prompts)} prompts are longer than {dose.max_tokens} tokens, and are cut there."
-        bench.progress.note(told)
     vectors = _vectors(bridge, given, _difference(live, site, contrast, dose), dose.seed)
     steered = _Steered(live, site, contrast, dose)
     metrics: list[Metric] = []
@@ -143,7 +145,7 @@ def steer(
         "seed": dose.seed,
         "device": dose.placement.torch_device(),
         "dtype": dose.placement.dtype,
-        "generation": {"new_tokens": dose.new_tokens, "ends": sorted(live.ends), "prompts_cut": len(cut)},
+        "generation": {"new_tokens": dose.new_tokens, "ends": sorted(live.ends), "prompts_cut": int(cut)},
         "versions": versions(),
     }
     return Steering(metrics, texts, provenance)
@@ -195,18 +197,18 @@ def _batches(
     return batches
 
 
-def _prompts(model: LoadedModel, dose: Dose) -> list[Encoded]:
-    """Encode the prompts, and refuse now what the model could not go on from when everything else is done."""
-    encoded = model.encode([Document(prompt, prompt) for prompt in dose.prompts], dose.max_tokens)
-    empty = [prompt for prompt, one in zip(dose.prompts, encoded, strict=True) if not len(one.ids)]
-    if empty:
-        raise UsageError(
-            f"{model.name} cannot go on from the prompt {empty[0]!r}.",
-            cause="It is of no tokens: there is no text, and the tokenizer puts no BOS before it.",
-            remedy="Give a prompt of a word at least.",
-        )
-    if encoded:
-        model.decoding(max(len(one.ids) for one in encoded) + dose.new_tokens - 1)
+def _prompts(model: ResolvedModel, dose: Dose) -> list[Encoded]:
+    """Encode the prompts, and refuse before anything is run those that the model cannot go on from."""
+    documents = [Document(prompt, prompt) for prompt in dose.prompts]
+    encoded = model.adapter.tokenizer(model.weights).encode(documents, dose.max_tokens) if documents else []
+    for prompt, one in zip(dose.prompts, encoded, strict=True):
+        if not len(one.ids):
+            raise UsageError(
+                f"{model.name} cannot go on from the prompt {prompt!r}.",
+                cause="It is of no tokens: there is no text, and the tokenizer puts no BOS before it.",
+                remedy="Give a prompt of a word at least.",
+            )
+        need_room(model.name, len(one.ids) + dose.new_tokens - 1, model.info.max_tokens)
     return encoded
 
 
