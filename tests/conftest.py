@@ -47,9 +47,9 @@ def isolated(
         torch.set_num_threads(os.cpu_count() or 1)
     else:
         monkeypatch.setenv("BRIDGE_MODELS_DIR", str(home / "models"))
+        # bfloat16 rounds otherwise on every kind of processor: what is not about it is computed in float32.
+        monkeypatch.setenv("BRIDGE_DTYPE", "float32")
     monkeypatch.setenv("NO_COLOR", "1")
-    # bfloat16 rounds otherwise on every kind of processor: what is not about it is computed in float32.
-    monkeypatch.setenv("BRIDGE_DTYPE", "float32")
     for name in ("BRIDGE_DISABLE_PLUGINS", "BRIDGE_ONLY_PLUGINS", "BRIDGE_TRACE_PLUGINS"):
         monkeypatch.delenv(name, raising=False)
     return home
