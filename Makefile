@@ -54,6 +54,8 @@ format: $(STAMP)  ## Put the code into shape
 bench: models  ## Measure the hot paths beside their alternatives
 	$(BIN)/python benchmarks/collect.py
 	$(BIN)/python benchmarks/fit.py
+	$(BIN)/python benchmarks/fit.py --like real
+	$(BIN)/python benchmarks/fit_headline.py
 	$(BIN)/python benchmarks/audit.py
 	$(BIN)/python benchmarks/generate.py
 	$(BIN)/python benchmarks/unpack.py

@@ -1,7 +1,6 @@
 """Cross-validated ridge from moments, against scikit-learn's grid search over the same folds; and its memory.
 
-Rows are synthetic, of the spectrum that a residual stream has: a few directions hold most of the variance, the rest
-falls off as a power law, and half of the destination's variance is noise. Row i depends on the seed and i alone.
+Of the rows of `synthetic_rows.py`, the `real` ones are multiplied in float32, and the `steep` ones need float64.
 """
 
 from __future__ import annotations
@@ -13,57 +12,53 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge.maps import AffineMap, TrainingData
-from bridge.moments import Moments
 from bridge.pipeline.fit import versions
+from bridge.pipeline.training import Parts, training_data
 from bridge.plugins import discover
+from bridge.scorers import Rows
 from bridge_maps.ridge import penalty_grid
+from synthetic_rows import BLOCK, FOLDS, SyntheticRows
 
-D_SRC, D_DST, RANK, FOLDS = 576, 640, 160, 5
-BLOCK = 4096
-"""Rows at a time: about what one shard of a collection adds to one fold."""
-
+D_SRC, D_DST = 576, 640
 TARGET_SPEED, TARGET_DIFFERENCE = 10.0, 1e-6
 
 Block = tuple[NDArray[Any], NDArray[Any]]
 
 
-def generate(rows: int, seed: int = 0) -> Iterator[Block]:
-    """Yield blocks of paired float32 rows, (BLOCK, D_SRC) and (BLOCK, D_DST); block i belongs to fold i % FOLDS."""
-    rng = np.random.default_rng(seed)
-    scale = np.arange(1, RANK + 1) ** -0.7
-    to_src = (scale[:, None] * rng.standard_normal((RANK, D_SRC))).astype(np.float32)
-    to_dst = (scale[:, None] * rng.standard_normal((RANK, D_DST))).astype(np.float32)
-    mean_src, mean_dst = (3 * rng.standard_normal(width).astype(np.float32) for width in (D_SRC, D_DST))
-    noise = np.float32(np.sqrt(np.sum(scale**2)))
-    for index, start in enumerate(range(0, rows, BLOCK)):
-        draw = np.random.default_rng((seed, index))
-        n = min(BLOCK, rows - start)
-        latent = draw.standard_normal((n, RANK), dtype=np.float32)
-        x = latent @ to_src + 0.05 * draw.standard_normal((n, D_SRC), dtype=np.float32) + mean_src
-        y = latent @ to_dst + noise * draw.standard_normal((n, D_DST), dtype=np.float32) + mean_dst
-        yield x, y
+@final
+class Held:
+    """Rows in memory: made once, and fitted again in every round."""
+
+    def __init__(self, rows: SyntheticRows) -> None:
+        self._parts = list(rows.parts(range(FOLDS)))
+
+    def parts(self, folds: Collection[int]) -> Iterator[tuple[int, Rows]]:
+        """Yield blocks with their folds."""
+        return ((fold, part) for fold, part in self._parts if fold in folds)
+
+    def matrices(self) -> Block:
+        """Return all rows in float64."""
+        blocks = [part for _, part in self._parts]
+        return tuple(np.concatenate([getattr(part, side) for part in blocks]).astype(np.float64) for side in "xy")
 
 
-def fit_bridge(blocks: Iterable[Block]) -> tuple[AffineMap, TrainingData]:
-    """Summarise the blocks and fit the registered ridge, its penalty by cross-validation."""
-    folds = [Moments.empty(D_SRC, D_DST) for _ in range(FOLDS)]
-    for index, (x, y) in enumerate(blocks):
-        folds[index % FOLDS] += Moments.of(x, y)
-    data = TrainingData(tuple(folds), lambda: iter(()))
+def fit_bridge(rows: Parts, number: int) -> tuple[AffineMap, TrainingData]:
+    """Summarise the rows and fit the registered ridge, its penalty by cross-validation."""
+    data = training_data(rows, D_SRC, D_DST, range(FOLDS), expected=number)
     fitted = discover().map_type("ridge")().fit(data)
     assert isinstance(fitted, AffineMap)
     return fitted, data
 
 
-def products(x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+def products(x: NDArray[Any], y: NDArray[Any]) -> None:
     """Multiply out X'X, X'Y and Y'Y, in one call each: what no method that sees every row can do without."""
     for left, right in ((x, x), (x, y), (y, y)):
         _ = left.T @ right
@@ -85,27 +80,29 @@ def fit_sklearn(x: NDArray[np.float64], y: NDArray[np.float64], penalties: Seque
     return search.fit(x, y)
 
 
-def measure(rows: int, rounds: int, skip_sklearn: bool) -> dict[str, Any]:
+def measure(number: int, like: str, rounds: int, skip_sklearn: bool) -> dict[str, Any]:
     """Time bridge and the bare products in turn, then scikit-learn once, and compare the solutions."""
-    blocks = list(generate(rows))
-    x, y = (np.concatenate(side).astype(np.float64) for side in zip(*blocks, strict=True))
-    fit_bridge(blocks[: 2 * FOLDS])
-    seconds: dict[str, list[float]] = {"bridge": [], "products": []}
+    rows = Held(SyntheticRows(number, D_SRC, D_DST, like))
+    x, y = rows.matrices()
+    small = x.astype(np.float32), y.astype(np.float32)
+    fit_bridge(Held(SyntheticRows(2 * FOLDS * BLOCK, D_SRC, D_DST, like)), 2 * FOLDS * BLOCK)
+    seconds: dict[str, list[float]] = {"bridge": [], "float32 products": [], "float64 products": []}
     for _ in range(rounds):
-        start = time.perf_counter()
-        fitted, data = fit_bridge(blocks)
-        middle = time.perf_counter()
-        products(x, y)
-        seconds["bridge"].append(middle - start)
-        seconds["products"].append(time.perf_counter() - middle)
+        starts = [time.perf_counter()]
+        fitted, data = fit_bridge(rows, number)
+        for sides in (small, (x, y)):
+            starts.append(time.perf_counter())
+            products(*sides)
+        for taken, start, end in zip(seconds.values(), starts, [*starts[1:], time.perf_counter()], strict=True):
+            taken.append(end - start)
     own = statistics.median(seconds["bridge"])
-    of_limit = [limit / ours for ours, limit in zip(*seconds.values(), strict=True)]
-    result: dict[str, Any] = {"seconds": {name: spread(values) for name, values in seconds.items()}}
-    result["products / bridge"] = spread(of_limit)
+    result: dict[str, Any] = {"products": data.products, "seconds": {k: spread(v) for k, v in seconds.items()}}
+    limits = seconds[f"{data.products} products"]
+    result["products / bridge"] = spread([limit / ours for limit, ours in zip(limits, seconds["bridge"], strict=True)])
     penalty = fitted.chosen()["penalty"]
     result["penalty"] = {"bridge": penalty}
     if not skip_sklearn:
-        del blocks
+        del rows, small
         start = time.perf_counter()
         search = fit_sklearn(x, y, penalty_grid(data.moments))
         taken = time.perf_counter() - start
@@ -164,6 +161,7 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--rows", type=int, default=250_000)
+    parser.add_argument("--like", choices=("real", "steep"), default="steep", help="rows of which spectrum")
     parser.add_argument("--rounds", type=int, default=3, help="of bridge and the products; scikit-learn runs once")
     parser.add_argument("--memory-rows", type=int, nargs="*", default=[50_000, 250_000], help="none to skip")
     parser.add_argument("--skip-sklearn", action="store_true")
@@ -171,15 +169,15 @@ def main() -> None:
     parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peak:
-        fit_bridge(generate(options.peak))
+        fit_bridge(SyntheticRows(options.peak, D_SRC, D_DST, options.like), options.peak)
         print(peak_mebibytes())
         return
     if options.rows < FOLDS * BLOCK:
         parser.error(f"--rows must be at least {FOLDS * BLOCK}: a block for each fold")
-    result = {"benchmark": "fit", "rows": options.rows, "d_src": D_SRC, "d_dst": D_DST}
-    result |= measure(options.rows, options.rounds, options.skip_sklearn)
+    result = {"benchmark": "fit", "rows": options.rows, "d_src": D_SRC, "d_dst": D_DST, "like": options.like}
+    result |= measure(options.rows, options.like, options.rounds, options.skip_sklearn)
     if options.memory_rows:
-        result["memory"] = memory_at(options.memory_rows, __file__)
+        result["memory"] = memory_at(options.memory_rows, __file__, "--like", options.like)
     show(result, options.json)
 
 

@@ -11,8 +11,9 @@ import pytest
 from bridge.directions import read_arrays, write_arrays
 from bridge.moments import Moments, total
 from bridge.pipeline.options import Options
-from bridge.pipeline.pairs import PairedRows, training_data
+from bridge.pipeline.pairs import PairedRows
 from bridge.pipeline.prepare import gather, paired_rows, prepare
+from bridge.pipeline.training import mispaired_data, training_data
 from bridge.pipeline.workbench import open_workbench
 
 WIDTHS = (32, 40)
@@ -42,7 +43,9 @@ def assert_same(found: Moments, expected: Moments) -> None:
 @pytest.mark.parametrize("folds", [[0, 1, 2, 3, 4], [0, 2, 4]], ids=["all", "one kept back"])
 @pytest.mark.parametrize("mispaired", [False, True], ids=["paired", "mispaired"])
 def test_a_stream_of_folds_has_their_moments(rows: PairedRows, folds: list[int], mispaired: bool) -> None:
-    data = training_data(rows, *WIDTHS, folds, mispaired)
+    data = training_data(rows, *WIDTHS, folds)
+    if mispaired:
+        data = mispaired_data(rows, data, folds)
     assert_same(moments(data.blocks()), data.moments)
     for index, fold in enumerate(data.folds):
         assert_same(moments(data.blocks([index])), fold)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
 from typing import Any, ClassVar, Protocol, final
 
 import numpy as np
@@ -47,19 +46,25 @@ class RowBlocks(Protocol):
 class TrainingData:
     """What a map may be fitted on: the training documents' paired rows, as moments and as a stream.
 
+    Args:
+        whole: Moments of all rows, where they are known already.
+
     Attributes:
         folds: Moments of each fold; folds are disjoint sets of documents.
         blocks: Opens a stream over the same rows, or over some folds' rows: to train on some documents and stop by
             others.
+        products: What rows were multiplied in: `float64`, or `float32` where that was measured to be enough.
+        moments: Moments of all training rows.
     """
 
     folds: tuple[Moments, ...]
     blocks: RowBlocks
+    products: str = "float64"
+    whole: InitVar[Moments | None] = None
+    moments: Moments = field(init=False)
 
-    @cached_property
-    def moments(self) -> Moments:
-        """Moments of all training rows."""
-        return total(self.folds)
+    def __post_init__(self, whole: Moments | None) -> None:
+        object.__setattr__(self, "moments", whole or total(self.folds))
 
     @property
     def d_src(self) -> int:
@@ -79,11 +84,17 @@ class TrainingData:
         ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]:
             return ((y, x) for x, y in self.blocks(folds))
 
-        return TrainingData(tuple(fold.transposed() for fold in self.folds), blocks)
+        folds = tuple(fold.transposed() for fold in self.folds)
+        return TrainingData(folds, blocks, self.products, self.moments.transposed())
+
+    def others(self, index: int) -> list[Moments]:
+        """Moments of each fold but one: of those that have rows, or of no rows."""
+        filled = [fold for i, fold in enumerate(self.folds) if i != index and fold.n]
+        return filled or [Moments.empty(self.d_src, self.d_dst)]
 
     def without_fold(self, index: int) -> Moments:
         """Moments of all training rows but one fold's."""
-        return total(fold for i, fold in enumerate(self.folds) if i != index)
+        return total(self.others(index))
 
 
 class FittedMap(ABC):
@@ -156,6 +167,17 @@ class Map(ABC):
         Raises:
             MapError: If the widths do not suit this map, or there are too few rows.
         """
+
+    def fit_each(self, several: Sequence[TrainingData]) -> list[FittedMap]:
+        """Fit on several sets of rows: here the rows, and their mispaired control.
+
+        To be overridden by maps that can share work where source rows are the same: then the arrays `xx` of their folds
+        are the same objects.
+
+        Raises:
+            MapError: If one of them cannot be fitted.
+        """
+        return [self.fit(data) for data in several]
 
     @abstractmethod
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> FittedMap:

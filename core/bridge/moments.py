@@ -7,15 +7,14 @@ machines merge without loss, and memory is O((d_src + d_dst)^2) whatever the num
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from typing import final
+from typing import Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Moments", "explained_variance", "total"]
+__all__ = ["Moments", "explained_variance", "pooled", "pooled_means", "total"]
 
 Array = NDArray[np.float64]
 
@@ -70,24 +69,47 @@ class Moments:
         return Moments(self.n, self.mean_y, self.mean_x, self.yy, self.xy.T, self.xx)
 
     def __add__(self, other: Moments) -> Moments:
-        if self.n == 0 or other.n == 0:
-            return other if self.n == 0 else self
-        n = self.n + other.n
-        step_x, step_y = other.mean_x - self.mean_x, other.mean_y - self.mean_y
-        weight = self.n * other.n / n
-        return Moments(
-            n,
-            self.mean_x + step_x * (other.n / n),
-            self.mean_y + step_y * (other.n / n),
-            self.xx + other.xx + weight * np.outer(step_x, step_x),
-            self.xy + other.xy + weight * np.outer(step_x, step_y),
-            self.yy + other.yy + weight * np.outer(step_y, step_y),
-        )
+        return total((self, other))
 
 
 def total(parts: Iterable[Moments]) -> Moments:
     """Add up the moments of at least one set of rows."""
-    return reduce(Moments.__add__, parts)
+    parts = list(parts)
+    filled = [part for part in parts if part.n] or parts[:1]
+    if len(filled) == 1:
+        return filled[0]
+    products = pooled(filled, "x", "x"), pooled(filled, "x", "y"), pooled(filled, "y", "y")
+    return Moments(sum(part.n for part in filled), *pooled_means(filled), *products)
+
+
+def pooled(parts: Sequence[Moments], left: Literal["x", "y"], right: Literal["x", "y"]) -> Array:
+    """Return the centred second moment of the union of sets of rows: all scatters within, and that of the means.
+
+    Args:
+        parts: Moments of the sets.
+        left: The side of the product's rows.
+        right: The side of its columns: `y` where left is `y`.
+    """
+    apart = {
+        side: np.stack([np.sqrt(part.n) * (getattr(part, f"mean_{side}") - mean) for part in parts])
+        for side, mean in zip("xy", pooled_means(parts), strict=True)
+    }
+    first, *others = (getattr(part, left + right) for part in parts)
+    whole: Array = first.copy(order="K")  # of a way back all are transposed views
+    for other in others:
+        whole += other
+    whole += apart[left].T @ apart[right]
+    return whole
+
+
+def pooled_means(parts: Sequence[Moments]) -> tuple[Array, Array]:
+    """Return the means of x and y over the union of sets of rows."""
+    n, first = max(1, sum(part.n for part in parts)), parts[0]
+    x, y = (
+        getattr(first, side) + sum(part.n / n * (getattr(part, side) - getattr(first, side)) for part in parts)
+        for side in ("mean_x", "mean_y")
+    )
+    return x, y
 
 
 def explained_variance(moments: Moments, weight: Array, mean_x: Array, mean_y: Array) -> float:

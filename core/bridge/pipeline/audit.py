@@ -107,7 +107,7 @@ def _audit_target(plan: Plan, given: Dictionaries, bench: Workbench) -> tuple[li
     with bench.progress.stage(f"audit {plan.dst.model.name}", len(opened) * len(scorers), "scorers") as advance:
         for (src, dst), dictionaries in zip(pairs, opened, strict=True):
             rows = paired_rows(plan, left[src], right[dst])
-            result = fit_rows(plan, rows, src, dst, bench)
+            result = fit_rows(plan, rows, src, dst, bench, controls=True, way_back=True)
             evidence = _evidence(result, dictionaries, RunningModel(documents, dst) if documents else None, bench)
             wanted = [scorer for scorer in scorers if scorer.needs <= evidence.at_hand]
             found, failed = score_evidence(evidence, wanted, bench, advance)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any, final
@@ -13,8 +14,9 @@ from bridge.containment import fault_of_rows
 from bridge.errors import BridgeError, MapError, UsageError
 from bridge.maps import FittedMap, Map, TrainingData
 from bridge.pipeline.bridge import Bridge
-from bridge.pipeline.pairs import PairedRows, training_data
+from bridge.pipeline.pairs import PairedRows
 from bridge.pipeline.prepare import Plan, Side, gather, paired_rows
+from bridge.pipeline.training import mispaired_data, training_data
 from bridge.pipeline.workbench import Workbench
 from bridge.references import Site
 from bridge.scorers import MAPPED, MISPAIRED
@@ -23,17 +25,35 @@ from bridge.scorers import MAPPED, MISPAIRED
 @final
 @dataclass(frozen=True)
 class Fit:
-    """A bridge, and what it was fitted on."""
+    """A bridge, and what it was fitted on.
+
+    Attributes:
+        bridge: The fitted bridge.
+        kind: The map, and its options.
+        rows: All paired rows.
+        training: What the map was fitted on.
+        plan: What was asked for.
+        mispaired: The same rows with partners of other documents; None if no controls were wanted.
+        floor: The map fitted on those, or why there is none.
+    """
 
     bridge: Bridge
     kind: Map
     rows: PairedRows
     training: TrainingData
     plan: Plan
+    mispaired: TrainingData | None = None
+    floor: FittedMap | MapError | None = None
 
 
-def fit_plan(plan: Plan, bench: Workbench) -> Fit:
+def fit_plan(plan: Plan, bench: Workbench, *, controls: bool = False, way_back: bool = False) -> Fit:
     """Collect, summarise and fit.
+
+    Args:
+        plan: What to fit.
+        bench: Plugins, store and progress.
+        controls: Fit the map on mispaired rows beside, for `fit_arms`.
+        way_back: `fit_back` will follow.
 
     Raises:
         UsageError: If both models are the same at the same layer.
@@ -47,21 +67,40 @@ def fit_plan(plan: Plan, bench: Workbench) -> Fit:
         )
     left, right = gather(plan, {"src": [src], "dst": [dst]}, bench)
     bench.progress.note("Fitting the map.")
-    return fit_rows(plan, paired_rows(plan, left[src], right[dst]), src, dst, bench)
+    rows = paired_rows(plan, left[src], right[dst])
+    return fit_rows(plan, rows, src, dst, bench, controls=controls, way_back=way_back)
 
 
-def fit_rows(plan: Plan, rows: PairedRows, src: Site, dst: Site, bench: Workbench) -> Fit:
-    """Fit the plan's map on the training rows of one site of each model.
+def fit_rows(
+    plan: Plan,
+    rows: PairedRows,
+    src: Site,
+    dst: Site,
+    bench: Workbench,
+    *,
+    controls: bool = False,
+    way_back: bool = False,
+) -> Fit:
+    """Fit the plan's map on the training rows of one site of each model; arguments as of `fit_plan`.
 
     Raises:
         MapError: If the map cannot be fitted.
     """
-    training = training_data(rows, *plan.widths, list(range(plan.options.folds)))
+    folds = range(plan.options.folds)
+    training = training_data(rows, *plan.widths, folds, expected=rows.coverage.training_rows, way_back=way_back)
+    mispaired, floor = None, None
+    if controls:
+        try:
+            mispaired = mispaired_data(rows, training, folds)
+        except MapError as error:
+            floor = error
     kind = plan.options.build_map(bench.registry)
-    fitted = checked_fit(kind, training)
-    provenance = describe(plan, rows, src, dst) | {"chosen": dict(fitted.chosen())}
+    outcome, *beside = fit_each(kind, [training, mispaired] if mispaired else [training])
+    fitted = _given(outcome)
+    provenance = describe(plan, rows, src, dst) | {"chosen": dict(fitted.chosen()), "products": training.products}
     labels = plan.src.model.label(src), plan.dst.model.label(dst)
-    return Fit(Bridge(*labels, kind.name, asdict(kind), fitted, provenance), kind, rows, training, plan)
+    bridge = Bridge(*labels, kind.name, asdict(kind), fitted, provenance)
+    return Fit(bridge, kind, rows, training, plan, mispaired, beside[0] if beside else floor)
 
 
 def fit_arms(result: Fit, bench: Workbench) -> dict[str, FittedMap]:
@@ -73,10 +112,8 @@ def fit_arms(result: Fit, bench: Workbench) -> dict[str, FittedMap]:
     options = result.plan.options
 
     def on_mispaired_rows() -> FittedMap:
-        data = training_data(result.rows, *result.plan.widths, list(range(options.folds)), mispaired=True)
-        if data.moments.n < result.training.moments.n / 2:
-            raise MapError("most rows have no partner in another document: the documents are too long, or too few.")
-        return checked_fit(result.kind, data)
+        assert result.floor, "fitted without controls"
+        return _given(result.floor)
 
     def as_control(control: type[Map]) -> FittedMap:
         seeded = {"seed": options.seed} if "seed" in {field.name for field in fields(control)} else {}
@@ -107,20 +144,42 @@ def fit_back(result: Fit, arms: Mapping[str, FittedMap], bench: Workbench) -> di
         MapError: If the map cannot be fitted the other way.
     """
 
-    def fitted_back(mispaired: bool) -> FittedMap:
-        folds = list(range(result.plan.options.folds))
-        data = training_data(result.rows, *result.plan.widths, folds, mispaired) if mispaired else result.training
-        return checked_fit(result.kind, data.reversed())
-
+    both = {MAPPED: result.training, MISPAIRED: result.mispaired}
+    data = {arm: rows.reversed() for arm, rows in both.items() if rows and arm in arms}
+    refits = dict(zip(data, fit_each(result.kind, list(data.values())), strict=True))
     back = {}
-    for arm, fitted in arms.items():
+    for arm, there in arms.items():
         try:
-            back[arm] = fitted_back(arm == MISPAIRED) if arm in (MAPPED, MISPAIRED) else fitted.inverse()
+            back[arm] = _given(refits[arm]) if arm in refits else there.inverse()
         except MapError as error:
             if arm == MAPPED:
                 raise
             bench.progress.note(f"No {arm} control of the dictionary: {error.what}")
     return back
+
+
+def fit_each(kind: Map, several: Sequence[TrainingData]) -> list[FittedMap | MapError]:
+    """Fit on several sets of rows together, or one by one where that fails: one's failure must not cost the other.
+
+    Returns:
+        The fitted maps, as `checked_fit` gives them, or the errors that it raised.
+    """
+    if len(several) > 1:
+        with contextlib.suppress(Exception, SystemExit):
+            return [_checked(kind, fitted, data) for fitted, data in zip(kind.fit_each(several), several, strict=True)]
+    outcomes: list[FittedMap | MapError] = []
+    for data in several:
+        try:
+            outcomes.append(checked_fit(kind, data))
+        except MapError as error:
+            outcomes.append(error)
+    return outcomes
+
+
+def _given(outcome: FittedMap | MapError) -> FittedMap:
+    if isinstance(outcome, MapError):
+        raise outcome
+    return outcome
 
 
 def checked_fit(kind: Map, data: TrainingData) -> FittedMap:
@@ -139,6 +198,10 @@ def checked_fit(kind: Map, data: TrainingData) -> FittedMap:
             cause="The plugin is broken, or cannot cope with these rows.",
             remedy="Run the command again with --debug to see where, or choose another map.",
         ) from error
+    return _checked(kind, fitted, data)
+
+
+def _checked(kind: Map, fitted: FittedMap, data: TrainingData) -> FittedMap:
     if not isinstance(fitted, FittedMap) or (fitted.d_src, fitted.d_dst) != (data.d_src, data.d_dst):
         raise MapError(
             f"The map {kind.name} returned {type(fitted).__name__}, not a fitted map {data.d_src} -> {data.d_dst}.",

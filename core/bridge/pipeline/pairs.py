@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from bridge.corpus import Corpus
 from bridge.errors import CorruptArtifactError
 from bridge.maps import TrainingData
-from bridge.moments import Moments
 from bridge.pipeline.pair_tokens import Coverage, Index, ShardPairs
 from bridge.scorers import HeldOutPairs, Rows
 from bridge.split import HELD_OUT
@@ -67,6 +66,20 @@ class PairedRows:
                 right = y["rows"][pairs.dst[chosen]].float().numpy()
                 yield Rows(left, right, pairs.document[chosen], outlier[chosen]), fold[chosen]
 
+    def parts(self, folds: Collection[int]) -> Iterator[tuple[int, Rows]]:
+        """Yield the rows of one fold in one shard at a time, outliers left out, with the fold's number.
+
+        Raises:
+            CorruptArtifactError: If a shard is missing or damaged.
+        """
+        for (pairs, x, y), outlier in zip(self._read(), self.outliers, strict=True):
+            fold = np.where(outlier, HELD_OUT, self.folds[pairs.document])
+            for index in np.intersect1d(fold, list(folds)).tolist():
+                chosen = np.flatnonzero(fold == index)
+                left = x["rows"][pairs.src[chosen]].float().numpy()
+                right = y["rows"][pairs.dst[chosen]].float().numpy()
+                yield index, Rows(left, right, pairs.document[chosen], outlier[chosen])
+
     def _read(self) -> Iterator[tuple[ShardPairs, Any, Any]]:
         for index, pairs in enumerate(self.shards):
             x, y = (artifact.read(index) for artifact in self.artifacts)
@@ -93,40 +106,6 @@ class PairedRows:
             coverage.held_out_rows += int((held_out & ~outlier).sum())
             documents |= set(pairs.document[held_out].tolist())
         coverage.held_out_documents = len(documents)
-
-
-def training_data(rows: PairedRows, d_src: int, d_dst: int, folds: list[int], mispaired: bool = False) -> TrainingData:
-    """Summarise the training rows of some folds; held-out documents and outliers are never among them.
-
-    Args:
-        rows: All paired rows.
-        d_src: Width of the source model.
-        d_dst: Width of the destination model.
-        folds: Which folds to use.
-        mispaired: Pair each source row with a destination row of another document. What a map learns from these is the
-            floor.
-    """
-
-    def typical(wanted: list[int]) -> Iterator[tuple[Rows, Index]]:
-        for block, fold in rows.blocks(lambda fold: np.isin(fold, wanted)):
-            yield block.take(~block.outlier), fold[~block.outlier]
-
-    def by_fold(wanted: list[int]) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32]]]:
-        for block, fold in typical(wanted):
-            for index in np.unique(fold):
-                part = block.take(fold == index)
-                x, y = mispair(part) if mispaired else (part.x, part.y)
-                yield int(index), x, y
-
-    moments = {fold: Moments.empty(d_src, d_dst) for fold in folds}
-    for index, x, y in by_fold(folds):
-        moments[index] = moments[index] + Moments.of(x, y)
-
-    def blocks(chosen: Collection[int] | None = None, /) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        # Maps count the folds that they are handed from 0 on: a sweep keeps one back.
-        return ((x, y) for _, x, y in by_fold(folds if chosen is None else [folds[index] for index in chosen]))
-
-    return TrainingData(tuple(moments.values()), blocks)
 
 
 def mispair(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -75,7 +75,7 @@ def run(
     dictionaries = dictionaries_at_hand(plan, bench)
     tools = find_tools(plan, dictionaries.src if dictionaries else None, bench)
     with threads_for(max(plan.widths)):
-        result = fit_plan(plan, bench)
+        result = fit_plan(plan, bench, controls=True, way_back=bool(dictionaries or options.positions))
         metrics, verbalized, kept = score(result, dictionaries, tools, bench)
     if out is not None:
         if verbalized:

@@ -11,9 +11,10 @@ from bridge.metrics import Metric, document
 from bridge.pipeline.fit import checked_fit, versions
 from bridge.pipeline.folder import SWEEP_CONFIG, claim_folder, write_config
 from bridge.pipeline.options import Options
-from bridge.pipeline.pairs import PairedRows, StoredPairs, training_data
+from bridge.pipeline.pairs import PairedRows, StoredPairs
 from bridge.pipeline.prepare import Plan, gather, paired_rows, prepare
 from bridge.pipeline.run import checked_scores
+from bridge.pipeline.training import training_data
 from bridge.pipeline.workbench import Workbench, open_workbench
 from bridge.progress import Progress
 from bridge.references import Site
@@ -95,7 +96,7 @@ def sweep(
 def _score_pair(plan: Plan, src: Site, dst: Site, rows: PairedRows, bench: Workbench) -> list[Metric]:
     kind = plan.options.build_map(bench.registry)
     others = [fold for fold in range(plan.options.folds) if fold != VALIDATION_FOLD]
-    training = training_data(rows, *plan.widths, others)
+    training = training_data(rows, *plan.widths, others, expected=rows.coverage.training_rows)
     evidence = Evidence(
         plan.src.model.label(src),
         plan.dst.model.label(dst),

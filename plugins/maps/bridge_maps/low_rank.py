@@ -13,7 +13,7 @@ from bridge.errors import MapError
 from bridge.hookspecs import hookimpl
 from bridge.maps import AffineMap, LinearMap, Map, TrainingData
 from bridge.moments import Moments, explained_variance
-from bridge_maps.ridge import RidgePath, best_penalty, penalty_grid
+from bridge_maps.ridge import best_penalties, ridge_weight
 
 Array = NDArray[np.float64]
 
@@ -42,7 +42,7 @@ class LowRank(LinearMap):
         full = min(data.d_src, data.d_dst)
         if self.rank is not None and not 1 <= self.rank <= full:
             raise MapError(f"A rank of {self.rank} is impossible: between these models it is 1 to {full}.")
-        penalty = best_penalty(data, penalty_grid(data.moments))
+        (penalty,) = best_penalties([data])
         rank = self.rank or _best_rank(data, penalty, [2**k for k in range(full.bit_length()) if 2**k < full] + [full])
         moments = data.moments
         weight, axes = _ridge_and_axes(moments, penalty)
@@ -55,7 +55,7 @@ class LowRank(LinearMap):
 def _best_rank(data: TrainingData, penalty: float, ranks: list[int]) -> int:
     scores = np.zeros(len(ranks))
     for index, fold in enumerate(data.folds):
-        if np.trace(fold.yy) == 0:  # as in `best_penalty`
+        if np.trace(fold.yy) == 0:  # as in `best_penalties`
             continue
         training = data.without_fold(index)
         weight, axes = _ridge_and_axes(training, penalty)
@@ -68,7 +68,7 @@ def _best_rank(data: TrainingData, penalty: float, ranks: list[int]) -> int:
 def _ridge_and_axes(moments: Moments, penalty: float) -> tuple[Array, Array]:
     from scipy.linalg import eigh
 
-    weight = RidgePath(moments).weight(penalty)
+    weight = ridge_weight(moments, penalty)
     _, axes = eigh(weight.T @ moments.xy)
     return weight, axes[:, ::-1]
 

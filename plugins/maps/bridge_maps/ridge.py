@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 import numpy as np
@@ -11,10 +12,14 @@ from numpy.typing import NDArray
 
 from bridge.errors import MapError
 from bridge.hookspecs import hookimpl
-from bridge.maps import AffineMap, LinearMap, Map, TrainingData
-from bridge.moments import Moments
+from bridge.maps import AffineMap, FittedMap, LinearMap, Map, TrainingData
+from bridge.moments import Moments, pooled, pooled_means
+from bridge.workers import Workers
 
 Array = NDArray[np.float64]
+MEMORY, DECOMPOSED = 1_500_000_000, 6 * 8
+"""Bytes for the folds that are decomposed at once, and what each takes for every entry of X'X."""
+
 GRID = tuple(float(step) for step in np.logspace(-5, 1, 13))
 
 
@@ -38,55 +43,40 @@ class Ridge(LinearMap):
 
     def fit(self, data: TrainingData) -> AffineMap:
         """Choose the penalty, then fit on all training rows."""
-        if self.penalty is not None and not self.penalty > 0:
+        return self._fit([data])[0]
+
+    def fit_each(self, several: Sequence[TrainingData]) -> list[FittedMap]:
+        """Fit on several sets of rows, which share the eigendecompositions where their source rows are the same."""
+        return list(self._fit(several))
+
+    def _fit(self, several: Sequence[TrainingData]) -> list[AffineMap]:
+        if self.penalty is None:
+            penalties = best_penalties(several)
+        elif self.penalty > 0:
+            penalties = [self.penalty] * len(several)
+        else:
             raise MapError(
                 f"A ridge penalty of {self.penalty:g} is impossible.", remedy="Give one above 0, or use ols."
             )
-        moments = data.moments
-        penalty = self.penalty if self.penalty is not None else best_penalty(data, penalty_grid(moments))
-        path = RidgePath(moments)
-        return AffineMap(path.weight(penalty), moments.mean_x, moments.mean_y, {"penalty": penalty})
+        return [
+            AffineMap(
+                ridge_weight(data.moments, penalty), data.moments.mean_x, data.moments.mean_y, {"penalty": penalty}
+            )
+            for data, penalty in zip(several, penalties, strict=True)
+        ]
 
 
-@final
-class RidgePath:
-    """Ridge solutions for every penalty, after one eigendecomposition of X'X.
+def ridge_weight(moments: Moments, penalty: float) -> Array:
+    """Return (X'X + a I)^-1 X'Y, (d_src, d_dst)."""
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-    Args:
-        moments: Of the rows to fit on.
-    """
-
-    def __init__(self, moments: Moments) -> None:
-        from scipy.linalg import eigh
-
-        self.moments = moments
-        values, self.vectors = eigh(moments.xx, driver="evd")
-        self.values = np.maximum(values, 0.0)
-        self.projected = self.vectors.T @ moments.xy
-
-    def weight(self, penalty: float) -> Array:
-        """Return W, (d_src, d_dst), for one penalty."""
-        weight: Array = self.vectors @ (self.projected / (self.values + penalty)[:, None])
-        return weight
-
-    def explained_variance(self, held_out: Moments, penalties: tuple[float, ...]) -> Array:
-        """Return the EV on held-out rows for every penalty, (penalties,).
-
-        In the eigenbasis a penalty only scales the rows of W by s = 1 / (values + penalty), so the residual is a
-        quadratic form in s: no product of width d_dst is repeated along the grid.
-        """
-        quadratic = (self.vectors.T @ held_out.xx @ self.vectors) * (self.projected @ self.projected.T)
-        linear = np.sum(self.projected * (self.vectors.T @ held_out.xy), axis=1)
-        shift_x = self.vectors.T @ (held_out.mean_x - self.moments.mean_x)
-        shift_y = held_out.mean_y - self.moments.mean_y
-        scatter = np.trace(held_out.yy)
-        scores = []
-        for penalty in penalties:
-            s = 1 / (self.values + penalty)
-            offset = shift_y - (shift_x * s) @ self.projected
-            residual = scatter + s @ quadratic @ s - 2 * s @ linear + held_out.n * offset @ offset
-            scores.append(1 - residual / scatter)
-        return np.array(scores)
+    loaded = moments.xx + penalty * np.eye(len(moments.mean_x))
+    try:
+        weight: Array = cho_solve(cho_factor(loaded, overwrite_a=True), moments.xy)
+    except LinAlgError:  # singular to the last digit: a tiny penalty, and directions without variance
+        values, vectors = np.linalg.eigh(moments.xx)
+        weight = vectors @ (vectors.T @ moments.xy / (np.maximum(values, 0) + penalty)[:, None])
+    return weight
 
 
 def penalty_grid(moments: Moments) -> tuple[float, ...]:
@@ -95,20 +85,52 @@ def penalty_grid(moments: Moments) -> tuple[float, ...]:
     return tuple(step * unit for step in GRID)
 
 
-def best_penalty(data: TrainingData, penalties: tuple[float, ...]) -> float:
-    """Choose the penalty with the best mean EV over folds, each fold scored by the map fitted on the others.
+def best_penalties(several: Sequence[TrainingData]) -> list[float]:
+    """Choose for each the penalty with the best mean EV over folds, each fold scored by the map fitted on the others.
 
     Raises:
         MapError: If there are fewer than two folds.
     """
-    if len(data.folds) < 2:
+    folds = range(len(several[0].folds))
+    if len(folds) < 2:
         raise MapError("Choosing a penalty by cross-validation needs at least two folds.", remedy="Set ridge:penalty=.")
-    scores = sum(
-        RidgePath(data.without_fold(index)).explained_variance(fold, penalties)
-        for index, fold in enumerate(data.folds)
-        if np.trace(fold.yy) > 0  # a fold of one row, or none, has no variance to explain
-    )
-    return penalties[int(np.argmax(scores))]
+    grids = np.array([penalty_grid(data.moments) for data in several])
+    with Workers(max(1, MEMORY // (DECOMPOSED * several[0].d_src ** 2))) as workers:
+        scores = np.sum(workers.map(partial(fold_scores, several, grids), folds), axis=0)
+    return [float(grid[np.argmax(row)]) for grid, row in zip(grids, scores, strict=True)]
+
+
+def fold_scores(several: Sequence[TrainingData], grids: Array, index: int) -> Array:
+    """Return the EV on one fold for every set of rows and penalty, less 1: (sets, penalties).
+
+    In the eigenbasis of X'X a penalty only scales the rows of W by s = 1 / (values + penalty), so the residual is a
+    quadratic form in s: no product of width d_dst is repeated along the grid.
+    """
+    scores, basis, decomposed = np.zeros(grids.shape), None, several[0]
+    for row, data in enumerate(several):
+        held_out, training = data.folds[index], data.others(index)
+        scatter = np.trace(held_out.yy)
+        if not scatter > 0:  # a fold of one row, or none, has no variance to explain
+            continue
+        if basis is None or any(a.xx is not b.xx for a, b in zip(data.folds, decomposed.folds, strict=True)):
+            basis, decomposed = _decompose(pooled(training, "x", "x"), held_out.xx), data
+        values, vectors, rotated = basis
+        scales = 1 / (values + grids[row, :, None])
+        projected = vectors.T @ pooled(training, "x", "y")
+        linear = np.sum(projected * (vectors.T @ held_out.xy), axis=1)
+        quadratic = projected @ projected.T
+        quadratic *= rotated
+        mean_x, mean_y = pooled_means(training)
+        offset = held_out.mean_y - mean_y - (vectors.T @ (held_out.mean_x - mean_x) * scales) @ projected
+        residual = np.sum((scales @ quadratic - 2 * linear) * scales, axis=1) + held_out.n * np.sum(offset**2, axis=1)
+        scores[row] = -residual / scatter
+    return scores
+
+
+def _decompose(xx: Array, held_out: Array) -> tuple[Array, Array, Array]:
+    """Return eigenvalues and eigenvectors of X'X, and the held-out rows' X'X in their basis."""
+    values, vectors = np.linalg.eigh(xx)  # numpy's lets other threads run
+    return np.maximum(values, 0), vectors, vectors.T @ held_out @ vectors
 
 
 @hookimpl
