@@ -222,7 +222,8 @@ class AffineMap(FittedMap):
             )
         if not all(np.isfinite(array).all() for array in (weight, mean_src, mean_dst)):
             raise MapError("The map holds NaN or infinite values.", cause="The rows it was fitted on are degenerate.")
-        self.weight, self.mean_src, self.mean_dst = weight, mean_src, mean_dst
+        # One layout, as after reading it back: products of another one differ in their last bits.
+        self.weight, self.mean_src, self.mean_dst = np.ascontiguousarray(weight), mean_src, mean_dst
         self._chosen = dict(chosen or {})
 
     @property
