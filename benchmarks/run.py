@@ -22,7 +22,7 @@ from unittest import mock
 
 import numpy as np
 
-from bridge.models.precision import AUTO
+from bridge.models.dtype import AUTO
 from bridge.pipeline.options import Options, make_options, read_toml
 from bridge.pipeline.prepare import Plan, gather, paired_rows, prepare
 from bridge.pipeline.run import run

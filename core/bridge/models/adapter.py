@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import ClassVar, final
 
 from bridge.errors import UsageError
+from bridge.models.dtype import AUTO, decided_dtype
 from bridge.models.loaded import LoadedModel
-from bridge.models.precision import AUTO, decided_dtype
 from bridge.models.tokenizer import Tokenizer
 from bridge.models.weights import Weights
 
@@ -64,7 +64,7 @@ class Placement:
     Attributes:
         device: `cpu`, `mps`, `cuda` (spread over all GPUs), `cuda:N`, or `auto`: the best there is.
         dtype: `bfloat16` or `float32`. `auto` may be given, and is decided when the placement is made, by what the
-            device multiplies faster: see `bridge.models.precision`.
+            device multiplies faster: see `bridge.models.dtype`.
 
     Raises:
         UsageError: If there is no such dtype; if `auto` is to be decided for a device that this machine does not have.

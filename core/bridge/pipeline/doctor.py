@@ -12,7 +12,7 @@ from typing import final
 
 from bridge.errors import BridgeError
 from bridge.models import Placement
-from bridge.models.precision import bfloat16_speed
+from bridge.models.dtype import bfloat16_speed
 from bridge.models.resolve import user_aliases
 from bridge.models.weights import models_folder
 from bridge.plugins import discover

@@ -8,7 +8,7 @@ from typing import Any
 
 from bridge.corpus import load_corpus
 from bridge.errors import BridgeError, UsageError
-from bridge.models.precision import AUTO
+from bridge.models.dtype import AUTO
 from bridge.models.resolve import ResolvedModel
 from bridge.pipeline.dictionaries import check_belongs, open_own
 from bridge.pipeline.options import Options, build_washout

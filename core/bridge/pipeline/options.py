@@ -16,7 +16,7 @@ from bridge.errors import UsageError
 from bridge.features import Use
 from bridge.maps import Map
 from bridge.models import Placement
-from bridge.models.precision import AUTO, decided_dtype
+from bridge.models.dtype import AUTO, decided_dtype
 from bridge.plugins import Registry
 from bridge.verbalizers import Washout
 

@@ -15,7 +15,7 @@ from bridge.collect import activations_artifact, collect, free_device_memory
 from bridge.corpus import BUNDLED, Corpus, load_corpus
 from bridge.errors import CorpusError, ModelError, UsageError
 from bridge.models import LoadedModel, Tokenizer
-from bridge.models.precision import AUTO
+from bridge.models.dtype import AUTO
 from bridge.models.remembered_tokenizer import RememberedTokenizer
 from bridge.models.resolve import ResolvedModel
 from bridge.pipeline.options import Options

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from bridge.cli import bridge as command
 from bridge.errors import UsageError
 from bridge.models import Placement
-from bridge.models.precision import decided_dtype
+from bridge.models.dtype import decided_dtype
 
 PAIR = ("--src", "tiny-pythia:seed1", "--dst", "tiny-pythia:seed2", "--map", "procrustes", "--max-documents", "300")
 
