@@ -20,17 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.corpus import Document
+from bridge.corpus.split import HELD_OUT
 from bridge.dictionaries import Dictionary
 from bridge.models import LoadedModel
-from bridge.pipeline.audit import ALL, Audit, audit
-from bridge.pipeline.audit_dictionaries import Dictionaries, open_dictionaries
-from bridge.pipeline.live import DOCUMENTS
-from bridge.pipeline.options import Options
-from bridge.pipeline.prepare import gather, paired_rows, prepare
+from bridge.pipeline.jobs.audit import ALL, Audit, audit
+from bridge.pipeline.plan.gather import gather, paired_rows
+from bridge.pipeline.plan.options import Options
+from bridge.pipeline.plan.plan import prepare
+from bridge.pipeline.plan.runtime import open_workbench
+from bridge.pipeline.score.live_model import DOCUMENTS
 from bridge.pipeline.threads import threads_for
-from bridge.pipeline.workbench import open_workbench
+from bridge.pipeline.transfer.dictionary_sets import Dictionaries, open_dictionaries
 from bridge.references import expand_references
-from bridge.split import HELD_OUT
 from fit import show, spread
 
 if TYPE_CHECKING:

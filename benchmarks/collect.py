@@ -17,7 +17,7 @@ from bridge.collect import Settings, activations_artifact, collect, shards
 from bridge.corpus import BUNDLED, Corpus, Document, load_corpus
 from bridge.models import LoadedModel, Placement
 from bridge.pairing import Encoded
-from bridge.pipeline.workbench import open_workbench
+from bridge.pipeline.plan.runtime import open_workbench
 from bridge.progress import Silent
 from bridge.references import Site
 from bridge.store import Store

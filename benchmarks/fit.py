@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.maps import AffineMap, TrainingData
-from bridge.pipeline.fit import versions
-from bridge.pipeline.training import Parts, training_data
+from bridge.pipeline.fit.training_data import Parts, training_data
+from bridge.pipeline.plan.provenance import versions
 from bridge.plugins import discover
 from bridge.scorers import Rows
 from bridge_maps.ridge import penalty_grid

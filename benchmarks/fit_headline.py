@@ -13,8 +13,8 @@ from typing import Any, final
 
 import numpy as np
 
-from bridge.pipeline.fit import fit_each
-from bridge.pipeline.training import mispaired_data, training_data
+from bridge.pipeline.fit.checks import fit_each
+from bridge.pipeline.fit.training_data import mispaired_data, training_data
 from bridge.plugins import discover
 from fit import peak_mebibytes, show
 from synthetic_rows import BLOCK, FOLDS, SyntheticRows

@@ -16,7 +16,7 @@ import numpy as np
 
 from bridge.corpus import BUNDLED, load_corpus
 from bridge.models import LoadedModel, Placement
-from bridge.pipeline.workbench import open_workbench
+from bridge.pipeline.plan.runtime import open_workbench
 from bridge.references import Site
 from fit import show, spread
 

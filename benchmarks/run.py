@@ -22,14 +22,15 @@ from unittest import mock
 
 import numpy as np
 
+from bridge.corpus.split import HELD_OUT
 from bridge.models.dtype import AUTO
-from bridge.pipeline.options import Options, make_options, read_toml
-from bridge.pipeline.prepare import Plan, gather, paired_rows, prepare
-from bridge.pipeline.run import run
+from bridge.pipeline.jobs.run import run
+from bridge.pipeline.plan.gather import gather, paired_rows
+from bridge.pipeline.plan.options import Options, make_options, read_toml
+from bridge.pipeline.plan.plan import Plan, prepare
+from bridge.pipeline.plan.runtime import open_workbench
 from bridge.pipeline.threads import threads_for
-from bridge.pipeline.workbench import open_workbench
 from bridge.report.html import REPORT, write_report
-from bridge.split import HELD_OUT
 from collect import Ways
 from fit import products, show, spread
 

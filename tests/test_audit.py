@@ -17,15 +17,15 @@ import bridge_models.dyck
 from bridge import load
 from bridge.cli import bridge
 from bridge.corpus import load_corpus
+from bridge.corpus.split import HELD_OUT
 from bridge.errors import BridgeError, UsageError
 from bridge.models import Placement
-from bridge.pipeline.dictionaries import open_dictionary
-from bridge.pipeline.live import LiveDocuments, RunningModel
-from bridge.pipeline.transfer import transfer_sae
-from bridge.pipeline.workbench import open_workbench
+from bridge.pipeline.plan.runtime import open_workbench
+from bridge.pipeline.score.live_model import LiveDocuments, RunningModel
+from bridge.pipeline.transfer.dictionaries import open_dictionary
+from bridge.pipeline.transfer.sae import transfer_sae
 from bridge.plugins import Registry
 from bridge.references import expand_references
-from bridge.split import HELD_OUT
 
 SHIPPED = Path(bridge_models.dyck.__file__).parent / "checkpoints"
 SAE = SHIPPED / "seed0" / "dictionaries" / "1" / "relu"
@@ -87,8 +87,8 @@ def test_live_losses_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     model = found.adapter.load(found.weights, Placement("cpu", "float32"))
     corpus = load_corpus(found.adapter.corpus(), max_documents=40)
     folds = np.where(np.arange(40) % 3 == 0, HELD_OUT, 0)
-    monkeypatch.setattr("bridge.pipeline.live.TOKENS_PER_BATCH", 150)
-    monkeypatch.setattr("bridge.pipeline.live_batches.LOGITS_PER_LOSS", 64)
+    monkeypatch.setattr("bridge.pipeline.score.live_model.TOKENS_PER_BATCH", 150)
+    monkeypatch.setattr("bridge.pipeline.score.losses.LOGITS_PER_LOSS", 64)
     documents = LiveDocuments(model, corpus, folds, 64, seed=0)
     live = RunningModel(documents, found.single_site())
     assert live.losses(None)[0] is live.losses(None)[0]

@@ -319,7 +319,7 @@ def validation_ev(lab: Lab, src: str, dst: str) -> tuple[float, int]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from bridge.corpus import load_corpus
-    from bridge.split import assign_folds
+    from bridge.corpus.split import assign_folds
 
     corpus = load_corpus(lab.corpus, max_documents=60)
     folds = assign_folds(corpus, held_out=0.2, folds=5, kind="random", seed=0)

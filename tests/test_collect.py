@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from bridge import collect as collecting
 from bridge.collect import Settings, activations_artifact, collect, pad
+from bridge.collect import activations as collecting
 from bridge.corpus import Corpus, Document
 from bridge.errors import BridgeError, CorruptArtifactError, ModelError
 from bridge.pairing import Encoded

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bridge.corpus import Corpus, Document, Message, load_corpus
+from bridge.corpus.split import HELD_OUT, assign_folds
 from bridge.errors import CorpusError, UsageError
-from bridge.split import HELD_OUT, assign_folds
 
 steady = settings(derandomize=True, deadline=None)
 

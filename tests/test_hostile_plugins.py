@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import test_third_party as third
-from bridge import containment
+from bridge.plugins import checks as containment
 from bridge.scorers import Need
 from dictionary_files import saelens
 from test_third_party import Package, a_map, bridge, ours_are_whole, plugins

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer
 
 from bridge.errors import ConformanceError, ModelError, ModelUnavailableError, UsageError
 from bridge.metrics import Metric, ratio_interval
-from bridge.pipeline import judge
+from bridge.pipeline.score import judge
 from bridge.scorers import Evidence, Explained, Need
 from bridge.testing import check_scorer
 from bridge.testing.synthetic import PairedWorld

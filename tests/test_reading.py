@@ -20,8 +20,8 @@ from bridge.dictionaries import ReLU, SparseAutoencoder
 from bridge.errors import CorpusError
 from bridge.metrics import Metric
 from bridge.models import LoadedModel, Placement
-from bridge.pipeline.contexts import whereabouts
-from bridge.pipeline.judge import load_judge
+from bridge.pipeline.score.judge import load_judge
+from bridge.pipeline.verbalize.contexts import whereabouts
 from bridge.references import Site
 from bridge.scorers import Evidence, Explained, Need, Scorer
 from bridge.testing.synthetic import PairedWorld

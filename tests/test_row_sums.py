@@ -16,9 +16,8 @@ from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from bridge.errors import MapError
 from bridge.maps import AffineMap, FittedMap, LinearMap, TrainingData
 from bridge.moments import Array, Moments, total
-from bridge.pipeline.fit import fit_each
-from bridge.pipeline.pairs import mispair
-from bridge.pipeline.training import mispaired_data, training_data
+from bridge.pipeline.fit.checks import fit_each
+from bridge.pipeline.fit.training_data import mispair, mispaired_data, training_data
 from bridge.precision import TOLERANCE, expected_error
 from bridge.row_sums import RowSums
 from bridge.scorers import Rows

@@ -14,11 +14,11 @@ from safetensors.numpy import save_file
 
 import bridge_models.dyck
 from bridge.cli import bridge
-from bridge.contrast import load_contrast
 from bridge.errors import BridgeError, CorpusError, UsageError
 from bridge.maps import AffineMap
 from bridge.models import Weights
-from bridge.pipeline.bridge import Bridge
+from bridge.pipeline.fit.bridge import Bridge
+from bridge.pipeline.transfer.contrast import load_contrast
 from bridge_models.dyck.checkpoint import read
 from bridge_models.dyck.language import BOS, VOCABULARY
 

@@ -17,7 +17,7 @@ from bridge.corpus import Document, Message
 from bridge.models import TransformersTokenizer, Weights
 from bridge.models.remembered_tokenizer import RememberedTokenizer
 from bridge.pairing import Encoded
-from bridge.pipeline.workbench import open_workbench
+from bridge.pipeline.plan.runtime import open_workbench
 from bridge.plugins import Registry
 
 PIECES = st.sampled_from(

@@ -19,7 +19,7 @@ from bridge.errors import BridgeError, CorpusError, UsageError
 from bridge.features import features_for
 from bridge.models import LoadedModel, Placement
 from bridge.models.resolve import ResolvedModel
-from bridge.pipeline.workbench import open_workbench
+from bridge.pipeline.plan.runtime import open_workbench
 from bridge.progress import Progress, Silent
 from bridge.references import Site
 from bridge.verbalizers import Passage, Recipe, Subject
@@ -204,8 +204,8 @@ def test_a_topic_is_said_first(subject: Planted, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_finished_verbalizer_is_not_overwritten(tmp_path: Path) -> None:
-    from bridge.pipeline.options import make_options
-    from bridge.pipeline.train_verbalizer import train_verbalizer
+    from bridge.pipeline.jobs.train_verbalizer import train_verbalizer
+    from bridge.pipeline.plan.options import make_options
 
     (tmp_path / "training.json").write_text(json.dumps({}))
     options = make_options(src="dyck:seed0@1", dst="dyck:seed0@1", max_documents=200)

@@ -10,11 +10,12 @@ import pytest
 
 from bridge.directions import read_arrays, write_arrays
 from bridge.moments import Moments, total
-from bridge.pipeline.options import Options
-from bridge.pipeline.pairs import PairedRows
-from bridge.pipeline.prepare import gather, paired_rows, prepare
-from bridge.pipeline.training import mispaired_data, training_data
-from bridge.pipeline.workbench import open_workbench
+from bridge.pairing.rows import PairedRows
+from bridge.pipeline.fit.training_data import mispaired_data, training_data
+from bridge.pipeline.plan.gather import gather, paired_rows
+from bridge.pipeline.plan.options import Options
+from bridge.pipeline.plan.plan import prepare
+from bridge.pipeline.plan.runtime import open_workbench
 
 WIDTHS = (32, 40)
 

@@ -17,9 +17,9 @@ from bridge import load
 from bridge.cli import bridge
 from bridge.errors import BridgeError, MapError, UsageError
 from bridge.maps import AffineMap
-from bridge.pipeline.bridge import Bridge
-from bridge.pipeline.transfer_directions import parse_features
-from bridge.pipeline.transfer_probes import transfer_probes
+from bridge.pipeline.fit.bridge import Bridge
+from bridge.pipeline.transfer.directions import parse_features
+from bridge.pipeline.transfer.probes import transfer_probes
 
 SAES = Path(bridge_models.dyck.__file__).parent / "checkpoints" / "seed0" / "dictionaries"
 SAE = SAES / "1" / "relu"

@@ -18,10 +18,10 @@ import bridge_models.dyck
 from bridge.cli import bridge as command
 from bridge.errors import UsageError
 from bridge.features import features_for
-from bridge.pipeline.explain_features import carry
-from bridge.pipeline.round_trip import cosine, variance_explained
-from bridge.pipeline.verbalizers import find_verbalizer
-from bridge.pipeline.workbench import open_workbench
+from bridge.pipeline.plan.runtime import open_workbench
+from bridge.pipeline.transfer.arms import carry_directions
+from bridge.pipeline.verbalize.find import find_verbalizer
+from bridge.pipeline.verbalize.round_trip import cosine, variance_explained
 
 SAE = Path(bridge_models.dyck.__file__).parent / "checkpoints/seed0/dictionaries/1/relu"
 PAIR = ("--src", "dyck:seed0@1", "--max-documents", "800", "--map", "procrustes")
@@ -74,7 +74,7 @@ def test_features_are_explained_by_both_models(tmp_path: Path, tiny_encoder: Pat
 def test_arms_differ_in_direction_alone() -> None:
     b = bridge.fit("dyck:seed0@1", "dyck:seed1@1", max_documents=800, map="procrustes")
     vectors = np.random.default_rng(0).normal(size=(5, 64)).astype(np.float32)
-    moved = carry(vectors, {"mapped": b.fitted}, seed=3)
+    moved = carry_directions(vectors, {"mapped": b.fitted}, seed=3)
     for row, vector in enumerate(vectors):
         expected = b.fitted.direction(vector[None])[0]
         np.testing.assert_allclose(moved["mapped"][row], expected, rtol=1e-5)

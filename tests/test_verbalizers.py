@@ -15,10 +15,12 @@ import torch
 from bridge.corpus import Document
 from bridge.errors import CorpusError, UsageError
 from bridge.models import Placement
-from bridge.pipeline.options import Options, build
-from bridge.pipeline.prepare import gather, prepare
-from bridge.pipeline.subject import ModelSubject
-from bridge.pipeline.workbench import open_workbench
+from bridge.pipeline.plan.gather import gather
+from bridge.pipeline.plan.options import Options
+from bridge.pipeline.plan.plan import prepare
+from bridge.pipeline.plan.runtime import open_workbench
+from bridge.pipeline.plan.specs import build
+from bridge.pipeline.verbalize.subject import ModelSubject
 from bridge.plugins import Registry
 from bridge.references import Site
 from bridge.testing import TinySubject, check_verbalizer

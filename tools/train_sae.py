@@ -26,14 +26,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bridge.cli.progress import TerminalProgress
+from bridge.corpus.split import HELD_OUT
 from bridge.dictionaries import Origin, ReLU, SparseAutoencoder, TopK, initial_directions
-from bridge.pipeline.options import make_options
-from bridge.pipeline.pairs import PairedRows
-from bridge.pipeline.prepare import Plan, gather, paired_rows, prepare
-from bridge.pipeline.workbench import Workbench, open_workbench
+from bridge.pairing.rows import PairedRows
+from bridge.pipeline.plan.gather import gather, paired_rows
+from bridge.pipeline.plan.options import make_options
+from bridge.pipeline.plan.plan import Plan, prepare
+from bridge.pipeline.plan.runtime import Workbench, open_workbench
 from bridge.progress import Progress
 from bridge.references import Site
-from bridge.split import HELD_OUT
 
 Floats = NDArray[np.float32]
 SITES = (Site(0, "resid_pre"), Site(0, "resid_mid"), Site(0), Site(1, "resid_mid"), Site(1))

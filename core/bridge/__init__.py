@@ -13,16 +13,32 @@ b = bridge.load("out")
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bridge.pipeline.bridge import Bridge
-    from bridge.pipeline.explain import Readings
-    from bridge.pipeline.run import Run
-    from bridge.pipeline.sweep import Sweep
+    from bridge.pipeline.fit.bridge import Bridge
+    from bridge.pipeline.jobs.explain import Reading, Readings
+    from bridge.pipeline.jobs.run import Run
+    from bridge.pipeline.jobs.sweep import Sweep
 
-__all__ = ["explain", "fit", "load", "run", "sweep"]
+__all__ = ["Bridge", "Reading", "Readings", "Run", "Sweep", "explain", "fit", "load", "run", "sweep"]
+
+_CLASSES = {
+    "Bridge": "bridge.pipeline.fit.bridge",
+    "Reading": "bridge.pipeline.jobs.explain",
+    "Readings": "bridge.pipeline.jobs.explain",
+    "Run": "bridge.pipeline.jobs.run",
+    "Sweep": "bridge.pipeline.jobs.sweep",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Found when first asked for: `import bridge` must stay instant.
+    if name not in _CLASSES:
+        raise AttributeError(f"module 'bridge' has no attribute {name!r}")
+    return getattr(import_module(_CLASSES[name]), name)
 
 
 def fit(src: str, dst: str, **options: Any) -> Bridge:
@@ -31,7 +47,7 @@ def fit(src: str, dst: str, **options: Any) -> Bridge:
     Args:
         src: Source model and layer, as in `smollm2-135m@19`.
         dst: Destination model and layer.
-        options: Any field of `bridge.pipeline.options.Options`: `corpus`, `map`, `max_documents`, `seed`, `device`, ...
+        options: Any field of `bridge.pipeline.plan.options.Options`, as `corpus`, `map` or `max_documents`.
 
     Returns:
         The bridge; it is not scored (see `run`).
@@ -39,8 +55,8 @@ def fit(src: str, dst: str, **options: Any) -> Bridge:
     Raises:
         bridge.errors.BridgeError: With what happened, why, and what to do.
     """
-    from bridge.pipeline.options import make_options
-    from bridge.pipeline.run import fit as fit_options
+    from bridge.pipeline.jobs.run import fit as fit_options
+    from bridge.pipeline.plan.options import make_options
 
     return fit_options(make_options(src=src, dst=dst, **options))
 
@@ -60,8 +76,8 @@ def run(src: str, dst: str, *, out: str | Path | None = None, **options: Any) ->
     Raises:
         bridge.errors.BridgeError: With what happened, why, and what to do.
     """
-    from bridge.pipeline.options import make_options
-    from bridge.pipeline.run import run as run_options
+    from bridge.pipeline.jobs.run import run as run_options
+    from bridge.pipeline.plan.options import make_options
     from bridge.report.html import REPORT, need_ours, write_report
 
     if out is None:
@@ -87,8 +103,8 @@ def sweep(src: str, dst: str, **options: Any) -> Sweep:
     Raises:
         bridge.errors.BridgeError: With what happened, why, and what to do.
     """
-    from bridge.pipeline.options import make_options
-    from bridge.pipeline.sweep import sweep as sweep_options
+    from bridge.pipeline.jobs.sweep import sweep as sweep_options
+    from bridge.pipeline.plan.options import make_options
 
     return sweep_options(make_options(src=src, dst=dst, **options))
 
@@ -109,10 +125,36 @@ def explain(src: str, via: str, texts: Sequence[str], *, every: int = 1, **optio
     Raises:
         bridge.errors.BridgeError: With what happened, why, and what to do.
     """
-    from bridge.pipeline.explain import explain_texts
-    from bridge.pipeline.options import make_options
+    from bridge.pipeline.jobs.explain import explain_texts
+    from bridge.pipeline.plan.options import make_options
 
     return explain_texts(make_options(src=src, dst=via, **options), texts, every)
+
+
+def explain_through(bridge: Bridge, texts: Sequence[str], *, every: int = 1, verbalizer: str = "") -> Readings:
+    """Read the source's activations on some texts with the destination's verbalizer, through a bridge.
+
+    Args:
+        bridge: The bridge; its models are found as they were when it was fitted.
+        texts: What the source is run on.
+        every: Explain one token in so many, counted from the last.
+        verbalizer: Which one, as `nla:checkpoint=FOLDER`; the destination's own by default.
+
+    Returns:
+        One reading a token, and how much of the activations comes back from them.
+
+    Raises:
+        bridge.errors.UsageError: If the destination has no verbalizer, or this is an inverse.
+        bridge.errors.BridgeError: If a model or the verbalizer cannot be had.
+    """
+    from bridge.errors import UsageError
+    from bridge.pipeline.jobs.explain import explain_texts
+    from bridge.pipeline.plan.options import make_options
+
+    if bridge.is_inverse:
+        raise UsageError("An inverse explains nothing.", remedy=f"Fit a bridge from {bridge.src} instead.")
+    named = {"dst_verbalizer": verbalizer} if verbalizer else {}
+    return explain_texts(make_options(**bridge.provenance["options"] | named), texts, every, bridge=bridge)
 
 
 def load(folder: str | Path) -> Bridge:
@@ -121,6 +163,6 @@ def load(folder: str | Path) -> Bridge:
     Raises:
         bridge.errors.BridgeError: If it is missing, damaged, or from a newer version.
     """
-    from bridge.pipeline.bridge import load_bridge
+    from bridge.pipeline.fit.bridge import load_bridge
 
     return load_bridge(folder)

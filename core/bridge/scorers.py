@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bridge.dictionaries import Dictionary
 from bridge.maps import FittedMap
 from bridge.metrics import Metric
+from bridge.pairing.rows import Rows, concatenate
 from bridge.verbalizers import Explanation
 
 if TYPE_CHECKING:
@@ -64,32 +65,6 @@ class Need(StrEnum):
     READINGS = "readings"
 
 
-@final
-@dataclass(frozen=True)
-class Rows:
-    """A block of held-out paired rows.
-
-    Attributes:
-        x: Source activations, (n, d_src) float32.
-        y: Destination activations, (n, d_dst) float32.
-        document: Index of each row's document group, (n,) int64.
-        outlier: Whether the row's norm is far above the median in either model, (n,) bool.
-    """
-
-    x: NDArray[np.float32]
-    y: NDArray[np.float32]
-    document: NDArray[np.int64]
-    outlier: NDArray[np.bool_]
-
-    def take(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Rows:
-        """Return some of the rows."""
-        return Rows(self.x[chosen], self.y[chosen], self.document[chosen], self.outlier[chosen])
-
-    def sum_by_document(self, values: NDArray[np.floating], n_documents: int) -> NDArray[np.float64]:
-        """Add up one value a row, (n,), within each document: (n_documents,) float64."""
-        return np.bincount(self.document, values, minlength=n_documents).astype(np.float64)
-
-
 class HeldOutPairs(ABC):
     """Paired rows of documents that no map was fitted on: held-out ones, or in a sweep the validation fold's."""
 
@@ -119,7 +94,7 @@ class HeldOutPairs(ABC):
         kept: Rows | None = None
         keys = np.empty(0)
         for rows in self.typical():
-            kept = rows if kept is None else _concatenate(kept, rows)
+            kept = rows if kept is None else concatenate(kept, rows)
             keys = np.concatenate([keys, rng.random(len(rows.x))])
             if len(keys) > count:
                 smallest = np.sort(np.argpartition(keys, count)[:count])
@@ -349,8 +324,3 @@ class Scorer(ABC):
             The plot, or None for none. Whatever is raised leaves it out, and is told in the page.
         """
         return None
-
-
-def _concatenate(first: Rows, second: Rows) -> Rows:
-    fields = ((getattr(first, name), getattr(second, name)) for name in ("x", "y", "document", "outlier"))
-    return Rows(*(np.concatenate(pair) for pair in fields))

@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _whose(error: Exception) -> str:
-    from bridge.containment import culprit
+    from bridge.plugins.checks import culprit
 
     plugin = culprit(error)
     if not plugin:

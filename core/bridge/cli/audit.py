@@ -41,8 +41,8 @@ def command(
     bridge audit --src dyck:seed0 --dst dyck:seed1..4 --sites all
     bridge audit --src ./mine@3 --dst ./other@3 --dictionary my-sae/ --dst-dictionary other-sae/
     """
-    from bridge.pipeline.audit import audit
-    from bridge.pipeline.audit_dictionaries import Dictionaries
+    from bridge.pipeline.jobs.audit import audit
+    from bridge.pipeline.transfer.dictionary_sets import Dictionaries
     from bridge.report.audit import print_audit
 
     need_free(out)

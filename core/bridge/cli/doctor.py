@@ -14,7 +14,7 @@ from bridge.cli.options import output_options, print_json
 def command(as_json: bool, quiet: bool) -> None:
     """Check libraries, devices, folders and plugins; exits with 1 if something needs mending."""
     from bridge.errors import printable
-    from bridge.pipeline.doctor import examine
+    from bridge.pipeline.jobs.doctor import examine
 
     checks = examine()
     if as_json:

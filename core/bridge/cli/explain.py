@@ -50,7 +50,7 @@ def command(
     """
     from bridge.directions import read_vectors
     from bridge.errors import UsageError
-    from bridge.pipeline.explain import explain_directions, explain_texts
+    from bridge.pipeline.jobs.explain import explain_directions, explain_texts
     from bridge.report.explain import print_readings
 
     need_free(out)

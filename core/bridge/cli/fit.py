@@ -24,7 +24,7 @@ def command(file: Path | None, out: Path, as_json: bool, quiet: bool, **flags: A
     \b
     bridge fit --src smollm2-135m@19 --dst gemma3-270m@12 --out my-bridge
     """
-    from bridge.pipeline.run import fit
+    from bridge.pipeline.jobs.run import fit
 
     result = fit(read_options(file, flags), out, TerminalProgress(quiet), sys.stdin)
     if as_json:

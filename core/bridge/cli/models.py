@@ -17,7 +17,7 @@ def command(as_json: bool, quiet: bool) -> None:
     """
     from bridge.models.catalogue import catalogue
     from bridge.models.weights import models_folder
-    from bridge.pipeline.workbench import open_workbench
+    from bridge.pipeline.plan.runtime import open_workbench
 
     entries = catalogue(open_workbench().registry.models)
     if as_json:

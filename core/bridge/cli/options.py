@@ -12,7 +12,7 @@ import click
 from bridge.cli.output import keep_json_whole, results
 
 if TYPE_CHECKING:
-    from bridge.pipeline.options import Options
+    from bridge.pipeline.plan.options import Options
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -70,7 +70,7 @@ def read_options(file: Path | None, flags: dict[str, Any]) -> Options:
         UsageError: If a model is missing or an option makes no sense.
     """
     from bridge.errors import UsageError
-    from bridge.pipeline.options import make_options, read_toml
+    from bridge.pipeline.plan.options import make_options, read_toml
 
     given = (read_toml(file) if file else {}) | {key: value for key, value in flags.items() if value is not None}
     if not {"src", "dst"} <= set(given):

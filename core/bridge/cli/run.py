@@ -13,7 +13,7 @@ from bridge.cli.options import experiment_options, output_options, print_json, r
 from bridge.cli.progress import TerminalProgress
 
 if TYPE_CHECKING:
-    from bridge.pipeline.options import Options
+    from bridge.pipeline.plan.options import Options
 
 
 @click.command("run")
@@ -58,9 +58,9 @@ def command(
     bridge run --src smollm2-135m@19 --dst gemma3-270m@12 --dictionary ./my-sae --features 45
     bridge run experiment.toml --require "ev>=0.3" --json
     """
-    from bridge.pipeline.folder import default_folder
-    from bridge.pipeline.requirements import check_requirements, parse_requirements
-    from bridge.pipeline.run import run
+    from bridge.pipeline.jobs.folder import default_folder
+    from bridge.pipeline.jobs.run import run
+    from bridge.pipeline.score.thresholds import check_requirements, parse_requirements
     from bridge.report.features import print_features
     from bridge.report.html import REPORT, need_ours, write_report
     from bridge.report.readings import print_readings
@@ -97,8 +97,8 @@ def demo(flags: dict[str, Any]) -> Path | None:
 
 def plan_only(options: Options, as_json: bool, quiet: bool) -> None:
     """Print what a run would take; exit with 1 if something stands against it."""
-    from bridge.pipeline.dry_run import dry_run
-    from bridge.pipeline.workbench import open_workbench
+    from bridge.pipeline.jobs.dry_run import dry_run
+    from bridge.pipeline.plan.runtime import open_workbench
     from bridge.report.dry_run import print_dry_run
 
     found = dry_run(options, open_workbench(TerminalProgress(quiet)))

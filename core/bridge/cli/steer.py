@@ -66,11 +66,11 @@ def command(
     bridge steer runs/my-run sentiment.jsonl --prompt "The hotel was"
     bridge steer runs/my-run sentiment.jsonl --vector-from collected.safetensors
     """
-    from bridge.contrast import load_contrast
-    from bridge.directions import read_labelled_rows
     from bridge.models import Placement
-    from bridge.pipeline.bridge import load_bridge
-    from bridge.pipeline.steer import Dose, steer
+    from bridge.pipeline.fit.bridge import load_bridge
+    from bridge.pipeline.jobs.steer import steer
+    from bridge.pipeline.score.steering import Dose
+    from bridge.pipeline.transfer.contrast import load_contrast, read_labelled_rows
     from bridge.report.steer import print_steering
 
     need_free(out)

@@ -27,8 +27,8 @@ def command(file: Path | None, out: Path | None, as_json: bool, quiet: bool, **f
     bridge sweep --src 'smollm2-135m@*' --dst 'gemma3-270m@*' --max-documents 700
     bridge sweep --src qwen@8,12,16,20,24 --dst gemma@20-50:5
     """
-    from bridge.pipeline.folder import default_folder
-    from bridge.pipeline.sweep import sweep
+    from bridge.pipeline.jobs.folder import default_folder
+    from bridge.pipeline.jobs.sweep import sweep
     from bridge.report.heatmap import print_sweep, write_sweep
     from bridge.report.html import REPORT, need_ours, write_report
 

@@ -44,9 +44,9 @@ def directions(
     bridge transfer directions runs/my-run --dictionary ./my-sae --features 3,17,45-50 --out rows.safetensors
     """
     from bridge.errors import UsageError
-    from bridge.pipeline.bridge import load_bridge
-    from bridge.pipeline.transfer_directions import parse_features, transfer_directions, transfer_features
-    from bridge.pipeline.workbench import open_workbench
+    from bridge.pipeline.fit.bridge import load_bridge
+    from bridge.pipeline.plan.runtime import open_workbench
+    from bridge.pipeline.transfer.directions import parse_features, transfer_directions, transfer_features
 
     if vectors and not dictionary and not features:
         report = transfer_directions(load_bridge(bridge_folder), vectors, out)
@@ -75,8 +75,8 @@ def probes(bridge_folder: Path, given: Path, back: Path | None, out: Path, as_js
     \b
     bridge transfer probes rotation truth-probe.safetensors --out truth-probe-on-gemma.safetensors
     """
-    from bridge.pipeline.bridge import load_bridge
-    from bridge.pipeline.transfer_probes import transfer_probes
+    from bridge.pipeline.fit.bridge import load_bridge
+    from bridge.pipeline.transfer.probes import transfer_probes
 
     report = transfer_probes(load_bridge(bridge_folder), given, out, load_bridge(back) if back else None)
     _print(report, as_json)
@@ -100,9 +100,9 @@ def sae(bridge_folder: Path, dictionary: str, back: Path | None, out: Path, as_j
     bridge transfer sae rotation ./sae-of-seed0 --out sae-of-seed1
     """
     from bridge.errors import printable
-    from bridge.pipeline.bridge import load_bridge
-    from bridge.pipeline.transfer import transfer_sae
-    from bridge.pipeline.workbench import open_workbench
+    from bridge.pipeline.fit.bridge import load_bridge
+    from bridge.pipeline.plan.runtime import open_workbench
+    from bridge.pipeline.transfer.sae import transfer_sae
 
     bench = open_workbench(TerminalProgress(quiet))
     carried = transfer_sae(load_bridge(bridge_folder), dictionary, out, load_bridge(back) if back else None, bench)

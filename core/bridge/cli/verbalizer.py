@@ -51,8 +51,8 @@ def train(
     bridge verbalizer train --model smollm2-135m@19
     bridge verbalizer train --model gemma3-270m@12 --corpus texts/ --dictionary my-sae/ --steps 3000 --out my-av
     """
-    from bridge.pipeline.options import make_options
-    from bridge.pipeline.train_verbalizer import train_verbalizer
+    from bridge.pipeline.jobs.train_verbalizer import train_verbalizer
+    from bridge.pipeline.plan.options import make_options
     from bridge.report.verbalizer import print_training
     from bridge.verbalizers import Recipe
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.collect import pad
+from bridge.collect.batches import pad
 from bridge.errors import UsageError
 from bridge.models.edits import together
 

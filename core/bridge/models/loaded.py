@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, final
 
-from bridge.corpus import Document
+from bridge.corpus.documents import Document
 from bridge.errors import ModelError, UsageError
 from bridge.models.decoding import Cached, Decoding, Whole, go_on
 from bridge.models.layout import Layout
 from bridge.models.tokenizer import Tokenizer
-from bridge.pairing import Encoded
+from bridge.pairing.align import Encoded
 from bridge.references import POINTS, Site
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-from bridge.corpus import Document
+from bridge.corpus.documents import Document
 from bridge.models.tokenizer import Tokenizer
-from bridge.pairing import Encoded
+from bridge.pairing.align import Encoded
 
 TOKENS = 2**24
 """Tokens that are remembered at most: 256 MB. What comes after them is cut anew each time."""

@@ -10,9 +10,9 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.corpus import Document
+from bridge.corpus.documents import Document
 from bridge.errors import ModelError
-from bridge.pairing import Encoded
+from bridge.pairing.align import Encoded
 
 CHARACTERS_PER_TOKEN = 16
 """Of a text, so many characters for each token that is wanted are looked at first; few texts have half as many."""

@@ -13,7 +13,7 @@ from bridge.report.table import print_rows, say, wide_console
 from bridge.scorers import MAPPED
 
 if TYPE_CHECKING:
-    from bridge.pipeline.audit import Audit
+    from bridge.pipeline.jobs.audit import Audit
 
 WIDTH = 100
 """Columns that sentences fill at most: longer lines are hard to read, and what reads a pipe folds them anywhere."""

@@ -9,7 +9,7 @@ from bridge.report.table import print_rows, say
 
 
 def print_dry_run(found: Mapping[str, Any]) -> None:
-    """Print what `bridge.pipeline.dry_run` found."""
+    """Print what `bridge.pipeline.jobs.dry_run` found."""
     rows = [
         [
             one["reference"],

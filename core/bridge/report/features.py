@@ -10,7 +10,7 @@ from bridge.report.table import print_rows, say
 from bridge.scorers import MAPPED, NATIVE
 
 if TYPE_CHECKING:
-    from bridge.pipeline.explain_features import ExplainedFeatures
+    from bridge.pipeline.verbalize.features import ExplainedFeatures
 
 SHOWN = 8
 WIDTH = 100

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.pipeline.folder import METRICS, SWEEP_CONFIG
+from bridge.pipeline.jobs.folder import METRICS, SWEEP_CONFIG
 from bridge.report.table import say, wide_console
 from bridge.store import write_bytes
 
 if TYPE_CHECKING:
-    from bridge.pipeline.sweep import Sweep
+    from bridge.pipeline.jobs.sweep import Sweep
 
 SHOWN = ("ev", "retrieval@1")
 PICTURE = "sweep.png"

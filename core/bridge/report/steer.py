@@ -9,7 +9,7 @@ from bridge.report.table import print_rows, say
 from bridge.scorers import MAPPED, NATIVE, RANDOM_DIRECTION, RAW
 
 if TYPE_CHECKING:
-    from bridge.pipeline.steer import Steering
+    from bridge.pipeline.jobs.steer import Steering
 
 CLEAN = 0.8
 """Transfer ratio above which an arm steers about as the native vector does."""

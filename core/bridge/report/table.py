@@ -12,7 +12,7 @@ from bridge.scorers import MAPPED
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bridge.pipeline.run import Run
+    from bridge.pipeline.jobs.run import Run
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", caption: str = "") -> None:

@@ -12,7 +12,7 @@ def print_training(record: Mapping[str, Any]) -> None:
     """Print the losses on held-out documents beside their baselines.
 
     Args:
-        record: What `bridge.pipeline.train_verbalizer` returned.
+        record: What `bridge.pipeline.jobs.train_verbalizer` returned.
     """
     rows = [
         [half.upper(), name.replace("_", " "), f"{value:.3f}"]

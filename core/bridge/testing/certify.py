@@ -13,7 +13,7 @@ import numpy as np
 from bridge.dictionaries import DictionaryFormat, SparseAutoencoder, TopK
 from bridge.errors import BridgeError
 from bridge.models import TransformersAdapter
-from bridge.plugins import Registry
+from bridge.plugins.registry import Registry
 from bridge.testing.dictionary_format import check_dictionary_format
 from bridge.testing.laws import Verdict, recording
 from bridge.testing.map import check_map

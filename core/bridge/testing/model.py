@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.collect import pad
-from bridge.corpus import Document
+from bridge.collect.batches import pad
+from bridge.corpus.documents import Document
 from bridge.models import LoadedModel, ModelAdapter, Placement, Weights
-from bridge.pairing import Encoded
+from bridge.pairing.align import Encoded
 from bridge.references import POINTS, Site
 from bridge.testing.laws import Laws
 

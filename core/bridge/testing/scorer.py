@@ -61,7 +61,7 @@ def _check_scores(laws: Laws, scorer: Scorer, evidence: Evidence, given: str) ->
 
 
 def _check_kept(laws: Laws, scorer: Scorer, evidence: Evidence, given: str) -> None:
-    from bridge.containment import fault_of_kept
+    from bridge.plugins.checks import fault_of_kept
     from bridge.report.html.scorer_plots import draw, own_arrays
 
     kept: dict[str, NDArray[np.floating]] = {}

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from bridge.maps import AffineMap, Array, FittedMap, TrainingData
 from bridge.moments import Moments
-from bridge.scorers import MAPPED, MISPAIRED, RANDOM_MAP, RAW, Evidence, HeldOutPairs, Need, Rows
+from bridge.pairing.rows import Rows
+from bridge.scorers import MAPPED, MISPAIRED, RANDOM_MAP, RAW, Evidence, HeldOutPairs, Need
 from bridge.testing.synthetic_tools import SmoothModel, latent_dictionary, random_dictionary
 from bridge.testing.synthetic_words import explained_words, judge_words, readings_of
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import final
 
-from bridge.corpus import BUNDLED, load_corpus
+from bridge.corpus.read import BUNDLED, load_corpus
 from bridge.models import LoadedModel, ModelAdapter, Placement, Weights
 from bridge.references import Site
 from bridge.verbalizers import Passage, Subject

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from bridge.dictionaries import Dictionary, ReLU, SparseAutoencoder, TopK
 from bridge.maps import Array
-from bridge.scorers import Edit, LiveModel, Rows
+from bridge.pairing.rows import Rows
+from bridge.scorers import Edit, LiveModel
 from bridge.testing.laws import Laws
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.maps import FittedMap
-from bridge.scorers import MAPPED, NATIVE, RANDOM_DIRECTION, SELF, Explained, Reading, Readings, Rows
+from bridge.pairing.rows import Rows
+from bridge.scorers import MAPPED, NATIVE, RANDOM_DIRECTION, SELF, Explained, Reading, Readings
 from bridge.verbalizers import Explanation
 
 FEATURES, WORDS, VOCABULARY, WIDTH = 12, 5, 200, 48

@@ -10,7 +10,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.corpus import Document
+from bridge.corpus.documents import Document
 from bridge.dictionaries import Dictionary
 from bridge.models import LoadedModel, Placement
 from bridge.references import Site

@@ -128,7 +128,7 @@ class SweepFiles:
 @final
 @dataclass(frozen=True)
 class Read:
-    """One explained activation or direction; the fields are those of `bridge.pipeline.explain.Reading`."""
+    """One explained activation or direction; the fields are those of `bridge.pipeline.jobs.explain.Reading`."""
 
     text: str
     token: str

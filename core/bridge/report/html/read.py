@@ -13,8 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from bridge.errors import BridgeError
 from bridge.metrics import SCHEMA, Metric
-from bridge.pipeline.bridge import RECORD
-from bridge.pipeline.folder import CONFIG, METRICS, SWEEP_CONFIG
+from bridge.pipeline.fit.bridge import RECORD
+from bridge.pipeline.jobs.folder import CONFIG, METRICS, SWEEP_CONFIG
 from bridge.report.html.inputs import AuditFile, Input, Read, ReadingsFile, RunFiles, SteeringFile, SweepFiles
 from bridge.report.html.read_explanations import read_explanations, read_kept, read_similarity
 from bridge.report.html.read_places import read_positions, read_where

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bridge.directions import read_vectors
 from bridge.errors import BridgeError
-from bridge.pipeline.folder import EXPLANATIONS, KEPT
+from bridge.pipeline.jobs.folder import EXPLANATIONS, KEPT
 from bridge.report.html.inputs import Matrix, Said
 from bridge.scorers import MAPPED
 

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from bridge.errors import BridgeError
-from bridge.pipeline.folder import CONTEXTS, READINGS
+from bridge.pipeline.jobs.folder import CONTEXTS, READINGS
 from bridge.report.html.inputs import Context, Position, Where
 from bridge.report.html.read_explanations import REMEDY, read_lines
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.metrics import Metric
-from bridge.pipeline.folder import CONFIG
+from bridge.pipeline.jobs.folder import CONFIG
 from bridge.report.html.features import features
 from bridge.report.html.inputs import RunFiles
 from bridge.report.html.plots import arms_of

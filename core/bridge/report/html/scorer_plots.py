@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.containment import fault_of_plot
 from bridge.errors import PluginError
-from bridge.plugins import discover
+from bridge.plugins.checks import fault_of_plot
+from bridge.plugins.registry import discover
 from bridge.report.html import svg
 from bridge.report.html.inputs import RunFiles
 from bridge.report.html.plots import line

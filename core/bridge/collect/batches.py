@@ -1,0 +1,29 @@
+"""Batches of token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def pad(sequences: Sequence[NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
+    """Pad token ids on the right with id 0 and return ids and attention mask, both (batch, tokens) int64.
+
+    With a causal model nothing to the right is ever read; other models are told by the mask what not to read. So the
+    padding id does not matter, and positions start at 0.
+    """
+    import torch
+
+    width = max(len(sequence) for sequence in sequences)
+    ids = torch.zeros((len(sequences), width), dtype=torch.int64)
+    mask = torch.zeros_like(ids)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence)] = torch.from_numpy(sequence)
+        mask[row, : len(sequence)] = 1
+    return ids, mask

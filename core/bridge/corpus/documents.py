@@ -1,0 +1,91 @@
+"""Documents, conversations, and a corpus of them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, final
+
+from bridge.store import canonical_json
+
+
+@final
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+@final
+@dataclass(frozen=True)
+class Document:
+    """One text, or one conversation.
+
+    Attributes:
+        text: The text; for a conversation, the contents of its messages one after the other.
+        group: Documents of one group (the paragraphs of one file) fall on the same side of every split.
+        messages: The conversation, or empty.
+        topic: What the text is about, where the corpus says so.
+    """
+
+    text: str
+    group: str
+    messages: tuple[Message, ...] = ()
+    topic: str = ""
+
+
+@final
+@dataclass(frozen=True)
+class Corpus:
+    """Documents in a fixed order, without exact duplicates.
+
+    Attributes:
+        name: What the user called it.
+        documents: The documents.
+        duplicates: How many exact duplicates were left out.
+    """
+
+    name: str
+    documents: tuple[Document, ...]
+    duplicates: int = 0
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 over all documents: equal corpora share artifacts, whatever their files are called."""
+        digest = hashlib.sha256()
+        for document in self.documents:
+            digest.update(canonical_json(_record(document)).encode())
+        return digest.hexdigest()
+
+    def chunks(self, characters: int, longest: int | None = None) -> list[range]:
+        """Cut into runs of documents of about `characters` characters each.
+
+        Args:
+            characters: Size of a run.
+            longest: Count at most so many characters of a document, because the rest will be cut off anyway.
+        """
+        runs, start, size = [], 0, 0
+        for index, document in enumerate(self.documents):
+            size += min(len(document.text), longest or len(document.text))
+            if size >= characters:
+                runs.append(range(start, index + 1))
+                start, size = index + 1, 0
+        if start < len(self.documents):
+            runs.append(range(start, len(self.documents)))
+        return runs
+
+    def to_jsonl(self) -> str:
+        """Return the corpus as JSON Lines that `load_corpus` reads back to an equal corpus."""
+        return "".join(canonical_json(_record(document)) + "\n" for document in self.documents)
+
+
+def _record(document: Document) -> dict[str, Any]:
+    if document.messages:
+        turns = [{"role": message.role, "content": message.content} for message in document.messages]
+        record = {"messages": turns, "group": document.group}
+    else:
+        record = {"text": document.text, "group": document.group}
+    return record | {"topic": document.topic} if document.topic else record

@@ -1,0 +1,139 @@
+"""Paired rows of two models over a corpus, streamed from the store: to fit on, and to score on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.corpus.documents import Corpus
+from bridge.corpus.split import HELD_OUT
+from bridge.errors import CorruptArtifactError
+from bridge.pairing.tokens import Coverage, Index, ShardPairs
+from bridge.store import Artifact
+
+
+@final
+@dataclass(frozen=True)
+class Rows:
+    """A block of held-out paired rows.
+
+    Attributes:
+        x: Source activations, (n, d_src) float32.
+        y: Destination activations, (n, d_dst) float32.
+        document: Index of each row's document group, (n,) int64.
+        outlier: Whether the row's norm is far above the median in either model, (n,) bool.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    document: NDArray[np.int64]
+    outlier: NDArray[np.bool_]
+
+    def take(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Rows:
+        """Return some of the rows."""
+        return Rows(self.x[chosen], self.y[chosen], self.document[chosen], self.outlier[chosen])
+
+    def sum_by_document(self, values: NDArray[np.floating], n_documents: int) -> NDArray[np.float64]:
+        """Add up one value a row, (n,), within each document: (n_documents,) float64."""
+        return np.bincount(self.document, values, minlength=n_documents).astype(np.float64)
+
+
+def concatenate(first: Rows, second: Rows) -> Rows:
+    """Return the rows of both."""
+    fields = ((getattr(first, name), getattr(second, name)) for name in ("x", "y", "document", "outlier"))
+    return Rows(*(np.concatenate(pair) for pair in fields))
+
+
+@final
+class PairedRows:
+    """Streams paired activations, with each row's fold and whether its norm is outlying.
+
+    Args:
+        corpus: The texts.
+        shards: Which rows correspond.
+        src: The source's activations.
+        dst: The destination's activations.
+        folds: Fold of each document, or `HELD_OUT`, (documents,).
+        outlier_factor: Rows above so many times the median training norm, in either model, are outliers.
+        coverage: Counts to complete.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        shards: list[ShardPairs],
+        src: Artifact,
+        dst: Artifact,
+        folds: NDArray[np.int64],
+        outlier_factor: float,
+        coverage: Coverage,
+    ) -> None:
+        self.corpus = corpus
+        self.shards = shards
+        self.artifacts = (src, dst)
+        self.folds = folds
+        self.outliers = self._find_outliers(outlier_factor)
+        self.coverage = coverage
+        self._count(coverage)
+
+    def blocks(self, wanted: Callable[[NDArray[np.int64]], NDArray[np.bool_]]) -> Iterator[tuple[Rows, Index]]:
+        """Yield one block a shard: the rows whose fold is wanted, and their folds.
+
+        Args:
+            wanted: Tells for folds of shape (n,) which to take, (n,) bool.
+
+        Raises:
+            CorruptArtifactError: If a shard is missing or damaged.
+        """
+        for (pairs, x, y), outlier in zip(self._read(), self.outliers, strict=True):
+            fold = self.folds[pairs.document]
+            chosen = np.flatnonzero(wanted(fold))
+            if len(chosen):
+                left = x["rows"][pairs.src[chosen]].float().numpy()
+                right = y["rows"][pairs.dst[chosen]].float().numpy()
+                yield Rows(left, right, pairs.document[chosen], outlier[chosen]), fold[chosen]
+
+    def parts(self, folds: Collection[int]) -> Iterator[tuple[int, Rows]]:
+        """Yield the rows of one fold in one shard at a time, outliers left out, with the fold's number.
+
+        Raises:
+            CorruptArtifactError: If a shard is missing or damaged.
+        """
+        for (pairs, x, y), outlier in zip(self._read(), self.outliers, strict=True):
+            fold = np.where(outlier, HELD_OUT, self.folds[pairs.document])
+            for index in np.intersect1d(fold, list(folds)).tolist():
+                chosen = np.flatnonzero(fold == index)
+                left = x["rows"][pairs.src[chosen]].float().numpy()
+                right = y["rows"][pairs.dst[chosen]].float().numpy()
+                yield index, Rows(left, right, pairs.document[chosen], outlier[chosen])
+
+    def _read(self) -> Iterator[tuple[ShardPairs, Any, Any]]:
+        for index, pairs in enumerate(self.shards):
+            x, y = (artifact.read(index) for artifact in self.artifacts)
+            if (len(x["rows"]), len(y["rows"])) != (pairs.src_rows, pairs.dst_rows):
+                raise CorruptArtifactError(
+                    "The stored activations do not belong to these tokenizers.",
+                    cause="A tokenizer changed after its model's activations were collected.",
+                    remedy=f"Delete {self.artifacts[0].path} and {self.artifacts[1].path} and run again.",
+                )
+            yield pairs, x, y
+
+    def _find_outliers(self, factor: float) -> list[NDArray[np.bool_]]:
+        norms = [np.stack([x["norms"][p.src].numpy(), y["norms"][p.dst].numpy()]) for p, x, y in self._read()]
+        training = [self.folds[pairs.document] != HELD_OUT for pairs in self.shards]
+        median = np.median(np.concatenate([n[:, t] for n, t in zip(norms, training, strict=True)], axis=1), axis=1)
+        return [(n > factor * median[:, None]).any(0) for n in norms]
+
+    def _count(self, coverage: Coverage) -> None:
+        documents: set[int] = set()
+        for pairs, outlier in zip(self.shards, self.outliers, strict=True):
+            held_out = self.folds[pairs.document] == HELD_OUT
+            coverage.outliers += int(outlier.sum())
+            coverage.training_rows += int((~held_out & ~outlier).sum())
+            coverage.held_out_rows += int((held_out & ~outlier).sum())
+            documents |= set(pairs.document[held_out].tolist())
+        coverage.held_out_documents = len(documents)

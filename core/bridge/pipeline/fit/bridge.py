@@ -1,0 +1,205 @@
+"""A fitted bridge: moves points and directions, and lives in a folder of safetensors and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, final
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from bridge.directions import read_arrays, write_arrays
+from bridge.errors import BridgeError, CorruptArtifactError, MapError, ShapeError
+from bridge.maps import Array, FittedMap, check_width
+from bridge.plugins.registry import Registry, discover
+from bridge.store import sha256, write_bytes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from bridge import Readings
+
+Rows = TypeVar("Rows", "NDArray[Any]", "Tensor")
+SCHEMA = 1
+ARRAYS, RECORD = "bridge.safetensors", "bridge.json"
+INVERSE = "inverse of "
+FIELDS = frozenset(("schema", "src", "dst", "map", "map_options", "d_src", "d_dst", "arrays_sha256", "provenance"))
+
+
+@final
+class Bridge:
+    """A map from one model's residual stream to another's, with where it came from.
+
+    Attributes:
+        src: Source reference, layer included.
+        dst: Destination reference, layer included.
+        map: Name of the map type.
+        options: Options of the map type, as scalars.
+        fitted: The fitted map.
+        provenance: Models, corpus, split, counts, versions and what fitting chose.
+    """
+
+    def __init__(
+        self, src: str, dst: str, map: str, options: Mapping[str, Any], fitted: FittedMap, provenance: dict[str, Any]
+    ) -> None:
+        self.src, self.dst = src, dst
+        self.map, self.options = map, dict(options)
+        self.fitted = fitted
+        self.provenance = provenance
+
+    def __repr__(self) -> str:
+        return f"Bridge({self.src} [{self.fitted.d_src}] -> {self.dst} [{self.fitted.d_dst}], {self.map})"
+
+    def __call__(self, x: Rows) -> Rows:
+        """Move activations of the source model to where the destination model has them.
+
+        Args:
+            x: (n, d_src) or (d_src,), numpy or torch, any float type.
+
+        Returns:
+            (n, d_dst) or (d_dst,), numpy or torch as given and on the same device; float32 or float64.
+
+        Raises:
+            ShapeError: If the last dimension is not d_src.
+        """
+        moved: Rows = self._apply(self.fitted, x)
+        return moved
+
+    def direction(self, v: Rows) -> Rows:
+        """Move directions (decoder rows, steering vectors): the linear part only, no means.
+
+        Args:
+            v: (n, d_src) or (d_src,), numpy or torch, any float type.
+
+        Returns:
+            (n, d_dst) or (d_dst,), as given.
+
+        Raises:
+            ShapeError: If the last dimension is not d_src.
+        """
+        moved: Rows = self._apply(self.fitted.direction, v)
+        return moved
+
+    def inverse(self) -> Bridge:
+        """Return the bridge back.
+
+        Raises:
+            MapError: If the map loses dimensions.
+        """
+        back = self.fitted.inverse()
+        return Bridge(self.dst, self.src, f"{INVERSE}{self.map}", self.options, back, self.provenance)
+
+    @property
+    def is_inverse(self) -> bool:
+        """Whether `inverse` made it."""
+        return self.map.startswith(INVERSE)
+
+    def explain(self, texts: Sequence[str], every: int = 1, verbalizer: str = "") -> Readings:
+        """Read the source's activations on some texts with the destination's verbalizer: `bridge.explain_through`."""
+        # The face runs models. A bridge is a value; this is a convenience for who holds one.
+        from bridge import explain_through
+
+        return explain_through(self, texts, every=every, verbalizer=verbalizer)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `bridge.safetensors` and `bridge.json`.
+
+        Raises:
+            StoreError: If the disk is full or read-only.
+            MapError: If this is an inverse: save the bridge itself and invert it after loading.
+        """
+        if self.is_inverse:
+            raise MapError("An inverse is not saved.", remedy="Save the bridge, and call inverse() after loading it.")
+        path = Path(folder)
+        write_arrays(path / ARRAYS, self.fitted.arrays(), {"residual-bridge": f"schema {SCHEMA}"})
+        record = {
+            "schema": SCHEMA,
+            "src": self.src,
+            "dst": self.dst,
+            "map": self.map,
+            "map_options": self.options,
+            "d_src": self.fitted.d_src,
+            "d_dst": self.fitted.d_dst,
+            "arrays_sha256": sha256(path / ARRAYS),
+            "provenance": self.provenance,
+        }
+        write_bytes(path / RECORD, json.dumps(record, indent=2, ensure_ascii=False).encode())
+
+    def _apply(self, move: Callable[[NDArray[np.floating]], Array], rows: Any) -> Any:
+        is_numpy = isinstance(rows, np.ndarray)
+        if not is_numpy and not hasattr(rows, "detach"):
+            raise ShapeError(f"A {type(rows).__name__} has no shape: give a numpy array or a torch tensor.")
+        given = rows if is_numpy else _as_numpy(rows)
+        check_width(np.atleast_2d(given), self.fitted.d_src, "The input")
+        moved = move(np.atleast_2d(given)).reshape(*given.shape[:-1], self.fitted.d_dst)
+        if is_numpy:
+            return moved.astype(np.result_type(rows.dtype, np.float32), copy=False)
+        import torch
+
+        return torch.from_numpy(moved).to(rows.device, torch.promote_types(rows.dtype, torch.float32))
+
+
+def _as_numpy(rows: Tensor) -> NDArray[np.floating]:
+    import torch
+
+    array: NDArray[np.floating] = rows.detach().to("cpu", torch.promote_types(rows.dtype, torch.float32)).numpy()
+    return array
+
+
+def load_bridge(folder: str | Path, registry: Registry | None = None) -> Bridge:
+    """Read a bridge that `Bridge.save` or `bridge run` wrote.
+
+    Args:
+        folder: The folder.
+        registry: Installed plugins; discovered by default.
+
+    Raises:
+        BridgeError: If there is no bridge, or it was written by a newer version.
+        CorruptArtifactError: If a file is damaged or does not belong.
+        UsageError: If the map's plugin is not installed.
+    """
+    path = Path(folder)
+    try:
+        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        schema = record["schema"]
+        if schema == SCHEMA and not set(record) >= FIELDS:
+            raise KeyError(*FIELDS - set(record))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BridgeError(
+            f"{path} holds no bridge: {RECORD} is missing or damaged.",
+            remedy="Give a folder that `bridge run`, `bridge fit` or Bridge.save wrote.",
+        ) from error
+    if schema != SCHEMA:
+        raise BridgeError(
+            f"{path / RECORD} has schema {schema}, and this bridge reads schema {SCHEMA}.",
+            cause="It was written by a newer version.",
+            remedy="Upgrade residual-bridge.",
+        )
+    try:
+        intact = sha256(path / ARRAYS) == record["arrays_sha256"]
+    except OSError:
+        intact = False
+    if not intact:
+        raise CorruptArtifactError(
+            f"{path / ARRAYS} is not the file that was saved with {RECORD}.",
+            cause="It is missing, truncated, changed, or from another bridge.",
+            remedy="Copy the folder again, or fit the bridge again: cached activations make that quick.",
+        )
+    kind = (registry or discover()).map_type(str(record["map"]))
+    arrays = read_arrays(path / ARRAYS)
+    try:
+        fitted = TypeAdapter(kind).validate_python(record["map_options"]).restore(arrays)
+        widths = (fitted.d_src, fitted.d_dst)
+    except BridgeError:
+        raise
+    except Exception as error:  # a plugin's restore may fail in any way
+        raise MapError(
+            f"The map {kind.name} cannot restore what {path} holds ({type(error).__name__}: {error}).",
+            cause="It was saved by another version of the map's plugin, or the plugin is broken.",
+        ) from error
+    if widths != (record["d_src"], record["d_dst"]):
+        raise CorruptArtifactError(f"{path} holds a map of other widths than its {RECORD} says.")
+    return Bridge(record["src"], record["dst"], kind.name, record["map_options"], fitted, record["provenance"])

@@ -1,0 +1,99 @@
+"""From a plan to fitted maps: the one that was asked for, and the controls it is read against."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import final
+
+from bridge.errors import MapError, UsageError
+from bridge.maps import FittedMap, Map, TrainingData
+from bridge.pairing.rows import PairedRows
+from bridge.pipeline.fit.bridge import Bridge
+from bridge.pipeline.fit.checks import fit_each, map_or_raise
+from bridge.pipeline.fit.training_data import mispaired_data, training_data
+from bridge.pipeline.plan.gather import gather, paired_rows
+from bridge.pipeline.plan.plan import Plan
+from bridge.pipeline.plan.provenance import describe
+from bridge.pipeline.plan.runtime import Workbench
+from bridge.references import Site
+
+
+@final
+@dataclass(frozen=True)
+class Fit:
+    """A bridge, and what it was fitted on.
+
+    Attributes:
+        bridge: The fitted bridge.
+        kind: The map, and its options.
+        rows: All paired rows.
+        training: What the map was fitted on.
+        plan: What was asked for.
+        mispaired: The same rows with partners of other documents; None if no controls were wanted.
+        floor: The map fitted on those, or why there is none.
+    """
+
+    bridge: Bridge
+    kind: Map
+    rows: PairedRows
+    training: TrainingData
+    plan: Plan
+    mispaired: TrainingData | None = None
+    floor: FittedMap | MapError | None = None
+
+
+def fit_plan(plan: Plan, bench: Workbench, *, controls: bool = False, way_back: bool = False) -> Fit:
+    """Collect, summarise and fit.
+
+    Args:
+        plan: What to fit.
+        bench: Plugins, store and progress.
+        controls: Fit the map on mispaired rows beside, for `fit_arms`.
+        way_back: `fit_back` will follow.
+
+    Raises:
+        UsageError: If both models are the same at the same layer.
+        BridgeError: As `gather`, or if the map cannot be fitted.
+    """
+    src, dst = plan.src.model.single_site(), plan.dst.model.single_site()
+    if (plan.src.identity, src) == (plan.dst.identity, dst):
+        raise UsageError(
+            f"{plan.options.src} and {plan.options.dst} are the same model at the same layer: nothing to bridge.",
+            remedy="Choose another layer or another model.",
+        )
+    left, right = gather(plan, {"src": [src], "dst": [dst]}, bench)
+    bench.progress.note("Fitting the map.")
+    rows = paired_rows(plan, left[src], right[dst])
+    return fit_rows(plan, rows, src, dst, bench, controls=controls, way_back=way_back)
+
+
+def fit_rows(
+    plan: Plan,
+    rows: PairedRows,
+    src: Site,
+    dst: Site,
+    bench: Workbench,
+    *,
+    controls: bool = False,
+    way_back: bool = False,
+) -> Fit:
+    """Fit the plan's map on the training rows of one site of each model; arguments as of `fit_plan`.
+
+    Raises:
+        MapError: If the map cannot be fitted.
+    """
+    folds = range(plan.options.folds)
+    training = training_data(rows, *plan.widths, folds, expected=rows.coverage.training_rows, way_back=way_back)
+    mispaired, floor = None, None
+    if controls:
+        try:
+            mispaired = mispaired_data(rows, training, folds)
+        except MapError as error:
+            floor = error
+    kind = plan.options.build_map(bench.registry)
+    outcome, *beside = fit_each(kind, [training, mispaired] if mispaired else [training])
+    fitted = map_or_raise(outcome)
+    provenance = describe(plan, rows, src, dst) | {"chosen": dict(fitted.chosen()), "products": training.products}
+    labels = plan.src.model.label(src), plan.dst.model.label(dst)
+    bridge = Bridge(*labels, kind.name, asdict(kind), fitted, provenance)
+    return Fit(bridge, kind, rows, training, plan, mispaired, beside[0] if beside else floor)

@@ -1,0 +1,146 @@
+"""Does a dictionary of one model work in others? Four arms, decoders, firing, the rotation, and the live model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import IO, Any, final
+
+from bridge.corpus.documents import Corpus
+from bridge.errors import UsageError
+from bridge.metrics import Metric, document
+from bridge.pipeline.fit.fit import fit_rows
+from bridge.pipeline.jobs.evidence import audit_evidence
+from bridge.pipeline.plan.gather import gather, paired_rows
+from bridge.pipeline.plan.options import Options
+from bridge.pipeline.plan.plan import Plan, prepare
+from bridge.pipeline.plan.provenance import describe
+from bridge.pipeline.plan.runtime import Workbench, open_workbench
+from bridge.pipeline.score.live_model import LiveDocuments, RunningModel
+from bridge.pipeline.score.score import score_evidence
+from bridge.pipeline.threads import threads_for
+from bridge.pipeline.transfer.dictionaries import shipped
+from bridge.pipeline.transfer.dictionary_sets import Dictionaries, open_dictionaries
+from bridge.progress import Progress
+from bridge.references import Site, expand_references, parse_reference, parse_sites
+from bridge.scorers import Need, Scorer
+
+ALL = "all"
+BASICS = frozenset({Need.HELD_OUT_PAIRS, Need.MAP})
+
+
+@final
+@dataclass(frozen=True)
+class Audit:
+    """The scores of one source's dictionaries in every target, at every site.
+
+    Attributes:
+        metrics: Every arm's numbers; `src` and `dst` tell target and site.
+        provenance: One record for each pair of sites.
+    """
+
+    metrics: list[Metric]
+    provenance: list[dict[str, Any]]
+
+    def document(self) -> dict[str, object]:
+        """Return the result in its one shape."""
+        return document(self.metrics, {"pairs": self.provenance})
+
+
+def audit(
+    options: Options,
+    sites: str = "",
+    given: Dictionaries | None = None,
+    progress: Progress | None = None,
+    stdin: IO[str] | None = None,
+) -> Audit:
+    """Audit one source against one or many targets at one or many sites.
+
+    Args:
+        options: What to do; `dst` may name many targets, as `dyck:seed1..4`.
+        sites: Sites of both models (`3,6,9`), `all` for every site that the source's folder has a dictionary of, or
+            empty for those of the references.
+        given: Dictionaries to use instead of those in the checkpoints' folders; for one pair of sites.
+        progress: Is told of every stage.
+        stdin: Where a corpus `-` comes from.
+
+    Raises:
+        UsageError: If there is no dictionary, or the sites of the models do not match up.
+        BridgeError: As `prepare`, or if a dictionary does not belong to its site.
+    """
+    bench = open_workbench(progress)
+    given = given or Dictionaries()
+    metrics: list[Metric] = []
+    provenance: list[dict[str, Any]] = []
+    corpus: Corpus | None = None
+    for target in expand_references(options.dst):
+        pair = options.model_copy(update={"dst": target})
+        if sites:
+            pair = _at_sites(pair, sites, bench)
+        plan = prepare(pair, bench, stdin, corpus)
+        # The variants of one model are of one family, and so of one corpus.
+        corpus = plan.corpus
+        with threads_for(max(plan.widths)):
+            found, said = _audit_target(plan, given, bench)
+        metrics += found
+        provenance += said
+    return Audit(metrics, provenance)
+
+
+def _at_sites(options: Options, sites: str, bench: Workbench) -> Options:
+    there = ",".join(shipped(bench.resolve(options.src))) if sites == ALL else sites
+    if not there:
+        raise UsageError(
+            f"{options.src} has no dictionaries in its folder, so `all` names no site.",
+            remedy="Name the sites (--sites 3,6,9), or give --dictionary and one layer.",
+        )
+    update = {side: str(replace(parse_reference(getattr(options, side)), site=there)) for side in ("src", "dst")}
+    return options.model_copy(update=update)
+
+
+def _audit_target(plan: Plan, given: Dictionaries, bench: Workbench) -> tuple[list[Metric], list[dict[str, Any]]]:
+    pairs = _site_pairs(plan, given)
+    opened = [open_dictionaries(plan, src, dst, given, bench) for src, dst in pairs]
+    left, right = gather(plan, {"src": [src for src, _ in pairs], "dst": [dst for _, dst in pairs]}, bench)
+    documents = _live_documents(plan, bench)
+    metrics: list[Metric] = []
+    provenance = []
+    scorers = [scorer for scorer in bench.registry.scorers.values() if _looks_closer(scorer)]
+    with bench.progress.stage(f"audit {plan.dst.model.name}", len(opened) * len(scorers), "scorers") as advance:
+        for (src, dst), dictionaries in zip(pairs, opened, strict=True):
+            rows = paired_rows(plan, left[src], right[dst])
+            result = fit_rows(plan, rows, src, dst, bench, controls=True, way_back=True)
+            evidence = audit_evidence(result, dictionaries, RunningModel(documents, dst) if documents else None, bench)
+            wanted = [scorer for scorer in scorers if scorer.needs <= evidence.at_hand]
+            found, failed = score_evidence(evidence, wanted, bench.progress, advance)
+            advance(len(scorers) - len(wanted))
+            metrics += found
+            provenance.append(describe(plan, rows, src, dst) | ({"failed_scorers": failed} if failed else {}))
+    return metrics, provenance
+
+
+def _live_documents(plan: Plan, bench: Workbench) -> LiveDocuments | None:
+    """Load the destination and cut held-out texts for it; None for an encoder, which has no loss."""
+    model, options = plan.dst.model, plan.options
+    if not model.info.causal:
+        bench.progress.note(f"{model.name} predicts no next token, so what a reconstruction costs it is not measured.")
+        return None
+    live = model.adapter.load(model.weights, options.placement())
+    return LiveDocuments(live, plan.corpus, plan.folds, options.max_tokens, options.seed)
+
+
+def _site_pairs(plan: Plan, given: Dictionaries) -> list[tuple[Site, Site]]:
+    """Return the pairs in the order in which they were written: the first of one model goes with the other's first."""
+    sides = plan.src.model, plan.dst.model
+    src, dst = ([parse_sites(part, side.info.n_layers)[0] for part in side.site.split(",")] for side in sides)
+    if len(src) != len(dst) or (given != Dictionaries() and len(src) > 1):
+        raise UsageError(
+            f"{len(src)} sites of the source do not go with {len(dst)} of the destination"
+            f"{' and the dictionaries given' if given != Dictionaries() else ''}.",
+            remedy="Give as many sites of one model as of the other; with --dictionary exactly one.",
+        )
+    return list(zip(src, dst, strict=True))
+
+
+def _looks_closer(scorer: Scorer) -> bool:
+    """Choose explained variance, and what asks for more than rows and a map: `bridge run` shows the others."""
+    return scorer.name == "explained_variance" or not scorer.needs <= BASICS

@@ -1,0 +1,96 @@
+"""What can be wrong with a machine or an installation, looked at one by one."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import final
+
+from bridge.errors import BridgeError
+from bridge.models import Placement
+from bridge.models.dtype import bfloat16_speed
+from bridge.models.resolve import user_aliases
+from bridge.models.weights import models_folder
+from bridge.plugins.registry import discover
+from bridge.store import Store, write_bytes
+
+LOW_DISK = 2 * 2**30
+
+
+@final
+@dataclass(frozen=True)
+class Check:
+    """One finding: what was looked at, whether it is well, what was seen, and what to do if not."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+def examine() -> list[Check]:
+    """Run every check; none of them stops another."""
+    return [check for look in (_libraries, _devices, _cache, _models, _plugins) for check in _guarded(look)]
+
+
+def _guarded(look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+    try:
+        yield from look()
+    except BridgeError as error:
+        yield Check(look.__name__.strip("_"), False, error.what, f"{error.cause} {error.remedy}".strip())
+    except Exception as error:  # a check that breaks is a finding, not the end of the examination
+        yield Check(look.__name__.strip("_"), False, f"{type(error).__name__}: {error}")
+
+
+def _libraries() -> Iterator[Check]:
+    yield Check("python", True, platform.python_version())
+    for name in ("residual-bridge", "torch", "transformers", "nnsight", "safetensors", "accelerate"):
+        try:
+            yield Check(name, True, version(name))
+        except PackageNotFoundError:
+            yield Check(name, False, "not installed", f"Run `pip install {name}`.")
+
+
+def _devices() -> Iterator[Check]:
+    import torch
+
+    cuda = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    seen = [
+        f"cpu ({torch.get_num_threads()} threads)",
+        *cuda,
+        *(["mps"] if torch.backends.mps.is_available() else []),
+    ]
+    yield Check("devices", True, ", ".join(seen))
+    placement = Placement()
+    speed = f"{bfloat16_speed(placement.torch_device()):.2g} times float32's speed in bfloat16"
+    yield Check("dtype auto", True, f"{placement.dtype} on {placement.torch_device()} ({speed})")
+
+
+def _cache() -> Iterator[Check]:
+    root = Store().root
+    write_bytes(root / ".doctor", b"")
+    (root / ".doctor").unlink()
+    free = shutil.disk_usage(root).free
+    remedy = "" if free > LOW_DISK else "Free some space, or set BRIDGE_CACHE_DIR to a larger disk."
+    yield Check("cache", free > LOW_DISK, f"{root}, {free / 2**30:.1f} GiB free", remedy)
+
+
+def _models() -> Iterator[Check]:
+    folder = models_folder()
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    yield Check("models put by hand", True, f"{folder}: {', '.join(names) or 'none'}")
+    offline = os.environ.get("HF_HUB_OFFLINE", "")
+    yield Check("hub", True, "offline (HF_HUB_OFFLINE)" if offline not in ("", "0") else "asked when needed")
+    yield Check("user aliases", True, ", ".join(user_aliases()) or "none")
+
+
+def _plugins() -> Iterator[Check]:
+    plugins = discover().plugins
+    yield Check("plugins", bool(plugins), f"{sum(not plugin.error for plugin in plugins)} of {len(plugins)} work")
+    for plugin in plugins:
+        if plugin.error:
+            yield Check(f"plugin {plugin.name} of {plugin.distribution}", False, plugin.error, plugin.remedy)

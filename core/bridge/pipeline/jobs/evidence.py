@@ -1,0 +1,97 @@
+"""Evidence for the scorers: what a run and an audit hand them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.corpus.split import HELD_OUT
+from bridge.errors import PluginError
+from bridge.metrics import Metric
+from bridge.pipeline.fit.controls import fit_arms, fit_back
+from bridge.pipeline.fit.fit import Fit
+from bridge.pipeline.plan.runtime import Workbench
+from bridge.pipeline.score.held_out import StoredPairs
+from bridge.pipeline.score.score import score_evidence
+from bridge.pipeline.transfer.dictionary_sets import Opened
+from bridge.pipeline.verbalize.both_models import Verbalized, verbalize
+from bridge.pipeline.verbalize.setup import Tools
+from bridge.scorers import Evidence, Judge, LiveModel
+
+
+def score_fit(
+    result: Fit, dictionaries: Opened | None, tools: Tools | None, judge: Judge | None, bench: Workbench
+) -> tuple[list[Metric], Verbalized | None, dict[str, NDArray[np.floating]]]:
+    """Explain what is to be explained, and run every scorer whose needs are met on held-out documents.
+
+    A scorer that fails is named in the bridge's provenance, under `failed_scorers`.
+
+    Args:
+        result: The fitted bridge.
+        dictionaries: Of the two models; None where the source has none.
+        tools: Dictionary and verbalizers; None where nothing is explained.
+        judge: Embeds explanations; None likewise.
+        bench: Plugins and progress.
+
+    Returns:
+        The metrics, what was explained, and the arrays that scorers keep.
+
+    Raises:
+        PluginError: If every scorer failed.
+        StoreError: If stored activations are damaged.
+    """
+    arms, options = fit_arms(result, bench), result.plan.options
+    back = fit_back(result, arms, bench) if dictionaries or options.positions else {}
+    verbalized = verbalize(result, arms, back, tools, bench) if tools else None
+    features = verbalized.features if verbalized else None
+    kept: dict[str, NDArray[np.floating]] = {}
+
+    def keep(name: str, array: NDArray[np.floating]) -> None:
+        """Keep an array, unless another scorer took its name."""
+        if name in kept:
+            raise PluginError(f"Another scorer has kept an array {name}.")
+        kept[name] = array
+
+    evidence = Evidence(
+        result.bridge.src,
+        result.bridge.dst,
+        result.bridge.map,
+        arms,
+        StoredPairs(result.rows, HELD_OUT, result.training),
+        options.seed,
+        back,
+        dictionaries.src if dictionaries else None,
+        dictionaries.dst if dictionaries else None,
+        dictionaries.twins if dictionaries else {},
+        explained=features.explained if features else {},
+        readings=verbalized.readings if verbalized else None,
+        judge=judge,
+        keep=keep,
+    )
+    scorers = [scorer for scorer in bench.registry.scorers.values() if scorer.needs <= evidence.at_hand]
+    with bench.progress.stage("score", len(scorers), "scorers") as advance:
+        metrics, failed = score_evidence(evidence, scorers, bench.progress, advance)
+    if failed:
+        result.bridge.provenance["failed_scorers"] = failed
+    if verbalized:
+        result.bridge.provenance["verbalized"] = verbalized.provenance
+    return metrics, verbalized, kept
+
+
+def audit_evidence(result: Fit, dictionaries: Opened, live: LiveModel | None, bench: Workbench) -> Evidence:
+    """Return what an audit's scorers look at: maps that have a way back, dictionaries, and the live model."""
+    arms = fit_arms(result, bench)
+    back = fit_back(result, arms, bench)
+    return Evidence(
+        result.bridge.src,
+        result.bridge.dst,
+        result.bridge.map,
+        {arm: arms[arm] for arm in back},
+        StoredPairs(result.rows, HELD_OUT, result.training),
+        result.plan.options.seed,
+        back,
+        dictionaries.src,
+        dictionaries.dst,
+        dictionaries.twins,
+        live,
+    )

@@ -1,0 +1,183 @@
+"""Read one model's activations with another model's verbalizer: through the map, token by token, and back."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.collect.batches import pad
+from bridge.collect.memory import free_device_memory
+from bridge.corpus.documents import Document
+from bridge.errors import UsageError
+from bridge.maps import check_width
+from bridge.pipeline.fit.bridge import Bridge
+from bridge.pipeline.plan.options import Options
+from bridge.pipeline.plan.plan import Plan
+from bridge.pipeline.plan.runtime import open_workbench
+from bridge.pipeline.plan.specs import build_washout
+from bridge.pipeline.verbalize.foreign import Borrowed
+from bridge.pipeline.verbalize.round_trip import cosine, variance_explained
+from bridge.pipeline.verbalize.sampling import background_of
+from bridge.progress import Progress
+
+Rows = NDArray[np.float32]
+
+
+@final
+@dataclass(frozen=True)
+class Reading:
+    """One explained vector.
+
+    Attributes:
+        text: Which text it comes from, or which direction it is.
+        token: The token that the activation stands at; empty for a direction.
+        position: Where the token ends in the text, in characters; -1 for a direction.
+        explanation: What the destination's verbalizer says.
+        flags: What is wrong with that.
+        round_trip: Cosine between the activation and what comes back: the explanation, through the destination's
+            reconstructor and the map back. None without a reconstructor, and for directions.
+    """
+
+    text: str
+    token: str
+    position: int
+    explanation: str
+    flags: tuple[str, ...]
+    round_trip: float | None
+
+
+@final
+@dataclass(frozen=True)
+class Readings:
+    """Explained vectors, and how much of them comes back.
+
+    Attributes:
+        readings: One a vector.
+        fve: Fraction of the variance of the activations' directions that the round trip explains, against always
+            giving the mean activation; None without a reconstructor.
+        mean_cosine: Cosine of always giving the mean activation; None likewise.
+        provenance: Models, map, verbalizer and versions.
+    """
+
+    readings: list[Reading]
+    fve: float | None
+    mean_cosine: float | None
+    provenance: dict[str, Any]
+
+    def document(self) -> dict[str, Any]:
+        """Return the result as JSON."""
+        scores = {"fve": self.fve, "mean_cosine": self.mean_cosine}
+        return {"schema": 1, "bridge": self.provenance, **scores, "readings": [asdict(one) for one in self.readings]}
+
+
+@final
+@dataclass(frozen=True)
+class Tokens:
+    """Activations of texts at chosen tokens.
+
+    Attributes:
+        x: (n, d_src) float32.
+        texts: The text of each row.
+        tokens: The token of each row.
+        ends: Where it ends in its text, in characters.
+    """
+
+    x: Rows
+    texts: list[str]
+    tokens: list[str]
+    ends: list[int]
+
+
+def explain_texts(
+    options: Options,
+    texts: Sequence[str],
+    every: int = 1,
+    progress: Progress | None = None,
+    bridge: Bridge | None = None,
+) -> Readings:
+    """Explain the activations of texts at every token, or every so many tokens counted from the last one.
+
+    Args:
+        options: The two models, and how the map between them is fitted where it is not in the cache. Both may be the
+            same model at the same site: its own verbalizer then reads it, without a map.
+        texts: What to read.
+        every: Explain one token in so many.
+        progress: Is told of every stage.
+        bridge: The map, where there is one.
+
+    Raises:
+        UsageError: If the destination has no verbalizer, or there is nothing to read.
+        BridgeError: As `prepare`.
+    """
+    way = Borrowed(options, open_workbench(progress), bridge)
+    given = _activations(way.plan, texts, every)
+    points = given.x if way.bridge is None else way.bridge(given.x).astype(np.float32)
+    verbalizer = way.open()
+    said = way.told(len(points), lambda: verbalizer.explain(points))
+    returned = way.come_back(verbalizer, said, points)
+    cosines = [None] * len(said) if returned is None else list(map(float, cosine(given.x, returned)))
+    readings = [
+        Reading(text, token, end, one.text, one.flags, back)
+        for text, token, end, one, back in zip(given.texts, given.tokens, given.ends, said, cosines, strict=True)
+    ]
+    if returned is None:
+        return Readings(readings, None, None, way.provenance())
+    mean = background_of(way.subject(way.plan.src), way.plan.options.seed).mean[None]
+    return Readings(
+        readings, variance_explained(given.x, returned, mean), float(cosine(given.x, mean).mean()), way.provenance()
+    )
+
+
+def explain_directions(options: Options, directions: Mapping[str, Rows], progress: Progress | None = None) -> Readings:
+    """Explain directions of the source: moved by the map, and shown as the washout says.
+
+    Args:
+        options: As for `explain_texts`; the first washout is used, and takes each direction at its given length.
+        directions: By name (n, d_src) or (d_src,) float32.
+        progress: Is told of every stage.
+
+    Raises:
+        UsageError: If the destination has no verbalizer.
+        ShapeError: If a direction has another width.
+        BridgeError: As `prepare`.
+    """
+    way = Borrowed(options, open_workbench(progress))
+    washout = build_washout(options.washout[0])
+    names = [f"{name}[{row}]" for name, some in directions.items() for row in range(len(np.atleast_2d(some)))]
+    given = np.concatenate([np.atleast_2d(some) for some in directions.values()])
+    check_width(given, way.plan.widths[0], "The directions")
+    moved = given if way.bridge is None else way.bridge.direction(given).astype(np.float32)
+    background = background_of(way.subject(way.plan.dst), options.seed)
+    verbalizer = way.open()
+    said = way.told(len(moved), lambda: washout.explain(verbalizer, moved, background))
+    readings = [Reading(name, "", -1, one.text, one.flags, None) for name, one in zip(names, said, strict=True)]
+    return Readings(readings, None, None, way.provenance() | {"washout": asdict(washout)})
+
+
+def _activations(plan: Plan, texts: Sequence[str], every: int) -> Tokens:
+    model = plan.src.model.adapter.load(plan.src.model.weights, plan.options.placement())
+    site = plan.src.model.single_site()
+    rows, found = [], Tokens(np.empty(0, np.float32), [], [], [])
+    for text in texts:
+        encoded = model.encode([Document(text, text)], plan.options.max_tokens)[0]
+        kept = encoded.kept[::-1][::every][::-1]
+        if not len(kept):
+            raise UsageError(f"The text {text[:40]!r} has no tokens to explain.")
+        ids, mask = pad([encoded.ids])
+        rows.append(model.activations(ids, mask, [site])[0][0, kept].float().cpu().numpy())
+        begins = np.concatenate([[0], encoded.ends[encoded.kept]])[np.searchsorted(encoded.kept, kept)]
+        for begin, end in zip(begins.tolist(), encoded.ends[kept].tolist(), strict=True):
+            found.texts.append(text)
+            found.tokens.append(text[begin:end])
+            found.ends.append(end)
+    if not rows:
+        raise UsageError("There is no text to explain.", remedy="Give --text, --file or --directions.")
+    del model
+    gc.collect()
+    free_device_memory()
+    return replace(found, x=np.concatenate(rows))

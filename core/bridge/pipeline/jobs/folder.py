@@ -1,0 +1,129 @@
+"""The folder that a run, a fit or a sweep leaves: what re-runs it, beside `bridge.safetensors` and `metrics.json`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.directions import write_arrays
+from bridge.errors import StoreError, UsageError
+from bridge.metrics import Metric, document
+from bridge.pipeline.fit.bridge import Bridge
+from bridge.pipeline.plan.options import Options
+from bridge.pipeline.plan.plan import Plan
+from bridge.pipeline.verbalize.activations import reading_records
+from bridge.pipeline.verbalize.both_models import Verbalized
+from bridge.store import write_bytes
+
+EXPLANATIONS, DIRECTIONS, KEPT = "explanations.jsonl", "directions.safetensors", "scored.safetensors"
+CONTEXTS, READINGS = "contexts.jsonl", "readings.jsonl"
+METRICS, CONFIG, SWEEP_CONFIG, CORPUS = "metrics.json", "config.toml", "sweep.toml", "corpus.jsonl"
+
+
+def default_folder(options: Options, command: str = "run") -> Path:
+    """Return where results go if the user names no folder: a readable name and a hash of the options, under `runs/`."""
+    readable = re.sub(r"[^\w@.\-]+", "_", f"{options.src}--{options.dst}--{options.map}").strip("._")
+    key = hashlib.sha256(options.model_dump_json().encode()).hexdigest()[:6]
+    return Path("runs") / f"{command}-{readable}-{key}"
+
+
+def claim_folder(out: Path, plan: Plan, config: str = CONFIG) -> Plan:
+    """Stop before work begins if a folder cannot be written, or holds anything but a run of exactly these options.
+
+    Returns:
+        The plan as its folder re-runs it: a corpus from standard input is the copy that the folder will hold.
+
+    Raises:
+        UsageError: If the folder holds something else; nothing is overwritten.
+        StoreError: If it cannot be made.
+    """
+    above = next(path for path in (out, *out.parents) if path.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise StoreError(
+            f"{out} cannot be written.",
+            cause=f"{above} is {'a folder that you may not write to' if above.is_dir() else 'a file'}.",
+            remedy="Choose another --out.",
+        )
+    if plan.options.corpus == "-":
+        kept = str((out / CORPUS).absolute())
+        plan = replace(plan, options=plan.options.model_copy(update={"corpus": kept}))
+    if above == out and any(out.iterdir()):
+        there = out / config
+        if not there.is_file() or there.read_bytes() != config_text(plan).encode():
+            raise UsageError(
+                f"{out} already holds something else.",
+                cause="It was not written by this command with exactly these options, and nothing is overwritten.",
+                remedy="Choose another --out, or move it away.",
+            )
+    return plan
+
+
+def write_config(out: Path, plan: Plan, config: str = CONFIG) -> None:
+    """Write the options that run the same again, and the corpus where it came from standard input.
+
+    Raises:
+        StoreError: If the disk is full or read-only.
+    """
+    if plan.options.corpus == str((out / CORPUS).absolute()):
+        write_bytes(out / CORPUS, plan.corpus.to_jsonl().encode())
+    write_bytes(out / config, config_text(plan).encode())
+
+
+def write_folder(out: Path, plan: Plan, bridge: Bridge, metrics: Iterable[Metric] | None) -> None:
+    """Write a bridge, the options that make it again, and its metrics where it was scored.
+
+    Raises:
+        StoreError: If the disk is full or read-only.
+    """
+    write_config(out, plan)
+    bridge.save(out)
+    if metrics is not None:
+        data = document(metrics, bridge.provenance)
+        write_bytes(out / METRICS, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False).encode())
+
+
+def write_explanations(out: Path, verbalized: Verbalized) -> None:
+    """Write what was said as JSON Lines, with the features' contexts, and the directions as safetensors.
+
+    Raises:
+        StoreError: If the disk is full or read-only.
+    """
+    if verbalized.readings:
+        _write_lines(out / READINGS, reading_records(verbalized.readings))
+    if features := verbalized.features:
+        _write_lines(out / EXPLANATIONS, features.records())
+        _write_lines(out / CONTEXTS, features.context_records())
+        directions = {"source": features.features.vectors, **features.directions}
+        write_arrays(out / DIRECTIONS, directions, {"residual-bridge": json.dumps(verbalized.provenance)})
+
+
+def write_kept(out: Path, kept: Mapping[str, NDArray[np.floating]]) -> None:
+    """Write what scorers keep as safetensors; where they keep nothing, no file of an earlier run is left.
+
+    Raises:
+        StoreError: If the disk is full or read-only.
+    """
+    if not kept:
+        (out / KEPT).unlink(missing_ok=True)
+    else:
+        write_arrays(out / KEPT, {name: array.astype(np.float32) for name, array in kept.items()}, {})
+
+
+def _write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    write_bytes(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode())
+
+
+def config_text(plan: Plan) -> str:
+    """Return the options as TOML."""
+    import tomli_w
+
+    return tomli_w.dumps(plan.options.model_dump(exclude_none=True))

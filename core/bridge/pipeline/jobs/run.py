@@ -1,0 +1,94 @@
+"""The main jobs: fit a bridge, or fit and score it against its controls on held-out documents; leave a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, final
+
+from bridge.metrics import Metric, document
+from bridge.pipeline.fit.bridge import Bridge
+from bridge.pipeline.fit.fit import fit_plan
+from bridge.pipeline.jobs.evidence import score_fit
+from bridge.pipeline.jobs.folder import claim_folder, write_explanations, write_folder, write_kept
+from bridge.pipeline.plan.options import Options
+from bridge.pipeline.plan.plan import prepare, training_texts
+from bridge.pipeline.plan.runtime import open_workbench
+from bridge.pipeline.score.judge import load_judge
+from bridge.pipeline.threads import threads_for
+from bridge.pipeline.transfer.dictionary_sets import dictionaries_at_hand
+from bridge.pipeline.verbalize.both_models import Verbalized
+from bridge.pipeline.verbalize.setup import find_tools
+from bridge.progress import Progress
+
+
+@final
+@dataclass(frozen=True)
+class Run:
+    """A scored bridge.
+
+    Attributes:
+        bridge: The fitted bridge.
+        metrics: Every arm's numbers.
+        folder: Where everything was written, or None.
+        verbalized: The explanations, where there is something to explain.
+    """
+
+    bridge: Bridge
+    metrics: list[Metric]
+    folder: Path | None
+    verbalized: Verbalized | None = None
+
+    def document(self) -> dict[str, object]:
+        """Return the result in its one shape, as in `metrics.json`."""
+        return document(self.metrics, self.bridge.provenance)
+
+
+def run(
+    options: Options,
+    out: Path | None = None,
+    progress: Progress | None = None,
+    stdin: IO[str] | None = None,
+) -> Run:
+    """Fit, score and write.
+
+    Args:
+        options: What to do.
+        out: Where to write; nothing is written if None.
+        progress: Is told of every stage.
+        stdin: Where a corpus `-` comes from.
+
+    Raises:
+        BridgeError: As `prepare` and `fit`.
+    """
+    bench = open_workbench(progress)
+    plan = prepare(options, bench, stdin)
+    if out is not None:
+        plan = claim_folder(out, plan)
+    dictionaries = dictionaries_at_hand(plan, bench)
+    tools = find_tools(plan, dictionaries.src if dictionaries else None, bench)
+    # Found before the fit, too: nothing that is wrong may cost one.
+    judge = load_judge(options.encoder, training_texts(plan), options.seed) if tools else None
+    with threads_for(max(plan.widths)):
+        result = fit_plan(plan, bench, controls=True, way_back=bool(dictionaries or options.positions))
+        metrics, verbalized, kept = score_fit(result, dictionaries, tools, judge, bench)
+    if out is not None:
+        if verbalized:
+            write_explanations(out, verbalized)
+        write_kept(out, kept)
+        write_folder(out, plan, result.bridge, metrics)
+    return Run(result.bridge, metrics, out, verbalized)
+
+
+def fit(
+    options: Options, out: Path | None = None, progress: Progress | None = None, stdin: IO[str] | None = None
+) -> Bridge:
+    """Fit a bridge without scoring it; arguments and errors as for `run`."""
+    bench = open_workbench(progress)
+    plan = prepare(options, bench, stdin)
+    if out is not None:
+        plan = claim_folder(out, plan)
+    bridge = fit_plan(plan, bench).bridge
+    if out is not None:
+        write_folder(out, plan, bridge, None)
+    return bridge

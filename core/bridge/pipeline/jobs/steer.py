@@ -1,0 +1,182 @@
+"""Steering vectors of one model in another: native, raw, mapped and random ones, at several doses."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+
+from bridge.collect.memory import free_device_memory
+from bridge.corpus.documents import Document
+from bridge.errors import BridgeError, UsageError
+from bridge.maps import check_width
+from bridge.metrics import Metric, document
+from bridge.models import LoadedModel
+from bridge.models.loaded import need_room
+from bridge.models.resolve import ResolvedModel
+from bridge.pairing.align import Encoded
+from bridge.pipeline.fit.bridge import Bridge
+from bridge.pipeline.plan.provenance import versions
+from bridge.pipeline.plan.runtime import Workbench, open_workbench
+from bridge.pipeline.score.steering import Dose, Floats, SteeredModel, last_token_batches, steering_metrics
+from bridge.pipeline.transfer.contrast import Contrast, LabelledRows
+from bridge.progress import Progress
+from bridge.references import Site
+from bridge.scorers import MAPPED, NATIVE, RANDOM_DIRECTION, RAW
+
+if TYPE_CHECKING:
+    pass
+
+RANDOM_DIRECTIONS = 5
+"""Whose effects are averaged, text by text: a single random direction has some effect by chance. The arm's interval is
+over texts, as every arm's; how far random directions differ among themselves is not in it."""
+
+
+@final
+@dataclass(frozen=True)
+class Steering:
+    """What steering did.
+
+    Attributes:
+        metrics: For each dose and arm `log_odds_shift@DOSE`, `kl@DOSE` and `transfer_ratio@DOSE`; intervals are over
+            the tested texts alone.
+        generated: For each prompt what the model goes on with, by arm; `plain` is without steering.
+        provenance: Bridge, contrast, doses and versions.
+    """
+
+    metrics: list[Metric]
+    generated: list[dict[str, str]]
+    provenance: dict[str, Any]
+
+    def document(self) -> dict[str, object]:
+        """Return the result in its one shape, the generated texts beside the metrics."""
+        return document(self.metrics, self.provenance) | {"generated": self.generated}
+
+
+def steer(
+    bridge: Bridge,
+    contrast: Contrast,
+    dose: Dose,
+    progress: Progress | None = None,
+    rows: LabelledRows | None = None,
+) -> Steering:
+    """Make a difference-of-means vector in both models, carry the source's across, and steer the destination.
+
+    The vector is mean(first class) - mean(second class) of the activations at the last token of the texts that make
+    it. Every arm's vector is given the native one's length, so that arms differ in direction alone. Each tested text is
+    steered towards the class it is not of, at every token.
+
+    Args:
+        bridge: From the source's site to the destination's.
+        contrast: Texts of two classes.
+        dose: How to steer.
+        progress: Is told of every stage.
+        rows: Activations at the source's site, (n, d_src), to make its vector from instead of the texts; the source
+            model is then not run. The destination's own vector still comes from the texts.
+
+    Raises:
+        BridgeError: If a model cannot be had, the two classes do not differ in a model, or the destination is an
+            encoder, or cannot go on from a prompt.
+        ShapeError: If the rows have another width than the source.
+    """
+    bench = open_workbench(progress)
+    if rows is not None:
+        check_width(rows.rows, bridge.fitted.d_src, f"The tensor rows of {rows.name}")
+    dst = bench.resolve(bridge.dst)
+    site = dst.single_site()
+    dst.need_next_token()
+    prompts = _prompts(dst, dose)
+    cut = sum(one.ends.max(initial=0) < len(text) for text, one in zip(dose.prompts, prompts, strict=True))
+    if cut:
+        bench.progress.note(
+            f"{cut} of {len(prompts)} prompts are longer than {dose.max_tokens} tokens, and are cut there."
+        )
+    given = _source_vector(bridge, contrast, dose, bench) if rows is None else _told_apart(rows.difference(), rows.name)
+    live = _load(dst, dose, bench)
+    vectors = _vectors(bridge, given, _difference(live, site, contrast, dose), dose.seed)
+    steered = SteeredModel(live, site, contrast, dose)
+    metrics: list[Metric] = []
+    with bench.progress.stage("steer", len(dose.doses) * len(vectors), "arms") as advance:
+        for alpha in dose.doses:
+            effects = {}
+            for arm, some in vectors.items():
+                effects[arm] = steered.effects(alpha * some)
+                advance()
+            metrics += steering_metrics((bridge.map, bridge.src, bridge.dst), effects, alpha, dose.seed)
+    texts = steered.go_on(dose.prompts, prompts, vectors, max(dose.doses))
+    provenance = {
+        "src": bridge.src,
+        "dst": bridge.dst,
+        "map": bridge.map,
+        "contrast": {"name": contrast.name, "classes": list(contrast.classes), "tested": int(contrast.tested.sum())},
+        "vector_from": contrast.name if rows is None else rows.name,
+        "doses": list(dose.doses),
+        "seed": dose.seed,
+        "device": dose.placement.torch_device(),
+        "dtype": dose.placement.dtype,
+        "generation": {"new_tokens": dose.new_tokens, "ends": sorted(live.ends), "prompts_cut": int(cut)},
+        "versions": versions(),
+    }
+    return Steering(metrics, texts, provenance)
+
+
+def _load(model: ResolvedModel, dose: Dose, bench: Workbench) -> LoadedModel:
+    bench.progress.note(f"Loading {model.name} in {dose.placement.dtype}.")
+    return model.adapter.load(model.weights, dose.placement)
+
+
+def _source_vector(bridge: Bridge, contrast: Contrast, dose: Dose, bench: Workbench) -> Floats:
+    src = bench.resolve(bridge.src)
+    site = src.single_site()
+    given = _difference(_load(src, dose, bench), site, contrast, dose)
+    # The tracer's wrappers refer to each other: without this, both models would be in memory together.
+    gc.collect()
+    free_device_memory()
+    return given
+
+
+def _difference(model: LoadedModel, site: Site, contrast: Contrast, dose: Dose) -> Floats:
+    """Return mean(first) - mean(second) at the last token of the texts that make the vector, (d_model,) float64."""
+    rows = np.concatenate(
+        [
+            model.activations(ids, mask, [site])[0][range(len(last)), last].float().cpu().numpy().astype(np.float64)
+            for ids, mask, last in last_token_batches(model, contrast.documents, dose.max_tokens)
+        ]
+    )
+    making = ~contrast.tested
+    difference: Floats = rows[making & contrast.first].mean(0) - rows[making & ~contrast.first].mean(0)
+    cause = "Their texts end in the same tokens, and the model does not tell them apart there."
+    return _told_apart(difference, f"{contrast.name} in {model.name} at {site}", cause)
+
+
+def _told_apart(difference: Floats, where: str, cause: str = "") -> Floats:
+    if not np.isfinite(difference).all() or not difference.any():
+        raise BridgeError(f"The means of the two classes of {where} do not differ, or overflow.", cause=cause)
+    return difference
+
+
+def _prompts(model: ResolvedModel, dose: Dose) -> list[Encoded]:
+    """Encode the prompts, and refuse before anything is run those that the model cannot go on from."""
+    documents = [Document(prompt, prompt) for prompt in dose.prompts]
+    encoded = model.adapter.tokenizer(model.weights).encode(documents, dose.max_tokens) if documents else []
+    for prompt, one in zip(dose.prompts, encoded, strict=True):
+        if not len(one.ids):
+            raise UsageError(
+                f"{model.name} cannot go on from the prompt {prompt!r}.",
+                cause="It is of no tokens: there is no text, and the tokenizer puts no BOS before it.",
+                remedy="Give a prompt of a word at least.",
+            )
+        need_room(model.name, len(one.ids) + dose.new_tokens - 1, model.info.max_tokens)
+    return encoded
+
+
+def _vectors(bridge: Bridge, given: Floats, native: Floats, seed: int) -> dict[str, Floats]:
+    """Return each arm's vectors, (1, d_dst) float64, of random ones several; all of the native one's length."""
+    vectors = {NATIVE: native[None], MAPPED: bridge.direction(given)[None]}
+    if len(given) == len(native):
+        vectors[RAW] = given[None]
+    vectors[RANDOM_DIRECTION] = np.random.default_rng(seed).normal(size=(RANDOM_DIRECTIONS, len(native)))
+    length = np.linalg.norm(native)
+    return {arm: some * (length / np.linalg.norm(some, axis=1, keepdims=True)) for arm, some in vectors.items()}

@@ -1,0 +1,117 @@
+"""Every layer of one model against every layer of another, both collected once, scored on validation documents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, final
+
+from bridge.errors import PluginError, UsageError
+from bridge.metrics import Metric, document
+from bridge.pairing.rows import PairedRows
+from bridge.pipeline.fit.checks import checked_fit
+from bridge.pipeline.fit.training_data import training_data
+from bridge.pipeline.jobs.folder import SWEEP_CONFIG, claim_folder, write_config
+from bridge.pipeline.plan.gather import gather, paired_rows
+from bridge.pipeline.plan.options import Options
+from bridge.pipeline.plan.plan import Plan, prepare
+from bridge.pipeline.plan.provenance import versions
+from bridge.pipeline.plan.runtime import Workbench, open_workbench
+from bridge.pipeline.score.held_out import StoredPairs
+from bridge.pipeline.score.score import checked_scores
+from bridge.progress import Progress
+from bridge.references import Site
+from bridge.scorers import MAPPED, Evidence
+
+VALIDATION_FOLD = 0
+SCORERS = ("explained_variance", "retrieval")
+
+
+@final
+@dataclass(frozen=True)
+class Sweep:
+    """The scores of every layer pair.
+
+    Attributes:
+        metrics: One record for each scorer's metric and layer pair, arm `mapped`.
+        src_sites: Source references, layer included, in order.
+        dst_sites: Destination references, layer included, in order.
+        provenance: Options, corpus and versions.
+    """
+
+    metrics: list[Metric]
+    src_sites: list[str]
+    dst_sites: list[str]
+    provenance: dict[str, Any]
+
+    def document(self) -> dict[str, object]:
+        """Return the result in its one shape."""
+        return document(self.metrics, self.provenance)
+
+    def best(self, name: str) -> Metric:
+        """Return the layer pair with the highest value of one metric."""
+        return max((metric for metric in self.metrics if metric.name == name), key=lambda metric: metric.value)
+
+
+def sweep(
+    options: Options, progress: Progress | None = None, stdin: IO[str] | None = None, out: Path | None = None
+) -> Sweep:
+    """Fit and score a map for every pair of the layers that `src` and `dst` name (`@*`, `@3,6,9`, `@0-29:3`).
+
+    Fold 0 of the training documents validates; the held-out documents are not looked at, so that the pair chosen here
+    can be tested on them by `bridge run`.
+
+    Args:
+        options: What to do.
+        progress: Is told of every stage.
+        stdin: Where a corpus `-` comes from.
+        out: Folder for `sweep.toml`, which runs the same again; nothing is written if None.
+
+    Raises:
+        BridgeError: As `prepare` and `claim_folder`.
+    """
+    if options.folds < 3:
+        raise UsageError("A sweep needs at least 3 folds: one to validate on, two to choose a penalty by.")
+    bench = open_workbench(progress)
+    plan = prepare(options, bench, stdin)
+    if out is not None:
+        plan = claim_folder(out, plan, SWEEP_CONFIG)
+    sites = plan.src.model.all_sites(), plan.dst.model.all_sites()
+    left, right = gather(plan, {"src": sites[0], "dst": sites[1]}, bench)
+    pairs = [(src, dst) for src in sites[0] for dst in sites[1] if left[src].path != right[dst].path]
+    metrics: list[Metric] = []
+    with bench.progress.stage("sweep", len(pairs), "pairs") as advance:
+        for src, dst in pairs:
+            metrics += _score_pair(plan, src, dst, paired_rows(plan, left[src], right[dst]), bench)
+            advance()
+    provenance = {
+        "corpus": {"name": plan.options.corpus, "sha256": plan.corpus.identity},
+        "options": plan.options.model_dump(),
+        "split": "scores are on validation documents (training fold 0); held-out documents were not used",
+        "versions": versions(),
+    }
+    if out is not None:
+        write_config(out, plan, SWEEP_CONFIG)
+    labels = [[side.model.label(s) for s in some] for side, some in zip((plan.src, plan.dst), sites, strict=True)]
+    return Sweep(metrics, labels[0], labels[1], provenance)
+
+
+def _score_pair(plan: Plan, src: Site, dst: Site, rows: PairedRows, bench: Workbench) -> list[Metric]:
+    kind = plan.options.build_map(bench.registry)
+    others = [fold for fold in range(plan.options.folds) if fold != VALIDATION_FOLD]
+    training = training_data(rows, *plan.widths, others, expected=rows.coverage.training_rows)
+    evidence = Evidence(
+        plan.src.model.label(src),
+        plan.dst.model.label(dst),
+        kind.name,
+        {MAPPED: checked_fit(kind, training)},
+        StoredPairs(rows, VALIDATION_FOLD, training),
+        plan.options.seed,
+    )
+    metrics = []
+    for name in SCORERS:
+        found, error = checked_scores(bench.registry.scorer(name), evidence)
+        if error:
+            raise PluginError(f"The scorer {name} failed on {evidence.src} -> {evidence.dst}: {error}.")
+        metrics += found
+    return metrics

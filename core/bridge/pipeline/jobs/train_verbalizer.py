@@ -1,0 +1,77 @@
+"""Train a verbalizer of one model at one site."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+from bridge.errors import UsageError
+from bridge.pipeline.plan.gather import gather
+from bridge.pipeline.plan.options import Options
+from bridge.pipeline.plan.plan import prepare
+from bridge.pipeline.plan.runtime import open_workbench
+from bridge.pipeline.plan.specs import build
+from bridge.pipeline.threads import threads_for
+from bridge.pipeline.transfer.dictionaries import check_belongs, open_dictionary
+from bridge.pipeline.verbalize.find import RECORD, trained_folder
+from bridge.pipeline.verbalize.subject import ModelSubject
+from bridge.progress import Progress
+from bridge.store import write_bytes
+from bridge.verbalizers import Recipe
+
+
+def train_verbalizer(
+    options: Options,
+    backend: str,
+    recipe: Recipe,
+    dictionary: str,
+    out: Path | None = None,
+    progress: Progress | None = None,
+    stdin: IO[str] | None = None,
+) -> dict[str, Any]:
+    """Collect a model's activations over a corpus and train a verbalizer on them.
+
+    Args:
+        options: Model (as `src` and as `dst`), corpus and split.
+        backend: Kind of verbalizer, with its options.
+        recipe: How to train.
+        dictionary: If not empty, where the dictionary is whose features are trained on too.
+        out: Folder to write; an interrupted training in it is gone on from. By default where every command finds the
+            model's own verbalizer.
+        progress: Is told of every stage.
+        stdin: Where a corpus `-` comes from.
+
+    Returns:
+        Where it lies, and what was measured on held-out documents.
+
+    Raises:
+        UsageError: If the folder holds a finished verbalizer, or the model is an encoder.
+        BridgeError: If the model cannot be had, or is not one that this kind can train.
+    """
+    bench = open_workbench(progress)
+    kind = build(backend, bench.registry.verbalizer)
+    plan = prepare(options, bench, stdin)
+    site = plan.src.model.single_site()
+    plan.src.model.need_next_token()
+    out = out or trained_folder(plan.src.model, plan.src.identity)
+    if (out / RECORD).exists():
+        raise UsageError(f"{out} already holds a trained verbalizer.", remedy="Choose another --out, or move it away.")
+    if dictionary:
+        found = check_belongs(open_dictionary(dictionary, bench.registry), plan.src.model, site)
+        recipe = replace(recipe, dictionary=found)
+    artifact = gather(plan, {"src": [site], "dst": []}, bench)[0][site]
+    subject = ModelSubject(plan, plan.src, artifact)
+    out.mkdir(parents=True, exist_ok=True)
+    with threads_for(subject.d_model):
+        measured = kind.train(subject, recipe, out, bench.progress)
+    record = {
+        "model": subject.name,
+        "weights": plan.src.identity,
+        "verbalizer": backend,
+        "held_out": measured,
+        "options": plan.options.model_dump(),
+    }
+    write_bytes(out / RECORD, json.dumps(record, indent=2, ensure_ascii=False).encode())
+    return record | {"folder": str(out)}

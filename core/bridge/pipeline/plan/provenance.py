@@ -1,0 +1,49 @@
+"""The provenance of a result: everything that its numbers depend on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bridge.pairing.rows import PairedRows
+from bridge.pipeline.plan.plan import Plan, Side
+from bridge.references import Site
+
+
+def describe(plan: Plan, rows: PairedRows, src: Site, dst: Site) -> dict[str, Any]:
+    """Return the provenance of a result: everything that its numbers depend on."""
+    return {
+        "src": _describe_side(plan.src, src),
+        "dst": _describe_side(plan.dst, dst),
+        "corpus": {
+            "name": plan.options.corpus,
+            "sha256": plan.corpus.identity,
+            "documents": len(plan.corpus.documents),
+            "duplicates": plan.corpus.duplicates,
+        },
+        "rows": rows.coverage.summary(),
+        "options": plan.options.model_dump(),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes: bridge, Python and the libraries beneath."""
+    import platform
+    from importlib.metadata import version
+
+    names = ("residual-bridge", "torch", "transformers", "nnsight", "numpy", "scipy")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _describe_side(side: Side, site: Site) -> dict[str, Any]:
+    model = side.model
+    return {
+        "reference": model.label(site),
+        "family": model.adapter.name,
+        "weights": model.weights.source,
+        "identity": side.identity,
+        "site": str(site),
+        "point": site.point,
+        "d_model": model.info.d_model,
+        "n_layers": model.info.n_layers,
+    }

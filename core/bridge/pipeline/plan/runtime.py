@@ -1,0 +1,42 @@
+"""What every stage works with: the installed plugins, the store, and someone to tell about progress."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import final
+
+from bridge.models.resolve import ResolvedModel, resolve
+from bridge.plugins.registry import Registry, discover, refuse_conflicts
+from bridge.progress import Progress, Silent
+from bridge.store import Store
+
+
+@final
+@dataclass(frozen=True)
+class Workbench:
+    """Plugins, store and progress of one process.
+
+    Attributes:
+        registry: Installed plugins.
+        store: Where artifacts are kept.
+        progress: Is told of every stage.
+    """
+
+    registry: Registry
+    store: Store = field(default_factory=Store)
+    progress: Progress = field(default_factory=Silent)
+
+    def resolve(self, reference: str) -> ResolvedModel:
+        """Find a model; see `bridge.models.resolve.resolve`."""
+        return resolve(reference, self.registry.models, self.store, self.progress)
+
+
+def open_workbench(progress: Progress | None = None) -> Workbench:
+    """Discover plugins and open the default store.
+
+    Raises:
+        PluginError: If two plugins claim one name.
+    """
+    registry = discover()
+    refuse_conflicts(registry)
+    return Workbench(registry, progress=progress or Silent())

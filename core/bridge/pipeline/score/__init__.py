@@ -1,0 +1,1 @@
+"""Scores: scorers on evidence, the live model, judges of explanations."""

@@ -1,0 +1,97 @@
+"""The judge of explanations: a sentence encoder, or what a corpus itself says of its words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.errors import BridgeError, ModelError, ModelUnavailableError
+from bridge.models.transformers_adapter import quiet
+from bridge.models.weights import models_folder
+from bridge.pipeline.score.judge_lsa import latent_semantics
+from bridge.scorers import Judge
+
+ENCODER = "all-MiniLM-L6-v2"
+LSA = "lsa"
+BATCH = 64
+
+
+def load_judge(name: str, documents: Iterable[str] = (), seed: int = 0) -> Judge:
+    """Load a sentence encoder onto the CPU; it is small, and the models that it judges have the accelerator.
+
+    The judge embeds n texts as (n, k) float32 of unit norm. It reads every line of a text by itself, and their mean is
+    the text's: a verbalizer's samples are a line each, and together they may be longer than what an encoder was made
+    for; it cuts a line after 256 tokens with all-MiniLM-L6-v2.
+
+    Args:
+        name: Hub id or folder of a sentence-transformers model, or its name in the models folder; empty for
+            all-MiniLM-L6-v2, the one in the models folder before the hub's. `lsa` is made of the documents.
+        documents: Texts of the training documents.
+        seed: Of `lsa`.
+
+    Raises:
+        ModelUnavailableError: If it is not on this machine and cannot be fetched.
+        ModelError: If its folder cannot be loaded.
+    """
+    if name == LSA:
+        return latent_semantics(documents, seed)
+    places = [Path(name).expanduser(), models_folder() / name] if name else [models_folder() / ENCODER]
+    folder = next((place for place in places if place.is_dir()), None)
+    encoder = _load(str(folder) if folder else name or f"sentence-transformers/{ENCODER}", folder)
+
+    def judge(texts: Sequence[str]) -> NDArray[np.float32]:
+        lines = [[line for line in text.splitlines() if line.strip()] or [""] for text in texts]
+        embedded: NDArray[np.float32] = encoder.encode(
+            list(chain.from_iterable(lines)),
+            batch_size=BATCH,
+            show_progress_bar=False,
+            convert_to_numpy=True,
+            normalize_embeddings=True,
+        )
+        first = np.cumsum([0, *map(len, lines)])[:-1]
+        together: NDArray[np.float32] = np.add.reduceat(embedded.astype(np.float32), first)
+        together /= np.maximum(np.linalg.norm(together, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        return together
+
+    return judge
+
+
+def _load(source: str, folder: Path | None) -> Any:
+    from sentence_transformers import SentenceTransformer
+
+    with quiet():
+        try:
+            # Without use_safetensors a folder could have its weights unpickled.
+            return SentenceTransformer(
+                source,
+                device="cpu",
+                trust_remote_code=False,
+                local_files_only=folder is not None,
+                model_kwargs={"use_safetensors": True},
+            )
+        except Exception as error:  # OSError, ValueError, KeyError, SafetensorError, ...: all mean it cannot load
+            raise _unavailable(source, folder, error) from error
+
+
+def _unavailable(source: str, folder: Path | None, error: Exception) -> BridgeError:
+    reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    remedy = (
+        f"`python tools/fetch_models.py {ENCODER}` puts one into {models_folder()}; or give a folder or hub id of a "
+        "sentence-transformers model with --encoder."
+    )
+    if folder:
+        return ModelError(
+            f"The sentence encoder {folder} cannot be loaded ({reason}).",
+            cause="A file of it is missing or damaged, or its weights are not safetensors.",
+            remedy=remedy,
+        )
+    return ModelUnavailableError(
+        f"The sentence encoder {source} cannot be had ({reason}).",
+        cause="It is not on this machine, and the hub cannot be reached or has none of that name.",
+        remedy=remedy,
+    )

@@ -1,0 +1,59 @@
+"""Run scorers on evidence, and check what they return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.errors import PluginError, StoreError
+from bridge.metrics import Metric
+from bridge.plugins.checks import fault_of_kept, fault_of_metric
+from bridge.progress import Progress
+from bridge.scorers import Evidence, Scorer
+
+
+def score_evidence(
+    evidence: Evidence, scorers: Sequence[Scorer], progress: Progress, advance: Callable[[int], None]
+) -> tuple[list[Metric], dict[str, str]]:
+    """Run some scorers; return their metrics, and what went wrong by the name of the scorer.
+
+    Raises:
+        PluginError: If every scorer failed.
+        StoreError: If stored activations are damaged.
+    """
+    metrics: list[Metric] = []
+    failed: dict[str, str] = {}
+    for scorer in scorers:
+        found, error = checked_scores(scorer, evidence)
+        metrics += found
+        if error:
+            failed[scorer.name] = error
+            progress.note(f"The scorer {scorer.name} failed and is left out: {error}")
+        advance(1)
+    if failed and not metrics:
+        raise PluginError(f"Every scorer failed: {'; '.join(f'{name}: {what}' for name, what in failed.items())}.")
+    return metrics, failed
+
+
+def checked_scores(scorer: Scorer, evidence: Evidence) -> tuple[list[Metric], str]:
+    """Run one scorer; return its metrics, or none and what went wrong: a broken plugin must not cost the fitted map.
+
+    Raises:
+        StoreError: If stored activations are damaged, which is no fault of the scorer's.
+    """
+    kept: dict[str, NDArray[np.floating]] = {}
+    try:
+        metrics = list(scorer.score(replace(evidence, keep=kept.__setitem__)))
+        for wrong in (*map(fault_of_metric, metrics), *map(fault_of_kept, kept, kept.values())):
+            if wrong:
+                return [], wrong
+        for name, array in kept.items():
+            evidence.keep(name, array)
+    except (StoreError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        return [], f"{type(error).__name__}: {error}"
+    return metrics, ""

@@ -1,0 +1,167 @@
+"""What a steering vector does to the destination model's predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.collect.batches import pad
+from bridge.corpus.documents import Document
+from bridge.metrics import Metric
+from bridge.models import LoadedModel, Placement
+from bridge.pairing.align import Encoded
+from bridge.pipeline.transfer.contrast import Contrast
+from bridge.references import Site
+from bridge.scorers import MAPPED, NATIVE, RANDOM_DIRECTION
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bridge.models.edits import Edits
+
+TEXTS_PER_BATCH = 32
+Floats = NDArray[np.float64]
+
+
+@final
+@dataclass(frozen=True)
+class Dose:
+    """How the live model is steered.
+
+    Attributes:
+        doses: Multiples of the native vector's length.
+        prompts: Texts to go on with, at the largest dose.
+        new_tokens: How many tokens to add to a prompt at most; the model's own end tokens end a text sooner.
+        max_tokens: Texts are cut after so many tokens, prompts too.
+        placement: Where models go.
+        seed: Of the random directions and the bootstrap.
+    """
+
+    doses: tuple[float, ...] = (0.5, 1.0, 2.0)
+    prompts: tuple[str, ...] = ()
+    new_tokens: int = 30
+    max_tokens: int = 256
+    placement: Placement = field(default_factory=Placement)
+    seed: int = 0
+
+
+def last_token_batches(
+    model: LoadedModel, documents: Sequence[Document], max_tokens: int
+) -> list[tuple[Tensor, Tensor, list[int]]]:
+    """Return ids, mask, and the position of each text's last token."""
+    batches = []
+    for start in range(0, len(documents), TEXTS_PER_BATCH):
+        encoded = model.encode(documents[start : start + TEXTS_PER_BATCH], max_tokens)
+        batches.append((*pad([one.ids for one in encoded]), [len(one.ids) - 1 for one in encoded]))
+    return batches
+
+
+@final
+class SteeredModel:
+    """The live destination model: what it predicts after each tested text, plain and steered."""
+
+    def __init__(self, model: LoadedModel, site: Site, contrast: Contrast, dose: Dose) -> None:
+        self._model, self._site, self._dose = model, site, dose
+        plain = self._predictions(contrast.documents, None, np.zeros(len(contrast.documents)))
+        making, first = ~contrast.tested, contrast.first
+        # The class's own mean prediction is the read-out: no list of words has to be made up.
+        toward, away = (np.log(np.exp(plain[making & of]).mean(0) + 1e-12) for of in (first, ~first))
+        self._odds = toward - away
+        self._documents = [one for one, tested in zip(contrast.documents, contrast.tested, strict=True) if tested]
+        self._sign = np.where(first[contrast.tested], -1.0, 1.0)
+        self._plain = plain[contrast.tested]
+
+    def effects(self, vectors: Floats) -> dict[str, Floats]:
+        """Return for each tested text the mean effect of some vectors, (k, d_model).
+
+        Returns:
+            The shift of the class log-odds towards the other class, and KL(steered || plain), in nats: both (texts,).
+        """
+        found = [self._effect(vector) for vector in vectors]
+        return {name: np.mean([one[name] for one in found], axis=0) for name in found[0]}
+
+    def _effect(self, vector: Floats) -> dict[str, Floats]:
+        steered = self._predictions(self._documents, vector, self._sign)
+        shift = ((np.exp(steered) - np.exp(self._plain)) @ self._odds) * self._sign
+        kl = (np.exp(steered) * (steered - self._plain)).sum(1)
+        return {"log_odds_shift": shift, "kl": np.maximum(kl, 0)}
+
+    def go_on(
+        self, prompts: Sequence[str], encoded: Sequence[Encoded], vectors: Mapping[str, Floats], alpha: float
+    ) -> list[dict[str, str]]:
+        """Return what the model goes on with after each prompt: plain, and steered by every arm's vector."""
+        import torch
+
+        edits: dict[str, Edits] = {"plain": {}}
+        for arm, some in vectors.items():
+            edits[arm] = {self._site: _adding(torch.from_numpy(alpha * some[0]))}
+        ids = [one.ids for one in encoded for _ in edits]
+        added = self._model.generate(ids, self._dose.new_tokens, [*edits.values()] * len(encoded))
+        said = map(self._model.tokenizer.decode, added)
+        return [{"prompt": prompt} | {arm: next(said) for arm in edits} for prompt in prompts]
+
+    def _predictions(self, documents: Sequence[Document], vector: Floats | None, sign: Floats) -> Floats:
+        """Return the log-probabilities after the last token, (texts, vocabulary) float64."""
+        import torch
+
+        found, start = [], 0
+        for ids, mask, last in last_token_batches(self._model, documents, self._dose.max_tokens):
+            edits = {}
+            if vector is not None:
+                signed = torch.from_numpy(sign[start : start + len(last), None, None] * vector)
+                edits[self._site] = _adding(signed)
+            logits = self._model.logits(ids, mask, edits)[range(len(last)), last]
+            found.append(torch.log_softmax(logits.double(), -1).cpu().numpy())
+            start += len(last)
+        return np.concatenate(found)
+
+
+def _adding(vector: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda value: value + vector.to(value.device, value.dtype)
+
+
+def steering_metrics(
+    where: tuple[str, str, str], effects: Mapping[str, Mapping[str, Floats]], alpha: float, seed: int
+) -> list[Metric]:
+    """Return the metrics of one dose.
+
+    Args:
+        where: Map, source and destination.
+        effects: By arm and metric the effect on each tested text, (texts,) float64, in nats.
+        alpha: The dose.
+        seed: Of the bootstrap.
+    """
+    native = effects[NATIVE]["log_odds_shift"]
+    metrics = []
+    for arm, measured in effects.items():
+        control = RANDOM_DIRECTION if arm == MAPPED else ""
+        ones = np.ones(len(native))
+        for name, top, bottom in (
+            ("log_odds_shift", measured["log_odds_shift"], ones),
+            ("kl", measured["kl"], ones),
+            ("transfer_ratio", measured["log_odds_shift"], native),
+        ):
+            value = float(top.sum() / bottom.sum())
+            low, high = _interval(top, bottom, seed)
+            metrics.append(Metric("steering", f"{name}@{alpha:g}", arm, *where, value, low, high, len(native), control))
+    return metrics
+
+
+def _interval(top: Floats, bottom: Floats, seed: int) -> tuple[float, float]:
+    """95% percentile bootstrap interval of sum(top) / sum(bottom) over texts; summands may have any sign."""
+    from scipy.stats import bootstrap
+
+    result = bootstrap(
+        (top, bottom),
+        lambda a, b, axis: a.sum(axis) / b.sum(axis),
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        n_resamples=1000,
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)

@@ -1,0 +1,1 @@
+"""Dictionaries, directions and probes, carried through a bridge."""

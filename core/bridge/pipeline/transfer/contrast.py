@@ -1,0 +1,127 @@
+"""Contrast sets: texts of two classes, whose difference is what a steering vector is made of."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.corpus.documents import Document
+from bridge.directions import _finite, read_arrays
+from bridge.errors import BridgeError, CorpusError
+
+LEAST = 8
+"""Texts of each class: half of them make the vector, the others test it."""
+
+
+@final
+@dataclass(frozen=True)
+class Contrast:
+    """Texts of two classes.
+
+    Attributes:
+        name: Of the file.
+        classes: The two classes, in the order of the file; steering is towards the first, against the second.
+        documents: The texts.
+        first: Whether each text is of the first class, (texts,) bool.
+        tested: Whether each text tests the vector rather than making it, (texts,) bool.
+    """
+
+    name: str
+    classes: tuple[str, str]
+    documents: tuple[Document, ...]
+    first: NDArray[np.bool_]
+    tested: NDArray[np.bool_]
+
+
+def load_contrast(path: Path, seed: int) -> Contrast:
+    """Read a JSON Lines file of records with `text` and `class`, and split it in half, class by class.
+
+    Args:
+        path: The file.
+        seed: Of the split.
+
+    Raises:
+        CorpusError: If it is unreadable, has other than two classes, or too few texts of one.
+    """
+    try:
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        pairs = [(record["text"], record["class"]) for record in records]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CorpusError(
+            f"{path} is not a readable contrast set ({type(error).__name__}: {error}).",
+            remedy='Give JSON Lines such as {"text": "What a day!", "class": "glad"}.',
+        ) from error
+    if not all(isinstance(text, str) and text and isinstance(label, str) for text, label in pairs):
+        raise CorpusError(f"A record of {path} has a text or class that is empty or no string.")
+    texts = dict(pairs)
+    labels = np.array(list(texts.values()))
+    classes = list(dict.fromkeys(texts.values()))
+    counts = {label: int((labels == label).sum()) for label in classes}
+    if len(classes) != 2 or min(counts.values()) < LEAST:
+        said = ", ".join(f"{count} of {label!r}" for label, count in counts.items())
+        raise CorpusError(
+            f"{path} has {said or 'no texts'}; a contrast is two classes of at least {LEAST} different texts each.",
+            remedy="Add texts of the other class, or take the third class out.",
+        )
+    tested = np.zeros(len(texts), dtype=bool)
+    rng = np.random.default_rng(seed)
+    for label in classes:
+        members = rng.permutation(np.flatnonzero(labels == label))
+        tested[members[len(members) // 2 :]] = True
+    documents = tuple(Document(text, text) for text in texts)
+    return Contrast(path.stem, (classes[0], classes[1]), documents, labels == classes[0], tested)
+
+
+@final
+@dataclass(frozen=True)
+class LabelledRows:
+    """Activations of one site in two classes.
+
+    Attributes:
+        name: Of the file.
+        rows: (n, d_model) float.
+        labels: (n,) integers: 0 for the first class, 1 for the second.
+    """
+
+    name: str
+    rows: NDArray[np.floating]
+    labels: NDArray[np.integer]
+
+    def difference(self) -> NDArray[np.float64]:
+        """Return mean(first class) - mean(second class), (d_model,)."""
+        first, second = (self.rows[self.labels == label].mean(0, dtype=np.float64) for label in (0, 1))
+        difference: NDArray[np.float64] = first - second
+        return difference
+
+
+def read_labelled_rows(path: Path) -> LabelledRows:
+    """Read a safetensors file of `rows`, (n, d_model) float, and `labels`, (n,) integers, 0 and 1.
+
+    Raises:
+        BridgeError: As `read_vectors`, or if the tensors do not go together, or a class is missing.
+    """
+    arrays = read_arrays(path)
+    if set(arrays) != {"rows", "labels"}:
+        raise BridgeError(
+            f"{path} holds {', '.join(sorted(arrays)) or 'nothing'}.",
+            remedy="Labelled rows are two tensors: rows (n, d_model) float, and labels (n,) integers.",
+        )
+    rows, labels = _finite(arrays["rows"], "rows", path), arrays["labels"]
+    if rows.ndim != 2 or labels.shape != rows.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+        raise BridgeError(
+            f"{path} has rows of shape {rows.shape} and labels of shape {labels.shape}, {labels.dtype}.",
+            remedy="Give rows (n, d_model) float, and labels (n,) integers: one a row.",
+        )
+    found = sorted(set(labels.tolist()))
+    if found != [0, 1]:
+        said = ", ".join(map(str, found[:5])) + (", ..." if len(found) > 5 else "")
+        raise BridgeError(
+            f"The labels of {path} are {said or 'none'}; a difference of means is of two classes, 0 and 1.",
+            remedy="Label the first class 0 and the second 1, and leave rows of other classes out.",
+        )
+    return LabelledRows(path.name, rows, labels)

@@ -1,0 +1,173 @@
+"""Find a dictionary, read it with whichever format knows it, and hold it to the model that it is used on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bridge.corpus.documents import Document
+from bridge.dictionaries import Dictionary, DictionaryFormat
+from bridge.errors import BridgeError, PluginError, UsageError
+from bridge.models import ModelInfo, Tokenizer
+from bridge.models.resolve import ResolvedModel
+from bridge.pipeline.fit.bridge import Bridge
+from bridge.pipeline.plan.runtime import Workbench
+from bridge.plugins.registry import Registry
+from bridge.references import Site, parse_site
+
+HUB = "hub:"
+OWN = "own"
+"""Means the dictionary that lies with a model's weights."""
+
+FOLDER = "dictionaries"
+"""Inside a checkpoint's folder: `dictionaries/SITE/NAME`, in any format."""
+
+
+def open_dictionary(reference: str, registry: Registry) -> Dictionary:
+    """Read a dictionary from a path or `hub:user/repo/subfolder`, in whichever installed format it is.
+
+    Raises:
+        UsageError: If there is nothing at that path.
+        BridgeError: If no format, or more than one, knows it; if it is damaged; if the hub cannot be reached.
+    """
+    path = _from_hub(reference[len(HUB) :]) if reference.startswith(HUB) else Path(reference).expanduser()
+    if not path.exists():
+        raise UsageError(f"There is no dictionary {path}.", remedy="Give a file, a folder, or hub:user/repo/subfolder.")
+    formats = [fmt for fmt in registry.dictionary_formats.values() if _recognises(fmt, path)]
+    known = "; ".join(f"{fmt.name} ({fmt.summary})" for fmt in registry.dictionary_formats.values())
+    if len(formats) != 1:
+        found = " and ".join(fmt.name for fmt in formats)
+        raise BridgeError(
+            f"{path} is a dictionary in {f'the formats {found} at once' if formats else 'no format known here'}.",
+            cause="" if formats else "A file of it is missing or half-written, or its format needs a plugin.",
+            remedy=f"Installed formats: {known or 'none'}.",
+        )
+    try:
+        return formats[0].load(path)
+    except BridgeError:
+        raise
+    except Exception as error:  # a plugin may fail in any way; the user must learn which one it was
+        raise PluginError(
+            f"The format {formats[0].name} failed to read {path} ({type(error).__name__}: {error}).",
+            cause="The plugin is broken, or the file is damaged in a way that it does not expect.",
+        ) from error
+
+
+def open_own(reference: str, model: ResolvedModel, registry: Registry) -> Dictionary:
+    """Read a dictionary of a model, as `open_dictionary`; `own` means the first that lies with its weights.
+
+    Raises:
+        UsageError: If none does.
+        BridgeError: As `open_dictionary`.
+    """
+    if reference != OWN:
+        return open_dictionary(reference, registry)
+    there = shipped(model).get(str(model.single_site()), {})
+    if not there:
+        raise UsageError(
+            f"No dictionary lies with the weights of {model.label(model.single_site())}.",
+            remedy="Give one, as --dictionary ./my-sae or hub:user/repo/subfolder.",
+        )
+    return open_dictionary(str(next(iter(there.values()))), registry)
+
+
+def open_source(bridge: Bridge, reference: str, bench: Workbench) -> Dictionary:
+    """Read a dictionary of a bridge's source, and hold it to the width, site and BOS of that model.
+
+    Raises:
+        UsageError: As `open_dictionary`.
+        BridgeError: As `open_dictionary`, or if it is of another width or site.
+    """
+    dictionary = open_dictionary(reference, bench.registry)
+    side = bridge.provenance["src"]
+    info = ModelInfo(bridge.fitted.d_src, side["n_layers"])
+    _check(dictionary, bridge.src, info, parse_site(side["site"], info.n_layers))
+    if dictionary.origin.prepends_bos is not None:
+        try:
+            model = bench.resolve(bridge.src)
+            note_bos(dictionary, reference, model.name, model.adapter.tokenizer(model.weights), bench)
+        except BridgeError as error:  # a bridge is of use where its models are not
+            bench.progress.note(f"Whether {reference} fits the BOS of {bridge.src} was not checked: {error.what}")
+    return dictionary
+
+
+def check_belongs(dictionary: Dictionary, model: ResolvedModel, site: Site) -> Dictionary:
+    """Refuse a dictionary of another width or site than the model's.
+
+    Raises:
+        BridgeError: Naming what differs.
+    """
+    _check(dictionary, model.label(site), model.info, site)
+    return dictionary
+
+
+def note_bos(dictionary: Dictionary, name: str, model: str, tokenizer: Tokenizer, bench: Workbench) -> None:
+    """Tell the user where a dictionary was trained with BOS and the model reads texts without, or the other way round.
+
+    No error: the dictionary may serve all the same, which its scores show.
+
+    Args:
+        dictionary: Whose origin may say whether its texts began with BOS.
+        name: What to call it.
+        model: What to call the model.
+        tokenizer: The model's.
+        bench: Who is told.
+    """
+    trained = dictionary.origin.prepends_bos
+    begins = bool((tokenizer.encode([Document("a", "a")], 8)[0].ends[:1] < 0).any())
+    if trained is not None and trained != begins:
+        bench.progress.note(
+            f"The dictionary {name} was trained on texts {'with' if trained else 'without'} BOS, and {model} reads "
+            f"them {'with' if begins else 'without'} it: its features may fire otherwise than its authors say."
+        )
+
+
+def _check(dictionary: Dictionary, label: str, info: ModelInfo, site: Site) -> None:
+    width = dictionary.directions.shape[1]
+    if width != info.d_model:
+        raise BridgeError(
+            f"The dictionary is {width} wide, and {label} is {info.d_model} wide.",
+            cause="It was trained on another model.",
+        )
+    said = dictionary.origin.site
+    if said and parse_site(said, info.n_layers) != site:
+        raise BridgeError(
+            f"The dictionary says that it belongs at {said}, and the reference is {label}.",
+            remedy=f"Refer to {said}, or give the dictionary of {site}.",
+        )
+
+
+def shipped(model: ResolvedModel) -> dict[str, dict[str, Path]]:
+    """Return the dictionaries in a checkpoint's own folder: paths by site text and name, in the order of names."""
+    root = model.weights.folder / FOLDER if model.weights.folder else None
+    if root is None or not root.is_dir():
+        return {}
+    return {
+        site.name: {path.name: path for path in sorted(site.iterdir()) if path.is_dir()}
+        for site in sorted(root.iterdir())
+        if site.is_dir()
+    }
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    user, _, rest = name.partition("/")
+    repository, _, folder = rest.partition("/")
+    if not user or not repository:
+        raise UsageError(f"{HUB}{name} is no hub reference.", remedy="Write hub:user/repo/subfolder.")
+    try:
+        snapshot = snapshot_download(f"{user}/{repository}", allow_patterns=[f"{folder}/*" if folder else "*"])
+    except Exception as error:  # the hub's client raises many kinds, all meaning: not to be had
+        raise BridgeError(
+            f"The dictionary {name} could not be fetched from the hub ({type(error).__name__}: {error}).",
+            cause="The name is misspelt, the repository is private, or there is no network.",
+            remedy="Fetch its folder by hand and give the path.",
+        ) from error
+    return Path(snapshot) / folder
+
+
+def _recognises(fmt: DictionaryFormat, path: Path) -> bool:
+    try:
+        return fmt.recognises(path)
+    except Exception:  # a format that stumbles over another's files must not take those from it
+        return False

@@ -1,0 +1,104 @@
+"""The dictionaries of an audit or a run: the source's, the destination's own, and controls for matching decoders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from bridge.dictionaries import Dictionary, ReLU, SparseAutoencoder, initial_directions
+from bridge.errors import UsageError
+from bridge.pipeline.plan.plan import Plan, Side
+from bridge.pipeline.plan.runtime import Workbench
+from bridge.pipeline.transfer.dictionaries import OWN, check_belongs, note_bos, open_dictionary, shipped
+from bridge.references import Site
+
+
+@final
+@dataclass(frozen=True)
+class Dictionaries:
+    """Where the audit finds dictionaries: given by the user for one pair of sites, or in the checkpoints' own folders.
+
+    Attributes:
+        src: Reference of the source's dictionary; empty or `own` for the one that lies with its weights.
+        dst: Reference of the destination's own dictionary, or empty.
+    """
+
+    src: str = ""
+    dst: str = ""
+
+
+@final
+@dataclass(frozen=True)
+class Opened:
+    """The dictionaries of one pair of sites.
+
+    Attributes:
+        src: The source's dictionary.
+        dst: The destination's own, or None where it has none.
+        twins: Controls for matching decoders, by name.
+    """
+
+    src: Dictionary
+    dst: Dictionary | None
+    twins: Mapping[str, Dictionary]
+
+
+def open_dictionaries(plan: Plan, src: Site, dst: Site, given: Dictionaries, bench: Workbench) -> Opened:
+    """Open the dictionaries of one pair of sites.
+
+    Raises:
+        UsageError: If the source has no dictionary there.
+        BridgeError: If one cannot be read, or belongs to another width or site.
+    """
+    own = _dictionaries(plan.src, src, given.src, bench)
+    theirs = _dictionaries(plan.dst, dst, given.dst, bench)
+    if not own:
+        raise UsageError(
+            f"There is no dictionary of {plan.src.model.label(src)}.",
+            cause="None was given, and the checkpoint's folder has none for this site.",
+            remedy="Give one with --dictionary, or train one with tools/train_sae.py.",
+        )
+    first = next(iter(own.values()))
+    twins: dict[str, Dictionary] = {}
+    seed = first.origin.init_seed
+    for name, other in list(theirs.items())[1:]:
+        same = seed is not None and other.origin.init_seed == seed
+        twins[f"{'same_init' if same else 'other'}:{name}"] = other
+    features, d_model = first.directions.shape
+    # It stands in for a dictionary of the destination, which another width does not allow.
+    if seed is not None and d_model == plan.dst.model.info.d_model:
+        twins["own_untrained_init"] = _untrained(d_model, features, seed)
+    return Opened(first, next(iter(theirs.values()), None), twins)
+
+
+def dictionaries_at_hand(plan: Plan, bench: Workbench) -> Opened | None:
+    """Open the dictionary that a run names, or those that lie with the models' weights; None where there is none.
+
+    Raises:
+        BridgeError: As `open_dictionaries`.
+    """
+    named, src, dst = plan.options.dictionary, plan.src.model.single_site(), plan.dst.model.single_site()
+    if not named and str(src) not in shipped(plan.src.model):
+        return None
+    return open_dictionaries(plan, src, dst, Dictionaries(named), bench)
+
+
+def _dictionaries(side: Side, site: Site, given: str, bench: Workbench) -> dict[str, Dictionary]:
+    named = given not in ("", OWN)
+    paths: Mapping[str, Any] = {given: given} if named else shipped(side.model).get(str(site), {})
+    found = {
+        name: check_belongs(open_dictionary(str(path), bench.registry), side.model, site)
+        for name, path in paths.items()
+    }
+    for name, dictionary in found.items():
+        note_bos(dictionary, name, side.model.name, side.tokenizer, bench)
+    return found
+
+
+def _untrained(d_model: int, features: int, seed: int) -> Dictionary:
+    import numpy as np
+
+    directions = initial_directions(d_model, features, seed)
+    zeros = np.zeros(features, np.float32), np.zeros(d_model, np.float32)
+    return SparseAutoencoder(directions.T.copy(), zeros[0], directions, zeros[1], ReLU())

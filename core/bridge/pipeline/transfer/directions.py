@@ -1,0 +1,116 @@
+"""Carry directions through a bridge: the tensors of a file, or chosen decoder rows of a dictionary."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.directions import read_vectors, write_arrays
+from bridge.errors import UsageError
+from bridge.pipeline.fit.bridge import Bridge
+from bridge.pipeline.plan.runtime import Workbench, open_workbench
+from bridge.pipeline.transfer.dictionaries import open_source
+from bridge.pipeline.transfer.sae import need_free
+
+Vectors = Mapping[str, NDArray[np.floating]]
+ROWS = "directions"
+"""Name of the tensor that chosen decoder rows are written under."""
+
+MOST = 1_000_000
+"""Features in one range: more than any dictionary has."""
+
+_SPAN = re.compile(r"(\d+)(?:-(\d+))?")
+
+
+def transfer_directions(bridge: Bridge, source: Path, out: Path) -> dict[str, Any]:
+    """Move every tensor of a safetensors file as directions (steering vectors, decoder rows).
+
+    Args:
+        bridge: The bridge to carry them through; any map, equal widths or not.
+        source: Tensors of shape (n, d_src) or (d_src,), any float type.
+        out: Where the moved tensors go, under the same names, float32; refuses to overwrite.
+
+    Returns:
+        For each name the shape and, for its rows, the mean of ||moved|| / ||given||: how much of them the map keeps.
+
+    Raises:
+        UsageError: If `out` exists.
+        ShapeError: If a tensor has another width.
+        BridgeError: If a tensor holds NaN or infinite values, or is no float tensor.
+    """
+    need_free(out)
+    return _move(bridge, read_vectors(source), out, {"from": source.name})
+
+
+def transfer_features(
+    bridge: Bridge, reference: str, features: Sequence[int], out: Path, bench: Workbench | None = None
+) -> dict[str, Any]:
+    """Move the decoder rows of chosen features of the source's dictionary.
+
+    Args:
+        bridge: The bridge to carry them through; any map, equal widths or not.
+        reference: The source's dictionary: a path, or hub:user/repo/subfolder.
+        features: Which; the rows keep this order.
+        out: Where they go, as one tensor `directions` (len(features), d_dst), float32, with a record of which features
+            of which dictionary they are; refuses to overwrite.
+        bench: Plugins, store and progress; those of this machine, silent, by default.
+
+    Returns:
+        As `transfer_directions`.
+
+    Raises:
+        UsageError: If `out` exists, or the dictionary has not all of the features.
+        BridgeError: If the dictionary is of another width or site than the bridge's source.
+    """
+    need_free(out)
+    rows = open_source(bridge, reference, bench or open_workbench()).directions
+    beyond = [feature for feature in features if not 0 <= feature < len(rows)]
+    if beyond or not features:
+        said = ", ".join(map(str, beyond[:5])) + (", ..." if len(beyond) > 5 else "")
+        raise UsageError(
+            f"{reference} has no feature {said}." if beyond else "No features are chosen.",
+            remedy=f"Its features are 0 to {len(rows) - 1}.",
+        )
+    return _move(bridge, {ROWS: rows[list(features)]}, out, {"dictionary": reference, "features": list(features)})
+
+
+def parse_features(text: str) -> list[int]:
+    """Turn `3,17,45-50` into feature numbers, in the order written, each once.
+
+    Raises:
+        UsageError: If the text is something else.
+    """
+    chosen: dict[int, None] = {}
+    for part in text.split(","):
+        span = _SPAN.fullmatch(part.strip())
+        first, last = (int(span[1]), int(span[2] or span[1])) if span else (1, 0)
+        if first > last or last - first >= MOST:
+            raise UsageError(f"{part!r} names no features.", remedy="Write numbers and ranges, as in 3,17,45-50.")
+        chosen |= dict.fromkeys(range(first, last + 1))
+    return list(chosen)
+
+
+def compare(given: NDArray[np.floating], moved: NDArray[np.floating]) -> dict[str, Any]:
+    """Return the shape of moved vectors, and the mean of ||moved|| / ||given|| over rows (vectors of zeros left out).
+
+    Args:
+        given: (n, d_src) or (d_src,).
+        moved: (n, d_dst) or (d_dst,).
+    """
+    lengths = np.linalg.norm(np.atleast_2d(given), axis=1)
+    kept = np.linalg.norm(np.atleast_2d(moved), axis=1)[lengths > 0] / lengths[lengths > 0]
+    return {"shape": list(moved.shape), "gain": float(kept.mean()) if len(kept) else 0.0}
+
+
+def _move(bridge: Bridge, given: Vectors, out: Path, origin: Mapping[str, Any]) -> dict[str, Any]:
+    moved = {name: bridge.direction(vectors) for name, vectors in given.items()}
+    record = {"src": bridge.src, "dst": bridge.dst, "map": bridge.map, **origin}
+    arrays = {name: vectors.astype(np.float32) for name, vectors in moved.items()}
+    write_arrays(out, arrays, {"residual-bridge": json.dumps(record)})
+    return {name: compare(given[name], vectors) for name, vectors in moved.items()}

@@ -1,0 +1,85 @@
+"""Carry linear probes through a bridge: a probe reads activations, so it goes through the map back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.directions import read_vectors, write_arrays
+from bridge.errors import BridgeError, ShapeError
+from bridge.maps import AffineMap, check_width
+from bridge.pipeline.fit.bridge import Bridge
+from bridge.pipeline.transfer.directions import compare
+from bridge.pipeline.transfer.sae import need_free, way_back
+
+BIAS = ".bias"
+
+
+def transfer_probes(bridge: Bridge, source: Path, out: Path, back: Bridge | None = None) -> dict[str, Any]:
+    """Write probes of the source model as probes of the destination.
+
+    A probe reads w x + b. The carried one reads an activation y of the destination as the given one reads back(y). Its
+    weights are the moved direction w only where the map is a rotation, and its bias makes up for the means.
+
+    Args:
+        bridge: From the probes' model to the other.
+        source: For each probe NAME a tensor NAME of shape (d_src,) or (n, d_src), n outputs, and where it has a bias a
+            tensor NAME.bias of shape () or (n,); any float type.
+        out: Where the carried probes go, under the same names, each with a bias, in float64 where the weights are and
+            otherwise float32; refuses to overwrite.
+        back: A bridge fitted the other way; by default the inverse of the map, which for a rotation is as good.
+
+    Returns:
+        For each probe the shape of its weights, and the mean of ||carried|| / ||given||.
+
+    Raises:
+        UsageError: If `out` exists, or `back` is between other models.
+        MapError: If a map is not affine, or has no inverse and no `back` is given.
+        ShapeError: If weights have another width, or a bias another shape than the probe's outputs.
+        BridgeError: If a tensor is not all finite floats, or a bias has no weights.
+    """
+    need_free(out)
+    inverse = way_back(bridge, back)
+    given = read_vectors(source)
+    names = [name for name in given if not name.endswith(BIAS)]
+    lone = given.keys() - names - {name + BIAS for name in names}
+    if lone:
+        raise BridgeError(
+            f"{source} holds {min(lone)}, and no weights of that probe.",
+            remedy="Name a probe's weights NAME, and its bias NAME.bias.",
+        )
+    arrays: dict[str, NDArray[Any]] = {}
+    for name in names:
+        weights = given[name]
+        bias = given.get(name + BIAS, np.zeros(weights.shape[:-1]))
+        check_width(np.atleast_2d(weights), inverse.d_dst, f"The probe {name}")
+        if bias.shape != weights.shape[:-1]:
+            raise ShapeError(f"{name}{BIAS} has shape {bias.shape}; its probe's outputs are {weights.shape[:-1]}.")
+        carried = reading(weights, bias, inverse)
+        kind = np.result_type(weights.dtype, np.float32)
+        arrays |= {key: part.astype(kind) for key, part in zip((name, name + BIAS), carried, strict=True)}
+    record = {"src": bridge.src, "dst": bridge.dst, "map": bridge.map, "back": back is not None, "from": source.name}
+    write_arrays(out, arrays, {"residual-bridge": json.dumps(record)})
+    return {name: compare(given[name], arrays[name]) for name in names}
+
+
+def reading(
+    weights: NDArray[np.floating], bias: NDArray[np.floating], back: AffineMap
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the weights and bias that read y as the given ones read back(y): weights back.weight', and w back(0) + b.
+
+    Args:
+        weights: (d_src,) or (n, d_src).
+        bias: () or (n,).
+        back: From the destination to the source.
+
+    Returns:
+        (d_dst,) or (n, d_dst), and () or (n,), float64.
+    """
+    wide = weights.astype(np.float64)
+    origin = back(np.zeros((1, back.d_src)))[0]
+    return wide @ back.weight.T, np.asarray(wide @ origin + bias)

@@ -1,0 +1,1 @@
+"""Features and activations, put into words by verbalizers."""

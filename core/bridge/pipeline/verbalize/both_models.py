@@ -1,0 +1,90 @@
+"""The experiment: one model's features and activations, read by its own verbalizer and by another model's."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, final
+
+from bridge.collect.memory import free_device_memory
+from bridge.maps import FittedMap
+from bridge.pipeline.fit.fit import Fit
+from bridge.pipeline.plan.runtime import Workbench
+from bridge.pipeline.verbalize.activations import ReadingJob
+from bridge.pipeline.verbalize.cache import open_verbalizer
+from bridge.pipeline.verbalize.features import ExplainedFeatures, FeatureJob
+from bridge.pipeline.verbalize.setup import Tools
+from bridge.pipeline.verbalize.subject import ModelSubject
+from bridge.scorers import Readings
+from bridge.verbalizers import Verbalizer
+
+
+@final
+@dataclass(frozen=True)
+class Verbalized:
+    """What both verbalizers said.
+
+    Attributes:
+        features: Of the features of a dictionary; None without one.
+        readings: Of live activations; None where none were asked for.
+        provenance: Dictionary, verbalizers and washouts.
+    """
+
+    features: ExplainedFeatures | None
+    readings: Readings | None
+    provenance: dict[str, Any]
+
+
+class Job(Protocol):
+    """Something that both verbalizers have to say something of."""
+
+    def ask_source(self, verbalizer: Verbalizer) -> None:
+        """Ask the source's own verbalizer."""
+
+    def ask_destination(self, verbalizer: Verbalizer) -> None:
+        """Ask the destination's."""
+
+
+def verbalize(
+    result: Fit, arms: Mapping[str, FittedMap], back: Mapping[str, FittedMap], tools: Tools, bench: Workbench
+) -> Verbalized:
+    """Explain features and live activations by both verbalizers; one of them in memory at a time.
+
+    Args:
+        result: The fitted bridge.
+        arms: The fitted map and its controls.
+        back: For each arm the map from the destination to the source.
+        tools: Dictionary, verbalizers and washouts.
+        bench: Plugins, store and progress.
+
+    Raises:
+        UsageError: If too few features are alive.
+        BridgeError: If a verbalizer cannot be loaded.
+    """
+    plan = result.plan
+    sides = zip((plan.src, plan.dst), result.rows.artifacts, strict=True)
+    src, dst = (ModelSubject(plan, side, artifact) for side, artifact in sides)
+    features = FeatureJob(result, arms, tools, (src, dst), bench) if tools.dictionary else None
+    readings = ReadingJob(result, arms, back, (src, dst), bench) if plan.options.positions else None
+    jobs: list[Job] = [job for job in (features, readings) if job is not None]
+    verbalizer = open_verbalizer(tools.src[1], tools.src[0], src, bench.store)
+    for job in jobs:
+        job.ask_source(verbalizer)
+    # Two verbalizers of 7B and 27B do not fit into memory together.
+    del verbalizer
+    _forget()
+    verbalizer = open_verbalizer(tools.dst[1], tools.dst[0], dst, bench.store)
+    for job in jobs:
+        job.ask_destination(verbalizer)
+    del verbalizer
+    _forget()
+    provenance = {"verbalizers": {"src": tools.src[0], "dst": tools.dst[0]}} | (
+        features.provenance() if features else {}
+    )
+    return Verbalized(features.result() if features else None, readings.result() if readings else None, provenance)
+
+
+def _forget() -> None:
+    gc.collect()
+    free_device_memory()

@@ -1,0 +1,120 @@
+"""Verbalizers as the pipeline asks them: what a plugin says is looked at, and said once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.directions import read_arrays, write_arrays
+from bridge.errors import BridgeError
+from bridge.pipeline.plan.provenance import versions
+from bridge.plugins.checks import check_explanations, fault_of_rows
+from bridge.store import Store, write_bytes
+from bridge.verbalizers import Blends, Explanation, Subject, Verbalizer, VerbalizerBackend
+
+Floats = NDArray[np.float32]
+
+
+def open_verbalizer(kind: VerbalizerBackend, named: str, subject: Subject, store: Store) -> Verbalizer:
+    """Open a verbalizer whose explanations are kept in the store, so that an interrupted run does not ask again.
+
+    Raises:
+        BridgeError: As `VerbalizerBackend.open`.
+    """
+    return RememberedVerbalizer(kind.open(subject), named, store.root / "explanations")
+
+
+def parts(count: int, at_once: int, sequences: int = 1) -> list[slice]:
+    """Cut vectors into those that a verbalizer is asked for together, each kept as soon as it is there.
+
+    Args:
+        count: How many vectors.
+        at_once: As `Verbalizer.at_once`.
+        sequences: How many of these one vector takes.
+    """
+    size = max(1, at_once // sequences) if at_once else max(1, count)
+    return [slice(start, start + size) for start in range(0, count, size)]
+
+
+@final
+class RememberedVerbalizer(Verbalizer):
+    """A verbalizer of a plugin, whose explanations are checked, and kept where it says what they depend on.
+
+    Args:
+        verbalizer: The plugin's.
+        named: What names it in errors.
+        folder: Where explanations are kept, a file for each call.
+    """
+
+    def __init__(self, verbalizer: Verbalizer, named: str, folder: Path) -> None:
+        self.d_model, self.reconstructs = verbalizer.d_model, verbalizer.reconstructs
+        self.identity, self.at_once = str(verbalizer.identity), verbalizer.at_once
+        self._verbalizer, self._named, self._folder = verbalizer, named, folder
+
+    def explain(self, vectors: Floats) -> list[Explanation]:
+        """Explain vectors of shape (n, d_model), float32.
+
+        Raises:
+            PluginError: If what the plugin returns is not one explanation a vector.
+        """
+        return self._said(lambda: self._verbalizer.explain(vectors), vectors)
+
+    def explain_blends(self, blends: Blends) -> list[Explanation]:
+        """Explain directions by their blends with backgrounds.
+
+        Raises:
+            PluginError: If what the plugin returns is not one explanation a direction.
+        """
+        parts = blends.vectors, blends.backgrounds, np.array(blends.beta)
+        return self._said(lambda: self._verbalizer.explain_blends(blends), *parts)
+
+    def reconstruct(self, texts: Sequence[str]) -> Floats:
+        """Return the activations that texts stand for, (n, d_model) float32, as the plugin returns them."""
+        path = self._folder / f"{_key(f'reconstructions {self.identity}', [np.array(texts)])}.safetensors"
+        kept = _read_rows(path, (len(texts), self.d_model)) if self.identity else None
+        if kept is None:
+            kept = self._verbalizer.reconstruct(texts)
+            if self.identity and not fault_of_rows(kept, (len(texts), self.d_model)):
+                write_arrays(path, {"rows": kept}, {})
+        return kept
+
+    def _said(self, ask: Callable[[], list[Explanation]], *given: NDArray[Any]) -> list[Explanation]:
+        path = self._folder / f"{_key(self.identity, given)}.json"
+        said = _read(path) if self.identity else None
+        if said is None:
+            said = ask()
+            check_explanations(said, len(given[0]), self._named)
+            if self.identity:
+                # ASCII, so that even half a surrogate pair can be written: a model wrote the text.
+                write_bytes(path, json.dumps([asdict(one) for one in said]).encode("ascii"))
+        return said
+
+
+def _key(identity: str, arrays: Sequence[NDArray[Any]]) -> str:
+    hashed = hashlib.sha256(f"{versions()} {identity}".encode())
+    for array in arrays:
+        hashed.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return hashed.hexdigest()[:32]
+
+
+def _read_rows(path: Path, shape: tuple[int, int]) -> Floats | None:
+    try:
+        rows = read_arrays(path)["rows"]
+    except (BridgeError, KeyError):
+        return None
+    return None if fault_of_rows(rows, shape) else rows.astype(np.float32, copy=False)
+
+
+def _read(path: Path) -> list[Explanation] | None:
+    try:
+        kept = json.loads(path.read_bytes())
+        return [Explanation(one["text"], tuple(one["flags"])) for one in kept]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

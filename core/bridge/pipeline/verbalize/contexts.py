@@ -1,0 +1,97 @@
+"""Where features are active: for each the passages in which it is strongest, and the topic that it belongs to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.dictionaries import Dictionary
+from bridge.pipeline.verbalize.sampling import passage_blocks
+from bridge.verbalizers import Passage, Subject
+
+CONTEXTS = 5
+BEFORE, AFTER = 120, 60
+"""Characters that are kept around the strongest token."""
+
+
+@final
+@dataclass(frozen=True)
+class Context:
+    """A passage in which a feature is active.
+
+    Attributes:
+        text: The passage.
+        spans: Start, end and activation of each of its tokens on which the feature is active, in characters of `text`.
+    """
+
+    text: str
+    spans: list[tuple[int, int, float]]
+
+
+@final
+@dataclass(frozen=True)
+class Whereabouts:
+    """Where one feature is active.
+
+    Attributes:
+        contexts: At most five, of as many documents, the strongest first.
+        topic: The topic with more than half of its activity, or empty.
+        share: The share of its activity that the most frequent topic has; 0 where documents carry no topics.
+    """
+
+    contexts: list[Context]
+    topic: str
+    share: float
+
+
+def whereabouts(subject: Subject, dictionary: Dictionary, numbers: NDArray[np.int64]) -> list[Whereabouts]:
+    """Look through the training documents once; one entry a feature, in the order of `numbers`."""
+    best: list[list[tuple[float, Context]]] = [[] for _ in numbers]
+    topics: list[Counter[str]] = [Counter() for _ in numbers]
+    for passage, active in _activity(subject, dictionary, numbers):
+        for index in np.flatnonzero(active.max(0) > 0).tolist():
+            values = active[:, index]
+            if passage.document.topic:
+                topics[index][passage.document.topic] += float(values.sum())  # type: ignore[assignment]
+            strongest, found = float(values.max()), best[index]
+            if len(found) < CONTEXTS or strongest > found[-1][0]:
+                found.append((strongest, _context(passage, values)))
+                found.sort(key=lambda item: -item[0])
+                del found[CONTEXTS:]
+    return [_summary([context for _, context in found], counted) for found, counted in zip(best, topics, strict=True)]
+
+
+def _activity(
+    subject: Subject, dictionary: Dictionary, numbers: NDArray[np.int64]
+) -> Iterator[tuple[Passage, NDArray[np.float32]]]:
+    """Yield each training passage with the activations of some features on its rows, (n, features)."""
+    for passages, block in passage_blocks(subject):
+        active = dictionary.encode(block)[:, numbers]
+        yield from zip(passages, np.split(active, np.cumsum([len(one.x) for one in passages[:-1]])), strict=True)
+
+
+def _context(passage: Passage, values: NDArray[np.float32]) -> Context:
+    text, ends = passage.document.text, passage.ends.tolist()
+    starts = [0, *ends[:-1]]
+    peak = int(values.argmax())
+    # The first rows of a text are left out, and so is where the first token of the rest begins.
+    starts[0] = max(0, text.rfind(" ", 0, max(ends[0] - 1, 0)))
+    low, high = max(0, ends[peak] - BEFORE), min(len(text), ends[peak] + AFTER)
+    spans = [
+        (max(start, low) - low, end - low, float(value))
+        for start, end, value in zip(starts, ends, values, strict=True)
+        if value > 0 and start < end and low < end <= high
+    ]
+    return Context(text[low:high], spans)
+
+
+def _summary(contexts: list[Context], topics: Counter[str]) -> Whereabouts:
+    total = sum(topics.values())
+    topic, mass = topics.most_common(1)[0] if total else ("", 0)
+    share = mass / total if total else 0.0
+    return Whereabouts(contexts, topic if share > 0.5 else "", float(share))

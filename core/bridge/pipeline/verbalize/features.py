@@ -1,0 +1,146 @@
+"""Features of the source's dictionary, explained by both verbalizers: directly, and through every map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, final
+
+import numpy as np
+
+from bridge.maps import FittedMap
+from bridge.pipeline.fit.fit import Fit
+from bridge.pipeline.plan.runtime import Workbench
+from bridge.pipeline.transfer.arms import Vectors, carry_directions
+from bridge.pipeline.verbalize.cache import parts
+from bridge.pipeline.verbalize.contexts import Whereabouts, whereabouts
+from bridge.pipeline.verbalize.sampling import Features, background_of, draw_features
+from bridge.pipeline.verbalize.setup import Tools
+from bridge.pipeline.verbalize.subject import ModelSubject
+from bridge.scorers import MAPPED, Explained
+from bridge.verbalizers import Background, Explanation, Verbalizer
+
+Said = dict[str, dict[str, list[Explanation]]]
+"""By washout and arm."""
+
+
+@final
+@dataclass(frozen=True)
+class ExplainedFeatures:
+    """What both verbalizers said of features.
+
+    Attributes:
+        features: What was explained.
+        whereabouts: Where each of them is active.
+        directions: By arm the vectors that the destination's verbalizer was given, before any washout, (n, d_dst).
+        explained: By washout, the run's own first.
+    """
+
+    features: Features
+    whereabouts: Sequence[Whereabouts]
+    directions: Mapping[str, Vectors]
+    explained: Mapping[str, Explained]
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return one record a feature and washout: the texts and flags of every arm."""
+        return [
+            {
+                "feature": int(number),
+                "washout": washout,
+                "native": _record(explained.native[row]),
+                "foreign": {arm: _record(texts[row]) for arm, texts in explained.foreign.items()},
+            }
+            for washout, explained in self.explained.items()
+            for row, number in enumerate(self.features.numbers)
+        ]
+
+    def context_records(self) -> list[dict[str, Any]]:
+        """Return one record a feature: its topic, and the passages where it is most active."""
+        pairs = zip(self.features.numbers.tolist(), self.whereabouts, strict=True)
+        return [{"feature": number} | asdict(where) for number, where in pairs]
+
+
+@final
+class FeatureJob:
+    """Draws features, and has them explained.
+
+    Args:
+        result: The fitted bridge.
+        arms: The fitted map and its controls.
+        tools: Dictionary and washouts.
+        subjects: Source and destination.
+        bench: Progress.
+
+    Raises:
+        UsageError: If too few features are alive.
+    """
+
+    def __init__(
+        self,
+        result: Fit,
+        arms: Mapping[str, FittedMap],
+        tools: Tools,
+        subjects: tuple[ModelSubject, ModelSubject],
+        bench: Workbench,
+    ) -> None:
+        options = result.plan.options
+        assert tools.dictionary is not None
+        bench.progress.note(f"Drawing {options.features} features of the dictionary {options.dictionary}.")
+        self._features = draw_features(
+            subjects[0], tools.dictionary, options.features, options.seed, options.features_of
+        )
+        self._where = whereabouts(subjects[0], tools.dictionary, self._features.numbers)
+        self._moved = carry_directions(self._features.vectors, arms, options.seed)
+        self._subjects, self._tools, self._bench, self._options = subjects, tools, bench, options
+        self._native: Said = {}
+        self._foreign: Said = {}
+
+    def ask_source(self, verbalizer: Verbalizer) -> None:
+        """Have the features explained by the source's own verbalizer."""
+        self._native = self._explain(verbalizer, {MAPPED: self._features.vectors}, self._subjects[0])
+
+    def ask_destination(self, verbalizer: Verbalizer) -> None:
+        """Have them explained by the destination's, moved by every map."""
+        self._foreign = self._explain(verbalizer, self._moved, self._subjects[1])
+
+    def result(self) -> ExplainedFeatures:
+        """Return what was said."""
+        names = [f"feature {number}" for number in self._features.numbers]
+        topics = [where.topic for where in self._where] if any(where.share for where in self._where) else []
+        explained = {
+            text: Explained(names, self._native[text][MAPPED], self._foreign[text], topics)
+            for text in self._tools.washouts
+        }
+        return ExplainedFeatures(self._features, self._where, self._moved, explained)
+
+    def provenance(self) -> dict[str, Any]:
+        """Return which features were explained, and how."""
+        return {
+            "dictionary": self._options.dictionary,
+            "features": self._features.numbers.tolist(),
+            "drawn_from": self._features.alive,
+            "drawn_of": self._features.use,
+            "washouts": list(self._tools.washouts),
+            "arms": list(self._moved),
+        }
+
+    def _explain(self, verbalizer: Verbalizer, by_arm: Mapping[str, Vectors], subject: ModelSubject) -> Said:
+        washouts = self._tools.washouts
+        background: Background = background_of(subject, self._options.seed)
+        # All arms together: a wide batch takes little longer than a narrow one.
+        vectors, count = np.concatenate(list(by_arm.values())), len(self._features.numbers)
+        found: Said = {}
+        with self._bench.progress.stage(
+            f"explain by {subject.name}", len(vectors) * len(washouts), "directions"
+        ) as advance:
+            for text, washout in washouts.items():
+                said: list[Explanation] = []
+                for part in parts(len(vectors), verbalizer.at_once, washout.sequences):
+                    said += washout.explain(verbalizer, vectors[part], background)
+                    advance(len(vectors[part]))
+                found[text] = {arm: said[i * count : (i + 1) * count] for i, arm in enumerate(by_arm)}
+        return found
+
+
+def _record(explanation: Explanation) -> dict[str, Any]:
+    return {"text": explanation.text, "flags": list(explanation.flags)}

@@ -1,0 +1,71 @@
+"""Find the verbalizer of a model: asked for by name, trained here, lying with its weights, or released."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from bridge.errors import UsageError
+from bridge.models.resolve import ResolvedModel
+from bridge.models.weights import models_folder
+from bridge.pipeline.plan.specs import build
+from bridge.plugins.registry import Registry
+from bridge.verbalizers import VerbalizerBackend
+
+FOLDER = "verbalizers"
+"""Inside a checkpoint's folder: `verbalizers/SITE`, as `bridge verbalizer train` writes."""
+
+RECORD = "training.json"
+"""Written beside a trained verbalizer, last."""
+
+LAYOUT = "nla"
+OWN = "own"
+
+
+def find_verbalizer(
+    text: str, model: ResolvedModel, identity: str, registry: Registry
+) -> tuple[str, VerbalizerBackend]:
+    """Return what names the verbalizer of a model at its site, and the kind with its options.
+
+    Args:
+        text: `NAME:OPTION=VALUE,...`, a folder that `bridge verbalizer train` wrote, or empty for the model's own, to
+            which `own:OPTION=VALUE,...` gives options.
+        model: The model.
+        identity: What identifies its weights.
+        registry: Installed plugins.
+
+    Raises:
+        UsageError: If the model has none, or the text names none.
+    """
+    name, _, given = text.partition(":")
+    is_own = name in ("", OWN)
+    named = own_verbalizer(model, identity) if is_own else text
+    if not named:
+        label = model.label(model.single_site())
+        free = ", ".join(name for name in registry.verbalizers if not name.startswith(LAYOUT))
+        raise UsageError(
+            f"There is no verbalizer of {label} here.",
+            cause="None was trained on this machine, lies with its weights, or was released for this layer.",
+            remedy=f"Train one: bridge verbalizer train --model {label}; or use one that needs no training: {free}.",
+        )
+    if named.partition(":")[0] not in registry.verbalizers and Path(named).expanduser().is_dir():
+        named = f"{LAYOUT}:checkpoint={Path(named).expanduser().absolute()}"
+    named = f"{named},{given}" if is_own and given else named
+    return named, build(named, registry.verbalizer)
+
+
+def own_verbalizer(model: ResolvedModel, identity: str) -> str:
+    """Return what names a model's own verbalizer, or an empty text."""
+    trained = trained_folder(model, identity)
+    # Without its record, training was interrupted, and would be gone on from.
+    if (trained / RECORD).is_file():
+        return str(trained)
+    shipped = model.weights.folder / FOLDER / str(model.single_site()) if model.weights.folder else None
+    return str(shipped) if shipped and shipped.is_dir() else model.released_verbalizer
+
+
+def trained_folder(model: ResolvedModel, identity: str) -> Path:
+    """Return where a verbalizer of a model at its site goes if the user names no folder."""
+    # The weights' content, not their name: a verbalizer of other weights would read these wrongly and not say so.
+    key = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    return models_folder() / FOLDER / f"{key}-{model.single_site()}"

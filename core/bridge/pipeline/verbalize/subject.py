@@ -1,0 +1,64 @@
+"""One side of a plan as verbalizers see it: the model, and the texts that it was run on with their activations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import final
+
+import numpy as np
+
+from bridge.corpus.shards import shards
+from bridge.corpus.split import HELD_OUT
+from bridge.models import LoadedModel
+from bridge.pipeline.plan.plan import Plan, Side
+from bridge.store import Artifact
+from bridge.verbalizers import Passage, Subject
+
+
+@final
+class ModelSubject(Subject):
+    """A model of a plan at one site.
+
+    Args:
+        plan: The corpus, its split, and how it is read.
+        side: Which of the plan's models.
+        artifact: Its collected activations.
+    """
+
+    def __init__(self, plan: Plan, side: Side, artifact: Artifact) -> None:
+        self.site = side.model.single_site()
+        self.name = side.model.label(self.site)
+        self.d_model, self.n_layers = side.model.info.d_model, side.model.info.n_layers
+        self.placement, self.seed = plan.options.placement(), plan.options.seed
+        self.identity = f"{side.identity} {plan.corpus.identity}"
+        self._plan, self._side, self._artifact = plan, side, artifact
+
+    def load(self) -> LoadedModel:
+        """Load the model itself."""
+        return self._side.model.adapter.load(self._side.model.weights, self.placement)
+
+    def passages(self, held_out: bool = False) -> Iterator[Passage]:
+        """Stream over the texts and their activations, outliers and the first positions left out."""
+        options, corpus = self._plan.options, self._plan.corpus
+        longest = options.outlier_factor * self._median_norm()
+        for shard, chunk in enumerate(shards(corpus, options.max_tokens)):
+            wanted = [(self._plan.folds[index] == HELD_OUT) == held_out for index in chunk]
+            if not any(wanted):
+                continue
+            stored = self._artifact.read(shard)
+            documents = [corpus.documents[index] for index in chunk]
+            start = 0
+            for document, encoded, want in zip(
+                documents, self._side.tokenizer.encode(documents, options.max_tokens), wanted, strict=True
+            ):
+                rows = np.arange(start, start + len(encoded.kept))
+                start += len(encoded.kept)
+                typical = stored["norms"][rows].numpy() <= longest
+                chosen = typical & (np.arange(len(rows)) >= options.skip)
+                if want and chosen.any():
+                    x = stored["rows"][rows[chosen]].float().numpy()
+                    yield Passage(document, encoded.ends[encoded.kept[chosen]], x)
+
+    def _median_norm(self) -> float:
+        count = len(list(shards(self._plan.corpus, self._plan.options.max_tokens)))
+        return float(np.median(np.concatenate([self._artifact.read(shard)["norms"].numpy() for shard in range(count)])))
