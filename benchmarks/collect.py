@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bridge.collect import Settings, activations_artifact, collect, shards
+from bridge.collect import Settings, activations_artifact, collect
 from bridge.corpus import BUNDLED, Corpus, Document, load_corpus
+from bridge.corpus.shards import shards
 from bridge.models import LoadedModel, Placement
 from bridge.pairing import Encoded
 from bridge.pipeline.plan.runtime import open_workbench

@@ -68,7 +68,7 @@ CORPUS = make_corpus()
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collecting, "SHARD_CHARACTERS", CHUNK)
+    monkeypatch.setattr("bridge.corpus.shards.SHARD_CHARACTERS", CHUNK)
     monkeypatch.setattr(collecting, "TOKENS_PER_BATCH", {"cpu": 512})
 
 
@@ -240,9 +240,10 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import test_collect
-from bridge import collect as collecting
+from bridge.collect import activations as collecting
+from bridge.corpus import shards
 
-collecting.SHARD_CHARACTERS, collecting.TOKENS_PER_BATCH = test_collect.CHUNK, {"cpu": 512}
+shards.SHARD_CHARACTERS, collecting.TOKENS_PER_BATCH = test_collect.CHUNK, {"cpu": 512}
 
 class Slow(test_collect.Toy):
     def activations(self, ids, mask, sites):

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import gguf_files
-from bridge.collect import Settings, activations_artifact, collect, pad, shards
+from bridge.collect import Settings, activations_artifact, collect, pad
 from bridge.corpus import Corpus, Document, Message, load_corpus
+from bridge.corpus.shards import shards
 from bridge.errors import BridgeError, ModelError, ModelUnavailableError, UsageError
 from bridge.models import Placement, TransformersAdapter, TransformersTokenizer, Weights
 from bridge.models.resolve import ResolvedModel, resolve

@@ -1,6 +1,8 @@
 """Text to run models on: documents, where they are read from, how they are split and sharded."""
 
-from bridge.corpus.documents import Corpus, Document, Message
-from bridge.corpus.read import BUNDLED, load_corpus
+from bridge.corpus.documents import Corpus as Corpus
+from bridge.corpus.documents import Document, Message
+from bridge.corpus.read import BUNDLED as BUNDLED
+from bridge.corpus.read import load_corpus as load_corpus
 
-__all__ = ["BUNDLED", "Corpus", "Document", "Message", "load_corpus"]
+__all__ = ["Document", "Message"]

@@ -14,8 +14,6 @@ from bridge.corpus.documents import Corpus, Document, Message
 from bridge.errors import CorpusError, UsageError
 from bridge.references import exists
 
-__all__ = ["Document", "Message"]
-
 BUNDLED = "english"
 HUB = "hub:"
 SUFFIXES = (".txt", ".md", ".jsonl", ".parquet")

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from bridge.corpus.documents import Document
 
-__all__ = ["Encoded"]
-
 
 @final
 @dataclass(frozen=True)
