@@ -126,7 +126,7 @@ def first_line(item: object) -> str:
 
 def cli() -> str:
     """Return docs/CLI.md."""
-    return CLI + "".join(commands(click.Context(command_line, info_name="bridge")))
+    return CLI + "".join(commands(click.Context(command_line, info_name="bridge", **command_line.context_settings)))
 
 
 def commands(context: click.Context) -> Iterator[str]:
