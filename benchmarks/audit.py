@@ -27,7 +27,7 @@ from bridge.pipeline.jobs.audit import ALL, Audit, audit
 from bridge.pipeline.plan.gather import gather, paired_rows
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import prepare
-from bridge.pipeline.plan.runtime import open_workbench
+from bridge.pipeline.plan.runtime import open_runtime
 from bridge.pipeline.score.live_model import DOCUMENTS
 from bridge.pipeline.threads import threads_for
 from bridge.pipeline.transfer.dictionary_sets import Dictionaries, open_dictionaries
@@ -58,10 +58,10 @@ class Cell:
 
 def open_cell(src: str, dst: str) -> Cell:
     """Read what bridge has of one cell, into memory."""
-    bench = open_workbench()
-    plan = prepare(Options(src=src, dst=dst, **ROTATION), bench)
+    runtime = open_runtime()
+    plan = prepare(Options(src=src, dst=dst, **ROTATION), runtime)
     sides = plan.src.model.single_site(), plan.dst.model.single_site()
-    left, right = gather(plan, {"src": [sides[0]], "dst": [sides[1]]}, bench)
+    left, right = gather(plan, {"src": [sides[0]], "dst": [sides[1]]}, runtime)
     rows = paired_rows(plan, left[sides[0]], right[sides[1]])
     train, test = (
         [block.take(~block.outlier) for block, _ in rows.blocks(lambda fold, held=held: (fold == HELD_OUT) == held)]
@@ -73,7 +73,7 @@ def open_cell(src: str, dst: str) -> Cell:
     return Cell(
         (np.concatenate([block.x for block in train]), np.concatenate([block.y for block in train])),
         (np.concatenate([block.x for block in test]), np.concatenate([block.y for block in test])),
-        open_dictionaries(plan, *sides, Dictionaries(), bench).src,
+        open_dictionaries(plan, *sides, Dictionaries(), runtime).src,
         model,
         model.module.get_submodule(model.layout.locate(sides[1])[0]),
         [plan.corpus.documents[i] for i in chosen],

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bridge.collect import Settings, activations_artifact, collect
+from bridge.collect import CollectSettings, activations_artifact, collect
 from bridge.corpus import BUNDLED, Corpus, Document, load_corpus
 from bridge.corpus.shards import shards
 from bridge.models import LoadedModel, Placement
 from bridge.pairing import Encoded
-from bridge.pipeline.plan.runtime import open_workbench
+from bridge.pipeline.plan.runtime import open_runtime
 from bridge.progress import Silent
 from bridge.references import Site
 from bridge.store import Store
@@ -60,7 +60,7 @@ class Stop(Exception):
 class Ways:
     """The ways to get the same rows; making one is the warm-up of bridge's own."""
 
-    def __init__(self, model: LoadedModel, site: Site, corpus: Corpus, settings: Settings) -> None:
+    def __init__(self, model: LoadedModel, site: Site, corpus: Corpus, settings: CollectSettings) -> None:
         self.model, self.site, self.corpus, self.settings = model, site, corpus, settings
         self.path = model.layout.locate(site)[0]
         self.device = next(model.module.parameters()).device
@@ -140,7 +140,7 @@ class Ways:
         return rows
 
 
-def run_collect(source: Any, site: Site, corpus: Corpus, settings: Settings) -> tuple[float, Tensor]:
+def run_collect(source: Any, site: Site, corpus: Corpus, settings: CollectSettings) -> tuple[float, Tensor]:
     """Collect into an empty store; return seconds, and the norms of all rows in ascending order."""
     import torch
 
@@ -157,14 +157,16 @@ def run_collect(source: Any, site: Site, corpus: Corpus, settings: Settings) -> 
 
 def load(src: str, dtype: str) -> tuple[LoadedModel, Site]:
     """Load the model as `bridge run` does."""
-    resolved = open_workbench().resolve(src)
+    resolved = open_runtime().resolve(src)
     site = resolved.single_site()
     if site.point != "resid_post":
         raise SystemExit("This benchmark compares block outputs: name a site such as smollm2-135m@19.")
     return resolved.adapter.load(resolved.weights, Placement(dtype=dtype)), site
 
 
-def measure_speed(model: LoadedModel, site: Site, corpus: Corpus, settings: Settings, rounds: int) -> dict[str, Any]:
+def measure_speed(
+    model: LoadedModel, site: Site, corpus: Corpus, settings: CollectSettings, rounds: int
+) -> dict[str, Any]:
     """Time every way in turn, several rounds after a warm-up round, in one process."""
     import torch
 
@@ -210,12 +212,12 @@ def main() -> None:
     options = parser.parse_args()
     corpus = load_corpus(options.corpus, max_documents=options.peak or options.documents)
     if options.peak:
-        run_collect(*load(options.src, options.dtype[0]), corpus, Settings(options.dtype[0], max_tokens=256))
+        run_collect(*load(options.src, options.dtype[0]), corpus, CollectSettings(options.dtype[0], max_tokens=256))
         print(peak_mebibytes())
         return
     for dtype in options.dtype:
         model, site = load(options.src, dtype)
-        result = measure_speed(model, site, corpus, Settings(dtype, max_tokens=256), options.rounds)
+        result = measure_speed(model, site, corpus, CollectSettings(dtype, max_tokens=256), options.rounds)
         del model
         if options.memory_documents:
             same = ("--src", options.src, "--corpus", options.corpus, "--dtype", dtype)

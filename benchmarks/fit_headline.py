@@ -37,17 +37,17 @@ class Clock:
         return dict(zip(("wall", "cpu"), (self._started - started).tolist(), strict=True))
 
 
-def measure(rows: SyntheticRows, way_back: bool) -> dict[str, Any]:
+def measure(rows: SyntheticRows, reverse: bool) -> dict[str, Any]:
     """Fit ridge and its control as `bridge run` does, and back where asked."""
     folds, kind, clock = range(FOLDS), discover().map_type("ridge")(), Clock(rows)
     seconds = {}
-    training = training_data(rows, *rows.widths, folds, expected=rows.n, way_back=way_back)
+    training = training_data(rows, *rows.widths, folds, expected=rows.n, reverse=reverse)
     seconds["moments"] = clock.lap()
     mispaired = mispaired_data(rows, training, folds)
     seconds["mispaired moments"] = clock.lap()
     fits = fit_each(kind, [training, mispaired])
     seconds["fits"] = clock.lap()
-    if way_back:
+    if reverse:
         fits += fit_each(kind, [training.reversed(), mispaired.reversed()])
         seconds["fits back"] = clock.lap()
     total = {key: sum(stage[key] for stage in seconds.values()) for key in ("wall", "cpu")}
@@ -84,7 +84,7 @@ def main() -> None:
     rows = SyntheticRows(options.rows, options.d_src, options.d_dst, options.like)
     load = os.getloadavg()[0]
     result = {"benchmark": "fit_headline", "rows": rows.n, "widths": rows.widths, "load before": load}
-    result |= measure(rows, options.way_back)
+    result |= measure(rows, options.reverse)
     bare = limit(rows, options.limit_blocks)
     result["limit"] = {"seconds": bare, "limit / bridge": {k: bare[k] / result["seconds"]["all"][k] for k in bare}}
     show(result, options.json)

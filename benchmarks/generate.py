@@ -16,7 +16,7 @@ import numpy as np
 
 from bridge.corpus import BUNDLED, load_corpus
 from bridge.models import LoadedModel, Placement
-from bridge.pipeline.plan.runtime import open_workbench
+from bridge.pipeline.plan.runtime import open_runtime
 from bridge.references import Site
 from fit import show, spread
 
@@ -135,7 +135,7 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(options.threads)
-    resolved = open_workbench().resolve(options.model)
+    resolved = open_runtime().resolve(options.model)
     model = resolved.adapter.load(resolved.weights, Placement(dtype=options.dtype))
     ways = Ways(model, options.prompts, options.prompt_tokens)
     result: dict[str, Any] = {"benchmark": "generate", **vars(options)}

@@ -28,7 +28,7 @@ from bridge.pipeline.jobs.run import run
 from bridge.pipeline.plan.gather import gather, paired_rows
 from bridge.pipeline.plan.options import Options, make_options, read_toml
 from bridge.pipeline.plan.plan import Plan, prepare
-from bridge.pipeline.plan.runtime import open_workbench
+from bridge.pipeline.plan.runtime import open_runtime
 from bridge.pipeline.threads import threads_for
 from bridge.report.html import REPORT, write_report
 from collect import Ways
@@ -76,15 +76,15 @@ class Floors:
     """What is replayed outside the run: forward passes of both models, and the products of the fit."""
 
     def __init__(self, options: Options) -> None:
-        bench = open_workbench()
-        self.plan: Plan = prepare(options, bench)
+        runtime = open_runtime()
+        self.plan: Plan = prepare(options, runtime)
         sides, settings = (self.plan.src, self.plan.dst), self.plan.options.settings()
         self.ways = []
         for side in sides:
             model = side.model.adapter.load(side.model.weights, self.plan.options.placement())
             self.ways.append(Ways(model, side.model.single_site(), self.plan.corpus, settings))
         sites = [side.model.single_site() for side in sides]
-        left, right = gather(self.plan, {"src": sites[:1], "dst": sites[1:]}, bench)
+        left, right = gather(self.plan, {"src": sites[:1], "dst": sites[1:]}, runtime)
         rows = paired_rows(self.plan, left[sites[0]], right[sites[1]])
         blocks = [block for block, _ in rows.blocks(lambda fold: fold != HELD_OUT)]
         self.x, self.y = (

@@ -30,7 +30,7 @@ class StandIn(ThreadingHTTPServer):
         asked: Bodies of all requests for text, probes left out.
         troubles: What happens to the next requests, one each: a status, bytes to answer, or seconds to sleep.
         answers_left: After so many answers it dies in the middle of a request, or None.
-        deaf: Whether it embeds placeholders instead of reading embeddings.
+        likely_cause: Whether it embeds placeholders instead of reading embeddings.
     """
 
     daemon_threads = True
@@ -46,7 +46,7 @@ class StandIn(ThreadingHTTPServer):
         self.asked: list[dict[str, Any]] = []
         self.troubles: list[Any] = []
         self.answers_left: int | None = None
-        self.deaf, self.loading = False, False
+        self.likely_cause, self.loading = False, False
         self.most_at_once = self.at_once = 0
         self.lock = threading.Lock()
         self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -74,7 +74,7 @@ class StandIn(ThreadingHTTPServer):
     ) -> tuple[str, str | int | None, list[tuple[float, int]]]:
         """Go on greedily without a cache: the text without what stopped it, that, and the likeliest first tokens."""
         embed = self.model.get_input_embeddings()
-        if self.deaf:
+        if self.likely_cause:
             embeds = embed(torch.ones(len(embeds), dtype=torch.long))
         said: list[int] = []
         first: list[tuple[float, int]] = []

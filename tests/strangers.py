@@ -109,11 +109,11 @@ def beats_its_controls(values: Mapping[str, Mapping[str, float]]) -> None:
 def a_map(text: str) -> Drive:
     """Between two first-party families, by `--map`; then directions go through the bridge that was written."""
 
-    def drive(bench: Bench) -> None:
-        beats_its_controls(bench.run(bench.models["llama"][0], bench.models["gemma"][0], "--map", text))
-        rows, moved = bench.folder / "rows.safetensors", bench.folder / "moved.safetensors"
+    def drive(runtime: Bench) -> None:
+        beats_its_controls(runtime.run(runtime.models["llama"][0], runtime.models["gemma"][0], "--map", text))
+        rows, moved = runtime.folder / "rows.safetensors", runtime.folder / "moved.safetensors"
         save_file({"rows": np.eye(3, 32, dtype=np.float32)}, rows)
-        bench.machine.bridge("transfer", "directions", bench.folder / "out", rows, "--out", moved)
+        runtime.machine.bridge("transfer", "directions", runtime.folder / "out", rows, "--out", moved)
         (found,) = load_file(moved).values()
         assert found.shape == (3, 40)
         assert np.abs(found).max(1).min() > 0
@@ -124,47 +124,47 @@ def a_map(text: str) -> Drive:
 def a_family(name: str, *options: object) -> Drive:
     """From its own tiny checkpoint to a first-party family's."""
 
-    def drive(bench: Bench) -> None:
-        beats_its_controls(bench.run(bench.tiny(name), bench.models["llama"][0], *options))
+    def drive(runtime: Bench) -> None:
+        beats_its_controls(runtime.run(runtime.tiny(name), runtime.models["llama"][0], *options))
 
     return drive
 
 
-def a_chat_model(bench: Bench) -> None:
+def a_chat_model(runtime: Bench) -> None:
     """A model's own activations are explained by what answers at an endpoint: the package's own stand-in for one."""
-    path = bench.machine.sources / "bridge-openai-verbalizer" / "tests" / "stand_in.py"
+    path = runtime.machine.sources / "bridge-openai-verbalizer" / "tests" / "stand_in.py"
     spec = importlib.util.spec_from_file_location("stand_in", path)
     assert spec and spec.loader
     stand_in = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(stand_in)
-    model = f"{bench.models['gpt2'][0]}@1"
+    model = f"{runtime.models['gpt2'][0]}@1"
     with stand_in.running() as server:
         texts = ("--text", "Paris is in France", "--every", "3", "--verbalizer", f"openai_chat:endpoint={server.url}")
-        done = bench.machine.bridge("explain", "--src", model, "--via", model, *bench.corpus, *texts)
+        done = runtime.machine.bridge("explain", "--src", model, "--via", model, *runtime.corpus, *texts)
     said = [reading["explanation"] for reading in done["readings"]]
     assert said
     assert all(text.startswith("about ") for text in said), said
     assert 1 <= len(server.asked) <= len(said)
 
 
-def a_plot(bench: Bench) -> None:
+def a_plot(runtime: Bench) -> None:
     """Every run has its numbers and its plot; where the package is missing, the page says so and has the rest."""
     from bridge.report.html import write_report
 
-    values = bench.run(bench.models["llama"][0], bench.models["gemma"][0])
+    values = runtime.run(runtime.models["llama"][0], runtime.models["gemma"][0])
     for name in ("ev_leading", "ev_middle", "ev_tail"):
         assert set(values[name]) == {"mapped", "mispaired", "random_map"}
-    drawn, without = bench.folder / "out" / "report.html", bench.folder / "without.html"
+    drawn, without = runtime.folder / "out" / "report.html", runtime.folder / "without.html"
     label = 'aria-label="Where along the spectrum the map works. mapped '
     assert label in drawn.read_text(encoding="utf-8")
-    write_report([bench.folder / "out"], without)
+    write_report([runtime.folder / "out"], without)
     page = without.read_text(encoding="utf-8")
     assert label not in page
     assert "The plot of the scorer spectrum is left out: it is not installed here." in page
     assert "ev_tail" in page
 
 
-def a_dictionary(bench: Bench) -> None:
+def a_dictionary(runtime: Bench) -> None:
     """Chosen decoder rows of a file that core does not know go through a bridge."""
     write = """
 import sys, torch
@@ -173,13 +173,13 @@ activation = {"activation": "TopK", "activation_state_dict": {"k": 4, "postact_f
 names = {"pre_bias": torch.zeros(32), "latent_bias": torch.zeros(50)}
 torch.save({"encoder.weight": weight, "decoder.weight": weight.T.clone(), **names, **activation}, sys.argv[1])
 """
-    file, moved = bench.folder / "6.pt", bench.folder / "moved.safetensors"
-    bench.machine.python("-c", write, file)
-    bench.run(bench.models["llama"][0], bench.models["gemma"][0])
+    file, moved = runtime.folder / "6.pt", runtime.folder / "moved.safetensors"
+    runtime.machine.python("-c", write, file)
+    runtime.run(runtime.models["llama"][0], runtime.models["gemma"][0])
     chosen = ("--dictionary", file, "--features", "3,17,45-47", "--out", moved)
-    bench.machine.bridge("transfer", "directions", bench.folder / "out", *chosen)
+    runtime.machine.bridge("transfer", "directions", runtime.folder / "out", *chosen)
     count = "import sys, safetensors.numpy as s; print([a.shape for a in s.load_file(sys.argv[1]).values()])"
-    assert bench.machine.python("-c", count, moved).strip() == "[(5, 40)]"
+    assert runtime.machine.python("-c", count, moved).strip() == "[(5, 40)]"
 
 
 STRANGERS = {

@@ -20,7 +20,7 @@ from bridge.corpus import load_corpus
 from bridge.corpus.split import HELD_OUT
 from bridge.errors import BridgeError, UsageError
 from bridge.models import Placement
-from bridge.pipeline.plan.runtime import open_workbench
+from bridge.pipeline.plan.runtime import open_runtime
 from bridge.pipeline.score.live_model import LiveDocuments, RunningModel
 from bridge.pipeline.transfer.dictionaries import open_dictionary
 from bridge.pipeline.transfer.sae import transfer_sae
@@ -82,8 +82,8 @@ def test_tables_fit_into_100_columns_and_show_the_other_dictionaries_apart() -> 
 
 def test_live_losses_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Text by text, and whatever the batches and the parts in which logits become losses."""
-    bench = open_workbench()
-    found = bench.resolve("dyck:seed1@1")
+    runtime = open_runtime()
+    found = runtime.resolve("dyck:seed1@1")
     model = found.adapter.load(found.weights, Placement("cpu", "float32"))
     corpus = load_corpus(found.adapter.corpus(), max_documents=40)
     folds = np.where(np.arange(40) % 3 == 0, HELD_OUT, 0)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from bridge.collect import Settings, activations_artifact, collect, pad
+from bridge.collect import CollectSettings, activations_artifact, collect, pad
 from bridge.collect import activations as collecting
 from bridge.corpus import Corpus, Document
 from bridge.errors import BridgeError, CorruptArtifactError, ModelError
@@ -75,7 +75,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 def make(
     cache: Path, source: Toy, dtype: str = "float32", batch: int | None = None, cut: int = 160
 ) -> dict[Site, Artifact]:
-    settings = Settings(dtype, cut, batch)
+    settings = CollectSettings(dtype, cut, batch)
     artifacts = {site: activations_artifact(Store(cache), "toy", site, CORPUS, settings) for site in SITES}
     collect(lambda: source, "toy", artifacts, CORPUS, settings, Silent())
     return artifacts
@@ -189,7 +189,8 @@ def test_activations_that_are_no_numbers_are_refused_by_site_text_and_token(tmp_
     ):
         make(tmp_path, Sick())
     artifacts = {
-        site: activations_artifact(Store(tmp_path), "toy", site, CORPUS, Settings("float32", 160)) for site in SITES
+        site: activations_artifact(Store(tmp_path), "toy", site, CORPUS, CollectSettings("float32", 160))
+        for site in SITES
     }
     first_bad = next(i for i, chunk in enumerate(CORPUS.chunks(CHUNK)) if 5 in chunk)
     kept = [index for index in range(len(CORPUS.chunks(CHUNK))) if all(one.has(index) for one in artifacts.values())]
@@ -207,7 +208,7 @@ def test_what_is_there_is_not_computed_and_what_is_damaged_is(tmp_path: Path) ->
     data[-3] ^= 4
     shard.write_bytes(data)
     with pytest.raises(CorruptArtifactError):
-        activations_artifact(Store(tmp_path), "toy", SITES[1], CORPUS, Settings("float32", 160)).read(2)
+        activations_artifact(Store(tmp_path), "toy", SITES[1], CORPUS, CollectSettings("float32", 160)).read(2)
     mended = Toy()
     make(tmp_path, mended)
     assert sum(texts for texts, _ in mended.shapes) == len(CORPUS.chunks(CHUNK)[2])
@@ -215,16 +216,16 @@ def test_what_is_there_is_not_computed_and_what_is_damaged_is(tmp_path: Path) ->
 
 
 def test_other_models_sites_texts_and_settings_are_other_artifacts(tmp_path: Path) -> None:
-    store, base = Store(tmp_path), Settings("float32", 160)
+    store, base = Store(tmp_path), CollectSettings("float32", 160)
     other = Corpus("toy", CORPUS.documents[:-1])
     artifacts = [
         activations_artifact(store, "toy", Site(1), CORPUS, base),
         activations_artifact(store, "toy2", Site(1), CORPUS, base),
         activations_artifact(store, "toy", Site(1, "mlp_out"), CORPUS, base),
         activations_artifact(store, "toy", Site(1), other, base),
-        activations_artifact(store, "toy", Site(1), CORPUS, Settings("bfloat16", 160)),
-        activations_artifact(store, "toy", Site(1), CORPUS, Settings("float32", 161)),
-        activations_artifact(store, "toy", Site(1), CORPUS, Settings("float32", 160, 8)),
+        activations_artifact(store, "toy", Site(1), CORPUS, CollectSettings("bfloat16", 160)),
+        activations_artifact(store, "toy", Site(1), CORPUS, CollectSettings("float32", 161)),
+        activations_artifact(store, "toy", Site(1), CORPUS, CollectSettings("float32", 160, 8)),
     ]
     assert len({artifact.path for artifact in artifacts}) == len(artifacts)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import gguf_files
-from bridge.collect import Settings, activations_artifact, collect, pad
+from bridge.collect import CollectSettings, activations_artifact, collect, pad
 from bridge.corpus import Corpus, Document, Message, load_corpus
 from bridge.corpus.shards import shards
 from bridge.errors import BridgeError, ModelError, ModelUnavailableError, UsageError
@@ -105,7 +105,7 @@ def collected(
     """Collect every site of a model over a corpus, three texts a batch; return model, ids of each text, and rows."""
     model = adapter.load(Weights(str(path)), CPU)
     sites = [Site(layer, point) for layer in range(model.n_layers) for point in model.layout.points]
-    settings = Settings("float32", max_tokens=40, batch_size=3)
+    settings = CollectSettings("float32", max_tokens=40, batch_size=3)
     artifacts = {site: activations_artifact(store, str(path), site, corpus, settings) for site in sites}
     collect(lambda: model, "tiny", artifacts, corpus, settings, Silent())
     encoded = model.encode(corpus.documents, 40)

@@ -21,7 +21,7 @@ from bridge.errors import CorpusError
 from bridge.metrics import Metric
 from bridge.models import LoadedModel, Placement
 from bridge.pipeline.score.judge import load_judge
-from bridge.pipeline.verbalize.contexts import whereabouts
+from bridge.pipeline.verbalize.contexts import feature_contexts
 from bridge.references import Site
 from bridge.scorers import Evidence, Explained, Need, Scorer
 from bridge.testing.synthetic import PairedWorld
@@ -43,15 +43,16 @@ def test_readings_against_a_loop() -> None:
     n = len(readings.texts)
     for arm, reading in readings.arms.items():
         e = np.zeros((n, n))
-        for i, one in enumerate(reading.said):
+        for i, one in enumerate(reading.explanations):
             for j, text in enumerate(readings.texts):
                 e[i, j] = WORLD.judge([one.text])[0] @ WORLD.judge([text[-70:]])[0] if one.text else 0.0
         others = (e.sum() - np.trace(e)) / (n * (n - 1))
         first = [i for i in range(n) if all(e[i, j] < e[i, i] for j in range(n) if j != i)]
         ends = [
-            one.text.split()[-1:] == text.split()[-1:] for one, text in zip(reading.said, readings.texts, strict=True)
+            one.text.split()[-1:] == text.split()[-1:]
+            for one, text in zip(reading.explanations, readings.texts, strict=True)
         ]
-        named = [topic in one.text.split() for one, topic in zip(reading.said, readings.topics, strict=True)]
+        named = [topic in one.text.split() for one, topic in zip(reading.explanations, readings.topics, strict=True)]
         expected = {
             "reading_match": np.trace(e) / n,
             "reading_specific": np.trace(e) / n - others,
@@ -149,7 +150,7 @@ class Told(Subject):
 def test_contexts_are_where_features_are_active() -> None:
     eye = np.eye(2, dtype=np.float32)
     dictionary = SparseAutoencoder(eye, np.zeros(2, np.float32), eye, np.zeros(2, np.float32), ReLU())
-    whale, the = whereabouts(Told(), dictionary, np.array([0, 1]))
+    whale, the = feature_contexts(Told(), dictionary, np.array([0, 1]))
     assert [[one.text[start:end].strip() for start, end, _ in one.spans] for one in whale.contexts] == [
         ["whale"],
         ["whale."],

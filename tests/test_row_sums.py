@@ -192,7 +192,7 @@ def test_float32_must_do_for_the_way_back_where_that_will_be_fitted() -> None:
     turn = ortho_group.rvs(256, random_state=np.random.default_rng(1))
     rows = Stored(x, (x * np.geomspace(1, 1e-3, 256) @ turn).astype(np.float32))
     assert rows.fit_on().products == "float32"
-    assert rows.fit_on(way_back=True).products == "float64"
+    assert rows.fit_on(reverse=True).products == "float64"
 
 
 def test_float32_is_given_up_early_where_it_is_hopeless() -> None:

@@ -263,10 +263,10 @@ def test_wrong_servers(av: Path, server: StandIn, tmp_path: Path) -> None:
     server.loading, server.served = False, "someone/else-7b"
     with pytest.raises(BridgeError, match=f"serves someone/else-7b.*not {av}.*Start it"):
         opened(server, av)
-    server.served, server.deaf = f"kitft/{av.name}", True
+    server.served, server.likely_cause = f"kitft/{av.name}", True
     with pytest.raises(BridgeError, match="does not read the embeddings"):
         opened(server, av)
-    server.deaf = False
+    server.likely_cause = False
     assert len(opened(server, av).explain(vectors_of(1))) == 1
     with pytest.raises(ShapeError, match="of another model"):
         server.kind(checkpoint=str(av), url=server.url).open(TrainedSubject(33))  # type: ignore[call-arg]
@@ -275,7 +275,7 @@ def test_wrong_servers(av: Path, server: StandIn, tmp_path: Path) -> None:
 def test_the_known_deaf_one(tmp_path: Path) -> None:
     width = write_av(tmp_path, "Gemma3ForConditionalGeneration")
     with serving("nla_sglang", tmp_path) as server:
-        server.deaf = True
+        server.likely_cause = True
         with pytest.raises(BridgeError, match="sglang/pull/20544"):
             NLAOnSGLang(checkpoint=str(tmp_path), url=server.url).open(TrainedSubject(width))
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 import bridge
 from bridge.corpus import Document, Message
 from bridge.models import TransformersTokenizer, Weights
-from bridge.models.remembered_tokenizer import RememberedTokenizer
+from bridge.models.cached_tokenizer import CachedTokenizer
 from bridge.pairing import Encoded
-from bridge.pipeline.plan.runtime import open_workbench
+from bridge.pipeline.plan.runtime import open_runtime
 from bridge.plugins import Registry
 
 PIECES = st.sampled_from(
@@ -46,7 +46,7 @@ class Counted:
 def tokenizers(registry: Registry, tiny_models: Mapping[str, list[Path]]) -> list[TransformersTokenizer]:
     """Byte-level BPE with and without BOS, and the two bundled models' own."""
     folders = [tiny_models["llama"][0], tiny_models["qwen"][0]]
-    bundled = [open_workbench().resolve(name).weights for name in ("tiny-qwen", "tiny-gemma")]
+    bundled = [open_runtime().resolve(name).weights for name in ("tiny-qwen", "tiny-gemma")]
     found = [registry.models["llama"].tokenizer(one) for one in (*(Weights(str(path)) for path in folders), *bundled)]
     return [one for one in found if isinstance(one, TransformersTokenizer)]
 
@@ -98,7 +98,7 @@ def test_what_was_cut_is_not_cut_again() -> None:
             return [Encoded(np.arange(len(one.text)), np.arange(len(one.text))) for one in documents]
 
     a, b, c = (Document(text, text) for text in ("aaaa", "bbbb", "cccc"))
-    remembered = RememberedTokenizer(Letters(), tokens=9)
+    remembered = CachedTokenizer(Letters(), tokens=9)
     first = remembered.encode([a, b, a], 8)
     assert first[0] is first[2] and remembered.encode([b, Document("aaaa", "aaaa")], 8) == [first[1], first[0]]
     assert asked == ["aaaa 8", "bbbb 8"]

@@ -19,7 +19,7 @@ from bridge.errors import BridgeError, CorpusError, UsageError
 from bridge.features import features_for
 from bridge.models import LoadedModel, Placement
 from bridge.models.resolve import ResolvedModel
-from bridge.pipeline.plan.runtime import open_workbench
+from bridge.pipeline.plan.runtime import open_runtime
 from bridge.progress import Progress, Silent
 from bridge.references import Site
 from bridge.verbalizers import Passage, Recipe, Subject
@@ -69,9 +69,9 @@ class Planted(Subject):
 
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory: pytest.TempPathFactory) -> Planted:
-    bench = open_workbench()
-    folder = bench.registry.models["llama"].write_tiny_checkpoints(tmp_path_factory.mktemp("tiny"))[0]
-    return Planted(bench.resolve(f"{folder}@1"))
+    runtime = open_runtime()
+    folder = runtime.registry.models["llama"].write_tiny_checkpoints(tmp_path_factory.mktemp("tiny"))[0]
+    return Planted(runtime.resolve(f"{folder}@1"))
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +122,9 @@ def test_candidates_stand_for_the_whole_vocabulary(n_known: int, rest: int, seed
 @pytest.mark.parametrize("family", ["gemma2", "gpt2", "gpt_neo", "olmo2", "phi", "pythia", "qwen3"])
 def test_a_verbalizer_of_any_family_is_read_back(family: str, tmp_path: Path) -> None:
     """Whatever its blocks, head and final norm are called, and with or without biases."""
-    bench = open_workbench()
-    folder = bench.registry.models[family].write_tiny_checkpoints(tmp_path / "tiny")[0]
-    subject = Planted(bench.resolve(f"{folder}@1"))
+    runtime = open_runtime()
+    folder = runtime.registry.models[family].write_tiny_checkpoints(tmp_path / "tiny")[0]
+    subject = Planted(runtime.resolve(f"{folder}@1"))
     out = tmp_path / "trained"
     NLA().train(subject, replace(RECIPE, steps=2), out, Silent())
     verbalizer = NLA(checkpoint=str(out), max_new_tokens=2).open(subject)

@@ -15,7 +15,7 @@ from bridge.pipeline.fit.training_data import mispaired_data, training_data
 from bridge.pipeline.plan.gather import gather, paired_rows
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import prepare
-from bridge.pipeline.plan.runtime import open_workbench
+from bridge.pipeline.plan.runtime import open_runtime
 
 WIDTHS = (32, 40)
 
@@ -24,10 +24,10 @@ WIDTHS = (32, 40)
 def rows(tiny_models: Mapping[str, list[Path]], corpus_file: Path) -> PairedRows:
     src, dst = (f"{tiny_models[name][0]}@1" for name in ("llama", "gemma"))
     options = Options(src=src, dst=dst, corpus=str(corpus_file), max_documents=40, max_tokens=32, dtype="float32")
-    bench = open_workbench(None)
-    plan = prepare(options, bench)
+    runtime = open_runtime(None)
+    plan = prepare(options, runtime)
     sites = [side.model.single_site() for side in (plan.src, plan.dst)]
-    left, right = gather(plan, {"src": sites[:1], "dst": sites[1:]}, bench)
+    left, right = gather(plan, {"src": sites[:1], "dst": sites[1:]}, runtime)
     return paired_rows(plan, left[sites[0]], right[sites[1]])
 
 

@@ -18,7 +18,7 @@ import bridge_models.dyck
 from bridge.cli import bridge as command
 from bridge.errors import UsageError
 from bridge.features import features_for
-from bridge.pipeline.plan.runtime import open_workbench
+from bridge.pipeline.plan.runtime import open_runtime
 from bridge.pipeline.transfer.arms import carry_directions
 from bridge.pipeline.verbalize.find import find_verbalizer
 from bridge.pipeline.verbalize.round_trip import cosine, variance_explained
@@ -147,16 +147,16 @@ def test_what_is_missing_is_found_before_any_model_runs(
 
 
 def test_a_models_own_verbalizer_lies_with_its_weights(tmp_path: Path) -> None:
-    bench = open_workbench()
-    folder = bench.resolve("dyck:seed0@1").weights.folder
+    runtime = open_runtime()
+    folder = runtime.resolve("dyck:seed0@1").weights.folder
     assert folder is not None
     copy = Path(shutil.copytree(folder, tmp_path / "model"))
     (copy / "verbalizers/1").mkdir(parents=True)
-    named, _ = find_verbalizer("", bench.resolve(f"{copy}@1"), "x", bench.registry)
+    named, _ = find_verbalizer("", runtime.resolve(f"{copy}@1"), "x", runtime.registry)
     assert named == f"nla:checkpoint={copy / 'verbalizers/1'}"
     for site in ("0", "1.resid_mid"):
         with pytest.raises(UsageError):
-            find_verbalizer("", bench.resolve(f"{copy}@{site}"), "x", bench.registry)
+            find_verbalizer("", runtime.resolve(f"{copy}@{site}"), "x", runtime.registry)
 
 
 def test_round_trip_scores_against_the_mean() -> None:

@@ -18,7 +18,7 @@ from bridge.models import Placement
 from bridge.pipeline.plan.gather import gather
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import prepare
-from bridge.pipeline.plan.runtime import open_workbench
+from bridge.pipeline.plan.runtime import open_runtime
 from bridge.pipeline.plan.specs import build
 from bridge.pipeline.verbalize.subject import ModelSubject
 from bridge.plugins import Registry
@@ -118,7 +118,7 @@ def test_biases_are_not_what_a_vector_says(registry: Registry, tmp_path: Path) -
         assert turned.text == f"promotes: {suppressed}; suppresses: {promoted}"
 
 
-def go_on(
+def generate(
     model: Any, tokenizer: Any, layer: int, sides: Mapping[float, np.ndarray], new_tokens: int
 ) -> tuple[list[int], str]:
     """Decode from weighted sums of log-probabilities, one text at a time, with a hook that patches the prompt."""
@@ -156,13 +156,13 @@ def test_patchscope_is_a_hook_on_the_prompt(
     subject, model, tokenizer = tiny
     verbalizer = opened(registry, f"patchscope:layer={asked},new_tokens=5", subject)
     vectors, rows = gaussian(20, subject.d_model), gaussian(3, subject.d_model, seed=1)
-    expected = [go_on(model, tokenizer, layer, {1.0: row[None]}, 5) for row in vectors]
+    expected = [generate(model, tokenizer, layer, {1.0: row[None]}, 5) for row in vectors]
     said = verbalizer.explain(50 * vectors)
     assert [one.text for one in said] == [text for _, text in expected]
     assert [one.flags for one in said] == [() if text else ("empty",) for _, text in expected]
     assert len({tuple(ids) for ids, _ in expected}) > 3, "the model reads the vector"
     blends = Blends(rows + 2 * vectors[:, None], rows, beta=0.7)
-    against = [go_on(model, tokenizer, layer, {1.0: one, -0.7: rows}, 5)[1] for one in blends.vectors]
+    against = [generate(model, tokenizer, layer, {1.0: one, -0.7: rows}, 5)[1] for one in blends.vectors]
     assert [one.text for one in verbalizer.explain_blends(blends)] == against
 
 
@@ -257,11 +257,11 @@ def test_excerpts_mark_the_token(registry: Registry, text: str, ends: list[int],
 
 @pytest.fixture
 def dyck(isolated: Path) -> ModelSubject:
-    bench = open_workbench()
+    runtime = open_runtime()
     options = Options(src="dyck:seed0@1", dst="dyck:seed0@1", max_documents=300, device="cpu")
-    plan = prepare(options, bench)
+    plan = prepare(options, runtime)
     site = plan.src.model.single_site()
-    return ModelSubject(plan, plan.src, gather(plan, {"src": [site], "dst": []}, bench)[0][site])
+    return ModelSubject(plan, plan.src, gather(plan, {"src": [site], "dst": []}, runtime)[0][site])
 
 
 def innermost(text: str) -> str:

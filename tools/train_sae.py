@@ -32,7 +32,7 @@ from bridge.pairing.rows import PairedRows
 from bridge.pipeline.plan.gather import gather, paired_rows
 from bridge.pipeline.plan.options import make_options
 from bridge.pipeline.plan.plan import Plan, prepare
-from bridge.pipeline.plan.runtime import Workbench, open_workbench
+from bridge.pipeline.plan.runtime import Runtime, open_runtime
 from bridge.progress import Progress
 from bridge.references import Site
 
@@ -41,7 +41,7 @@ SITES = (Site(0, "resid_pre"), Site(0, "resid_mid"), Site(0), Site(1, "resid_mid
 SEEDS = range(5)
 
 
-def read_rows(args: argparse.Namespace, bench: Workbench) -> tuple[Plan, Floats, Floats]:
+def read_rows(args: argparse.Namespace, runtime: Runtime) -> tuple[Plan, Floats, Floats]:
     """Return the plan, the rows to train on and those to score on, (rows, d_model) float32."""
     # A model paired with itself: every token that `bridge run` could pair, under its own rules.
     plan = prepare(
@@ -49,10 +49,10 @@ def read_rows(args: argparse.Namespace, bench: Workbench) -> tuple[Plan, Floats,
             src=args.model, dst=args.model, corpus=args.corpus, max_tokens=args.max_tokens,
             max_documents=args.max_documents, split=args.split, device="cpu",
         ),
-        bench,
+        runtime,
     )  # fmt: skip
     site = plan.src.model.single_site()
-    artifact = gather(plan, {"src": [site], "dst": []}, bench)[0][site]
+    artifact = gather(plan, {"src": [site], "dst": []}, runtime)[0][site]
     rows = paired_rows(plan, artifact, artifact)
     last = plan.options.folds - 1
     scored = last if args.validate else HELD_OUT
@@ -131,20 +131,20 @@ def scores(sae: SparseAutoencoder, rows: Floats, mean: Floats) -> dict[str, floa
     }
 
 
-def run(args: argparse.Namespace, bench: Workbench) -> None:
+def run(args: argparse.Namespace, runtime: Runtime) -> None:
     """Train one dictionary, score it, and write it unless this is a validation."""
-    plan, rows, scored = read_rows(args, bench)
+    plan, rows, scored = read_rows(args, runtime)
     side = plan.src
     site = side.model.single_site()
     encoded = side.tokenizer.encode(plan.corpus.documents[:1], plan.options.max_tokens)[0]
     name = f"blocks.{site.layer}.hook_{site.point}"
     origin = Origin(side.model.name, name, bool(encoded.ends[0] < 0), args.init_seed)
-    sae = train(rows, args, origin, bench.progress)
+    sae = train(rows, args, origin, runtime.progress)
     told = scores(sae, scored, rows.mean(0))
     print(f"{args.model} init {args.init_seed}: {told}", flush=True)
     if args.validate:
         return
-    bench.registry.dictionary_formats["saelens"].save(sae, args.out)
+    runtime.registry.dictionary_formats["saelens"].save(sae, args.out)
     kept = ("kind", "features", "k", "l1", "init_seed", "steps", "batch", "lr")
     record: dict[str, Any] = {key: getattr(args, key) for key in kept}
     record |= {"rows": len(rows), "held_out_rows": len(scored), "held_out": told, "torch": torch.__version__}
@@ -154,7 +154,7 @@ def run(args: argparse.Namespace, bench: Workbench) -> None:
     (args.out / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
-def ship(args: argparse.Namespace, bench: Workbench) -> None:
+def ship(args: argparse.Namespace, runtime: Runtime) -> None:
     """Train every dictionary that bridge ships; `relu-init100` starts where seed 0's does, to show what that does."""
     jobs = [(seed, site, 100 + seed, "relu") for seed in SEEDS for site in SITES]
     for seed, site, init, name in [*jobs, *((seed, Site(1), 100, "relu-init100") for seed in (1, 2, 3, 4))]:
@@ -162,7 +162,7 @@ def ship(args: argparse.Namespace, bench: Workbench) -> None:
         shutil.rmtree(out, ignore_errors=True)
         out.parent.mkdir(parents=True, exist_ok=True)
         job = {"model": f"dyck:seed{seed}@{site}", "init_seed": init, "out": out, "kind": "relu", "validate": False}
-        run(argparse.Namespace(**(vars(args) | job)), bench)
+        run(argparse.Namespace(**(vars(args) | job)), runtime)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -185,8 +185,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not (args.ship or (args.model and (args.out or args.validate))):
         parser.error("Say what to train: --model and --out, --model and --validate, or --ship.")
     torch.set_num_threads(1)  # sums over several threads depend on how many there are
-    bench = open_workbench(TerminalProgress(quiet=False))
-    (ship if args.ship else run)(args, bench)
+    runtime = open_runtime(TerminalProgress(quiet=False))
+    (ship if args.ship else run)(args, runtime)
     return 0
 
 

@@ -19,7 +19,7 @@ from bridge.workers import Workers
 
 __all__ = ["RowSums", "add_product", "rounding"]
 
-Rows = NDArray[Any]
+Block = NDArray[Any]
 
 CHUNK = 2048
 """Rows whose products are added up before they go into the float64 sum. Half as many make the error a tenth smaller
@@ -32,7 +32,7 @@ PROBE = 128
 """Columns of each side that the rounding of a product is measured on, in every block."""
 
 
-def add_product(total: Array, left: Rows, right: Rows) -> None:
+def add_product(total: Array, left: Block, right: Block) -> None:
     """Add left'right to the total, in place; left and right of one dtype, (n, total's rows) and (n, its columns)."""
     product = np.empty(total.shape, left.dtype)
     for start in range(0, len(left), CHUNK):
@@ -40,7 +40,7 @@ def add_product(total: Array, left: Rows, right: Rows) -> None:
         total += product
 
 
-def rounding(left: Rows, right: Rows) -> float:
+def rounding(left: Block, right: Block) -> float:
     """Measure the error of `add_product` on float32 rows: its root mean square, in units of the columns' lengths."""
     single, double = np.zeros((2, left.shape[1], right.shape[1]))
     add_product(single, left, right)
@@ -54,8 +54,8 @@ def rounding(left: Rows, right: Rows) -> float:
 class RowSums:
     """Adds up blocks of paired rows in place: O((d_src + d_dst)^2) of memory, whatever the number of rows.
 
-    Rows are centred by the mean of the first block before they are multiplied, so that large means cost no digits; what
-    is left of the mean is subtracted at the end.
+    Blocks are centred by the mean of the first before they are multiplied, so that large means cost no digits; what is
+    left of the mean is subtracted at the end.
 
     Args:
         d_src: Width of the source rows.
@@ -72,7 +72,7 @@ class RowSums:
         self.n = 0
         self._workers = workers
         self._cuts = _cuts(d_src, workers.count), _cuts(d_dst, workers.count)
-        self._shifts: tuple[Rows, Rows] | None = None
+        self._shifts: tuple[Block, Block] | None = None
         self._sums = np.zeros(d_src), np.zeros(d_dst)
         sides = [(0, 1), (0, 0), (1, 1)] if scatter else [(0, 1)]
         self._products = {pair: self._tiles(*pair) for pair in sides}
@@ -107,20 +107,20 @@ class RowSums:
         self.n += len(x)
         self._blocks += 1
 
-    def _shift(self, rows: NDArray[np.floating]) -> Rows:
+    def _shift(self, rows: NDArray[np.floating]) -> Block:
         """Return the means to within a sixteenth of the spread: numbers with few digits, so that little is rounded."""
         mean, spread = rows.mean(0, dtype=np.float64), rows.std(0, dtype=np.float64)
         grid = 2.0 ** np.floor(np.log2(np.maximum(spread, np.abs(mean) * 1e-6 + np.finfo(np.float32).tiny) / 8))
-        shift: Rows = (np.round(mean / grid) * grid).astype(self.dtype)
+        shift: Block = (np.round(mean / grid) * grid).astype(self.dtype)
         return shift
 
-    def _centred(self, side: int, rows: NDArray[np.floating]) -> list[Rows]:
+    def _centred(self, side: int, rows: NDArray[np.floating]) -> list[Block]:
         """Cut the rows into tiles of columns, centre them, and add up what is left of the mean."""
         assert self._shifts is not None
         shift, total = self._shifts[side], self._sums[side]
 
-        def tile(columns: slice) -> Rows:
-            centred: Rows = np.subtract(rows[:, columns], shift[columns]).astype(self.dtype, copy=False)
+        def tile(columns: slice) -> Block:
+            centred: Block = np.subtract(rows[:, columns], shift[columns]).astype(self.dtype, copy=False)
             total[columns] += centred.sum(0, dtype=np.float64)
             return centred
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,17 +29,17 @@ __all__ = [
     "RANDOM_MAP",
     "RAW",
     "SELF",
+    "ArmExplanations",
     "Edit",
     "Evidence",
     "Explained",
+    "ExplainedActivations",
     "HeldOutPairs",
     "Judge",
     "LiveModel",
     "Look",
     "Need",
     "Plot",
-    "Reading",
-    "Readings",
     "Rows",
     "Scorer",
 ]
@@ -151,26 +152,32 @@ class Explained:
 
 @final
 @dataclass(frozen=True)
-class Reading:
+class ArmExplanations:
     """What one verbalizer says of live activations, and what comes back of them.
 
     Attributes:
-        said: One explanation a position.
+        explanations: One explanation a position.
         truth: The activations that it is about, (n, d_model) float32: the source's, but for the arm `self`.
         rebuilt: What the explanations stand for, by the verbalizer's reconstructor and, of a borrowed one, the map
             back; of the shape of `truth`. None without a reconstructor.
         mean: Mean of the training activations of the model that `truth` is of, (d_model,) float64.
     """
 
-    said: Sequence[Explanation]
+    explanations: Sequence[Explanation]
     truth: NDArray[np.float32]
     rebuilt: NDArray[np.float32] | None
     mean: NDArray[np.float64]
 
+    @property
+    def said(self) -> Sequence[Explanation]:
+        """The old name of `explanations`."""
+        warnings.warn("ArmExplanations.said is now ArmExplanations.explanations.", DeprecationWarning, stacklevel=2)
+        return self.explanations
+
 
 @final
 @dataclass(frozen=True)
-class Readings:
+class ExplainedActivations:
     """What verbalizers say of live activations at the same positions of held-out documents.
 
     Attributes:
@@ -184,7 +191,7 @@ class Readings:
     texts: Sequence[str]
     topics: Sequence[str]
     document: NDArray[np.int64]
-    arms: Mapping[str, Reading]
+    arms: Mapping[str, ArmExplanations]
 
 
 @final
@@ -225,12 +232,18 @@ class Evidence:
     twins: Mapping[str, Dictionary] = field(default_factory=dict)
     live: LiveModel | None = None
     explained: Mapping[str, Explained] = field(default_factory=dict)
-    readings: Readings | None = None
+    readings: ExplainedActivations | None = None
     judge: Judge | None = None
     keep: Callable[[str, NDArray[np.floating]], None] = lambda name, array: None
 
     @property
     def at_hand(self) -> frozenset[Need]:
+        """The old name of `available`."""
+        warnings.warn("Evidence.at_hand is now Evidence.available.", DeprecationWarning, stacklevel=2)
+        return self.available
+
+    @property
+    def available(self) -> frozenset[Need]:
         """What this evidence can supply."""
         there = {
             Need.HELD_OUT_PAIRS: True,
@@ -257,9 +270,9 @@ class Evidence:
     ) -> Metric:
         """Make the record of one number; only the arm `mapped` has a control, by default `mispaired`."""
         low, high = interval
-        said = self.explained.values() if Need.EXPLANATIONS in scorer.needs else ()
+        explanations = self.explained.values() if Need.EXPLANATIONS in scorer.needs else ()
         read = self.readings.arms if self.readings and Need.READINGS in scorer.needs else ()
-        scored = {*self.arms, *read, *(arm for explained in said for arm in (NATIVE, *explained.foreign))}
+        scored = {*self.arms, *read, *(arm for explained in explanations for arm in (NATIVE, *explained.foreign))}
         read_against = control if arm == MAPPED and control in scored else ""
         return Metric(scorer.name, name, arm, self.map, self.src, self.dst, value, low, high, n, read_against, note)
 
@@ -324,3 +337,13 @@ class Scorer(ABC):
             The plot, or None for none. Whatever is raised leaves it out, and is told in the page.
         """
         return None
+
+
+RENAMED = {"Reading": "ArmExplanations", "Readings": "ExplainedActivations"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"bridge.scorers.{name} is now {RENAMED[name]}.", DeprecationWarning, stacklevel=2)
+    return globals()[RENAMED[name]]

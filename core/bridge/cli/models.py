@@ -17,9 +17,9 @@ def command(as_json: bool, quiet: bool) -> None:
     """
     from bridge.models.catalogue import catalogue
     from bridge.models.weights import models_folder
-    from bridge.pipeline.plan.runtime import open_workbench
+    from bridge.pipeline.plan.runtime import open_runtime
 
-    entries = catalogue(open_workbench().registry.models)
+    entries = catalogue(open_runtime().registry.models)
     if as_json:
         print_json({"models_folder": str(models_folder()), "models": entries})
         return

@@ -98,10 +98,10 @@ def demo(flags: dict[str, Any]) -> Path | None:
 def plan_only(options: Options, as_json: bool, quiet: bool) -> None:
     """Print what a run would take; exit with 1 if something stands against it."""
     from bridge.pipeline.jobs.dry_run import dry_run
-    from bridge.pipeline.plan.runtime import open_workbench
+    from bridge.pipeline.plan.runtime import open_runtime
     from bridge.report.dry_run import print_dry_run
 
-    found = dry_run(options, open_workbench(TerminalProgress(quiet)))
+    found = dry_run(options, open_runtime(TerminalProgress(quiet)))
     if as_json:
         print_json(found)
     else:

@@ -45,14 +45,14 @@ def directions(
     """
     from bridge.errors import UsageError
     from bridge.pipeline.fit.bridge import load_bridge
-    from bridge.pipeline.plan.runtime import open_workbench
+    from bridge.pipeline.plan.runtime import open_runtime
     from bridge.pipeline.transfer.directions import parse_features, transfer_directions, transfer_features
 
     if vectors and not dictionary and not features:
         report = transfer_directions(load_bridge(bridge_folder), vectors, out)
     elif dictionary and features and not vectors:
-        chosen, bench = parse_features(features), open_workbench(TerminalProgress(quiet))
-        report = transfer_features(load_bridge(bridge_folder), dictionary, chosen, out, bench)
+        chosen, runtime = parse_features(features), open_runtime(TerminalProgress(quiet))
+        report = transfer_features(load_bridge(bridge_folder), dictionary, chosen, out, runtime)
     else:
         raise UsageError("Give either VECTORS, or --dictionary and --features.")
     _print(report, as_json)
@@ -101,11 +101,11 @@ def sae(bridge_folder: Path, dictionary: str, back: Path | None, out: Path, as_j
     """
     from bridge.errors import printable
     from bridge.pipeline.fit.bridge import load_bridge
-    from bridge.pipeline.plan.runtime import open_workbench
+    from bridge.pipeline.plan.runtime import open_runtime
     from bridge.pipeline.transfer.sae import transfer_sae
 
-    bench = open_workbench(TerminalProgress(quiet))
-    carried = transfer_sae(load_bridge(bridge_folder), dictionary, out, load_bridge(back) if back else None, bench)
+    runtime = open_runtime(TerminalProgress(quiet))
+    carried = transfer_sae(load_bridge(bridge_folder), dictionary, out, load_bridge(back) if back else None, runtime)
     features, d_model = carried.directions.shape
     if as_json:
         print_json({"out": str(out), "features": features, "d_model": d_model, "site": carried.origin.site})

@@ -1,7 +1,7 @@
 """Activations of one model at some sites, through the store."""
 
-from bridge.collect.activations import ActivationSource, Settings, activations_artifact, collect
+from bridge.collect.activations import ActivationSource, CollectSettings, activations_artifact, collect
 from bridge.collect.batches import pad
 from bridge.collect.memory import free_device_memory
 
-__all__ = ["ActivationSource", "Settings", "activations_artifact", "collect", "free_device_memory", "pad"]
+__all__ = ["ActivationSource", "CollectSettings", "activations_artifact", "collect", "free_device_memory", "pad"]

@@ -41,7 +41,7 @@ class ActivationSource(Encoder, Protocol):
 
 @final
 @dataclass(frozen=True)
-class Settings:
+class CollectSettings:
     """What the content of collected activations depends on, besides model, site and corpus.
 
     Attributes:
@@ -58,7 +58,7 @@ class Settings:
     device: str = "cpu"
 
 
-def activations_artifact(store: Store, model: str, site: Site, corpus: Corpus, settings: Settings) -> Artifact:
+def activations_artifact(store: Store, model: str, site: Site, corpus: Corpus, settings: CollectSettings) -> Artifact:
     """Name the artifact of one model's activations at one site over one corpus.
 
     Args:
@@ -94,7 +94,7 @@ def collect(
     name: str,
     artifacts: Mapping[Site, Artifact],
     corpus: Corpus,
-    settings: Settings,
+    settings: CollectSettings,
     progress: Progress,
     encoder: Encoder | None = None,
 ) -> None:
@@ -154,7 +154,7 @@ class _Shard:
     """The texts of one shard, cut into tokens, and the forward passes over them."""
 
     def __init__(
-        self, source: ActivationSource, documents: Sequence[Document], settings: Settings, encoder: Encoder
+        self, source: ActivationSource, documents: Sequence[Document], settings: CollectSettings, encoder: Encoder
     ) -> None:
         self.source = source
         self.settings = settings

@@ -160,7 +160,7 @@ class Whole(Decoding):
         self._texts = [self._texts[text] for text in texts]
 
 
-def go_on(
+def generate(
     decoding: Decoding, prompts: Sequence[Ids], new_tokens: int, edits: Sequence[Edits], ends: Collection[int]
 ) -> list[list[int]]:
     """Go on with texts by the likeliest token each time; see `LoadedModel.generate`."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from bridge.corpus.documents import Document
 from bridge.errors import ModelError, UsageError
-from bridge.models.decoding import Cached, Decoding, Whole, go_on
+from bridge.models.decoding import Cached, Decoding, Whole, generate
 from bridge.models.layout import Layout
 from bridge.models.tokenizer import Tokenizer
 from bridge.pairing.align import Encoded
@@ -198,7 +198,7 @@ class LoadedModel:
         for start in range(0, len(prompts), TEXTS_AT_ONCE):
             some = slice(start, start + TEXTS_AT_ONCE)
             stops = self.ends if ends is None else ends
-            added += go_on(self.decoding(longest), prompts[some], new_tokens, edits[some], stops)
+            added += generate(self.decoding(longest), prompts[some], new_tokens, edits[some], stops)
         return added
 
     def _continue(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any, edits: Edits) -> Any:

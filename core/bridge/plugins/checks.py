@@ -75,18 +75,18 @@ def check_needs(scorer: Scorer, name: str) -> None:
         )
 
 
-def check_explanations(said: Any, count: int, name: str) -> None:
+def check_explanations(explanations: Any, count: int, name: str) -> None:
     """Refuse what a verbalizer returned unless it is one explanation a vector.
 
     Raises:
         PluginError: Naming the verbalizer, and what it returned instead.
     """
-    if not isinstance(said, list) or not all(isinstance(one, Explanation) for one in said):
-        found = f"a list with {said[:1]!r}" if isinstance(said, list) else type(said).__name__
-    elif not all(isinstance(text, str) for one in said for text in (one.text, *one.flags)):
+    if not isinstance(explanations, list) or not all(isinstance(one, Explanation) for one in explanations):
+        found = f"a list with {explanations[:1]!r}" if isinstance(explanations, list) else type(explanations).__name__
+    elif not all(isinstance(text, str) for one in explanations for text in (one.text, *one.flags)):
         found = "explanations whose text or flags are no text"
-    elif len(said) != count:
-        found = f"{len(said)} explanations"
+    elif len(explanations) != count:
+        found = f"{len(explanations)} explanations"
     else:
         return
     raise PluginError(
@@ -184,9 +184,9 @@ def distribution_of(entry: EntryPoint) -> str:
 
 
 def _complain(name: str, distribution: str, stream: IO[str]) -> None:
-    said = (
+    explanations = (
         f"Still importing the plugin {name} of {distribution} after {PATIENCE:g} s. If it hangs, interrupt (Ctrl-C), "
         f"set BRIDGE_DISABLE_PLUGINS={distribution}:{name}, and tell its authors.\n"
     )
-    stream.write(printable(said))
+    stream.write(printable(explanations))
     stream.flush()

@@ -20,14 +20,14 @@ FLAGGED = 0.1
 """Share of flagged or repeated texts above which the reader is warned."""
 
 
-def print_features(said: ExplainedFeatures, metrics: Sequence[Metric]) -> None:
+def print_features(lines: ExplainedFeatures, metrics: Sequence[Metric]) -> None:
     """Print some features under the run's own washout, and say in words what the scores of the texts show."""
-    washout, explained = next(iter(said.explained.items()))
+    washout, explained = next(iter(lines.explained.items()))
     rows = [
         [str(number), _short(explained.native[row].text), _short(explained.foreign[MAPPED][row].text)]
-        for row, number in enumerate(said.features.numbers[:SHOWN])
+        for row, number in enumerate(lines.features.numbers[:SHOWN])
     ]
-    count = len(said.features.numbers)
+    count = len(lines.features.numbers)
     print_rows(
         ["feature", "the source's own verbalizer", "the destination's, through the map"],
         rows,
@@ -53,7 +53,7 @@ def explanation_sentences(metrics: Sequence[Metric]) -> list[str]:
         "come across" if lift.low > max(0.0, mispaired.high if mispaired else 0.0) else "do NOT clearly come across"
     )
     control = f" (through a map fitted on mispaired rows: {mispaired.value:+.3f})" if mispaired else ""
-    said = [
+    lines = [
         f"Explanations {verdict}: they are {lift.value:+.3f} [{lift.low:+.3f}, {lift.high:+.3f}] closer in cosine to "
         f"the source's own than texts of random directions are{control}; {first.value:.0%} find their own feature "
         f"among {first.n}; permutation p {p.value:.4f}."
@@ -61,7 +61,7 @@ def explanation_sentences(metrics: Sequence[Metric]) -> list[str]:
     for arm, whose in ((NATIVE, "The source's own"), (MAPPED, "The borrowed")):
         flagged, distinct = found[("flagged", arm)].value, found[("distinct", arm)].value
         if flagged > FLAGGED or distinct < 1 - FLAGGED:
-            said.append(
+            lines.append(
                 f"{whose} explanations: {flagged:.0%} are flagged, {distinct:.0%} are distinct. Read some of them."
             )
-    return said
+    return lines

@@ -20,7 +20,7 @@ def print_readings(metrics: Sequence[Metric]) -> None:
 def reading_sentences(metrics: Sequence[Metric]) -> list[str]:
     """Say how a borrowed verbalizer reads live activations, beside both models' own and the map's control."""
     found = {(metric.name, metric.arm): metric for metric in metrics if metric.scorer in SCORERS}
-    said = []
+    lines = []
     for name, verb in (("topic_named", "names the topic of"), ("last_word", "ends in the last word of")):
         mapped = found.get((name, MAPPED))
         if not mapped:
@@ -34,7 +34,7 @@ def reading_sentences(metrics: Sequence[Metric]) -> list[str]:
             )
             if (name, arm) in found
         ]
-        said.append(
+        lines.append(
             f"The borrowed verbalizer {verb} {mapped.value:.0%} of {mapped.n} live activations "
             f"[{mapped.low:.0%}, {mapped.high:.0%}] ({', '.join(others)})."
         )
@@ -42,8 +42,8 @@ def reading_sentences(metrics: Sequence[Metric]) -> list[str]:
     if trip:
         verdict = "more" if trip.low > 0 else "NOT more"
         beside = f", where the source's own gives back {own.value:.1%}" if own else ""
-        said.append(
+        lines.append(
             f"Its explanations give back {trip.value:.1%} [{trip.low:.1%}, {trip.high:.1%}] of the activations' "
             f"variance{beside}: {verdict} than the mean activation does."
         )
-    return said
+    return lines

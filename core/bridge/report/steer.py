@@ -27,8 +27,8 @@ def print_steering(steering: Steering) -> None:
     print_rows(["measure@dose", *arms], rows, title=title, caption="of the tested texts, with 95% intervals over them")
     for metric in steering.metrics:
         if metric.name.startswith("transfer_ratio@") and metric.arm in (MAPPED, RAW):
-            said = regime(metric, cells[metric.name, RANDOM_DIRECTION])
-            say(f"At dose {metric.name.partition('@')[2]} the {metric.arm} vector is {said}.")
+            verdict = regime(metric, cells[metric.name, RANDOM_DIRECTION])
+            say(f"At dose {metric.name.partition('@')[2]} the {metric.arm} vector is {verdict}.")
     for texts in steering.generated:
         print_rows(
             ["arm", "goes on with"], [[arm, text] for arm, text in texts.items() if arm != "prompt"], texts["prompt"]
@@ -40,12 +40,12 @@ def regime(metric: Metric, random: Metric) -> str:
 
     The names are those of arXiv 2605.24577: clean, partial, inverted.
     """
-    said = f"(transfer ratio {metric.value:.2f} [{metric.low:.2f}, {metric.high:.2f}])"
+    verdict = f"(transfer ratio {metric.value:.2f} [{metric.low:.2f}, {metric.high:.2f}])"
     if metric.high < 0:
-        return f"inverted {said}: it pushes towards the wrong class"
+        return f"inverted {verdict}: it pushes towards the wrong class"
     if metric.low <= max(0.0, random.high):
-        return f"no better than random directions {said}"
-    return f"{'clean' if metric.value >= CLEAN else 'partial'} {said}"
+        return f"no better than random directions {verdict}"
+    return f"{'clean' if metric.value >= CLEAN else 'partial'} {verdict}"
 
 
 def _cell(metric: Metric) -> str:

@@ -95,7 +95,7 @@ def _print_metrics(metrics: Sequence[Metric], title: str) -> None:
 def sentences(metrics: Sequence[Metric]) -> list[str]:
     """Say what the scores show, and what they do not."""
     by_name = {(metric.scorer, metric.name, metric.arm): metric for metric in metrics}
-    said = []
+    lines = []
     for scorer, name, what in (
         ("explained_variance", "ev", "explains {:.1%} of the held-out variance"),
         ("retrieval", "retrieval@1", "finds {:.1%} of partners ({})"),
@@ -104,11 +104,11 @@ def sentences(metrics: Sequence[Metric]) -> list[str]:
         control = by_name.get((scorer, name, mapped.control)) if mapped else None
         if mapped and control:
             verdict = "above" if mapped.low > control.high else "NOT clearly above"
-            said.append(
+            lines.append(
                 f"The map {what.format(mapped.value, mapped.note)}: {verdict} the same map fitted on {control.arm} "
                 f"rows ({control.value:.1%}; 95% intervals {'apart' if verdict == 'above' else 'overlap'})."
             )
-    return said
+    return lines
 
 
 def _cell(metric: Metric | None, arm: str) -> str:

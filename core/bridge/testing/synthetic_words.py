@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bridge.maps import FittedMap
 from bridge.pairing.rows import Rows
-from bridge.scorers import MAPPED, NATIVE, RANDOM_DIRECTION, SELF, Explained, Reading, Readings
+from bridge.scorers import MAPPED, NATIVE, RANDOM_DIRECTION, SELF, ArmExplanations, Explained, ExplainedActivations
 from bridge.verbalizers import Explanation
 
 FEATURES, WORDS, VOCABULARY, WIDTH = 12, 5, 200, 48
@@ -36,7 +36,7 @@ def explained_words(arms: Collection[str], seed: int) -> Explained:
     return Explained(names, _explanations(native, empty=FEATURES - 1), foreign, topics)
 
 
-def readings_of(rows: Rows, arms: Mapping[str, FittedMap], back: Mapping[str, FittedMap]) -> Readings:
+def readings_of(rows: Rows, arms: Mapping[str, FittedMap], back: Mapping[str, FittedMap]) -> ExplainedActivations:
     """Return readings of paired rows: three words of each text, and rows that come back with some noise.
 
     Args:
@@ -48,16 +48,20 @@ def readings_of(rows: Rows, arms: Mapping[str, FittedMap], back: Mapping[str, Fi
     words = rng.integers(VOCABULARY, size=(len(rows.x), WORDS))
     means = rows.x.mean(0, dtype=np.float64), rows.y.mean(0, dtype=np.float64)
 
-    def reading(truth: NDArray[np.float32], rebuilt: NDArray[np.floating], mean: NDArray[np.float64]) -> Reading:
-        said = words.copy()
-        said[:, :2] = rng.integers(VOCABULARY, size=said[:, :2].shape)
+    def reading(
+        truth: NDArray[np.float32], rebuilt: NDArray[np.floating], mean: NDArray[np.float64]
+    ) -> ArmExplanations:
+        words_said = words.copy()
+        words_said[:, :2] = rng.integers(VOCABULARY, size=words_said[:, :2].shape)
         noisy = (rebuilt + 0.1 * rng.normal(size=truth.shape)).astype(np.float32)
-        return Reading(_explanations(said, empty=1), truth, noisy, mean)
+        return ArmExplanations(_explanations(words_said, empty=1), truth, noisy, mean)
 
     read = {NATIVE: reading(rows.x, rows.x, means[0]), SELF: reading(rows.y, rows.y, means[1])}
     read |= {arm: reading(rows.x, back[arm](there(rows.x).astype(np.float32)), means[0]) for arm, there in arms.items()}
     texts = [" ".join(f"word{word}" for word in row) for row in words.tolist()]
-    return Readings(texts, [TOPICS[index % len(TOPICS)] for index in range(len(texts))], rows.document, read)
+    return ExplainedActivations(
+        texts, [TOPICS[index % len(TOPICS)] for index in range(len(texts))], rows.document, read
+    )
 
 
 def judge_words(texts: Sequence[str]) -> NDArray[np.float32]:
@@ -75,7 +79,7 @@ def _vector(word: str) -> NDArray[np.float64]:
 
 
 def _explanations(words: NDArray[np.int64], empty: int) -> list[Explanation]:
-    said = [Explanation(" ".join(f"word{word}" for word in row)) for row in words.tolist()]
-    said[empty] = Explanation("", ("empty",))
-    said[empty - 1] = Explanation(said[empty - 1].text, ("truncated",))
-    return said
+    words_said = [Explanation(" ".join(f"word{word}" for word in row)) for row in words.tolist()]
+    words_said[empty] = Explanation("", ("empty",))
+    words_said[empty - 1] = Explanation(words_said[empty - 1].text, ("truncated",))
+    return words_said

@@ -67,12 +67,12 @@ def _check_blends(laws: Laws, verbalizer: Verbalizer, vectors: np.ndarray) -> No
     for beta in (0.0, 0.5):
         law = "explain_blends gives one explanation a direction, or refuses a beta other than 0 with a UsageError"
         try:
-            said = verbalizer.explain_blends(Blends(blends, backgrounds, beta))
+            explanations = verbalizer.explain_blends(Blends(blends, backgrounds, beta))
         except Exception as error:  # whatever else stops it is the finding
             refused = beta != 0 and isinstance(error, UsageError)
             laws.require(refused, law, f"{given}, beta {beta}", f"{type(error).__name__}: {error}")
         else:
-            _complete(laws, said, COUNT, f"{given}, beta {beta}")
+            _complete(laws, explanations, COUNT, f"{given}, beta {beta}")
 
 
 def _check_refusals(laws: Laws, verbalizer: Verbalizer, vectors: np.ndarray) -> None:

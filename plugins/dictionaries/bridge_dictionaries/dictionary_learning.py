@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bridge.dictionaries import Activation, Dictionary, DictionaryFormat, Gated, JumpReLU, Origin, ReLU, TopK
 from bridge.errors import BridgeError
 from bridge.hookspecs import hookimpl
-from bridge_dictionaries.files import Floats, Settings, Weights, assemble, fold_norms
+from bridge_dictionaries.files import Config, Floats, Weights, assemble, fold_norms
 
 _CONFIG, _WEIGHTS = "config.json", "ae.pt"
 # encoder, encoder bias, directions, decoder bias, activation, shift
@@ -32,7 +32,7 @@ class DictionaryLearning(DictionaryFormat):
 
     def load(self, path: Path) -> Dictionary:
         """Read a folder; nothing is unpickled but plain tensors."""
-        config = Settings.read(path / _CONFIG)
+        config = Config.read(path / _CONFIG)
         trainer = config.inner("trainer")
         kind = trainer.need("dict_class", str)
         if kind not in _KINDS:
@@ -60,37 +60,37 @@ def _read(file: Path) -> dict[str, NDArray[Any]]:
         ) from error
 
 
-def _autoencoder(weights: Weights, trainer: Settings) -> Parts:
+def _autoencoder(weights: Weights, trainer: Config) -> Parts:
     bias = weights("bias")
     parts = fold_norms(weights("encoder.weight", 2).T, weights("encoder.bias"), weights("decoder.weight", 2).T)
     return *parts, bias, ReLU(), bias
 
 
-def _new(weights: Weights, trainer: Settings) -> Parts:
+def _new(weights: Weights, trainer: Config) -> Parts:
     return *_linear(weights), weights("decoder.bias"), ReLU(), None
 
 
-def _top_k(weights: Weights, trainer: Settings) -> Parts:
+def _top_k(weights: Weights, trainer: Config) -> Parts:
     bias = weights("b_dec")
     return *_linear(weights), bias, TopK(trainer.positive("k")), bias
 
 
-def _batch_top_k(weights: Weights, trainer: Settings) -> Parts:
+def _batch_top_k(weights: Weights, trainer: Config) -> Parts:
     bias = weights("b_dec")
     return *_linear(weights), bias, _estimated(weights), bias
 
 
-def _matryoshka(weights: Weights, trainer: Settings) -> Parts:
+def _matryoshka(weights: Weights, trainer: Config) -> Parts:
     bias = weights("b_dec")
     return weights("W_enc", 2), weights("b_enc"), weights("W_dec", 2), bias, _estimated(weights), bias
 
 
-def _jump_relu(weights: Weights, trainer: Settings) -> Parts:
+def _jump_relu(weights: Weights, trainer: Config) -> Parts:
     activation = JumpReLU(weights("threshold"))
     return weights("W_enc", 2), weights("b_enc"), weights("W_dec", 2), weights("b_dec"), activation, None
 
 
-def _gated(weights: Weights, trainer: Settings) -> Parts:
+def _gated(weights: Weights, trainer: Config) -> Parts:
     bias, directions = weights("decoder_bias"), weights("decoder.weight", 2).T
     activation = Gated(weights("gate_bias"), np.exp(weights("r_mag")), weights("mag_bias"))
     return weights("encoder.weight", 2).T, np.zeros(len(directions), np.float32), directions, bias, activation, bias
@@ -111,7 +111,7 @@ def _estimated(weights: Weights) -> JumpReLU:
     return JumpReLU(threshold)
 
 
-_KINDS: dict[str, Callable[[Weights, Settings], Parts]] = {
+_KINDS: dict[str, Callable[[Weights, Config], Parts]] = {
     "AutoEncoder": _autoencoder,
     "AutoEncoderNew": _new,
     "AutoEncoderTopK": _top_k,
@@ -122,7 +122,7 @@ _KINDS: dict[str, Callable[[Weights, Settings], Parts]] = {
 }
 
 
-def _origin(config: Settings, trainer: Settings) -> Origin:
+def _origin(config: Config, trainer: Config) -> Origin:
     layer, submodule = trainer.get("layer", int), trainer.get("submodule_name", str) or ""
     site = submodule
     if layer is not None:

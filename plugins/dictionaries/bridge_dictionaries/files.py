@@ -20,14 +20,14 @@ Floats = NDArray[np.float32]
 
 
 @final
-class Settings:
+class Config:
     """A JSON object whose values may be of any type, and the file it came from."""
 
     def __init__(self, path: Path, values: Mapping[str, Any]) -> None:
         self.path, self.values = path, values
 
     @classmethod
-    def read(cls, path: Path) -> Settings:
+    def read(cls, path: Path) -> Config:
         """Read a file.
 
         Raises:
@@ -67,9 +67,9 @@ class Settings:
             raise BridgeError(f"{self.path} has no {name}.", cause="It is of another layout, or half-written.")
         return value
 
-    def inner(self, name: str) -> Settings:
+    def inner(self, name: str) -> Config:
         """Return a nested object, empty where it is absent."""
-        return Settings(self.path, self.get(name, dict) or {})
+        return Config(self.path, self.get(name, dict) or {})
 
     def positive(self, name: str) -> int:
         """Return a count, at least 1."""

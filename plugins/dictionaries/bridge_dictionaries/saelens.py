@@ -12,7 +12,7 @@ from bridge.dictionaries import Dictionary, DictionaryFormat, Gated, JumpReLU, O
 from bridge.directions import read_arrays
 from bridge.errors import BridgeError
 from bridge.hookspecs import hookimpl
-from bridge_dictionaries.files import Settings, Weights, assemble, fold_norms
+from bridge_dictionaries.files import Config, Weights, assemble, fold_norms
 from bridge_dictionaries.saelens_writer import CONFIG, WEIGHTS, write
 
 _BATCH = ("batchtopk", "matryoshka_batchtopk")
@@ -32,7 +32,7 @@ class SAELens(DictionaryFormat):
 
     def load(self, path: Path) -> Dictionary:
         """Read a folder."""
-        config = Settings.read(path / CONFIG)
+        config = Config.read(path / CONFIG)
         _refuse_normalised(config)
         architecture = _architecture(config)
         weights = Weights(path / WEIGHTS, read_arrays(path / WEIGHTS))
@@ -54,7 +54,7 @@ class SAELens(DictionaryFormat):
         write(dictionary, path)
 
 
-def _architecture(config: Settings) -> str:
+def _architecture(config: Config) -> str:
     name = config.get("architecture", str) or "standard"
     function = config.get("activation_fn", str) or config.get("activation_fn_str", str) or "relu"
     if name == "standard" and function == "topk":  # as releases before 6.0 wrote it
@@ -67,7 +67,7 @@ def _architecture(config: Settings) -> str:
     return name
 
 
-def _activation(architecture: str, config: Settings, weights: Weights) -> ReLU | TopK | JumpReLU | Gated:
+def _activation(architecture: str, config: Config, weights: Weights) -> ReLU | TopK | JumpReLU | Gated:
     if architecture == "standard":
         return ReLU()
     if architecture == "topk":
@@ -81,7 +81,7 @@ def _is_training_state(architecture: str, weights: Weights) -> bool:
     return architecture in _BATCH and "threshold" not in weights.arrays
 
 
-def _refuse_normalised(config: Settings) -> None:
+def _refuse_normalised(config: Config) -> None:
     value = config.values.get("normalize_activations")
     if value not in (None, False, "none"):
         raise BridgeError(
@@ -92,7 +92,7 @@ def _refuse_normalised(config: Settings) -> None:
         )
 
 
-def _refuse_finetuned(config: Settings, weights: Weights) -> None:
+def _refuse_finetuned(config: Config, weights: Weights) -> None:
     if config.get("finetuning_scaling_factor", bool) and (weights("scaling_factor") != 1).any():
         raise BridgeError(
             f"{config.path} says finetuning_scaling_factor: features are rescaled before decoding, not supported.",
@@ -100,13 +100,13 @@ def _refuse_finetuned(config: Settings, weights: Weights) -> None:
         )
 
 
-def _origin(config: Settings) -> Origin:
-    said = config.inner("metadata") if "metadata" in config.values else config
+def _origin(config: Config) -> Origin:
+    metadata = config.inner("metadata") if "metadata" in config.values else config
     return Origin(
-        model=said.get("model_name", str) or "",
-        site=said.get("hook_name", str) or said.get("hook_point", str) or "",
-        prepends_bos=said.get("prepend_bos", bool),
-        init_seed=said.get("init_seed", int),
+        model=metadata.get("model_name", str) or "",
+        site=metadata.get("hook_name", str) or metadata.get("hook_point", str) or "",
+        prepends_bos=metadata.get("prepend_bos", bool),
+        init_seed=metadata.get("init_seed", int),
     )
 
 

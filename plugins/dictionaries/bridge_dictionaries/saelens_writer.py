@@ -66,10 +66,10 @@ def _activation(dictionary: SparseAutoencoder, bias: Floats) -> tuple[dict[str, 
 
 
 def _metadata(origin: Origin) -> dict[str, Any]:
-    said = {
+    fields = {
         "model_name": origin.model or None,
         "hook_name": origin.site or None,
         "prepend_bos": origin.prepends_bos,
         "init_seed": origin.init_seed,
     }
-    return {"sae_lens_version": _LAYOUT_VERSION, **{name: value for name, value in said.items() if value is not None}}
+    return {"sae_lens_version": _LAYOUT_VERSION, **{name: value for name, value in fields.items() if value is not None}}

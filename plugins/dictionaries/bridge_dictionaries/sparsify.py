@@ -11,7 +11,7 @@ from bridge.dictionaries import Dictionary, DictionaryFormat, Origin, TopK
 from bridge.directions import read_arrays
 from bridge.errors import BridgeError
 from bridge.hookspecs import hookimpl
-from bridge_dictionaries.files import Settings, Weights, assemble
+from bridge_dictionaries.files import Config, Weights, assemble
 
 _CONFIG, _WEIGHTS = "cfg.json", "sae.safetensors"
 _HOOKPOINT = re.compile(r"(?:\w+\.)*(?:layers|h|blocks)\.\d+(?:\.\w+)*")
@@ -36,7 +36,7 @@ class Sparsify(DictionaryFormat):
 
     def load(self, path: Path) -> Dictionary:
         """Read a folder; its name is the site (`layers.20`)."""
-        config = Settings.read(path / _CONFIG)
+        config = Config.read(path / _CONFIG)
         for option, meaning in _REFUSED.items():
             if config.get(option, bool):
                 raise BridgeError(f"{config.path} has {option}: the dictionary {meaning}, which is not supported.")

@@ -11,25 +11,25 @@ from numpy.typing import NDArray
 from bridge.verbalizers import Explanation
 
 
-def quality(said: Sequence[Explanation]) -> dict[str, NDArray[np.float64]]:
+def quality(explanations: Sequence[Explanation]) -> dict[str, NDArray[np.float64]]:
     """Return by name of a metric what each explanation adds to it, (n,); the metric is their mean.
 
     `flagged` is 1 for flagged ones; `distinct` is 1 / how many have the same text, which sum to the number of texts.
     """
-    often = Counter(explanation.text for explanation in said)
+    often = Counter(explanation.text for explanation in explanations)
     return {
-        "flagged": np.array([bool(_flags(explanation)) for explanation in said], dtype=np.float64),
-        "distinct": np.array([1 / often[explanation.text] for explanation in said]),
+        "flagged": np.array([bool(_flags(explanation)) for explanation in explanations], dtype=np.float64),
+        "distinct": np.array([1 / often[explanation.text] for explanation in explanations]),
     }
 
 
-def described(said: Sequence[Explanation]) -> str:
+def described(explanations: Sequence[Explanation]) -> str:
     """Say how many are flagged, as what, and how many different texts there are."""
-    flagged = [_flags(explanation) for explanation in said]
+    flagged = [_flags(explanation) for explanation in explanations]
     kinds = sorted(Counter(kind for flags in flagged for kind in flags).items())
     which = f" ({', '.join(f'{count} {kind}' for kind, count in kinds)})" if kinds else ""
-    distinct = len({explanation.text for explanation in said})
-    return f"{sum(map(bool, flagged))} of {len(said)} flagged{which}, {distinct} distinct"
+    distinct = len({explanation.text for explanation in explanations})
+    return f"{sum(map(bool, flagged))} of {len(explanations)} flagged{which}, {distinct} distinct"
 
 
 def _flags(explanation: Explanation) -> set[str]:

@@ -71,12 +71,12 @@ class Lift(Scorer):
 def _compare(evidence: Evidence, judge: Judge, washout: str, explained: Explained) -> Iterator[Scored]:
     seed, chance = evidence.seed, 1 / np.arange(1, len(explained.native) + 1)
     native = embed(judge, _texts(explained.native))
-    foreign = {arm: embed(judge, _texts(said)) for arm, said in explained.foreign.items()}
+    foreign = {arm: embed(judge, _texts(explanations)) for arm, explanations in explained.foreign.items()}
     plain = {arm: native.similarity(texts) for arm, texts in foreign.items()}
     centred = {arm: native.centred().similarity(texts.centred()) for arm, texts in foreign.items()}
-    for arm, said in {NATIVE: explained.native, **explained.foreign}.items():
-        for name, values in quality(said).items():
-            yield name, arm, *feature_mean(values, seed), described(said), NATIVE
+    for arm, explanations in {NATIVE: explained.native, **explained.foreign}.items():
+        for name, values in quality(explanations).items():
+            yield name, arm, *feature_mean(values, seed), described(explanations), NATIVE
     for arm, similarity in plain.items():
         evidence.keep(f"similarity.{washout}.{arm}", similarity.astype(np.float32))
         texts = f"{described(explained.foreign[arm])}; native: {described(explained.native)}"
@@ -103,8 +103,8 @@ def _matched(arm: str, similarity: Array) -> Array:
     return over_all(similarity) if arm == RANDOM_DIRECTION else similarity.diagonal()
 
 
-def _texts(said: Sequence[Explanation]) -> list[str]:
-    return [explanation.text for explanation in said]
+def _texts(explanations: Sequence[Explanation]) -> list[str]:
+    return [explanation.text for explanation in explanations]
 
 
 def _p_value(count: int) -> tuple[float, Interval]:

@@ -47,21 +47,21 @@ class Reading(Scorer):
         n, tails = len(readings.texts), [text[-CHARACTERS:] for text in readings.texts]
         texts = embed(judge, tails)
         for arm, reading in readings.arms.items():
-            said = [one.text for one in reading.said]
-            similarity = embed(judge, said).similarity(texts)
+            explained = [one.text for one in reading.explanations]
+            similarity = embed(judge, explained).similarity(texts)
             found = ranks(similarity.T)
             values: dict[str, tuple[Array, str]] = {
                 "reading_match": (similarity.diagonal(), ""),
                 "reading_specific": (over_others(similarity), ""),
                 "reading_retrieval@1": ((found == 1).astype(np.float64), f"chance {1 / n:.4f}"),
-                "last_word": (_hits(map(_same_end, said, tails)), ""),
+                "last_word": (_hits(map(_same_end, explained, tails)), ""),
             }
             if any(readings.topics):
                 count = len(set(readings.topics))
-                hits = _hits(map(names_topic, said, readings.topics))
+                hits = _hits(map(names_topic, explained, readings.topics))
                 values["topic_named"] = (hits, f"{count} topics: chance about {1 / count:.3f}")
             for name, (each, note) in values.items():
-                notes = "; ".join(part for part in (note, described(reading.said)) if part)
+                notes = "; ".join(part for part in (note, described(reading.explanations)) if part)
                 yield evidence.metric(self, name, arm, *document_mean(each, readings.document, evidence.seed), n, notes)
 
 
@@ -69,8 +69,8 @@ def _hits(found: Iterable[bool]) -> Array:
     return np.array(list(found), dtype=np.float64)
 
 
-def _same_end(said: str, text: str) -> bool:
-    return _last_word(said) == _last_word(text) != ""
+def _same_end(explained: str, text: str) -> bool:
+    return _last_word(explained) == _last_word(text) != ""
 
 
 def _last_word(text: str) -> str:

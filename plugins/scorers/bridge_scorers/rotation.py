@@ -46,15 +46,17 @@ class Rotation(Scorer):
                 "rotation_distance": (float(np.linalg.norm(rotation - np.eye(d))), haar),
                 "signed_permutation_distance": (_signed_permutation_distance(rotation), "random_map is the reference"),
             }
-            for name, (value, said) in measured.items():
-                yield evidence.metric(self, name, arm, value, (value, value), d, f"{said}; {WARNING}{arbitrary}")
+            for name, (value, drawn) in measured.items():
+                yield evidence.metric(self, name, arm, value, (value, value), d, f"{drawn}; {WARNING}{arbitrary}")
             if draws and d > 1:
                 sign = _determinant(rotation)
                 value, interval = _two_sided_p(
                     angle_distance(rotation, sign), _haar_distances(d, sign, draws, evidence.seed)
                 )
-                said = f"{draws} Haar draws of determinant {sign:+d}, their number gives the interval"
-                yield evidence.metric(self, "rotation_haar_p", arm, value, interval, d, f"{said}; {WARNING}{arbitrary}")
+                drawn = f"{draws} Haar draws of determinant {sign:+d}, their number gives the interval"
+                yield evidence.metric(
+                    self, "rotation_haar_p", arm, value, interval, d, f"{drawn}; {WARNING}{arbitrary}"
+                )
 
 
 def _polar(linear: Array) -> tuple[Array, int]:

@@ -31,11 +31,11 @@ class Embedded:
 
     def centred(self) -> Embedded:
         """Take away the mean over all texts but empty ones, and return to unit norm; what is left of a mean is zero."""
-        said: NDArray[np.bool_] = np.square(self.vectors).sum(1) > 0
-        counts = np.bincount(self.which, minlength=len(said)) * said
+        nonempty: NDArray[np.bool_] = np.square(self.vectors).sum(1) > 0
+        counts = np.bincount(self.which, minlength=len(nonempty)) * nonempty
         moved = self.vectors - counts @ self.vectors / max(counts.sum(), 1)
         lengths = np.linalg.norm(moved, axis=1, keepdims=True)
-        kept = said[:, None] & (lengths > NEGLIGIBLE)
+        kept = nonempty[:, None] & (lengths > NEGLIGIBLE)
         return Embedded(np.where(kept, moved / np.maximum(lengths, NEGLIGIBLE), 0.0), self.which)
 
     def similarity(self, other: Embedded) -> Array:

@@ -41,14 +41,14 @@ class NLAOnSGLang(ServedNLA):
 
         return SGLang(self.max_new_tokens, self.temperature)
 
-    def deaf(self, model_type: str) -> str:
+    def likely_cause(self, model_type: str) -> str:
         """Name the case that is known."""
         if model_type == "gemma3":
             return (
                 "SGLang, up to 0.5.23 at least, drops input_embeds in the multimodal wrapper of Gemma-3: "
                 "github.com/sgl-project/sglang/pull/20544. vLLM (nla_vllm) does not."
             )
-        return super().deaf(model_type)
+        return super().likely_cause(model_type)
 
 
 @hookimpl

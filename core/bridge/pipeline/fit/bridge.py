@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from bridge import Readings
 
-Rows = TypeVar("Rows", "NDArray[Any]", "Tensor")
+Activations = TypeVar("Activations", "NDArray[Any]", "Tensor")
 SCHEMA = 1
-ARRAYS, RECORD = "bridge.safetensors", "bridge.json"
+ARRAYS, BRIDGE_RECORD = "bridge.safetensors", "bridge.json"
 INVERSE = "inverse of "
 FIELDS = frozenset(("schema", "src", "dst", "map", "map_options", "d_src", "d_dst", "arrays_sha256", "provenance"))
 
@@ -53,7 +53,7 @@ class Bridge:
     def __repr__(self) -> str:
         return f"Bridge({self.src} [{self.fitted.d_src}] -> {self.dst} [{self.fitted.d_dst}], {self.map})"
 
-    def __call__(self, x: Rows) -> Rows:
+    def __call__(self, x: Activations) -> Activations:
         """Move activations of the source model to where the destination model has them.
 
         Args:
@@ -65,10 +65,10 @@ class Bridge:
         Raises:
             ShapeError: If the last dimension is not d_src.
         """
-        moved: Rows = self._apply(self.fitted, x)
+        moved: Activations = self._apply(self.fitted, x)
         return moved
 
-    def direction(self, v: Rows) -> Rows:
+    def direction(self, v: Activations) -> Activations:
         """Move directions (decoder rows, steering vectors): the linear part only, no means.
 
         Args:
@@ -80,7 +80,7 @@ class Bridge:
         Raises:
             ShapeError: If the last dimension is not d_src.
         """
-        moved: Rows = self._apply(self.fitted.direction, v)
+        moved: Activations = self._apply(self.fitted.direction, v)
         return moved
 
     def inverse(self) -> Bridge:
@@ -126,7 +126,7 @@ class Bridge:
             "arrays_sha256": sha256(path / ARRAYS),
             "provenance": self.provenance,
         }
-        write_bytes(path / RECORD, json.dumps(record, indent=2, ensure_ascii=False).encode())
+        write_bytes(path / BRIDGE_RECORD, json.dumps(record, indent=2, ensure_ascii=False).encode())
 
     def _apply(self, move: Callable[[NDArray[np.floating]], Array], rows: Any) -> Any:
         is_numpy = isinstance(rows, np.ndarray)
@@ -163,18 +163,18 @@ def load_bridge(folder: str | Path, registry: Registry | None = None) -> Bridge:
     """
     path = Path(folder)
     try:
-        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        record = json.loads((path / BRIDGE_RECORD).read_text(encoding="utf-8"))
         schema = record["schema"]
         if schema == SCHEMA and not set(record) >= FIELDS:
             raise KeyError(*FIELDS - set(record))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BridgeError(
-            f"{path} holds no bridge: {RECORD} is missing or damaged.",
+            f"{path} holds no bridge: {BRIDGE_RECORD} is missing or damaged.",
             remedy="Give a folder that `bridge run`, `bridge fit` or Bridge.save wrote.",
         ) from error
     if schema != SCHEMA:
         raise BridgeError(
-            f"{path / RECORD} has schema {schema}, and this bridge reads schema {SCHEMA}.",
+            f"{path / BRIDGE_RECORD} has schema {schema}, and this bridge reads schema {SCHEMA}.",
             cause="It was written by a newer version.",
             remedy="Upgrade residual-bridge.",
         )
@@ -184,7 +184,7 @@ def load_bridge(folder: str | Path, registry: Registry | None = None) -> Bridge:
         intact = False
     if not intact:
         raise CorruptArtifactError(
-            f"{path / ARRAYS} is not the file that was saved with {RECORD}.",
+            f"{path / ARRAYS} is not the file that was saved with {BRIDGE_RECORD}.",
             cause="It is missing, truncated, changed, or from another bridge.",
             remedy="Copy the folder again, or fit the bridge again: cached activations make that quick.",
         )
@@ -201,5 +201,5 @@ def load_bridge(folder: str | Path, registry: Registry | None = None) -> Bridge:
             cause="It was saved by another version of the map's plugin, or the plugin is broken.",
         ) from error
     if widths != (record["d_src"], record["d_dst"]):
-        raise CorruptArtifactError(f"{path} holds a map of other widths than its {RECORD} says.")
+        raise CorruptArtifactError(f"{path} holds a map of other widths than its {BRIDGE_RECORD} says.")
     return Bridge(record["src"], record["dst"], kind.name, record["map_options"], fitted, record["provenance"])

@@ -8,11 +8,11 @@ from bridge.errors import BridgeError
 from bridge.pipeline.fit.bridge import Bridge, load_bridge
 from bridge.pipeline.fit.fit import fit_plan
 from bridge.pipeline.plan.plan import Plan
-from bridge.pipeline.plan.runtime import Workbench
+from bridge.pipeline.plan.runtime import Runtime
 from bridge.store import canonical_json
 
 
-def fitted_bridge(plan: Plan, bench: Workbench) -> Bridge:
+def fitted_bridge(plan: Plan, runtime: Runtime) -> Bridge:
     """Return the bridge of a plan: from the cache, or fitted now and kept.
 
     Raises:
@@ -20,10 +20,10 @@ def fitted_bridge(plan: Plan, bench: Workbench) -> Bridge:
     """
     # The plan's options are pinned, models and corpus by content: an old fit is never taken for a new one.
     key = hashlib.sha256(canonical_json(plan.options.model_dump()).encode()).hexdigest()[:32]
-    folder = bench.store.root / "bridges" / key
+    folder = runtime.store.root / "bridges" / key
     try:
-        return load_bridge(folder, bench.registry)
+        return load_bridge(folder, runtime.registry)
     except BridgeError:
-        bridge = fit_plan(plan, bench).bridge
+        bridge = fit_plan(plan, runtime).bridge
         bridge.save(folder)
         return bridge

@@ -10,11 +10,11 @@ from bridge.errors import MapError
 from bridge.maps import FittedMap, Map
 from bridge.pipeline.fit.checks import checked_fit, fit_each, map_or_raise
 from bridge.pipeline.fit.fit import Fit
-from bridge.pipeline.plan.runtime import Workbench
+from bridge.pipeline.plan.runtime import Runtime
 from bridge.scorers import MAPPED, MISPAIRED
 
 
-def fit_arms(result: Fit, bench: Workbench) -> dict[str, FittedMap]:
+def fit_arms(result: Fit, runtime: Runtime) -> dict[str, FittedMap]:
     """Fit the controls beside a map: itself on mispaired rows, and every installed map that is a control arm.
 
     Returns:
@@ -32,7 +32,7 @@ def fit_arms(result: Fit, bench: Workbench) -> dict[str, FittedMap]:
 
     makers = {MISPAIRED: on_mispaired_rows} | {
         control.control_arm: partial(as_control, control)
-        for control in bench.registry.maps.values()
+        for control in runtime.registry.maps.values()
         if control.control_arm
     }
     arms = {MAPPED: result.bridge.fitted}
@@ -40,11 +40,11 @@ def fit_arms(result: Fit, bench: Workbench) -> dict[str, FittedMap]:
         try:
             arms[arm] = make()
         except MapError as error:
-            bench.progress.note(f"No {arm} control: {error.what}")
+            runtime.progress.note(f"No {arm} control: {error.what}")
     return arms
 
 
-def fit_back(result: Fit, arms: Mapping[str, FittedMap], bench: Workbench) -> dict[str, FittedMap]:
+def fit_back(result: Fit, arms: Mapping[str, FittedMap], runtime: Runtime) -> dict[str, FittedMap]:
     """Return for every arm the map from the destination to the source, through which a carried dictionary reads.
 
     The map that was asked for, and its mispaired control, are fitted again on the same rows the other way round: the
@@ -65,5 +65,5 @@ def fit_back(result: Fit, arms: Mapping[str, FittedMap], bench: Workbench) -> di
         except MapError as error:
             if arm == MAPPED:
                 raise
-            bench.progress.note(f"No {arm} control of the dictionary: {error.what}")
+            runtime.progress.note(f"No {arm} control of the dictionary: {error.what}")
     return back

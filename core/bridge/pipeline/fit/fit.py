@@ -14,7 +14,7 @@ from bridge.pipeline.fit.training_data import mispaired_data, training_data
 from bridge.pipeline.plan.gather import gather, paired_rows
 from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.plan.provenance import describe
-from bridge.pipeline.plan.runtime import Workbench
+from bridge.pipeline.plan.runtime import Runtime
 from bridge.references import Site
 
 
@@ -42,14 +42,14 @@ class Fit:
     floor: FittedMap | MapError | None = None
 
 
-def fit_plan(plan: Plan, bench: Workbench, *, controls: bool = False, way_back: bool = False) -> Fit:
+def fit_plan(plan: Plan, runtime: Runtime, *, controls: bool = False, reverse: bool = False) -> Fit:
     """Collect, summarise and fit.
 
     Args:
         plan: What to fit.
-        bench: Plugins, store and progress.
+        runtime: Plugins, store and progress.
         controls: Fit the map on mispaired rows beside, for `fit_arms`.
-        way_back: `fit_back` will follow.
+        reverse: `fit_back` will follow.
 
     Raises:
         UsageError: If both models are the same at the same layer.
@@ -61,10 +61,10 @@ def fit_plan(plan: Plan, bench: Workbench, *, controls: bool = False, way_back: 
             f"{plan.options.src} and {plan.options.dst} are the same model at the same layer: nothing to bridge.",
             remedy="Choose another layer or another model.",
         )
-    left, right = gather(plan, {"src": [src], "dst": [dst]}, bench)
-    bench.progress.note("Fitting the map.")
+    left, right = gather(plan, {"src": [src], "dst": [dst]}, runtime)
+    runtime.progress.note("Fitting the map.")
     rows = paired_rows(plan, left[src], right[dst])
-    return fit_rows(plan, rows, src, dst, bench, controls=controls, way_back=way_back)
+    return fit_rows(plan, rows, src, dst, runtime, controls=controls, reverse=reverse)
 
 
 def fit_rows(
@@ -72,10 +72,10 @@ def fit_rows(
     rows: PairedRows,
     src: Site,
     dst: Site,
-    bench: Workbench,
+    runtime: Runtime,
     *,
     controls: bool = False,
-    way_back: bool = False,
+    reverse: bool = False,
 ) -> Fit:
     """Fit the plan's map on the training rows of one site of each model; arguments as of `fit_plan`.
 
@@ -83,14 +83,14 @@ def fit_rows(
         MapError: If the map cannot be fitted.
     """
     folds = range(plan.options.folds)
-    training = training_data(rows, *plan.widths, folds, expected=rows.coverage.training_rows, way_back=way_back)
+    training = training_data(rows, *plan.widths, folds, expected=rows.coverage.training_rows, reverse=reverse)
     mispaired, floor = None, None
     if controls:
         try:
             mispaired = mispaired_data(rows, training, folds)
         except MapError as error:
             floor = error
-    kind = plan.options.build_map(bench.registry)
+    kind = plan.options.build_map(runtime.registry)
     outcome, *beside = fit_each(kind, [training, mispaired] if mispaired else [training])
     fitted = map_or_raise(outcome)
     provenance = describe(plan, rows, src, dst) | {"chosen": dict(fitted.chosen()), "products": training.products}

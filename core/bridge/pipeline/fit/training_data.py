@@ -32,7 +32,7 @@ class Parts(Protocol):
 
 
 def training_data(
-    rows: Parts, d_src: int, d_dst: int, folds: Sequence[int], *, expected: int = 0, way_back: bool = False
+    rows: Parts, d_src: int, d_dst: int, folds: Sequence[int], *, expected: int = 0, reverse: bool = False
 ) -> TrainingData:
     """Summarise the training rows of some folds; held-out documents and outliers are never among them.
 
@@ -42,11 +42,11 @@ def training_data(
         d_dst: Width of the destination model.
         folds: Which folds to use.
         expected: About how many rows there are, if known: the error of float32 falls with their number.
-        way_back: Maps will be fitted on the reversed data too, so float32 must do for both.
+        reverse: Maps will be fitted on the reversed data too, so float32 must do for both.
     """
     data = None
     if min(d_src, d_dst) >= WIDE:
-        data = _in_float32(rows, (d_src, d_dst), folds, expected, 2 if way_back else 1)
+        data = _in_float32(rows, (d_src, d_dst), folds, expected, 2 if reverse else 1)
     return data or _in_float64(rows, (d_src, d_dst), folds)
 
 

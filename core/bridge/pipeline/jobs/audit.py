@@ -14,7 +14,7 @@ from bridge.pipeline.plan.gather import gather, paired_rows
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import Plan, prepare
 from bridge.pipeline.plan.provenance import describe
-from bridge.pipeline.plan.runtime import Workbench, open_workbench
+from bridge.pipeline.plan.runtime import Runtime, open_runtime
 from bridge.pipeline.score.live_model import LiveDocuments, RunningModel
 from bridge.pipeline.score.score import score_evidence
 from bridge.pipeline.threads import threads_for
@@ -67,7 +67,7 @@ def audit(
         UsageError: If there is no dictionary, or the sites of the models do not match up.
         BridgeError: As `prepare`, or if a dictionary does not belong to its site.
     """
-    bench = open_workbench(progress)
+    runtime = open_runtime(progress)
     given = given or Dictionaries()
     metrics: list[Metric] = []
     provenance: list[dict[str, Any]] = []
@@ -75,19 +75,19 @@ def audit(
     for target in expand_references(options.dst):
         pair = options.model_copy(update={"dst": target})
         if sites:
-            pair = _at_sites(pair, sites, bench)
-        plan = prepare(pair, bench, stdin, corpus)
+            pair = _at_sites(pair, sites, runtime)
+        plan = prepare(pair, runtime, stdin, corpus)
         # The variants of one model are of one family, and so of one corpus.
         corpus = plan.corpus
         with threads_for(max(plan.widths)):
-            found, said = _audit_target(plan, given, bench)
+            found, described = _audit_target(plan, given, runtime)
         metrics += found
-        provenance += said
+        provenance += described
     return Audit(metrics, provenance)
 
 
-def _at_sites(options: Options, sites: str, bench: Workbench) -> Options:
-    there = ",".join(shipped(bench.resolve(options.src))) if sites == ALL else sites
+def _at_sites(options: Options, sites: str, runtime: Runtime) -> Options:
+    there = ",".join(shipped(runtime.resolve(options.src))) if sites == ALL else sites
     if not there:
         raise UsageError(
             f"{options.src} has no dictionaries in its folder, so `all` names no site.",
@@ -97,32 +97,36 @@ def _at_sites(options: Options, sites: str, bench: Workbench) -> Options:
     return options.model_copy(update=update)
 
 
-def _audit_target(plan: Plan, given: Dictionaries, bench: Workbench) -> tuple[list[Metric], list[dict[str, Any]]]:
+def _audit_target(plan: Plan, given: Dictionaries, runtime: Runtime) -> tuple[list[Metric], list[dict[str, Any]]]:
     pairs = _site_pairs(plan, given)
-    opened = [open_dictionaries(plan, src, dst, given, bench) for src, dst in pairs]
-    left, right = gather(plan, {"src": [src for src, _ in pairs], "dst": [dst for _, dst in pairs]}, bench)
-    documents = _live_documents(plan, bench)
+    opened = [open_dictionaries(plan, src, dst, given, runtime) for src, dst in pairs]
+    left, right = gather(plan, {"src": [src for src, _ in pairs], "dst": [dst for _, dst in pairs]}, runtime)
+    documents = _live_documents(plan, runtime)
     metrics: list[Metric] = []
     provenance = []
-    scorers = [scorer for scorer in bench.registry.scorers.values() if _looks_closer(scorer)]
-    with bench.progress.stage(f"audit {plan.dst.model.name}", len(opened) * len(scorers), "scorers") as advance:
+    scorers = [scorer for scorer in runtime.registry.scorers.values() if _looks_closer(scorer)]
+    with runtime.progress.stage(f"audit {plan.dst.model.name}", len(opened) * len(scorers), "scorers") as advance:
         for (src, dst), dictionaries in zip(pairs, opened, strict=True):
             rows = paired_rows(plan, left[src], right[dst])
-            result = fit_rows(plan, rows, src, dst, bench, controls=True, way_back=True)
-            evidence = audit_evidence(result, dictionaries, RunningModel(documents, dst) if documents else None, bench)
-            wanted = [scorer for scorer in scorers if scorer.needs <= evidence.at_hand]
-            found, failed = score_evidence(evidence, wanted, bench.progress, advance)
+            result = fit_rows(plan, rows, src, dst, runtime, controls=True, reverse=True)
+            evidence = audit_evidence(
+                result, dictionaries, RunningModel(documents, dst) if documents else None, runtime
+            )
+            wanted = [scorer for scorer in scorers if scorer.needs <= evidence.available]
+            found, failed = score_evidence(evidence, wanted, runtime.progress, advance)
             advance(len(scorers) - len(wanted))
             metrics += found
             provenance.append(describe(plan, rows, src, dst) | ({"failed_scorers": failed} if failed else {}))
     return metrics, provenance
 
 
-def _live_documents(plan: Plan, bench: Workbench) -> LiveDocuments | None:
+def _live_documents(plan: Plan, runtime: Runtime) -> LiveDocuments | None:
     """Load the destination and cut held-out texts for it; None for an encoder, which has no loss."""
     model, options = plan.dst.model, plan.options
     if not model.info.causal:
-        bench.progress.note(f"{model.name} predicts no next token, so what a reconstruction costs it is not measured.")
+        runtime.progress.note(
+            f"{model.name} predicts no next token, so what a reconstruction costs it is not measured."
+        )
         return None
     live = model.adapter.load(model.weights, options.placement())
     return LiveDocuments(live, plan.corpus, plan.folds, options.max_tokens, options.seed)

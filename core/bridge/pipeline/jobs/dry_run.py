@@ -12,7 +12,7 @@ from bridge.models.dtype import AUTO
 from bridge.models.resolve import ResolvedModel
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import corpus_of
-from bridge.pipeline.plan.runtime import Workbench
+from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.plan.specs import build_washout
 from bridge.pipeline.transfer.dictionaries import check_belongs, open_own
 from bridge.pipeline.verbalize.find import find_verbalizer
@@ -30,7 +30,7 @@ ARMS = 5
 GIB = 2**30
 
 
-def dry_run(options: Options, bench: Workbench) -> dict[str, Any]:
+def dry_run(options: Options, runtime: Runtime) -> dict[str, Any]:
     """Find everything that a run needs, check what small files can tell, and estimate memory and time.
 
     Returns:
@@ -45,19 +45,22 @@ def dry_run(options: Options, bench: Workbench) -> dict[str, Any]:
             problems.append(str(error))
             return None
 
-    attempt(lambda: options.build_map(bench.registry))
+    attempt(lambda: options.build_map(runtime.registry))
     attempt(lambda: [build_washout(text) for text in options.washout])
-    models = {"src": attempt(lambda: bench.resolve(options.src)), "dst": attempt(lambda: bench.resolve(options.dst))}
+    models = {
+        "src": attempt(lambda: runtime.resolve(options.src)),
+        "dst": attempt(lambda: runtime.resolve(options.dst)),
+    }
     found = {side: attempt(partial(_model, model, options)) for side, model in models.items() if model}
     corpus = attempt(lambda: _corpus(options, [model for model in models.values() if model]))
     result: dict[str, Any] = {"models": found, "corpus": corpus}
     if options.dictionary or options.positions:
         texts = {"src": options.src_verbalizer, "dst": options.dst_verbalizer}
         result["verbalizers"] = {
-            side: attempt(partial(_verbalizer, texts[side], model, bench)) for side, model in models.items() if model
+            side: attempt(partial(_verbalizer, texts[side], model, runtime)) for side, model in models.items() if model
         }
     if options.dictionary:
-        result["dictionary"] = attempt(lambda: _dictionary(options, models["src"], bench))
+        result["dictionary"] = attempt(lambda: _dictionary(options, models["src"], runtime))
     if corpus and len(found) == len(models) and all(found.values()):
         result["estimates"] = _estimates(options, found, corpus)
     return result | {"problems": problems}
@@ -85,15 +88,15 @@ def _corpus(options: Options, models: Sequence[ResolvedModel]) -> dict[str, Any]
     return {"name": corpus.name, "documents": len(corpus.documents), "tokens": int(tokens)}
 
 
-def _verbalizer(text: str, model: ResolvedModel, bench: Workbench) -> dict[str, Any]:
-    named, kind = find_verbalizer(text, model, model.weights.identity(bench.store), bench.registry)
+def _verbalizer(text: str, model: ResolvedModel, runtime: Runtime) -> dict[str, Any]:
+    named, kind = find_verbalizer(text, model, model.weights.identity(runtime.store), runtime.registry)
     return {"name": named, "loads": kind.preview(model.info.d_model)}
 
 
-def _dictionary(options: Options, model: ResolvedModel | None, bench: Workbench) -> dict[str, Any]:
+def _dictionary(options: Options, model: ResolvedModel | None, runtime: Runtime) -> dict[str, Any]:
     if not model:
         return {"reference": options.dictionary}
-    dictionary = check_belongs(open_own(options.dictionary, model, bench.registry), model, model.single_site())
+    dictionary = check_belongs(open_own(options.dictionary, model, runtime.registry), model, model.single_site())
     features, d_model = dictionary.directions.shape
     return {"reference": options.dictionary, "features": features, "d_model": d_model, "explained": options.features}
 

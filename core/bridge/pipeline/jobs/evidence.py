@@ -10,17 +10,17 @@ from bridge.errors import PluginError
 from bridge.metrics import Metric
 from bridge.pipeline.fit.controls import fit_arms, fit_back
 from bridge.pipeline.fit.fit import Fit
-from bridge.pipeline.plan.runtime import Workbench
+from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.score.held_out import StoredPairs
 from bridge.pipeline.score.score import score_evidence
 from bridge.pipeline.transfer.dictionary_sets import Opened
 from bridge.pipeline.verbalize.both_models import Verbalized, verbalize
-from bridge.pipeline.verbalize.setup import Tools
+from bridge.pipeline.verbalize.setup import VerbalizerSetup
 from bridge.scorers import Evidence, Judge, LiveModel
 
 
 def score_fit(
-    result: Fit, dictionaries: Opened | None, tools: Tools | None, judge: Judge | None, bench: Workbench
+    result: Fit, dictionaries: Opened | None, setup: VerbalizerSetup | None, judge: Judge | None, runtime: Runtime
 ) -> tuple[list[Metric], Verbalized | None, dict[str, NDArray[np.floating]]]:
     """Explain what is to be explained, and run every scorer whose needs are met on held-out documents.
 
@@ -29,9 +29,9 @@ def score_fit(
     Args:
         result: The fitted bridge.
         dictionaries: Of the two models; None where the source has none.
-        tools: Dictionary and verbalizers; None where nothing is explained.
+        setup: Dictionary and verbalizers; None where nothing is explained.
         judge: Embeds explanations; None likewise.
-        bench: Plugins and progress.
+        runtime: Plugins and progress.
 
     Returns:
         The metrics, what was explained, and the arrays that scorers keep.
@@ -40,9 +40,9 @@ def score_fit(
         PluginError: If every scorer failed.
         StoreError: If stored activations are damaged.
     """
-    arms, options = fit_arms(result, bench), result.plan.options
-    back = fit_back(result, arms, bench) if dictionaries or options.positions else {}
-    verbalized = verbalize(result, arms, back, tools, bench) if tools else None
+    arms, options = fit_arms(result, runtime), result.plan.options
+    back = fit_back(result, arms, runtime) if dictionaries or options.positions else {}
+    verbalized = verbalize(result, arms, back, setup, runtime) if setup else None
     features = verbalized.features if verbalized else None
     kept: dict[str, NDArray[np.floating]] = {}
 
@@ -68,9 +68,9 @@ def score_fit(
         judge=judge,
         keep=keep,
     )
-    scorers = [scorer for scorer in bench.registry.scorers.values() if scorer.needs <= evidence.at_hand]
-    with bench.progress.stage("score", len(scorers), "scorers") as advance:
-        metrics, failed = score_evidence(evidence, scorers, bench.progress, advance)
+    scorers = [scorer for scorer in runtime.registry.scorers.values() if scorer.needs <= evidence.available]
+    with runtime.progress.stage("score", len(scorers), "scorers") as advance:
+        metrics, failed = score_evidence(evidence, scorers, runtime.progress, advance)
     if failed:
         result.bridge.provenance["failed_scorers"] = failed
     if verbalized:
@@ -78,10 +78,10 @@ def score_fit(
     return metrics, verbalized, kept
 
 
-def audit_evidence(result: Fit, dictionaries: Opened, live: LiveModel | None, bench: Workbench) -> Evidence:
+def audit_evidence(result: Fit, dictionaries: Opened, live: LiveModel | None, runtime: Runtime) -> Evidence:
     """Return what an audit's scorers look at: maps that have a way back, dictionaries, and the live model."""
-    arms = fit_arms(result, bench)
-    back = fit_back(result, arms, bench)
+    arms = fit_arms(result, runtime)
+    back = fit_back(result, arms, runtime)
     return Evidence(
         result.bridge.src,
         result.bridge.dst,

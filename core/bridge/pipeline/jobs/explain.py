@@ -18,14 +18,14 @@ from bridge.maps import check_width
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import Plan
-from bridge.pipeline.plan.runtime import open_workbench
+from bridge.pipeline.plan.runtime import open_runtime
 from bridge.pipeline.plan.specs import build_washout
-from bridge.pipeline.verbalize.foreign import Borrowed
+from bridge.pipeline.verbalize.foreign import ForeignVerbalizer
 from bridge.pipeline.verbalize.round_trip import cosine, variance_explained
 from bridge.pipeline.verbalize.sampling import background_of
 from bridge.progress import Progress
 
-Rows = NDArray[np.float32]
+Float32 = NDArray[np.float32]
 
 
 @final
@@ -87,7 +87,7 @@ class Tokens:
         ends: Where it ends in its text, in characters.
     """
 
-    x: Rows
+    x: Float32
     texts: list[str]
     tokens: list[str]
     ends: list[int]
@@ -114,26 +114,30 @@ def explain_texts(
         UsageError: If the destination has no verbalizer, or there is nothing to read.
         BridgeError: As `prepare`.
     """
-    way = Borrowed(options, open_workbench(progress), bridge)
-    given = _activations(way.plan, texts, every)
-    points = given.x if way.bridge is None else way.bridge(given.x).astype(np.float32)
-    verbalizer = way.open()
-    said = way.told(len(points), lambda: verbalizer.explain(points))
-    returned = way.come_back(verbalizer, said, points)
-    cosines = [None] * len(said) if returned is None else list(map(float, cosine(given.x, returned)))
+    foreign = ForeignVerbalizer(options, open_runtime(progress), bridge)
+    given = _activations(foreign.plan, texts, every)
+    points = given.x if foreign.bridge is None else foreign.bridge(given.x).astype(np.float32)
+    verbalizer = foreign.open()
+    explanations = foreign.explain(len(points), lambda: verbalizer.explain(points))
+    returned = foreign.reconstruct(verbalizer, explanations, points)
+    cosines = [None] * len(explanations) if returned is None else list(map(float, cosine(given.x, returned)))
     readings = [
         Reading(text, token, end, one.text, one.flags, back)
-        for text, token, end, one, back in zip(given.texts, given.tokens, given.ends, said, cosines, strict=True)
+        for text, token, end, one, back in zip(
+            given.texts, given.tokens, given.ends, explanations, cosines, strict=True
+        )
     ]
     if returned is None:
-        return Readings(readings, None, None, way.provenance())
-    mean = background_of(way.subject(way.plan.src), way.plan.options.seed).mean[None]
+        return Readings(readings, None, None, foreign.provenance())
+    mean = background_of(foreign.subject(foreign.plan.src), foreign.plan.options.seed).mean[None]
     return Readings(
-        readings, variance_explained(given.x, returned, mean), float(cosine(given.x, mean).mean()), way.provenance()
+        readings, variance_explained(given.x, returned, mean), float(cosine(given.x, mean).mean()), foreign.provenance()
     )
 
 
-def explain_directions(options: Options, directions: Mapping[str, Rows], progress: Progress | None = None) -> Readings:
+def explain_directions(
+    options: Options, directions: Mapping[str, Float32], progress: Progress | None = None
+) -> Readings:
     """Explain directions of the source: moved by the map, and shown as the washout says.
 
     Args:
@@ -146,17 +150,17 @@ def explain_directions(options: Options, directions: Mapping[str, Rows], progres
         ShapeError: If a direction has another width.
         BridgeError: As `prepare`.
     """
-    way = Borrowed(options, open_workbench(progress))
+    foreign = ForeignVerbalizer(options, open_runtime(progress))
     washout = build_washout(options.washout[0])
     names = [f"{name}[{row}]" for name, some in directions.items() for row in range(len(np.atleast_2d(some)))]
     given = np.concatenate([np.atleast_2d(some) for some in directions.values()])
-    check_width(given, way.plan.widths[0], "The directions")
-    moved = given if way.bridge is None else way.bridge.direction(given).astype(np.float32)
-    background = background_of(way.subject(way.plan.dst), options.seed)
-    verbalizer = way.open()
-    said = way.told(len(moved), lambda: washout.explain(verbalizer, moved, background))
-    readings = [Reading(name, "", -1, one.text, one.flags, None) for name, one in zip(names, said, strict=True)]
-    return Readings(readings, None, None, way.provenance() | {"washout": asdict(washout)})
+    check_width(given, foreign.plan.widths[0], "The directions")
+    moved = given if foreign.bridge is None else foreign.bridge.direction(given).astype(np.float32)
+    background = background_of(foreign.subject(foreign.plan.dst), options.seed)
+    verbalizer = foreign.open()
+    explanations = foreign.explain(len(moved), lambda: washout.explain(verbalizer, moved, background))
+    readings = [Reading(name, "", -1, one.text, one.flags, None) for name, one in zip(names, explanations, strict=True)]
+    return Readings(readings, None, None, foreign.provenance() | {"washout": asdict(washout)})
 
 
 def _activations(plan: Plan, texts: Sequence[str], every: int) -> Tokens:

@@ -13,12 +13,12 @@ from bridge.pipeline.jobs.evidence import score_fit
 from bridge.pipeline.jobs.folder import claim_folder, write_explanations, write_folder, write_kept
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import prepare, training_texts
-from bridge.pipeline.plan.runtime import open_workbench
+from bridge.pipeline.plan.runtime import open_runtime
 from bridge.pipeline.score.judge import load_judge
 from bridge.pipeline.threads import threads_for
-from bridge.pipeline.transfer.dictionary_sets import dictionaries_at_hand
+from bridge.pipeline.transfer.dictionary_sets import available_dictionaries
 from bridge.pipeline.verbalize.both_models import Verbalized
-from bridge.pipeline.verbalize.setup import find_tools
+from bridge.pipeline.verbalize.setup import set_up_verbalizers
 from bridge.progress import Progress
 
 
@@ -61,17 +61,17 @@ def run(
     Raises:
         BridgeError: As `prepare` and `fit`.
     """
-    bench = open_workbench(progress)
-    plan = prepare(options, bench, stdin)
+    runtime = open_runtime(progress)
+    plan = prepare(options, runtime, stdin)
     if out is not None:
         plan = claim_folder(out, plan)
-    dictionaries = dictionaries_at_hand(plan, bench)
-    tools = find_tools(plan, dictionaries.src if dictionaries else None, bench)
+    dictionaries = available_dictionaries(plan, runtime)
+    setup = set_up_verbalizers(plan, dictionaries.src if dictionaries else None, runtime)
     # Found before the fit, too: nothing that is wrong may cost one.
-    judge = load_judge(options.encoder, training_texts(plan), options.seed) if tools else None
+    judge = load_judge(options.encoder, training_texts(plan), options.seed) if setup else None
     with threads_for(max(plan.widths)):
-        result = fit_plan(plan, bench, controls=True, way_back=bool(dictionaries or options.positions))
-        metrics, verbalized, kept = score_fit(result, dictionaries, tools, judge, bench)
+        result = fit_plan(plan, runtime, controls=True, reverse=bool(dictionaries or options.positions))
+        metrics, verbalized, kept = score_fit(result, dictionaries, setup, judge, runtime)
     if out is not None:
         if verbalized:
             write_explanations(out, verbalized)
@@ -84,11 +84,11 @@ def fit(
     options: Options, out: Path | None = None, progress: Progress | None = None, stdin: IO[str] | None = None
 ) -> Bridge:
     """Fit a bridge without scoring it; arguments and errors as for `run`."""
-    bench = open_workbench(progress)
-    plan = prepare(options, bench, stdin)
+    runtime = open_runtime(progress)
+    plan = prepare(options, runtime, stdin)
     if out is not None:
         plan = claim_folder(out, plan)
-    bridge = fit_plan(plan, bench).bridge
+    bridge = fit_plan(plan, runtime).bridge
     if out is not None:
         write_folder(out, plan, bridge, None)
     return bridge

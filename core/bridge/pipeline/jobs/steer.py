@@ -19,7 +19,7 @@ from bridge.models.resolve import ResolvedModel
 from bridge.pairing.align import Encoded
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.plan.provenance import versions
-from bridge.pipeline.plan.runtime import Workbench, open_workbench
+from bridge.pipeline.plan.runtime import Runtime, open_runtime
 from bridge.pipeline.score.steering import Dose, Floats, SteeredModel, last_token_batches, steering_metrics
 from bridge.pipeline.transfer.contrast import Contrast, LabelledRows
 from bridge.progress import Progress
@@ -81,31 +81,33 @@ def steer(
             encoder, or cannot go on from a prompt.
         ShapeError: If the rows have another width than the source.
     """
-    bench = open_workbench(progress)
+    runtime = open_runtime(progress)
     if rows is not None:
         check_width(rows.rows, bridge.fitted.d_src, f"The tensor rows of {rows.name}")
-    dst = bench.resolve(bridge.dst)
+    dst = runtime.resolve(bridge.dst)
     site = dst.single_site()
     dst.need_next_token()
     prompts = _prompts(dst, dose)
     cut = sum(one.ends.max(initial=0) < len(text) for text, one in zip(dose.prompts, prompts, strict=True))
     if cut:
-        bench.progress.note(
+        runtime.progress.note(
             f"{cut} of {len(prompts)} prompts are longer than {dose.max_tokens} tokens, and are cut there."
         )
-    given = _source_vector(bridge, contrast, dose, bench) if rows is None else _told_apart(rows.difference(), rows.name)
-    live = _load(dst, dose, bench)
+    given = (
+        _source_vector(bridge, contrast, dose, runtime) if rows is None else _told_apart(rows.difference(), rows.name)
+    )
+    live = _load(dst, dose, runtime)
     vectors = _vectors(bridge, given, _difference(live, site, contrast, dose), dose.seed)
     steered = SteeredModel(live, site, contrast, dose)
     metrics: list[Metric] = []
-    with bench.progress.stage("steer", len(dose.doses) * len(vectors), "arms") as advance:
+    with runtime.progress.stage("steer", len(dose.doses) * len(vectors), "arms") as advance:
         for alpha in dose.doses:
             effects = {}
             for arm, some in vectors.items():
                 effects[arm] = steered.effects(alpha * some)
                 advance()
             metrics += steering_metrics((bridge.map, bridge.src, bridge.dst), effects, alpha, dose.seed)
-    texts = steered.go_on(dose.prompts, prompts, vectors, max(dose.doses))
+    texts = steered.generate(dose.prompts, prompts, vectors, max(dose.doses))
     provenance = {
         "src": bridge.src,
         "dst": bridge.dst,
@@ -122,15 +124,15 @@ def steer(
     return Steering(metrics, texts, provenance)
 
 
-def _load(model: ResolvedModel, dose: Dose, bench: Workbench) -> LoadedModel:
-    bench.progress.note(f"Loading {model.name} in {dose.placement.dtype}.")
+def _load(model: ResolvedModel, dose: Dose, runtime: Runtime) -> LoadedModel:
+    runtime.progress.note(f"Loading {model.name} in {dose.placement.dtype}.")
     return model.adapter.load(model.weights, dose.placement)
 
 
-def _source_vector(bridge: Bridge, contrast: Contrast, dose: Dose, bench: Workbench) -> Floats:
-    src = bench.resolve(bridge.src)
+def _source_vector(bridge: Bridge, contrast: Contrast, dose: Dose, runtime: Runtime) -> Floats:
+    src = runtime.resolve(bridge.src)
     site = src.single_site()
-    given = _difference(_load(src, dose, bench), site, contrast, dose)
+    given = _difference(_load(src, dose, runtime), site, contrast, dose)
     # The tracer's wrappers refer to each other: without this, both models would be in memory together.
     gc.collect()
     free_device_memory()

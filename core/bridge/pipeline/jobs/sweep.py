@@ -16,7 +16,7 @@ from bridge.pipeline.plan.gather import gather, paired_rows
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import Plan, prepare
 from bridge.pipeline.plan.provenance import versions
-from bridge.pipeline.plan.runtime import Workbench, open_workbench
+from bridge.pipeline.plan.runtime import Runtime, open_runtime
 from bridge.pipeline.score.held_out import StoredPairs
 from bridge.pipeline.score.score import checked_scores
 from bridge.progress import Progress
@@ -72,17 +72,17 @@ def sweep(
     """
     if options.folds < 3:
         raise UsageError("A sweep needs at least 3 folds: one to validate on, two to choose a penalty by.")
-    bench = open_workbench(progress)
-    plan = prepare(options, bench, stdin)
+    runtime = open_runtime(progress)
+    plan = prepare(options, runtime, stdin)
     if out is not None:
         plan = claim_folder(out, plan, SWEEP_CONFIG)
     sites = plan.src.model.all_sites(), plan.dst.model.all_sites()
-    left, right = gather(plan, {"src": sites[0], "dst": sites[1]}, bench)
+    left, right = gather(plan, {"src": sites[0], "dst": sites[1]}, runtime)
     pairs = [(src, dst) for src in sites[0] for dst in sites[1] if left[src].path != right[dst].path]
     metrics: list[Metric] = []
-    with bench.progress.stage("sweep", len(pairs), "pairs") as advance:
+    with runtime.progress.stage("sweep", len(pairs), "pairs") as advance:
         for src, dst in pairs:
-            metrics += _score_pair(plan, src, dst, paired_rows(plan, left[src], right[dst]), bench)
+            metrics += _score_pair(plan, src, dst, paired_rows(plan, left[src], right[dst]), runtime)
             advance()
     provenance = {
         "corpus": {"name": plan.options.corpus, "sha256": plan.corpus.identity},
@@ -96,8 +96,8 @@ def sweep(
     return Sweep(metrics, labels[0], labels[1], provenance)
 
 
-def _score_pair(plan: Plan, src: Site, dst: Site, rows: PairedRows, bench: Workbench) -> list[Metric]:
-    kind = plan.options.build_map(bench.registry)
+def _score_pair(plan: Plan, src: Site, dst: Site, rows: PairedRows, runtime: Runtime) -> list[Metric]:
+    kind = plan.options.build_map(runtime.registry)
     others = [fold for fold in range(plan.options.folds) if fold != VALIDATION_FOLD]
     training = training_data(rows, *plan.widths, others, expected=rows.coverage.training_rows)
     evidence = Evidence(
@@ -110,7 +110,7 @@ def _score_pair(plan: Plan, src: Site, dst: Site, rows: PairedRows, bench: Workb
     )
     metrics = []
     for name in SCORERS:
-        found, error = checked_scores(bench.registry.scorer(name), evidence)
+        found, error = checked_scores(runtime.registry.scorer(name), evidence)
         if error:
             raise PluginError(f"The scorer {name} failed on {evidence.src} -> {evidence.dst}: {error}.")
         metrics += found

@@ -11,11 +11,11 @@ from bridge.errors import UsageError
 from bridge.pipeline.plan.gather import gather
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import prepare
-from bridge.pipeline.plan.runtime import open_workbench
+from bridge.pipeline.plan.runtime import open_runtime
 from bridge.pipeline.plan.specs import build
 from bridge.pipeline.threads import threads_for
 from bridge.pipeline.transfer.dictionaries import check_belongs, open_dictionary
-from bridge.pipeline.verbalize.find import RECORD, trained_folder
+from bridge.pipeline.verbalize.find import TRAINING_RECORD, trained_folder
 from bridge.pipeline.verbalize.subject import ModelSubject
 from bridge.progress import Progress
 from bridge.store import write_bytes
@@ -50,22 +50,22 @@ def train_verbalizer(
         UsageError: If the folder holds a finished verbalizer, or the model is an encoder.
         BridgeError: If the model cannot be had, or is not one that this kind can train.
     """
-    bench = open_workbench(progress)
-    kind = build(backend, bench.registry.verbalizer)
-    plan = prepare(options, bench, stdin)
+    runtime = open_runtime(progress)
+    kind = build(backend, runtime.registry.verbalizer)
+    plan = prepare(options, runtime, stdin)
     site = plan.src.model.single_site()
     plan.src.model.need_next_token()
     out = out or trained_folder(plan.src.model, plan.src.identity)
-    if (out / RECORD).exists():
+    if (out / TRAINING_RECORD).exists():
         raise UsageError(f"{out} already holds a trained verbalizer.", remedy="Choose another --out, or move it away.")
     if dictionary:
-        found = check_belongs(open_dictionary(dictionary, bench.registry), plan.src.model, site)
+        found = check_belongs(open_dictionary(dictionary, runtime.registry), plan.src.model, site)
         recipe = replace(recipe, dictionary=found)
-    artifact = gather(plan, {"src": [site], "dst": []}, bench)[0][site]
+    artifact = gather(plan, {"src": [site], "dst": []}, runtime)[0][site]
     subject = ModelSubject(plan, plan.src, artifact)
     out.mkdir(parents=True, exist_ok=True)
     with threads_for(subject.d_model):
-        measured = kind.train(subject, recipe, out, bench.progress)
+        measured = kind.train(subject, recipe, out, runtime.progress)
     record = {
         "model": subject.name,
         "weights": plan.src.identity,
@@ -73,5 +73,5 @@ def train_verbalizer(
         "held_out": measured,
         "options": plan.options.model_dump(),
     }
-    write_bytes(out / RECORD, json.dumps(record, indent=2, ensure_ascii=False).encode())
+    write_bytes(out / TRAINING_RECORD, json.dumps(record, indent=2, ensure_ascii=False).encode())
     return record | {"folder": str(out)}

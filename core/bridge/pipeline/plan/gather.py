@@ -12,36 +12,36 @@ from bridge.models import LoadedModel
 from bridge.models.resolve import ResolvedModel
 from bridge.pairing.rows import PairedRows
 from bridge.pipeline.plan.plan import Plan
-from bridge.pipeline.plan.runtime import Workbench
+from bridge.pipeline.plan.runtime import Runtime
 from bridge.references import Site
 from bridge.store import Artifact
 
 
 def gather(
-    plan: Plan, sites: Mapping[str, Sequence[Site]], bench: Workbench
+    plan: Plan, sites: Mapping[str, Sequence[Site]], runtime: Runtime
 ) -> tuple[dict[Site, Artifact], dict[Site, Artifact]]:
     """Collect both models' activations at their sites, one model in memory at a time, one pass over each.
 
     Args:
         plan: What to run.
         sites: The sites of `src` and of `dst`.
-        bench: Store and progress.
+        runtime: Store and progress.
     """
     settings, placement = plan.options.settings(), plan.options.placement()
     gathered = []
     for side, wanted in ((plan.src, sites["src"]), (plan.dst, sites["dst"])):
 
         def load(model: ResolvedModel = side.model) -> LoadedModel:
-            bench.progress.note(f"Loading {model.name}.")
+            runtime.progress.note(f"Loading {model.name}.")
             return model.adapter.load(model.weights, placement)
 
         artifacts = {
             site: activations_artifact(
-                bench.store, f"{side.model.adapter.name} {side.identity}", site, plan.corpus, settings
+                runtime.store, f"{side.model.adapter.name} {side.identity}", site, plan.corpus, settings
             )
             for site in wanted
         }
-        collect(load, side.model.name, artifacts, plan.corpus, settings, bench.progress, side.tokenizer)
+        collect(load, side.model.name, artifacts, plan.corpus, settings, runtime.progress, side.tokenizer)
         # The tracer's wrappers refer to each other: without this, both models would be in memory together.
         gc.collect()
         free_device_memory()

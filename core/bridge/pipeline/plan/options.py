@@ -9,7 +9,7 @@ from typing import Any, Literal, final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from bridge.collect.activations import Settings
+from bridge.collect.activations import CollectSettings
 from bridge.errors import UsageError
 from bridge.features import Use
 from bridge.maps import Map
@@ -59,10 +59,12 @@ class Options(BaseModel):
     def _refuse_other_dtypes(cls, dtype: str) -> str:
         return dtype if dtype == AUTO else decided_dtype(dtype, "cpu")
 
-    def settings(self) -> Settings:
+    def settings(self) -> CollectSettings:
         """Return what collection needs of these."""
         placement = self.placement()
-        return Settings(placement.dtype, self.max_tokens, self.batch_size, placement.torch_device().partition(":")[0])
+        return CollectSettings(
+            placement.dtype, self.max_tokens, self.batch_size, placement.torch_device().partition(":")[0]
+        )
 
     def placement(self) -> Placement:
         """Return where models go, with `auto` decided."""

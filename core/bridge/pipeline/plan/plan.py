@@ -15,12 +15,12 @@ from bridge.corpus.read import BUNDLED, load_corpus
 from bridge.corpus.split import HELD_OUT, assign_folds
 from bridge.errors import CorpusError, ModelError, UsageError
 from bridge.models import Tokenizer
+from bridge.models.cached_tokenizer import CachedTokenizer
 from bridge.models.dtype import AUTO
-from bridge.models.remembered_tokenizer import RememberedTokenizer
 from bridge.models.resolve import ResolvedModel
 from bridge.pairing.tokens import Coverage, ShardPairs, pair_corpus
 from bridge.pipeline.plan.options import Options
-from bridge.pipeline.plan.runtime import Workbench
+from bridge.pipeline.plan.runtime import Runtime
 
 ROWS_PER_DIMENSION = 2
 """Fewer training rows a dimension than this, and held-out scores say nothing about the models."""
@@ -66,12 +66,12 @@ class Plan:
         return self.src.model.info.d_model, self.dst.model.info.d_model
 
 
-def prepare(options: Options, bench: Workbench, stdin: IO[str] | None = None, corpus: Corpus | None = None) -> Plan:
+def prepare(options: Options, runtime: Runtime, stdin: IO[str] | None = None, corpus: Corpus | None = None) -> Plan:
     """Find models and corpus and pair their tokens.
 
     Args:
         options: What was asked for.
-        bench: Plugins, store and progress.
+        runtime: Plugins, store and progress.
         stdin: Where a corpus `-` comes from.
         corpus: The corpus where it was read before: standard input can be read only once.
 
@@ -80,13 +80,13 @@ def prepare(options: Options, bench: Workbench, stdin: IO[str] | None = None, co
         ModelUnavailableError: If weights cannot be had.
         CorpusError: If the corpus is unreadable, or too small for the models' widths.
     """
-    options.build_map(bench.registry)
+    options.build_map(runtime.registry)
     placement = options.placement()
     placement.torch_device()
     if options.dtype == AUTO:
-        bench.progress.note(f"Computing in {placement.dtype} (--dtype {AUTO}).")
+        runtime.progress.note(f"Computing in {placement.dtype} (--dtype {AUTO}).")
         options = options.model_copy(update={"dtype": placement.dtype})
-    models = bench.resolve(options.src), bench.resolve(options.dst)
+    models = runtime.resolve(options.src), runtime.resolve(options.dst)
     options = _with_defaults(options, models)
     corpus = corpus or load_corpus(options.corpus, stdin, options.max_documents)
     if options.corpus_sha256 and corpus.identity != options.corpus_sha256:
@@ -95,8 +95,8 @@ def prepare(options: Options, bench: Workbench, stdin: IO[str] | None = None, co
             cause="Its content changed since.",
             remedy="Restore it, or remove corpus_sha256 from the file to run on the new content.",
         )
-    src = _side(models[0], options.src_identity, options, bench)
-    dst = _side(models[1], options.dst_identity, options, bench)
+    src = _side(models[0], options.src_identity, options, runtime)
+    dst = _side(models[1], options.dst_identity, options, runtime)
     folds = assign_folds(corpus, held_out=options.held_out, folds=options.folds, kind=options.split, seed=options.seed)
     shards, coverage = pair_corpus(
         corpus,
@@ -104,7 +104,7 @@ def prepare(options: Options, bench: Workbench, stdin: IO[str] | None = None, co
         dst.tokenizer,
         max_tokens=options.max_tokens,
         skip=options.skip,
-        progress=bench.progress,
+        progress=runtime.progress,
     )
     pinned = options.model_copy(
         update={
@@ -117,7 +117,7 @@ def prepare(options: Options, bench: Workbench, stdin: IO[str] | None = None, co
         }
     )
     plan = Plan(pinned, src, dst, corpus, folds, shards, coverage)
-    _need_enough_rows(plan, bench)
+    _need_enough_rows(plan, runtime)
     return plan
 
 
@@ -146,13 +146,13 @@ def _with_defaults(options: Options, models: Sequence[ResolvedModel]) -> Options
     return options.model_copy(update={"corpus": corpus, "max_tokens": max_tokens})
 
 
-def _side(model: ResolvedModel, identity: str, options: Options, bench: Workbench) -> Side:
+def _side(model: ResolvedModel, identity: str, options: Options, runtime: Runtime) -> Side:
     model.all_sites()
     limit = model.info.max_tokens
     if limit is not None and options.max_tokens > limit:
         raise UsageError(f"{model.name} reads at most {limit} tokens.", remedy=f"Use --max-tokens {limit} or fewer.")
-    tokenizer = RememberedTokenizer(model.adapter.tokenizer(model.weights))
-    side = Side(model, tokenizer, model.weights.identity(bench.store))
+    tokenizer = CachedTokenizer(model.adapter.tokenizer(model.weights))
+    side = Side(model, tokenizer, model.weights.identity(runtime.store))
     if identity and identity != side.identity:
         raise ModelError(
             f"The weights of {model.name} are not the ones that this experiment was made with.",
@@ -162,7 +162,7 @@ def _side(model: ResolvedModel, identity: str, options: Options, bench: Workbenc
     return side
 
 
-def _need_enough_rows(plan: Plan, bench: Workbench) -> None:
+def _need_enough_rows(plan: Plan, runtime: Runtime) -> None:
     width = max(plan.widths)
     training = sum(int((plan.folds[pairs.document] != HELD_OUT).sum()) for pairs in plan.shards)
     held_out = sum(len(pairs.document) for pairs in plan.shards) - training
@@ -173,6 +173,6 @@ def _need_enough_rows(plan: Plan, bench: Workbench) -> None:
             remedy="Give more text, raise --max-tokens or --max-documents, or lower --skip.",
         )
     if training < 10 * width:
-        bench.progress.note(
+        runtime.progress.note(
             f"Only {training} training rows for a width of {width}: expect overfitting, which the held-out scores show."
         )

@@ -13,7 +13,7 @@ from bridge.store import Store
 
 @final
 @dataclass(frozen=True)
-class Workbench:
+class Runtime:
     """Plugins, store and progress of one process.
 
     Attributes:
@@ -31,7 +31,7 @@ class Workbench:
         return resolve(reference, self.registry.models, self.store, self.progress)
 
 
-def open_workbench(progress: Progress | None = None) -> Workbench:
+def open_runtime(progress: Progress | None = None) -> Runtime:
     """Discover plugins and open the default store.
 
     Raises:
@@ -39,4 +39,4 @@ def open_workbench(progress: Progress | None = None) -> Workbench:
     """
     registry = discover()
     refuse_conflicts(registry)
-    return Workbench(registry, progress=progress or Silent())
+    return Runtime(registry, progress=progress or Silent())

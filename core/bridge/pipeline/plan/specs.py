@@ -52,5 +52,5 @@ def build_washout(text: str) -> Washout:
 
 def describe_errors(error: ValidationError) -> str:
     """Say in one line what pydantic found."""
-    said = ((item, "no such option" if item["type"] == "extra_forbidden" else item["msg"]) for item in error.errors())
-    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'value'}: {what}" for item, what in said)
+    faults = ((item, "no such option" if item["type"] == "extra_forbidden" else item["msg"]) for item in error.errors())
+    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'value'}: {what}" for item, what in faults)

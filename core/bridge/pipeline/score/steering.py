@@ -90,7 +90,7 @@ class SteeredModel:
         kl = (np.exp(steered) * (steered - self._plain)).sum(1)
         return {"log_odds_shift": shift, "kl": np.maximum(kl, 0)}
 
-    def go_on(
+    def generate(
         self, prompts: Sequence[str], encoded: Sequence[Encoded], vectors: Mapping[str, Floats], alpha: float
     ) -> list[dict[str, str]]:
         """Return what the model goes on with after each prompt: plain, and steered by every arm's vector."""
@@ -101,8 +101,8 @@ class SteeredModel:
             edits[arm] = {self._site: _adding(torch.from_numpy(alpha * some[0]))}
         ids = [one.ids for one in encoded for _ in edits]
         added = self._model.generate(ids, self._dose.new_tokens, [*edits.values()] * len(encoded))
-        said = map(self._model.tokenizer.decode, added)
-        return [{"prompt": prompt} | {arm: next(said) for arm in edits} for prompt in prompts]
+        texts = map(self._model.tokenizer.decode, added)
+        return [{"prompt": prompt} | {arm: next(texts) for arm in edits} for prompt in prompts]
 
     def _predictions(self, documents: Sequence[Document], vector: Floats | None, sign: Floats) -> Floats:
         """Return the log-probabilities after the last token, (texts, vocabulary) float64."""

@@ -63,9 +63,9 @@ def load_contrast(path: Path, seed: int) -> Contrast:
     classes = list(dict.fromkeys(texts.values()))
     counts = {label: int((labels == label).sum()) for label in classes}
     if len(classes) != 2 or min(counts.values()) < LEAST:
-        said = ", ".join(f"{count} of {label!r}" for label, count in counts.items())
+        listed = ", ".join(f"{count} of {label!r}" for label, count in counts.items())
         raise CorpusError(
-            f"{path} has {said or 'no texts'}; a contrast is two classes of at least {LEAST} different texts each.",
+            f"{path} has {listed or 'no texts'}; a contrast is two classes of at least {LEAST} different texts each.",
             remedy="Add texts of the other class, or take the third class out.",
         )
     tested = np.zeros(len(texts), dtype=bool)
@@ -119,9 +119,9 @@ def read_labelled_rows(path: Path) -> LabelledRows:
         )
     found = sorted(set(labels.tolist()))
     if found != [0, 1]:
-        said = ", ".join(map(str, found[:5])) + (", ..." if len(found) > 5 else "")
+        listed = ", ".join(map(str, found[:5])) + (", ..." if len(found) > 5 else "")
         raise BridgeError(
-            f"The labels of {path} are {said or 'none'}; a difference of means is of two classes, 0 and 1.",
+            f"The labels of {path} are {listed or 'none'}; a difference of means is of two classes, 0 and 1.",
             remedy="Label the first class 0 and the second 1, and leave rows of other classes out.",
         )
     return LabelledRows(path.name, rows, labels)

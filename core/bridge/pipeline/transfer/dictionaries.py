@@ -10,7 +10,7 @@ from bridge.errors import BridgeError, PluginError, UsageError
 from bridge.models import ModelInfo, Tokenizer
 from bridge.models.resolve import ResolvedModel
 from bridge.pipeline.fit.bridge import Bridge
-from bridge.pipeline.plan.runtime import Workbench
+from bridge.pipeline.plan.runtime import Runtime
 from bridge.plugins.registry import Registry
 from bridge.references import Site, parse_site
 
@@ -70,23 +70,23 @@ def open_own(reference: str, model: ResolvedModel, registry: Registry) -> Dictio
     return open_dictionary(str(next(iter(there.values()))), registry)
 
 
-def open_source(bridge: Bridge, reference: str, bench: Workbench) -> Dictionary:
+def open_source(bridge: Bridge, reference: str, runtime: Runtime) -> Dictionary:
     """Read a dictionary of a bridge's source, and hold it to the width, site and BOS of that model.
 
     Raises:
         UsageError: As `open_dictionary`.
         BridgeError: As `open_dictionary`, or if it is of another width or site.
     """
-    dictionary = open_dictionary(reference, bench.registry)
+    dictionary = open_dictionary(reference, runtime.registry)
     side = bridge.provenance["src"]
     info = ModelInfo(bridge.fitted.d_src, side["n_layers"])
     _check(dictionary, bridge.src, info, parse_site(side["site"], info.n_layers))
     if dictionary.origin.prepends_bos is not None:
         try:
-            model = bench.resolve(bridge.src)
-            note_bos(dictionary, reference, model.name, model.adapter.tokenizer(model.weights), bench)
+            model = runtime.resolve(bridge.src)
+            note_bos(dictionary, reference, model.name, model.adapter.tokenizer(model.weights), runtime)
         except BridgeError as error:  # a bridge is of use where its models are not
-            bench.progress.note(f"Whether {reference} fits the BOS of {bridge.src} was not checked: {error.what}")
+            runtime.progress.note(f"Whether {reference} fits the BOS of {bridge.src} was not checked: {error.what}")
     return dictionary
 
 
@@ -100,7 +100,7 @@ def check_belongs(dictionary: Dictionary, model: ResolvedModel, site: Site) -> D
     return dictionary
 
 
-def note_bos(dictionary: Dictionary, name: str, model: str, tokenizer: Tokenizer, bench: Workbench) -> None:
+def note_bos(dictionary: Dictionary, name: str, model: str, tokenizer: Tokenizer, runtime: Runtime) -> None:
     """Tell the user where a dictionary was trained with BOS and the model reads texts without, or the other way round.
 
     No error: the dictionary may serve all the same, which its scores show.
@@ -110,12 +110,12 @@ def note_bos(dictionary: Dictionary, name: str, model: str, tokenizer: Tokenizer
         name: What to call it.
         model: What to call the model.
         tokenizer: The model's.
-        bench: Who is told.
+        runtime: Who is told.
     """
     trained = dictionary.origin.prepends_bos
     begins = bool((tokenizer.encode([Document("a", "a")], 8)[0].ends[:1] < 0).any())
     if trained is not None and trained != begins:
-        bench.progress.note(
+        runtime.progress.note(
             f"The dictionary {name} was trained on texts {'with' if trained else 'without'} BOS, and {model} reads "
             f"them {'with' if begins else 'without'} it: its features may fire otherwise than its authors say."
         )
@@ -128,11 +128,11 @@ def _check(dictionary: Dictionary, label: str, info: ModelInfo, site: Site) -> N
             f"The dictionary is {width} wide, and {label} is {info.d_model} wide.",
             cause="It was trained on another model.",
         )
-    said = dictionary.origin.site
-    if said and parse_site(said, info.n_layers) != site:
+    declared = dictionary.origin.site
+    if declared and parse_site(declared, info.n_layers) != site:
         raise BridgeError(
-            f"The dictionary says that it belongs at {said}, and the reference is {label}.",
-            remedy=f"Refer to {said}, or give the dictionary of {site}.",
+            f"The dictionary says that it belongs at {declared}, and the reference is {label}.",
+            remedy=f"Refer to {declared}, or give the dictionary of {site}.",
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any, final
 from bridge.dictionaries import Dictionary, ReLU, SparseAutoencoder, initial_directions
 from bridge.errors import UsageError
 from bridge.pipeline.plan.plan import Plan, Side
-from bridge.pipeline.plan.runtime import Workbench
+from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.transfer.dictionaries import OWN, check_belongs, note_bos, open_dictionary, shipped
 from bridge.references import Site
 
@@ -44,15 +44,15 @@ class Opened:
     twins: Mapping[str, Dictionary]
 
 
-def open_dictionaries(plan: Plan, src: Site, dst: Site, given: Dictionaries, bench: Workbench) -> Opened:
+def open_dictionaries(plan: Plan, src: Site, dst: Site, given: Dictionaries, runtime: Runtime) -> Opened:
     """Open the dictionaries of one pair of sites.
 
     Raises:
         UsageError: If the source has no dictionary there.
         BridgeError: If one cannot be read, or belongs to another width or site.
     """
-    own = _dictionaries(plan.src, src, given.src, bench)
-    theirs = _dictionaries(plan.dst, dst, given.dst, bench)
+    own = _dictionaries(plan.src, src, given.src, runtime)
+    theirs = _dictionaries(plan.dst, dst, given.dst, runtime)
     if not own:
         raise UsageError(
             f"There is no dictionary of {plan.src.model.label(src)}.",
@@ -72,7 +72,7 @@ def open_dictionaries(plan: Plan, src: Site, dst: Site, given: Dictionaries, ben
     return Opened(first, next(iter(theirs.values()), None), twins)
 
 
-def dictionaries_at_hand(plan: Plan, bench: Workbench) -> Opened | None:
+def available_dictionaries(plan: Plan, runtime: Runtime) -> Opened | None:
     """Open the dictionary that a run names, or those that lie with the models' weights; None where there is none.
 
     Raises:
@@ -81,18 +81,18 @@ def dictionaries_at_hand(plan: Plan, bench: Workbench) -> Opened | None:
     named, src, dst = plan.options.dictionary, plan.src.model.single_site(), plan.dst.model.single_site()
     if not named and str(src) not in shipped(plan.src.model):
         return None
-    return open_dictionaries(plan, src, dst, Dictionaries(named), bench)
+    return open_dictionaries(plan, src, dst, Dictionaries(named), runtime)
 
 
-def _dictionaries(side: Side, site: Site, given: str, bench: Workbench) -> dict[str, Dictionary]:
+def _dictionaries(side: Side, site: Site, given: str, runtime: Runtime) -> dict[str, Dictionary]:
     named = given not in ("", OWN)
     paths: Mapping[str, Any] = {given: given} if named else shipped(side.model).get(str(site), {})
     found = {
-        name: check_belongs(open_dictionary(str(path), bench.registry), side.model, site)
+        name: check_belongs(open_dictionary(str(path), runtime.registry), side.model, site)
         for name, path in paths.items()
     }
     for name, dictionary in found.items():
-        note_bos(dictionary, name, side.model.name, side.tokenizer, bench)
+        note_bos(dictionary, name, side.model.name, side.tokenizer, runtime)
     return found
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bridge.directions import read_vectors, write_arrays
 from bridge.errors import UsageError
 from bridge.pipeline.fit.bridge import Bridge
-from bridge.pipeline.plan.runtime import Workbench, open_workbench
+from bridge.pipeline.plan.runtime import Runtime, open_runtime
 from bridge.pipeline.transfer.dictionaries import open_source
 from bridge.pipeline.transfer.sae import need_free
 
@@ -49,7 +49,7 @@ def transfer_directions(bridge: Bridge, source: Path, out: Path) -> dict[str, An
 
 
 def transfer_features(
-    bridge: Bridge, reference: str, features: Sequence[int], out: Path, bench: Workbench | None = None
+    bridge: Bridge, reference: str, features: Sequence[int], out: Path, runtime: Runtime | None = None
 ) -> dict[str, Any]:
     """Move the decoder rows of chosen features of the source's dictionary.
 
@@ -59,7 +59,7 @@ def transfer_features(
         features: Which; the rows keep this order.
         out: Where they go, as one tensor `directions` (len(features), d_dst), float32, with a record of which features
             of which dictionary they are; refuses to overwrite.
-        bench: Plugins, store and progress; those of this machine, silent, by default.
+        runtime: Plugins, store and progress; those of this machine, silent, by default.
 
     Returns:
         As `transfer_directions`.
@@ -69,12 +69,12 @@ def transfer_features(
         BridgeError: If the dictionary is of another width or site than the bridge's source.
     """
     need_free(out)
-    rows = open_source(bridge, reference, bench or open_workbench()).directions
+    rows = open_source(bridge, reference, runtime or open_runtime()).directions
     beyond = [feature for feature in features if not 0 <= feature < len(rows)]
     if beyond or not features:
-        said = ", ".join(map(str, beyond[:5])) + (", ..." if len(beyond) > 5 else "")
+        listed = ", ".join(map(str, beyond[:5])) + (", ..." if len(beyond) > 5 else "")
         raise UsageError(
-            f"{reference} has no feature {said}." if beyond else "No features are chosen.",
+            f"{reference} has no feature {listed}." if beyond else "No features are chosen.",
             remedy=f"Its features are 0 to {len(rows) - 1}.",
         )
     return _move(bridge, {ROWS: rows[list(features)]}, out, {"dictionary": reference, "features": list(features)})

@@ -14,7 +14,7 @@ from bridge.errors import BridgeError, ShapeError
 from bridge.maps import AffineMap, check_width
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.transfer.directions import compare
-from bridge.pipeline.transfer.sae import need_free, way_back
+from bridge.pipeline.transfer.sae import need_free, reverse_map
 
 BIAS = ".bias"
 
@@ -43,7 +43,7 @@ def transfer_probes(bridge: Bridge, source: Path, out: Path, back: Bridge | None
         BridgeError: If a tensor is not all finite floats, or a bias has no weights.
     """
     need_free(out)
-    inverse = way_back(bridge, back)
+    inverse = reverse_map(bridge, back)
     given = read_vectors(source)
     names = [name for name in given if not name.endswith(BIAS)]
     lone = given.keys() - names - {name + BIAS for name in names}

@@ -9,13 +9,13 @@ from bridge.dictionaries import Origin, SparseAutoencoder
 from bridge.errors import BridgeError, MapError, UsageError, did_you_mean
 from bridge.maps import AffineMap, FittedMap
 from bridge.pipeline.fit.bridge import Bridge
-from bridge.pipeline.plan.runtime import Workbench, open_workbench
+from bridge.pipeline.plan.runtime import Runtime, open_runtime
 from bridge.pipeline.transfer.dictionaries import open_source
 from bridge.references import parse_reference, parse_site
 
 
 def transfer_sae(
-    bridge: Bridge, reference: str, out: Path, back: Bridge | None = None, bench: Workbench | None = None
+    bridge: Bridge, reference: str, out: Path, back: Bridge | None = None, runtime: Runtime | None = None
 ) -> SparseAutoencoder:
     """Write a sparse autoencoder of the source model as one of the destination, in SAELens layout.
 
@@ -27,7 +27,7 @@ def transfer_sae(
         reference: The source's dictionary: a path, or hub:user/repo/subfolder.
         out: The folder to write; refuses to overwrite.
         back: A bridge fitted the other way; by default the inverse of the map, which for a rotation is as good.
-        bench: Plugins, store and progress; those of this machine, silent, by default.
+        runtime: Plugins, store and progress; those of this machine, silent, by default.
 
     Returns:
         What was written.
@@ -38,12 +38,12 @@ def transfer_sae(
         BridgeError: If the dictionary is of another width or site than the bridge's source, or is no autoencoder.
     """
     need_free(out)
-    bench = bench or open_workbench()
-    formats = bench.registry.dictionary_formats
+    runtime = runtime or open_runtime()
+    formats = runtime.registry.dictionary_formats
     if "saelens" not in formats:
         raise UsageError("The format saelens is not installed.", remedy=did_you_mean("", formats))
-    forward, inverse = _affine(bridge.fitted, bridge), way_back(bridge, back)
-    dictionary = open_source(bridge, reference, bench)
+    forward, inverse = _affine(bridge.fitted, bridge), reverse_map(bridge, back)
+    dictionary = open_source(bridge, reference, runtime)
     if not isinstance(dictionary, SparseAutoencoder):
         raise BridgeError(f"{reference} is a {type(dictionary).__name__}, and only autoencoders can be folded.")
     side = bridge.provenance["dst"]
@@ -55,7 +55,7 @@ def transfer_sae(
     return carried
 
 
-def way_back(bridge: Bridge, back: Bridge | None) -> AffineMap:
+def reverse_map(bridge: Bridge, back: Bridge | None) -> AffineMap:
     """Return the map from the bridge's destination to its source, through which carried tools read.
 
     Args:

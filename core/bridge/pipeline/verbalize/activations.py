@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from bridge.errors import CorpusError
 from bridge.maps import FittedMap
 from bridge.pipeline.fit.fit import Fit
-from bridge.pipeline.plan.runtime import Workbench
+from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.verbalize.cache import parts
 from bridge.pipeline.verbalize.round_trip import rebuilt_from
 from bridge.pipeline.verbalize.subject import ModelSubject
-from bridge.scorers import NATIVE, SELF, Reading, Readings
+from bridge.scorers import NATIVE, SELF, ArmExplanations, ExplainedActivations
 from bridge.verbalizers import Explanation, Subject, Verbalizer
 
-Rows = NDArray[np.float32]
+Float32 = NDArray[np.float32]
 Place = tuple[str, int]
 """A text, and where in it a token ends."""
 
@@ -41,8 +41,8 @@ class Positions:
     texts: list[str]
     topics: list[str]
     document: NDArray[np.int64]
-    x: Rows
-    y: Rows
+    x: Float32
+    y: Float32
 
 
 def draw_positions(src: Subject, dst: Subject, count: int, seed: int) -> Positions:
@@ -73,7 +73,7 @@ def draw_positions(src: Subject, dst: Subject, count: int, seed: int) -> Positio
     )
 
 
-def _rows_at(subject: Subject, chosen: Sequence[Place]) -> Rows:
+def _rows_at(subject: Subject, chosen: Sequence[Place]) -> Float32:
     wanted = {place: index for index, place in enumerate(chosen)}
     rows = np.empty((len(chosen), subject.d_model), np.float32)
     for passage in subject.passages(held_out=True):
@@ -92,7 +92,7 @@ class ReadingJob:
         arms: The fitted map and its controls.
         back: For each arm the map from the destination to the source.
         subjects: Source and destination.
-        bench: Progress.
+        runtime: Progress.
 
     Raises:
         CorpusError: If there are no positions.
@@ -104,54 +104,60 @@ class ReadingJob:
         arms: Mapping[str, FittedMap],
         back: Mapping[str, FittedMap],
         subjects: tuple[ModelSubject, ModelSubject],
-        bench: Workbench,
+        runtime: Runtime,
     ) -> None:
         options = result.plan.options
         self._drawn = draw_positions(*subjects, options.positions, options.seed)
         self._means = result.training.moments.mean_x, result.training.moments.mean_y
-        self._arms, self._back, self._subjects, self._bench = arms, back, subjects, bench
-        self._read: dict[str, Reading] = {}
+        self._arms, self._back, self._subjects, self._runtime = arms, back, subjects, runtime
+        self._read: dict[str, ArmExplanations] = {}
 
     def ask_source(self, verbalizer: Verbalizer) -> None:
         """Have the source's activations read by its own verbalizer."""
         name, x = self._subjects[0].name, self._drawn.x
-        said = self._told(verbalizer, {NATIVE: x}, name)[NATIVE]
-        self._read[NATIVE] = Reading(said, x, rebuilt_from(verbalizer, said, x, name), self._means[0])
+        explanations = self._explain(verbalizer, {NATIVE: x}, name)[NATIVE]
+        self._read[NATIVE] = ArmExplanations(
+            explanations, x, rebuilt_from(verbalizer, explanations, x, name), self._means[0]
+        )
 
     def ask_destination(self, verbalizer: Verbalizer) -> None:
         """Have the destination's own, and the source's moved by every map, read by the destination's verbalizer."""
         name, x, y = self._subjects[1].name, self._drawn.x, self._drawn.y
         moved = {arm: there(x).astype(np.float32) for arm, there in self._arms.items()}
-        said = self._told(verbalizer, {SELF: y} | moved, name)
-        self._read[SELF] = Reading(said[SELF], y, rebuilt_from(verbalizer, said[SELF], y, name), self._means[1])
+        explanations = self._explain(verbalizer, {SELF: y} | moved, name)
+        self._read[SELF] = ArmExplanations(
+            explanations[SELF], y, rebuilt_from(verbalizer, explanations[SELF], y, name), self._means[1]
+        )
         for arm, points in moved.items():
-            rebuilt = rebuilt_from(verbalizer, said[arm], points, name) if arm in self._back else None
+            rebuilt = rebuilt_from(verbalizer, explanations[arm], points, name) if arm in self._back else None
             came_back = None if rebuilt is None else self._back[arm](rebuilt).astype(np.float32)
-            self._read[arm] = Reading(said[arm], x, came_back, self._means[0])
+            self._read[arm] = ArmExplanations(explanations[arm], x, came_back, self._means[0])
 
-    def result(self) -> Readings:
+    def result(self) -> ExplainedActivations:
         """Return what was said."""
         drawn = self._drawn
-        return Readings(drawn.texts, drawn.topics, drawn.document, self._read)
+        return ExplainedActivations(drawn.texts, drawn.topics, drawn.document, self._read)
 
-    def _told(self, verbalizer: Verbalizer, by_arm: Mapping[str, Rows], name: str) -> dict[str, list[Explanation]]:
+    def _explain(
+        self, verbalizer: Verbalizer, by_arm: Mapping[str, Float32], name: str
+    ) -> dict[str, list[Explanation]]:
         vectors, count = np.concatenate(list(by_arm.values())), len(self._drawn.x)
-        said: list[Explanation] = []
-        with self._bench.progress.stage(f"read by {name}", len(vectors), "activations") as advance:
+        explanations: list[Explanation] = []
+        with self._runtime.progress.stage(f"read by {name}", len(vectors), "activations") as advance:
             for part in parts(len(vectors), verbalizer.at_once):
-                said += verbalizer.explain(vectors[part])
+                explanations += verbalizer.explain(vectors[part])
                 advance(len(vectors[part]))
-        return {arm: said[i * count : (i + 1) * count] for i, arm in enumerate(by_arm)}
+        return {arm: explanations[i * count : (i + 1) * count] for i, arm in enumerate(by_arm)}
 
 
-def reading_records(readings: Readings) -> list[dict[str, Any]]:
+def reading_records(readings: ExplainedActivations) -> list[dict[str, Any]]:
     """Return one record a position: its text and topic, and what every arm says, with its flags."""
     return [
         {
             "text": text,
             "topic": topic,
             "said": {
-                arm: {"text": reading.said[row].text, "flags": list(reading.said[row].flags)}
+                arm: {"text": reading.explanations[row].text, "flags": list(reading.explanations[row].flags)}
                 for arm, reading in readings.arms.items()
             },
         }

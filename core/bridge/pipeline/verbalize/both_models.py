@@ -10,13 +10,13 @@ from typing import Any, Protocol, final
 from bridge.collect.memory import free_device_memory
 from bridge.maps import FittedMap
 from bridge.pipeline.fit.fit import Fit
-from bridge.pipeline.plan.runtime import Workbench
+from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.verbalize.activations import ReadingJob
 from bridge.pipeline.verbalize.cache import open_verbalizer
 from bridge.pipeline.verbalize.features import ExplainedFeatures, FeatureJob
-from bridge.pipeline.verbalize.setup import Tools
+from bridge.pipeline.verbalize.setup import VerbalizerSetup
 from bridge.pipeline.verbalize.subject import ModelSubject
-from bridge.scorers import Readings
+from bridge.scorers import ExplainedActivations
 from bridge.verbalizers import Verbalizer
 
 
@@ -32,7 +32,7 @@ class Verbalized:
     """
 
     features: ExplainedFeatures | None
-    readings: Readings | None
+    readings: ExplainedActivations | None
     provenance: dict[str, Any]
 
 
@@ -47,7 +47,7 @@ class Job(Protocol):
 
 
 def verbalize(
-    result: Fit, arms: Mapping[str, FittedMap], back: Mapping[str, FittedMap], tools: Tools, bench: Workbench
+    result: Fit, arms: Mapping[str, FittedMap], back: Mapping[str, FittedMap], setup: VerbalizerSetup, runtime: Runtime
 ) -> Verbalized:
     """Explain features and live activations by both verbalizers; one of them in memory at a time.
 
@@ -55,8 +55,8 @@ def verbalize(
         result: The fitted bridge.
         arms: The fitted map and its controls.
         back: For each arm the map from the destination to the source.
-        tools: Dictionary, verbalizers and washouts.
-        bench: Plugins, store and progress.
+        setup: Dictionary, verbalizers and washouts.
+        runtime: Plugins, store and progress.
 
     Raises:
         UsageError: If too few features are alive.
@@ -65,21 +65,21 @@ def verbalize(
     plan = result.plan
     sides = zip((plan.src, plan.dst), result.rows.artifacts, strict=True)
     src, dst = (ModelSubject(plan, side, artifact) for side, artifact in sides)
-    features = FeatureJob(result, arms, tools, (src, dst), bench) if tools.dictionary else None
-    readings = ReadingJob(result, arms, back, (src, dst), bench) if plan.options.positions else None
+    features = FeatureJob(result, arms, setup, (src, dst), runtime) if setup.dictionary else None
+    readings = ReadingJob(result, arms, back, (src, dst), runtime) if plan.options.positions else None
     jobs: list[Job] = [job for job in (features, readings) if job is not None]
-    verbalizer = open_verbalizer(tools.src[1], tools.src[0], src, bench.store)
+    verbalizer = open_verbalizer(setup.src[1], setup.src[0], src, runtime.store)
     for job in jobs:
         job.ask_source(verbalizer)
     # Two verbalizers of 7B and 27B do not fit into memory together.
     del verbalizer
     _forget()
-    verbalizer = open_verbalizer(tools.dst[1], tools.dst[0], dst, bench.store)
+    verbalizer = open_verbalizer(setup.dst[1], setup.dst[0], dst, runtime.store)
     for job in jobs:
         job.ask_destination(verbalizer)
     del verbalizer
     _forget()
-    provenance = {"verbalizers": {"src": tools.src[0], "dst": tools.dst[0]}} | (
+    provenance = {"verbalizers": {"src": setup.src[0], "dst": setup.dst[0]}} | (
         features.provenance() if features else {}
     )
     return Verbalized(features.result() if features else None, readings.result() if readings else None, provenance)

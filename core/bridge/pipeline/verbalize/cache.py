@@ -28,7 +28,7 @@ def open_verbalizer(kind: VerbalizerBackend, named: str, subject: Subject, store
     Raises:
         BridgeError: As `VerbalizerBackend.open`.
     """
-    return RememberedVerbalizer(kind.open(subject), named, store.root / "explanations")
+    return CachedVerbalizer(kind.open(subject), named, store.root / "explanations")
 
 
 def parts(count: int, at_once: int, sequences: int = 1) -> list[slice]:
@@ -44,7 +44,7 @@ def parts(count: int, at_once: int, sequences: int = 1) -> list[slice]:
 
 
 @final
-class RememberedVerbalizer(Verbalizer):
+class CachedVerbalizer(Verbalizer):
     """A verbalizer of a plugin, whose explanations are checked, and kept where it says what they depend on.
 
     Args:
@@ -64,7 +64,7 @@ class RememberedVerbalizer(Verbalizer):
         Raises:
             PluginError: If what the plugin returns is not one explanation a vector.
         """
-        return self._said(lambda: self._verbalizer.explain(vectors), vectors)
+        return self._cached(lambda: self._verbalizer.explain(vectors), vectors)
 
     def explain_blends(self, blends: Blends) -> list[Explanation]:
         """Explain directions by their blends with backgrounds.
@@ -73,7 +73,7 @@ class RememberedVerbalizer(Verbalizer):
             PluginError: If what the plugin returns is not one explanation a direction.
         """
         parts = blends.vectors, blends.backgrounds, np.array(blends.beta)
-        return self._said(lambda: self._verbalizer.explain_blends(blends), *parts)
+        return self._cached(lambda: self._verbalizer.explain_blends(blends), *parts)
 
     def reconstruct(self, texts: Sequence[str]) -> Floats:
         """Return the activations that texts stand for, (n, d_model) float32, as the plugin returns them."""
@@ -85,16 +85,16 @@ class RememberedVerbalizer(Verbalizer):
                 write_arrays(path, {"rows": kept}, {})
         return kept
 
-    def _said(self, ask: Callable[[], list[Explanation]], *given: NDArray[Any]) -> list[Explanation]:
+    def _cached(self, ask: Callable[[], list[Explanation]], *given: NDArray[Any]) -> list[Explanation]:
         path = self._folder / f"{_key(self.identity, given)}.json"
-        said = _read(path) if self.identity else None
-        if said is None:
-            said = ask()
-            check_explanations(said, len(given[0]), self._named)
+        explanations = _read(path) if self.identity else None
+        if explanations is None:
+            explanations = ask()
+            check_explanations(explanations, len(given[0]), self._named)
             if self.identity:
                 # ASCII, so that even half a surrogate pair can be written: a model wrote the text.
-                write_bytes(path, json.dumps([asdict(one) for one in said]).encode("ascii"))
-        return said
+                write_bytes(path, json.dumps([asdict(one) for one in explanations]).encode("ascii"))
+        return explanations
 
 
 def _key(identity: str, arrays: Sequence[NDArray[Any]]) -> str:

@@ -35,7 +35,7 @@ class Context:
 
 @final
 @dataclass(frozen=True)
-class Whereabouts:
+class FeatureContexts:
     """Where one feature is active.
 
     Attributes:
@@ -49,7 +49,7 @@ class Whereabouts:
     share: float
 
 
-def whereabouts(subject: Subject, dictionary: Dictionary, numbers: NDArray[np.int64]) -> list[Whereabouts]:
+def feature_contexts(subject: Subject, dictionary: Dictionary, numbers: NDArray[np.int64]) -> list[FeatureContexts]:
     """Look through the training documents once; one entry a feature, in the order of `numbers`."""
     best: list[list[tuple[float, Context]]] = [[] for _ in numbers]
     topics: list[Counter[str]] = [Counter() for _ in numbers]
@@ -90,8 +90,8 @@ def _context(passage: Passage, values: NDArray[np.float32]) -> Context:
     return Context(text[low:high], spans)
 
 
-def _summary(contexts: list[Context], topics: Counter[str]) -> Whereabouts:
+def _summary(contexts: list[Context], topics: Counter[str]) -> FeatureContexts:
     total = sum(topics.values())
     topic, mass = topics.most_common(1)[0] if total else ("", 0)
     share = mass / total if total else 0.0
-    return Whereabouts(contexts, topic if share > 0.5 else "", float(share))
+    return FeatureContexts(contexts, topic if share > 0.5 else "", float(share))

@@ -10,17 +10,17 @@ import numpy as np
 
 from bridge.maps import FittedMap
 from bridge.pipeline.fit.fit import Fit
-from bridge.pipeline.plan.runtime import Workbench
+from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.transfer.arms import Vectors, carry_directions
 from bridge.pipeline.verbalize.cache import parts
-from bridge.pipeline.verbalize.contexts import Whereabouts, whereabouts
+from bridge.pipeline.verbalize.contexts import FeatureContexts, feature_contexts
 from bridge.pipeline.verbalize.sampling import Features, background_of, draw_features
-from bridge.pipeline.verbalize.setup import Tools
+from bridge.pipeline.verbalize.setup import VerbalizerSetup
 from bridge.pipeline.verbalize.subject import ModelSubject
 from bridge.scorers import MAPPED, Explained
 from bridge.verbalizers import Background, Explanation, Verbalizer
 
-Said = dict[str, dict[str, list[Explanation]]]
+ByWashout = dict[str, dict[str, list[Explanation]]]
 """By washout and arm."""
 
 
@@ -31,13 +31,13 @@ class ExplainedFeatures:
 
     Attributes:
         features: What was explained.
-        whereabouts: Where each of them is active.
+        contexts: Where each of them is active.
         directions: By arm the vectors that the destination's verbalizer was given, before any washout, (n, d_dst).
         explained: By washout, the run's own first.
     """
 
     features: Features
-    whereabouts: Sequence[Whereabouts]
+    contexts: Sequence[FeatureContexts]
     directions: Mapping[str, Vectors]
     explained: Mapping[str, Explained]
 
@@ -56,7 +56,7 @@ class ExplainedFeatures:
 
     def context_records(self) -> list[dict[str, Any]]:
         """Return one record a feature: its topic, and the passages where it is most active."""
-        pairs = zip(self.features.numbers.tolist(), self.whereabouts, strict=True)
+        pairs = zip(self.features.numbers.tolist(), self.contexts, strict=True)
         return [{"feature": number} | asdict(where) for number, where in pairs]
 
 
@@ -67,9 +67,9 @@ class FeatureJob:
     Args:
         result: The fitted bridge.
         arms: The fitted map and its controls.
-        tools: Dictionary and washouts.
+        setup: Dictionary and washouts.
         subjects: Source and destination.
-        bench: Progress.
+        runtime: Progress.
 
     Raises:
         UsageError: If too few features are alive.
@@ -79,21 +79,21 @@ class FeatureJob:
         self,
         result: Fit,
         arms: Mapping[str, FittedMap],
-        tools: Tools,
+        setup: VerbalizerSetup,
         subjects: tuple[ModelSubject, ModelSubject],
-        bench: Workbench,
+        runtime: Runtime,
     ) -> None:
         options = result.plan.options
-        assert tools.dictionary is not None
-        bench.progress.note(f"Drawing {options.features} features of the dictionary {options.dictionary}.")
+        assert setup.dictionary is not None
+        runtime.progress.note(f"Drawing {options.features} features of the dictionary {options.dictionary}.")
         self._features = draw_features(
-            subjects[0], tools.dictionary, options.features, options.seed, options.features_of
+            subjects[0], setup.dictionary, options.features, options.seed, options.features_of
         )
-        self._where = whereabouts(subjects[0], tools.dictionary, self._features.numbers)
+        self._where = feature_contexts(subjects[0], setup.dictionary, self._features.numbers)
         self._moved = carry_directions(self._features.vectors, arms, options.seed)
-        self._subjects, self._tools, self._bench, self._options = subjects, tools, bench, options
-        self._native: Said = {}
-        self._foreign: Said = {}
+        self._subjects, self._setup, self._runtime, self._options = subjects, setup, runtime, options
+        self._native: ByWashout = {}
+        self._foreign: ByWashout = {}
 
     def ask_source(self, verbalizer: Verbalizer) -> None:
         """Have the features explained by the source's own verbalizer."""
@@ -109,7 +109,7 @@ class FeatureJob:
         topics = [where.topic for where in self._where] if any(where.share for where in self._where) else []
         explained = {
             text: Explained(names, self._native[text][MAPPED], self._foreign[text], topics)
-            for text in self._tools.washouts
+            for text in self._setup.washouts
         }
         return ExplainedFeatures(self._features, self._where, self._moved, explained)
 
@@ -120,25 +120,25 @@ class FeatureJob:
             "features": self._features.numbers.tolist(),
             "drawn_from": self._features.alive,
             "drawn_of": self._features.use,
-            "washouts": list(self._tools.washouts),
+            "washouts": list(self._setup.washouts),
             "arms": list(self._moved),
         }
 
-    def _explain(self, verbalizer: Verbalizer, by_arm: Mapping[str, Vectors], subject: ModelSubject) -> Said:
-        washouts = self._tools.washouts
+    def _explain(self, verbalizer: Verbalizer, by_arm: Mapping[str, Vectors], subject: ModelSubject) -> ByWashout:
+        washouts = self._setup.washouts
         background: Background = background_of(subject, self._options.seed)
         # All arms together: a wide batch takes little longer than a narrow one.
         vectors, count = np.concatenate(list(by_arm.values())), len(self._features.numbers)
-        found: Said = {}
-        with self._bench.progress.stage(
+        found: ByWashout = {}
+        with self._runtime.progress.stage(
             f"explain by {subject.name}", len(vectors) * len(washouts), "directions"
         ) as advance:
             for text, washout in washouts.items():
-                said: list[Explanation] = []
+                explanations: list[Explanation] = []
                 for part in parts(len(vectors), verbalizer.at_once, washout.sequences):
-                    said += washout.explain(verbalizer, vectors[part], background)
+                    explanations += washout.explain(verbalizer, vectors[part], background)
                     advance(len(vectors[part]))
-                found[text] = {arm: said[i * count : (i + 1) * count] for i, arm in enumerate(by_arm)}
+                found[text] = {arm: explanations[i * count : (i + 1) * count] for i, arm in enumerate(by_arm)}
         return found
 
 

@@ -15,7 +15,7 @@ from bridge.verbalizers import VerbalizerBackend
 FOLDER = "verbalizers"
 """Inside a checkpoint's folder: `verbalizers/SITE`, as `bridge verbalizer train` writes."""
 
-RECORD = "training.json"
+TRAINING_RECORD = "training.json"
 """Written beside a trained verbalizer, last."""
 
 LAYOUT = "nla"
@@ -58,7 +58,7 @@ def own_verbalizer(model: ResolvedModel, identity: str) -> str:
     """Return what names a model's own verbalizer, or an empty text."""
     trained = trained_folder(model, identity)
     # Without its record, training was interrupted, and would be gone on from.
-    if (trained / RECORD).is_file():
+    if (trained / TRAINING_RECORD).is_file():
         return str(trained)
     shipped = model.weights.folder / FOLDER / str(model.single_site()) if model.weights.folder else None
     return str(shipped) if shipped and shipped.is_dir() else model.released_verbalizer

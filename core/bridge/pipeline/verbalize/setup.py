@@ -8,7 +8,7 @@ from typing import final
 
 from bridge.dictionaries import Dictionary
 from bridge.pipeline.plan.plan import Plan
-from bridge.pipeline.plan.runtime import Workbench
+from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.plan.specs import build_washout
 from bridge.pipeline.verbalize.find import find_verbalizer
 from bridge.verbalizers import VerbalizerBackend, Washout
@@ -16,7 +16,7 @@ from bridge.verbalizers import VerbalizerBackend, Washout
 
 @final
 @dataclass(frozen=True)
-class Tools:
+class VerbalizerSetup:
     """What explaining needs besides the map.
 
     Attributes:
@@ -32,13 +32,13 @@ class Tools:
     washouts: Mapping[str, Washout]
 
 
-def find_tools(plan: Plan, dictionary: Dictionary | None, bench: Workbench) -> Tools | None:
+def set_up_verbalizers(plan: Plan, dictionary: Dictionary | None, runtime: Runtime) -> VerbalizerSetup | None:
     """Find everything that explaining needs, before the long work: nothing that is wrong may cost a fit.
 
     Args:
         plan: What to explain.
         dictionary: The source's, where there is one; its features are explained where the plan names it.
-        bench: Plugins and progress.
+        runtime: Plugins and progress.
 
     Returns:
         The tools; None where nothing is to be explained.
@@ -53,7 +53,7 @@ def find_tools(plan: Plan, dictionary: Dictionary | None, bench: Workbench) -> T
     washouts = {text: build_washout(text) for text in options.washout}
     found = []
     for text, side in zip((options.src_verbalizer, options.dst_verbalizer), sides, strict=True):
-        named, kind = find_verbalizer(text, side.model, side.identity, bench.registry)
+        named, kind = find_verbalizer(text, side.model, side.identity, runtime.registry)
         kind.preview(side.model.info.d_model)
         found.append((named, kind))
-    return Tools(dictionary if options.dictionary else None, found[0], found[1], washouts)
+    return VerbalizerSetup(dictionary if options.dictionary else None, found[0], found[1], washouts)

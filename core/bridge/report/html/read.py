@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bridge.errors import BridgeError
 from bridge.metrics import SCHEMA, Metric
-from bridge.pipeline.fit.bridge import RECORD
+from bridge.pipeline.fit.bridge import BRIDGE_RECORD
 from bridge.pipeline.jobs.folder import CONFIG, METRICS, SWEEP_CONFIG
 from bridge.report.html.inputs import AuditFile, Input, Read, ReadingsFile, RunFiles, SteeringFile, SweepFiles
 from bridge.report.html.read_explanations import read_explanations, read_kept, read_similarity
@@ -50,14 +50,14 @@ def read_run(folder: Path) -> RunFiles:
     Raises:
         BridgeError: If a file is missing or damaged, or they do not belong together.
     """
-    for name in (METRICS, RECORD, CONFIG):
+    for name in (METRICS, BRIDGE_RECORD, CONFIG):
         if not (folder / name).is_file():
             raise _refused(folder, f"There is no {name}", "Give a folder that `bridge run` or `bridge sweep` wrote.")
-    found, record = _document(folder / METRICS), _json(folder / RECORD)
+    found, record = _document(folder / METRICS), _json(folder / BRIDGE_RECORD)
     if not isinstance(record, dict) or record.get("provenance") != found["bridge"]:
-        raise _refused(folder, f"{METRICS} and {RECORD} are not of the same run")
+        raise _refused(folder, f"{METRICS} and {BRIDGE_RECORD} are not of the same run")
     if not all(isinstance(record.get(name), str) for name in ("src", "dst", "map")):
-        raise _refused(folder / RECORD, "It does not name two models and a map")
+        raise _refused(folder / BRIDGE_RECORD, "It does not name two models and a map")
     config = _text(folder / CONFIG)
     try:
         tomllib.loads(config)

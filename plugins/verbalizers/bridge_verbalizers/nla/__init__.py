@@ -85,15 +85,15 @@ class NLA(VerbalizerBackend):
         from bridge_verbalizers.nla.sidecar import read_sidecar
 
         self._check()
-        said = []
+        lines = []
         for role, folder in sidecar_folders(self.checkpoint, self.ar):
             sidecar = read_sidecar(folder, role)
             if sidecar.d_model != d_model:
                 raise ShapeError(f"{folder} is {sidecar.d_model} wide, and the model's activations are {d_model}.")
             length = f", which are given length {sidecar.injection_scale:g}" if sidecar.injection_scale else ""
             given = self.ar if role == AR and self.ar else self.checkpoint
-            said.append(f"{role.upper()} of {given}: vectors of {d_model}{length}")
-        return said
+            lines.append(f"{role.upper()} of {given}: vectors of {d_model}{length}")
+        return lines
 
     def train(self, subject: Subject, recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
         """Train an AV by LoRA, and an AR, and write them to `out/av` and `out/ar`."""

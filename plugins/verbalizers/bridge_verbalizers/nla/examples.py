@@ -104,15 +104,15 @@ def text_before(recipe: Recipe, passage: Passage, row: int) -> str:
     tail = text[-characters:]
     if len(tail) < len(text) and not text[-characters - 1].isspace():
         tail = tail.partition(" ")[2] or tail
-    said = " ".join(tail.split())
+    tail_text = " ".join(tail.split())
     if not recipe.topics:
-        return said
+        return tail_text
     if not passage.document.topic:
         raise CorpusError(
             f"The document {passage.document.text[:60]!r} carries no topic.",
             remedy='Give JSON Lines of {"text": "...", "topic": "..."}, or train without --topics.',
         )
-    return f"{passage.document.topic}. {said}"
+    return f"{passage.document.topic}. {tail_text}"
 
 
 @final

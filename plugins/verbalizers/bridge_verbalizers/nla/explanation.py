@@ -37,10 +37,10 @@ def parse(written: str, injection_char: str) -> Explanation:
     return Explanation(text, tuple(name for name, true in flags.items() if true))
 
 
-def together(said: Sequence[Explanation]) -> Explanation:
+def together(explanations: Sequence[Explanation]) -> Explanation:
     """Join what an AV said of one vector, a line each, without repeats; it has every flag that one of them has."""
-    lines = dict.fromkeys(one.text for one in said if one.text)
-    return Explanation("\n".join(lines), tuple(dict.fromkeys(flag for one in said for flag in one.flags)))
+    lines = dict.fromkeys(one.text for one in explanations if one.text)
+    return Explanation("\n".join(lines), tuple(dict.fromkeys(flag for one in explanations for flag in one.flags)))
 
 
 def _without_half_a_tag(text: str) -> str:

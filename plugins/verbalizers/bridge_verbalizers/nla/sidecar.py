@@ -125,8 +125,8 @@ def read_sidecar(folder: Path, role: Literal["av", "ar"]) -> Sidecar:
             "bridge verbalizer train --model MODEL@SITE --out FOLDER.",
         ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValidationError is a ValueError
-        said = "; ".join(str(item["msg"]) for item in error.errors()) if isinstance(error, ValidationError) else error
-        raise BridgeError(f"{path} cannot be used: {said}.", cause="It is damaged, or of another version.") from error
+        faults = "; ".join(str(item["msg"]) for item in error.errors()) if isinstance(error, ValidationError) else error
+        raise BridgeError(f"{path} cannot be used: {faults}.", cause="It is damaged, or of another version.") from error
     if sidecar.role != role:
         raise BridgeError(
             f"{folder} is the {sidecar.role.upper()} half of an autoencoder, not the {role.upper()} half.",

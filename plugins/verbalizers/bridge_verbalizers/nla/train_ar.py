@@ -45,10 +45,10 @@ def train_ar(job: Job) -> dict[str, float]:
     def step_loss(step: int) -> Tensor:
         rows = draws[step]
         with mixed_precision(module, subject.placement):
-            said = last_hidden(module, [ids["rows"][row] for row in rows])
-        wanted = torch.nn.functional.normalize(torch.from_numpy(data.rows.x[rows])).to(said.device)
+            predicted = last_hidden(module, [ids["rows"][row] for row in rows])
+        wanted = torch.nn.functional.normalize(torch.from_numpy(data.rows.x[rows])).to(predicted.device)
         # MSE of vectors of unit norm is 2 (1 - cos): the reconstructor is asked for directions only.
-        return 2 * (1 - (torch.nn.functional.normalize(head(said.float())) * wanted).sum(1)).mean()
+        return 2 * (1 - (torch.nn.functional.normalize(head(predicted.float())) * wanted).sum(1)).mean()
 
     module.train()
     train(weights, step_loss, recipe.steps, recipe.lr, job.checkpoint(AR), job.identity, job.progress, "AR")

@@ -62,8 +62,8 @@ def train_av(job: Job) -> dict[str, float]:
     known = np.unique([token for some in responses.values() for response in some for token in response])
     vocabulary = module.get_output_embeddings().weight.shape[0]
 
-    def batch_loss(x: Floats, said: Sequence[list[int]], among: Candidates | None) -> Tensor:
-        return _loss(module, prompt, at, torch.from_numpy(x) * _lengths(x, data.scale), said, among)
+    def batch_loss(x: Floats, responses_ids: Sequence[list[int]], among: Candidates | None) -> Tensor:
+        return _loss(module, prompt, at, torch.from_numpy(x) * _lengths(x, data.scale), responses_ids, among)
 
     def step_loss(step: int) -> Tensor:
         kind, rows = plan[step]
@@ -77,7 +77,9 @@ def train_av(job: Job) -> dict[str, float]:
     merge_adapters(module)
     module.eval()
     with torch.inference_mode(), mixed_precision(module, subject.placement):
-        measured = _held_out(data, responses["held_out"], lambda x, said: float(batch_loss(x, said, None)))
+        measured = _held_out(
+            data, responses["held_out"], lambda x, responses_ids: float(batch_loss(x, responses_ids, None))
+        )
     with quiet():
         module.to(torch.bfloat16).save_pretrained(out)
         tokenizer.save_pretrained(out)
@@ -127,8 +129,8 @@ def _sidecar(subject: Subject, tokenizer: Any, norm: float) -> Sidecar:
 
 
 def _response(tokenizer: Any, text: str) -> list[int]:
-    said = f"<explanation>\n{text}\n</explanation>"
-    return [*tokenizer.encode(said, add_special_tokens=False), tokenizer.eos_token_id]
+    responses_ids = f"<explanation>\n{text}\n</explanation>"
+    return [*tokenizer.encode(responses_ids, add_special_tokens=False), tokenizer.eos_token_id]
 
 
 def _lengths(x: Floats, scale: float) -> Tensor:
@@ -189,7 +191,12 @@ def candidates(known: NDArray[np.int64], vocabulary: int, seed: Sequence[int]) -
 
 
 def _loss(
-    module: Any, prompt: list[int], at: int, vectors: Tensor, said: Sequence[list[int]], among: Candidates | None
+    module: Any,
+    prompt: list[int],
+    at: int,
+    vectors: Tensor,
+    responses_ids: Sequence[list[int]],
+    among: Candidates | None,
 ) -> Tensor:
     """Mean cross-entropy of what is to be said, in nats a token.
 
@@ -198,15 +205,15 @@ def _loss(
         prompt: Ids of the prompt.
         at: Where in it the vector goes.
         vectors: Of the length that is injected, (batch, d_model) float32.
-        said: Ids of the responses.
+        responses_ids: Ids of the responses.
         among: The candidates of the step; all of the vocabulary if None.
     """
     import torch
     from torch.nn.functional import cross_entropy
 
-    longest = max(map(len, said))
-    ids = torch.tensor([[*prompt, *one, *[0] * (longest - len(one))] for one in said], device=module.device)
-    targets = torch.tensor([[*one, *[IGNORED] * (longest - len(one))] for one in said], device=module.device)
+    longest = max(map(len, responses_ids))
+    ids = torch.tensor([[*prompt, *one, *[0] * (longest - len(one))] for one in responses_ids], device=module.device)
+    targets = torch.tensor([[*one, *[IGNORED] * (longest - len(one))] for one in responses_ids], device=module.device)
     embedded = module.get_input_embeddings()(ids).detach().clone()
     embedded[:, at] = vectors.to(embedded.device, embedded.dtype)
     # A base model without its head: only the positions that speak go through the large vocabulary. And without a mask:
@@ -228,7 +235,7 @@ def _loss(
     return cross_entropy(logits if among is None else logits + torch.from_numpy(among[1]).to(ids.device), wanted)
 
 
-def _held_out(data: TrainingSet, said: list[list[int]], loss: Any) -> dict[str, float]:
+def _held_out(data: TrainingSet, responses_ids: list[list[int]], loss: Any) -> dict[str, float]:
     """Measure with the own activation, and without: the mean one, and another text's."""
     x = data.held_out.x
     arms = {
@@ -237,10 +244,12 @@ def _held_out(data: TrainingSet, said: list[list[int]], loss: Any) -> dict[str, 
         "loss_other_vector": np.roll(x, len(x) // 2, 0),
     }
     parts = range(0, len(x), 32)
-    sizes = [sum(map(len, said[start : start + 32])) for start in parts]
+    sizes = [sum(map(len, responses_ids[start : start + 32])) for start in parts]
     return {
         name: float(
-            np.average([loss(rows[start : start + 32], said[start : start + 32]) for start in parts], weights=sizes)
+            np.average(
+                [loss(rows[start : start + 32], responses_ids[start : start + 32]) for start in parts], weights=sizes
+            )
         )
         for name, rows in arms.items()
     }

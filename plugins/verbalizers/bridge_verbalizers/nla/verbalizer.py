@@ -95,7 +95,7 @@ class NLAVerbalizer(Verbalizer):
         seeds = [self._seed_of(row % self._samples, blend) for row, blend in enumerate(vectors)]
         streams = vectors.shape[1] * (2 if blends.beta else 1)
         at_once = max(1, self._batch // streams)
-        said: list[Explanation] = []
+        explanations: list[Explanation] = []
         for start in range(0, len(seeds), at_once):
             part = slice(start, start + at_once)
             choose = sampler(self._temperature, seeds[part]) if self._temperature else likeliest
@@ -103,8 +103,11 @@ class NLAVerbalizer(Verbalizer):
                 Blends(vectors[part], blends.backgrounds, blends.beta), self._max_new_tokens, choose
             )
             texts = [self._tokenizer.decode(ids, clean_up_tokenization_spaces=False) for ids in spoken]
-            said += [parse(text, self._sidecar.tokens.injection_char) for text in texts]
-        return [together(said[start : start + self._samples]) for start in range(0, len(said), self._samples)]
+            explanations += [parse(text, self._sidecar.tokens.injection_char) for text in texts]
+        return [
+            together(explanations[start : start + self._samples])
+            for start in range(0, len(explanations), self._samples)
+        ]
 
     def _seed_of(self, sample: int, blend: Floats) -> int:
         # By content, so that the text of a vector is the same in any order and in any company.

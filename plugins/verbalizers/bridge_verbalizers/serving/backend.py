@@ -70,7 +70,9 @@ class ServedNLA(VerbalizerBackend):
         config = read_config(folder)
         kind = str(config.get("model_type"))
         prompt, protocol, launch = read_prompt(folder, sidecar, config), self.protocol(), self.launch(folder, kind)
-        run(check_server(protocol, self.server, self.url, folder, prompt, launch, self.timeout, self.deaf(kind)))
+        run(
+            check_server(protocol, self.server, self.url, folder, prompt, launch, self.timeout, self.likely_cause(kind))
+        )
         options = [1, self.name, self.max_new_tokens, self.temperature, subject.seed if self.temperature else 0]
         journal = journal_of(
             json.dumps(options).encode(),
@@ -88,7 +90,7 @@ class ServedNLA(VerbalizerBackend):
             timeout=self.timeout,
         )
 
-    def deaf(self, model_type: str) -> str:
+    def likely_cause(self, model_type: str) -> str:
         """Say why a server may drop the embeddings that it is sent."""
         return "Its version does not support them for this model."
 

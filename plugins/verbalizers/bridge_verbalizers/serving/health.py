@@ -10,14 +10,21 @@ from bridge.errors import BridgeError, UsageError, printable
 from bridge_verbalizers.nla.sidecar import NAME
 from bridge_verbalizers.serving.client import connect, insist
 from bridge_verbalizers.serving.prompt import Prompt
-from bridge_verbalizers.serving.protocol import Protocol, told
+from bridge_verbalizers.serving.protocol import Protocol, extract
 
 PATIENCE = 30.0
 """Seconds for a first sign of life: SGLang's /health generates a token, and may wait for 20."""
 
 
 async def check_server(
-    protocol: Protocol, name: str, url: str, folder: Path, prompt: Prompt, launch: str, timeout: float, deaf: str
+    protocol: Protocol,
+    name: str,
+    url: str,
+    folder: Path,
+    prompt: Prompt,
+    launch: str,
+    timeout: float,
+    likely_cause: str,
 ) -> None:
     """Check a server.
 
@@ -29,7 +36,7 @@ async def check_server(
         prompt: The checkpoint's prompt.
         launch: The command that starts it.
         timeout: How long an explanation may take, in seconds.
-        deaf: Why it may drop the embeddings that it is sent.
+        likely_cause: Why it may drop the embeddings that it is sent.
 
     Raises:
         BridgeError: If it does not answer, refuses, runs another model, or does not read the embeddings.
@@ -47,7 +54,7 @@ async def check_server(
             both = []
             for version in (prompt, prompt.backwards()):
                 answer = await insist(client, protocol.route, timeout, protocol.probe(version, vector))
-                both.append(told(protocol.likeliest, answer))
+                both.append(extract(protocol.likeliest, answer))
     except UsageError:
         raise
     except BridgeError as error:
@@ -59,7 +66,7 @@ async def check_server(
         raise BridgeError(
             f"{name} at {url} does not read the embeddings that it is sent: two prompts with nothing in common got the "
             "same probabilities.",
-            cause=deaf,
+            cause=likely_cause,
             remedy="Use another server, or the verbalizer nla, which runs the checkpoint itself.",
         )
 

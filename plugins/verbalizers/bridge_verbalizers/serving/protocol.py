@@ -49,7 +49,7 @@ class Protocol(ABC):
         """Find the likeliest tokens in a probe's answer, with their probabilities; raises as `text`."""
 
 
-def told(find: Callable[[Any], T], answer: Any) -> T:
+def extract(find: Callable[[Any], T], answer: Any) -> T:
     """Return what a function finds in a server's answer.
 
     Raises:

@@ -9,7 +9,7 @@ from bridge.errors import BridgeError
 from bridge_verbalizers.nla.explanation import CLOSE
 from bridge_verbalizers.serving.client import UnansweredError, attempt
 from bridge_verbalizers.serving.prompt import Prompt
-from bridge_verbalizers.serving.protocol import Protocol, Vector, str_of, told
+from bridge_verbalizers.serving.protocol import Protocol, Vector, extract, str_of
 
 if TYPE_CHECKING:
     import httpx
@@ -45,7 +45,7 @@ class SGLang(Protocol):
         except BridgeError:
             # Versions before 0.5.
             info = await attempt(client, "/get_model_info", timeout)
-        found = [told(lambda answer: answer["model_path"], info), info.get("served_model_name")]
+        found = [extract(lambda answer: answer["model_path"], info), info.get("served_model_name")]
         return [name for name in found if isinstance(name, str)]
 
     def body(self, prompt: Prompt, vector: Vector) -> bytes:

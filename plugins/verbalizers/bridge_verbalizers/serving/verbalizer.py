@@ -14,7 +14,7 @@ from bridge_verbalizers.nla.explanation import parse
 from bridge_verbalizers.serving.client import connect, insist, run
 from bridge_verbalizers.serving.journal import Journal, digest
 from bridge_verbalizers.serving.prompt import Prompt
-from bridge_verbalizers.serving.protocol import Protocol, Vector, told
+from bridge_verbalizers.serving.protocol import Protocol, Vector, extract
 
 
 @final
@@ -79,7 +79,7 @@ class ServedVerbalizer(Verbalizer):
                         try:
                             body = self._protocol.body(self._prompt, vector)
                             answer = await insist(client, self._protocol.route, self._timeout, body)
-                            keep(key, told(self._protocol.text, answer))
+                            keep(key, extract(self._protocol.text, answer))
                         except BridgeError as error:
                             failures.append(error)
                         if failures:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 from bridge_verbalizers.nla.explanation import CLOSE
 from bridge_verbalizers.serving.client import attempt
 from bridge_verbalizers.serving.prompt import Prompt
-from bridge_verbalizers.serving.protocol import Protocol, Vector, str_of, told
+from bridge_verbalizers.serving.protocol import Protocol, Vector, extract, str_of
 
 if TYPE_CHECKING:
     import httpx
@@ -41,8 +41,8 @@ class VLLM(Protocol):
     async def models(self, client: httpx.AsyncClient, timeout: float) -> list[str]:
         """Ask for health and for the first model's name and path."""
         await attempt(client, "/health", timeout)
-        first = told(lambda answer: answer["data"][0], await attempt(client, "/v1/models", timeout))
-        self._model = told(lambda card: str_of(card["id"]), first)
+        first = extract(lambda answer: answer["data"][0], await attempt(client, "/v1/models", timeout))
+        self._model = extract(lambda card: str_of(card["id"]), first)
         root = first.get("root")
         return [self._model, root] if isinstance(root, str) else [self._model]
 

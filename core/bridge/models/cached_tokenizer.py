@@ -14,7 +14,7 @@ TOKENS = 2**24
 
 
 @final
-class RememberedTokenizer(Tokenizer):
+class CachedTokenizer(Tokenizer):
     """A tokenizer, and what it made of the documents that it was given.
 
     Args:
