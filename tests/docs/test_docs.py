@@ -66,7 +66,7 @@ def commands(lines: Iterable[str]) -> Iterator[list[str]]:
 def test_commands_and_options_in_pages_exist(page: Path) -> None:
     text = page.read_text()
     for words in commands([*INDENTED.findall(text), *FENCED.findall("".join(FENCES.findall(text)))]):
-        context = click.Context(command_line, info_name="bridge")
+        context = click.Context(command_line, info_name="bridge", **command_line.context_settings)
         while isinstance(context.command, click.Group) and words and not words[0].startswith("-"):
             below = context.command.get_command(context, words[0])
             if below is None:
