@@ -33,7 +33,7 @@ test-saelens:  ## Dictionary formats against SAELens and sparsify themselves, in
 	$(PYTHON) -m venv .venv-saelens
 	.venv-saelens/bin/python -m pip install -q -c constraints.txt torch
 	.venv-saelens/bin/python -m pip install -q -e '.[saelens]' pytest
-	.venv-saelens/bin/python -m pytest -m saelens tests/test_dictionaries_reference.py
+	.venv-saelens/bin/python -m pytest -m saelens tests/bridge_dictionaries/test_dictionaries_reference.py
 
 test-docs: $(STAMP)  ## What the documentation tells people to type, minutes long
 	$(BIN)/python -m pytest -m docs

@@ -6,10 +6,12 @@ import atexit
 import json
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
+from textwrap import dedent
 
 # huggingface_hub reads these once, when it is imported; a fixture would come too late.
 _HUB = tempfile.TemporaryDirectory(prefix="bridge-tests-hub-")
@@ -21,6 +23,9 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 os.environ.update(dict.fromkeys(_THREADS, "1"))
 
 import pytest  # noqa: E402
+
+# Their assertions say as much as those of test files.
+pytest.register_assert_rewrite(*(path.stem for path in Path(__file__).with_name("helpers").glob("*.py")))
 
 from bridge.plugins import Registry, discover  # noqa: E402
 
@@ -84,3 +89,42 @@ def tiny_encoder(tiny_models: Mapping[str, list[Path]], tmp_path_factory: pytest
     tokenizer.add_special_tokens({"pad_token": tokenizer.eos_token})
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def warm_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("warm")
+
+
+@pytest.fixture
+def experiment(
+    tiny_models: Mapping[str, list[Path]], corpus_file: Path, warm_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """Arguments of a small run; its activations are collected once for all tests of a file."""
+    monkeypatch.setenv("BRIDGE_CACHE_DIR", str(warm_cache))
+    models = ["--src", f"{tiny_models['llama'][0]}@1", "--dst", f"{tiny_models['gemma'][0]}@1"]
+    return [*models, "--corpus", str(corpus_file), "--max-documents", "50", "--max-tokens", "48", "--dtype", "float32"]
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Installs packages of one module each, as pip would leave them."""
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    modules: list[str] = []
+
+    def install(distribution: str, code: str, entry: str = "", version: str = "1.0") -> None:
+        module = distribution.replace("-", "_")
+        modules.append(module)
+        (site / f"{module}.py").write_text(dedent(code), encoding="utf-8")
+        info = site / f"{module}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[bridge]\n{entry or f'maps.{module}'} = {module}\n")
+        (info / "RECORD").write_text("")
+        monkeypatch.syspath_prepend(str(site))  # forgets what the folder held
+
+    yield install
+    for module in modules:
+        sys.modules.pop(module, None)

@@ -1,0 +1,68 @@
+"""What is public is written down: names, hooks and the plugin API, and plugins need nothing else."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import sys
+from pathlib import Path
+
+import pytest
+
+from bridge import hookspecs
+from bridge.plugins import KINDS
+from bridge.scaffold import Names, render
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+import build_reference  # noqa: E402
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [("HOOKS.md", build_reference.hooks), ("API.md", build_reference.api), ("CLI.md", build_reference.cli)],
+)
+def test_reference_is_current(page: str, text: object) -> None:
+    assert callable(text)
+    made = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert made == text(), "run tools/build_reference.py, and say in CHANGELOG.md what changed"
+
+
+@pytest.mark.parametrize("name", build_reference.PUBLIC)
+def test_public_names_exist_and_are_explained(name: str) -> None:
+    module = importlib.import_module(name)
+    assert len(set(module.__all__)) == len(module.__all__)
+    for public in module.__all__:
+        item = getattr(module, public)
+        if isinstance(item, type) or inspect.isfunction(item):
+            assert inspect.getdoc(item), f"{name}.{public}"
+
+
+def test_every_kind_has_a_hook_a_check_and_an_example() -> None:
+    from bridge import testing
+
+    hooks = {name.removeprefix("register_") for name in hookspecs.__all__ if name.startswith("register_")}
+    assert hooks == set(KINDS)
+    for kind in KINDS:
+        assert f"check_{kind.removesuffix('s')}" in testing.__all__
+        assert f"bridge_my_{kind}/__init__.py" in render(Names(kind, f"my_{kind}"))
+
+
+def imported(source: str) -> set[tuple[str, str]]:
+    """Return module and name of everything that a source imports from bridge."""
+    return {
+        (node.module or "", alias.name)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "bridge"
+        for alias in node.names
+    }
+
+
+def test_plugins_of_strangers_need_public_names_only() -> None:
+    public = {(name, item) for name in build_reference.PUBLIC for item in importlib.import_module(name).__all__}
+    examples = {str(path): path.read_text() for path in ROOT.glob("examples/**/*.py")}
+    started = {name: text for kind in KINDS for name, text in render(Names(kind, f"my_{kind}")).items()}
+    for name, text in (examples | started).items():
+        if name.endswith(".py"):
+            assert imported(text) <= public, f"{name} imports {imported(text) - public}"
