@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import bridge_models.zoo
+import bridge_toys.zoo
 from bridge.models import Placement
 from bridge.verbalizers import Blends
 from bridge_verbalizers.nla.checkpoint import AV, load_module, load_tokenizer
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BETA = 0.8
-BUNDLED = Path(bridge_models.zoo.__file__).parent / "checkpoints/tiny-gemma/verbalizers/2"
+BUNDLED = Path(bridge_toys.zoo.__file__).parent / "checkpoints/tiny-gemma/verbalizers/2"
 RATIOS = {"one_by_one": "batched", "generate": "batched", "contrast_whole_prompts": "contrast"}
 """Each way, and the one of bridge's that is compared with it."""
 

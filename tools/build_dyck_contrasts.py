@@ -1,6 +1,6 @@
 """Write the contrast sets of the dyck family: prefixes of words, classed by what the family has to keep track of.
 
-python tools/build_dyck_contrasts.py plugins/models/bridge_models/dyck/contrasts
+python tools/build_dyck_contrasts.py plugins/models/bridge_toys/dyck/contrasts
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bridge_models.dyck.language import CLOSING, MAX_DEPTH, OPENING, sample
+from bridge_toys.dyck.language import CLOSING, MAX_DEPTH, OPENING, sample
 
 PER_CLASS, SEED = 300, 77_077
 KINDS = {"round": "(", "square": "[", "curly": "{"}

@@ -54,6 +54,18 @@ Its laws:
 {laws}
 """
 
+ALIASES = """
+## `register_aliases`
+
+    {signature}
+
+{documentation}
+
+What it takes: instances of `bridge.models.Alias` and `bridge.models.NamedCorpus`. An alias's family is the one that
+claims its weights. A name that another package brings is refused, and both are named. Call the module's entry point
+`aliases.NAME`; a model family may offer aliases and corpora beside itself.
+"""
+
 CONTRACTS = {"maps": (FittedMap, Map), "verbalizers": (Verbalizer,), "dictionary_formats": (Dictionary,)}
 """Where the laws of a kind are written, if not in what is registered."""
 
@@ -91,7 +103,9 @@ def hooks() -> str:
             ).rstrip()
             + "\n"
         )
-    return "".join(parts)
+    hook = hookspecs.register_aliases
+    signature = f"def {hook.__name__}{inspect.signature(hook)}".replace("'", "")
+    return "".join([*parts, ALIASES.format(signature=signature, documentation=inspect.getdoc(hook))])
 
 
 def laws(contract: type) -> str:

@@ -26,9 +26,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from bridge_models.dyck.checkpoint import Shape, save
-from bridge_models.dyck.language import CLOSING, FIRST_CLOSING, UNK, Words, legal, sample
-from bridge_models.dyck.network import Network, Output, frame
+from bridge_toys.dyck.checkpoint import save
+from bridge_toys.dyck.language import CLOSING, FIRST_CLOSING, UNK, Words, legal, sample
+from bridge_toys.dyck.network import Network, Output, frame
+from bridge_toys.dyck.shape import Shape
 
 STEPS, BATCH, RATE, DECAY, EPSILON, WARMUP, EARLY = 3000, 64, 3e-3, 1.0, 1e-4, 100, 300
 RUNS, TRAINING, HELD_OUT, CORPUS = 7, 1, 2, 3  # seeds 0 to RUNS - 1 are shipped; the others name streams of chance

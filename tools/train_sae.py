@@ -3,7 +3,7 @@
     python tools/train_sae.py --model dyck:seed0@1 --kind relu --features 256 --init-seed 100 --out DIR
     python tools/train_sae.py --model gemma3-270m@12 --kind topk --features 4096 --k 32 --out DIR
     python tools/train_sae.py --model dyck:seed0@1 --validate --l1 0.01  # scores on the last training fold only
-    python tools/train_sae.py --ship plugins/models/bridge_models/dyck/checkpoints
+    python tools/train_sae.py --ship plugins/models/bridge_toys/dyck/checkpoints
 
 Rows come as in `bridge run` with the same options: same corpus, skip, outlier rule and split by document; it trains on
 the training documents only and reports scores on the held-out ones. All training rows are held in memory as float32.

@@ -1,6 +1,6 @@
 """Train the bundled zoo from scratch: models, dictionaries, verbalizers and their reconstructors, on two cores.
 
-    python tools/train_zoo.py --out plugins/models/bridge_models/zoo --work DIR      # everything that is not there yet
+    python tools/train_zoo.py --out plugins/models/bridge_toys/zoo --work DIR      # everything that is not there yet
     python tools/train_zoo.py --out OUT --work DIR --only tiny-qwen                  # one model and what belongs to it
 
 Each model is a real one of transformers with random weights and a tokenizer of its own, trained on stories that

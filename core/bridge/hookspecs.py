@@ -14,13 +14,14 @@ import pluggy
 if TYPE_CHECKING:
     from bridge.dictionaries import DictionaryFormat
     from bridge.maps import Map
-    from bridge.models import ModelAdapter
+    from bridge.models import Alias, ModelAdapter, NamedCorpus
     from bridge.scorers import Scorer
     from bridge.verbalizers import VerbalizerBackend
 
 __all__ = [
     "API",
     "hookimpl",
+    "register_aliases",
     "register_dictionary_formats",
     "register_maps",
     "register_models",
@@ -30,7 +31,7 @@ __all__ = [
 
 PROJECT = "bridge"
 
-API = (1, 1)
+API = (1, 2)
 """What plugins may rely on, as (major, minor): a minor version adds to it, a major one takes away. A plugin says what
 it was written for by `bridge_api = "1.0"` in its module."""
 
@@ -61,3 +62,8 @@ def register_scorers(register: Callable[[Scorer], None]) -> None:
 @hookspec
 def register_dictionary_formats(register: Callable[[DictionaryFormat], None]) -> None:
     """Offer dictionary formats: call `register` with an instance of each `bridge.dictionaries.DictionaryFormat`."""
+
+
+@hookspec
+def register_aliases(register: Callable[[Alias | NamedCorpus], None]) -> None:
+    """Offer names of models and corpora: call `register` with each `bridge.models.Alias` and `NamedCorpus`."""

@@ -12,9 +12,10 @@ import torch
 from bridge.corpus import Document
 from bridge.errors import ModelError
 from bridge.models import LoadedModel, Placement, Weights
+from bridge.plugins import discover
 from bridge.references import Site
-from bridge_models.dyck import Dyck
-from bridge_models.dyck.language import MAX_DEPTH, VOCABULARY, Words, legal, sample
+from bridge_toys.dyck import Dyck
+from bridge_toys.dyck.language import MAX_DEPTH, VOCABULARY, Words, legal, sample
 
 ADAPTER = Dyck()
 VARIANTS = ADAPTER.aliases()[0].variants
@@ -119,7 +120,7 @@ def test_attention_is_causal(dtype: str) -> None:
 
 
 def test_corpus_is_of_distinct_words() -> None:
-    texts = [json.loads(line)["text"] for line in Path(ADAPTER.corpus()).read_text().splitlines()]
+    texts = [json.loads(line)["text"] for line in Path(discover().corpora[ADAPTER.corpus()]).read_text().splitlines()]
     assert len(texts) == len(set(texts)) == 3000
     assert {len(text) for text in texts} == set(range(20, 64))
     assert all(len(read(text)) == len(text) for text in texts)

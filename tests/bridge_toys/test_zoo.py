@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-import bridge_models.zoo
+import bridge_toys.zoo
 from bridge.cli import bridge as command
 from bridge.errors import UsageError
 
-ZOO = Path(bridge_models.zoo.__file__).parent
+ZOO = Path(bridge_toys.zoo.__file__).parent
 MODELS = ("tiny-qwen", "tiny-gemma", "tiny-pythia-seed1", "tiny-pythia-seed2", "tiny-pythia-seed3")
 Found = Mapping[tuple[str, str], Mapping[str, Any]]
 

@@ -248,7 +248,7 @@ def test_bos_stands_for_no_text_and_special_strings_are_words(
 
 @pytest.fixture
 def find(registry: Registry, tmp_path: Path) -> Callable[[str], ResolvedModel]:
-    return lambda text: resolve(text, registry.models, Store(tmp_path / "store"), Silent())
+    return lambda text: resolve(text, registry.models, Store(tmp_path / "store"), Silent(), registry.aliases)
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-import bridge_models.dyck
+import bridge_toys.dyck
 from bridge.report.html import REPORT
 from report_files import PAIR, call
 
-SAE = Path(bridge_models.dyck.__file__).parent / "checkpoints/seed0/dictionaries/1/relu"
+SAE = Path(bridge_toys.dyck.__file__).parent / "checkpoints/seed0/dictionaries/1/relu"
 LENS = "logit_lens:top=2"
 
 

@@ -13,13 +13,14 @@ def command(as_json: bool, quiet: bool) -> None:
     """List model names, what they resolve to, and whether their weights are on this machine.
 
     Any other model works too: a hub id (user/model@12), a folder (./model@12) or a GGUF file (model.gguf@12). Your own
-    names go into aliases.toml in the configuration folder, and win over these.
+    names go into aliases.toml in the configuration folder, and win over these. Packages may bring names, too.
     """
     from bridge.models.catalogue import catalogue
     from bridge.models.weights import models_folder
     from bridge.pipeline.plan.runtime import open_runtime
 
-    entries = catalogue(open_runtime().registry.models)
+    registry = open_runtime().registry
+    entries = catalogue(registry.models, registry.aliases)
     if as_json:
         print_json({"models_folder": str(models_folder()), "models": entries})
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import IO, Any
@@ -19,22 +19,29 @@ HUB = "hub:"
 SUFFIXES = (".txt", ".md", ".jsonl", ".parquet")
 
 
-def load_corpus(source: str, stdin: IO[str] | None = None, max_documents: int | None = None) -> Corpus:
+def load_corpus(
+    source: str,
+    stdin: IO[str] | None = None,
+    max_documents: int | None = None,
+    named: Mapping[str, str] | None = None,
+) -> Corpus:
     """Read a corpus.
 
     Args:
         source: `english` (bundled), a file or folder of .txt, .md, .jsonl or .parquet, `-` (standard input: JSON Lines
             or plain text), or `hub:user/dataset[:split]` (needs the extra `datasets`). A text file is one document a
             paragraph; records carry `text`, or `messages` of `role` and `content`, and optionally `group` and `topic`.
+            A name in `named` means its path.
         stdin: Where `-` reads from.
         max_documents: Keep at most the first so many.
+        named: Paths of the corpora that plugins bring, by name.
 
     Raises:
         CorpusError: If it is missing, empty, binary, not UTF-8, or not of the form above.
     """
     documents: dict[tuple[str, tuple[Message, ...]], Document] = {}
     count = 0
-    for document in _read(source, stdin):
+    for document in _read((named or {}).get(source, source), stdin):
         count += 1
         # The group is not looked at: a text in two files would otherwise be fitted on and held out.
         documents.setdefault((document.text, document.messages), document)

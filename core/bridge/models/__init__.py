@@ -1,6 +1,6 @@
 """The contract of model plugins: where weights are, how text becomes tokens, and where the sites are."""
 
-from bridge.models.adapter import Alias, ModelAdapter, ModelInfo, Placement
+from bridge.models.adapter import Alias, ModelAdapter, ModelInfo, NamedCorpus, Placement
 from bridge.models.decoding import Decoding
 from bridge.models.layout import Layout, Location, parallel, sequential
 from bridge.models.loaded import LoadedModel
@@ -16,6 +16,7 @@ __all__ = [
     "Location",
     "ModelAdapter",
     "ModelInfo",
+    "NamedCorpus",
     "Placement",
     "Tokenizer",
     "TransformersAdapter",

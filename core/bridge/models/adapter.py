@@ -26,7 +26,8 @@ class Alias:
         site: The site meant where the user gives none (`20`), or empty.
         variants: For `name:variant`, the model that each variant means.
         verbalizer: The verbalizer released for the model at that site, as `nla:checkpoint=hub:user/repo`, or empty.
-        corpus: The corpus that the model is run on where the user names none, or empty for its family's.
+        corpus: The corpus that the model is run on where the user names none (a `NamedCorpus`'s name, or a path), or
+            empty for its family's.
     """
 
     name: str
@@ -35,6 +36,20 @@ class Alias:
     variants: Mapping[str, str] = field(default_factory=dict)
     verbalizer: str = ""
     corpus: str = ""
+
+
+@final
+@dataclass(frozen=True)
+class NamedCorpus:
+    """A short name for a corpus, as in `--corpus stories`.
+
+    Attributes:
+        name: What the user writes.
+        path: A file or folder, in any form that `--corpus` reads.
+    """
+
+    name: str
+    path: str
 
 
 @final
@@ -127,7 +142,10 @@ class ModelAdapter(ABC):
         return ()
 
     def corpus(self) -> str:
-        """Return the corpus that this family is run on where the user names none; empty for natural language."""
+        """Return the corpus that this family is run on where the user names none; empty for natural language.
+
+        A `NamedCorpus`'s name, or a path.
+        """
         return ""
 
     @abstractmethod

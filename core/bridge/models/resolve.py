@@ -114,7 +114,13 @@ def user_aliases() -> dict[str, str]:
     return table
 
 
-def resolve(text: str, adapters: Mapping[str, ModelAdapter], store: Store, progress: Progress) -> ResolvedModel:
+def resolve(
+    text: str,
+    adapters: Mapping[str, ModelAdapter],
+    store: Store,
+    progress: Progress,
+    more: Mapping[str, Alias] | None = None,
+) -> ResolvedModel:
     """Find the family and the weights of a reference; nothing large is read.
 
     Args:
@@ -122,6 +128,7 @@ def resolve(text: str, adapters: Mapping[str, ModelAdapter], store: Store, progr
         adapters: Installed families by name.
         store: Where GGUF files are unpacked to.
         progress: Is told of unpacking.
+        more: Aliases that no family brings, by name; the family is the one that claims the weights.
 
     Raises:
         UsageError: If the name is unknown.
@@ -136,7 +143,10 @@ def resolve(text: str, adapters: Mapping[str, ModelAdapter], store: Store, progr
         other = parse_reference(override)
         target, variant = other.model, variant or other.variant
         revision, site = revision or other.revision, site or other.site
-    aliases = {alias.name: (alias, adapter) for adapter in adapters.values() for alias in adapter.aliases()}
+    aliases: dict[str, tuple[Alias, ModelAdapter | None]] = {
+        name: (alias, None) for name, alias in (more or {}).items()
+    }
+    aliases |= {alias.name: (alias, adapter) for adapter in adapters.values() for alias in adapter.aliases()}
     adapter: ModelAdapter | None = None
     released = corpus = ""
     if target in aliases:

@@ -8,7 +8,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any, final
@@ -16,10 +16,11 @@ from typing import Any, final
 import pluggy
 
 from bridge import hookspecs
+from bridge.corpus.read import BUNDLED
 from bridge.dictionaries import DictionaryFormat
 from bridge.errors import PluginError, UsageError, did_you_mean
 from bridge.maps import Map
-from bridge.models import ModelAdapter
+from bridge.models import Alias, ModelAdapter, NamedCorpus
 from bridge.plugins.checks import GROUP, check_api, check_needs, distribution_of, impatient, written_for_another
 from bridge.scorers import MAPPED, MISPAIRED, Scorer
 from bridge.verbalizers import VerbalizerBackend
@@ -32,6 +33,8 @@ KINDS: Mapping[str, type] = {
     "scorers": Scorer,
     "dictionary_formats": DictionaryFormat,
 }
+NAMES: Mapping[str, type] = {"aliases": Alias, "corpora": NamedCorpus}
+"""What the hook `register_aliases` takes, by what it becomes."""
 
 
 @final
@@ -71,7 +74,7 @@ class Registry:
 
     def __init__(self) -> None:
         self.plugins: list[Plugin] = []
-        self._items: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
+        self._items: dict[str, dict[str, Any]] = {kind: {} for kind in (*KINDS, *NAMES)}
         self._owners: dict[tuple[str, str], Plugin] = {}
 
     @property
@@ -98,6 +101,16 @@ class Registry:
     def dictionary_formats(self) -> Mapping[str, DictionaryFormat]:
         """Dictionary formats by name."""
         return self._items["dictionary_formats"]
+
+    @property
+    def aliases(self) -> Mapping[str, Alias]:
+        """Aliases that no family brings, by name."""
+        return self._items["aliases"]
+
+    @property
+    def corpora(self) -> Mapping[str, str]:
+        """Paths of named corpora, by name."""
+        return {name: corpus.path for name, corpus in self._items["corpora"].items()}
 
     def map_type(self, name: str) -> type[Map]:
         """Return a map type.
@@ -156,7 +169,8 @@ class Registry:
                     remedy=f"Uninstall one, or set BRIDGE_DISABLE_PLUGINS={plugin.distribution}:{plugin.name}.",
                 )
             if kind == "models":
-                self._claim_aliases(item, plugin)
+                for alias in item.aliases():
+                    self._claim_alias(alias.name, plugin)
             arm = getattr(item, "control_arm", "")
             if arm and (arm in RESERVED_ARMS or arm in {m.control_arm for m in self.maps.values()}):
                 raise PluginError(f"{plugin.name} registered the control arm {arm} of the map {name}, which is taken.")
@@ -166,14 +180,39 @@ class Registry:
 
         return register
 
-    def _claim_aliases(self, adapter: ModelAdapter, plugin: Plugin) -> None:
-        taken = {alias.name: other.name for other in self.models.values() for alias in other.aliases()}
-        for alias in adapter.aliases():
-            if alias.name in taken:
-                raise PluginError(
-                    f"{plugin.name} of {plugin.distribution} brings the alias {alias.name}, which the family "
-                    f"{taken[alias.name]} has."
+    def name_registrar(self, plugin: Plugin) -> Callable[[Any], None]:
+        """Return the `register` callback that one plugin is handed for aliases and named corpora."""
+
+        def register(item: Any) -> None:
+            """Keep a name, unless it is taken."""
+            kind = next((kind for kind, base in NAMES.items() if isinstance(item, base)), "")
+            if not kind or not all(isinstance(getattr(item, field.name), str | Mapping) for field in fields(item)):
+                raise PluginError(f"{plugin.name} registered {item!r}, no bridge.models.Alias or NamedCorpus.")
+            if not item.name:
+                raise PluginError(f"{plugin.name} registered {item!r}, which has no name.")
+            if kind == "aliases":
+                self._claim_alias(item.name, plugin)
+            elif item.name == BUNDLED or item.name in self._items[kind]:
+                raise _ConflictError(
+                    f"{plugin.name} of {plugin.distribution} brings the corpus {item.name}, and there is one.",
+                    remedy=f"Uninstall it, or set BRIDGE_DISABLE_PLUGINS={plugin.distribution}:{plugin.name}.",
                 )
+            self._items[kind][item.name] = item
+            self._owners[kind, item.name] = plugin
+            plugin.provides.append((kind, item.name))
+
+        return register
+
+    def _claim_alias(self, name: str, plugin: Plugin) -> None:
+        owners = {alias: self._owners["aliases", alias] for alias in self.aliases}
+        for family, adapter in self.models.items():
+            owners |= {alias.name: self._owners["models", family] for alias in adapter.aliases()}
+        if name in owners:
+            raise _ConflictError(
+                f"Two plugins bring the alias {name}: {owners[name].name} of {owners[name].distribution} and "
+                f"{plugin.name} of {plugin.distribution}.",
+                remedy=f"Uninstall one, or set BRIDGE_DISABLE_PLUGINS={plugin.distribution}:{plugin.name}.",
+            )
 
     def withdraw(self, plugin: Plugin) -> None:
         """Forget what a plugin registered before it broke."""
@@ -262,6 +301,8 @@ def _activate(manager: pluggy.PluginManager, registry: Registry, plugin: Plugin,
         others = [other for other in manager.get_plugins() if other is not module]
         call = manager.subset_hook_caller(f"register_{kind}", others)
         call(register=registry.registrar(kind, plugin))
+    others = [other for other in manager.get_plugins() if other is not module]
+    manager.subset_hook_caller("register_aliases", others)(register=registry.name_registrar(plugin))
     if not plugin.provides:
         what = "is no module" if not isinstance(module, ModuleType) else "registers nothing"
         raise PluginError(

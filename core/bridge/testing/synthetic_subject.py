@@ -8,6 +8,7 @@ from typing import final
 
 from bridge.corpus.read import BUNDLED, load_corpus
 from bridge.models import LoadedModel, ModelAdapter, Placement, Weights
+from bridge.plugins.registry import discover
 from bridge.references import Site
 from bridge.verbalizers import Passage, Subject
 
@@ -48,7 +49,8 @@ class TinySubject(Subject):
         import torch
 
         model = self.load()
-        documents = load_corpus(self._adapter.corpus() or BUNDLED, max_documents=DOCUMENTS).documents
+        named = discover().corpora
+        documents = load_corpus(self._adapter.corpus() or BUNDLED, max_documents=DOCUMENTS, named=named).documents
         for document, encoded in zip(documents, model.encode(documents, MAX_TOKENS), strict=True):
             ids = torch.from_numpy(encoded.ids)[None]
             (x,) = model.activations(ids, torch.ones_like(ids), [self.site])

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, final
 from bridge.hookspecs import hookimpl
 from bridge.models import Alias, Layout, ModelAdapter, TransformersAdapter
 from bridge.models.layout import sequential
-from bridge_models.zoo import bundled
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,14 +25,12 @@ class Gemma(TransformersAdapter):
     model_types = ("gemma3", "gemma3_text")
 
     def aliases(self) -> Sequence[Alias]:
-        """`gemma` is the destination of the foreign-verbalizer result; AVs exist for 12B@32, 27B@41 and a tiny one."""
+        """Return the instruction-tuned sizes; 12B and 27B (`gemma`) at the blocks that their AVs read."""
         return [
             Alias("gemma", "google/gemma-3-27b-it", site="41", verbalizer=_released("27b-L41")),
             Alias("gemma3-12b", "google/gemma-3-12b-it", site="32", verbalizer=_released("12b-L32")),
             Alias("gemma3-4b", "google/gemma-3-4b-it"),
             Alias("gemma3-1b", "google/gemma-3-1b-it"),
-            Alias("gemma3-270m", "google/gemma-3-270m", site="12"),
-            bundled("tiny-gemma", "2"),
         ]
 
     def layout(self, module: nn.Module) -> Layout:

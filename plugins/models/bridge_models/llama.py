@@ -25,7 +25,7 @@ class Llama(TransformersAdapter):
     model_types = ("llama",)
 
     def aliases(self) -> Sequence[Alias]:
-        """`llama` has an AV for block 53; SmolLM2-135M-Instruct is at the layer that the project's measurements use."""
+        """Return Llama 3 to 3.3; `llama` is the 70B model at the block that its released AV reads."""
         models = {
             "3-8b": "Meta-Llama-3-8B",
             "3-70b": "Meta-Llama-3-70B",
@@ -40,7 +40,6 @@ class Llama(TransformersAdapter):
                 Alias(f"llama{size}", f"meta-llama/{name}-Instruct", variants={"base": f"meta-llama/{name}"})
                 for size, name in models.items()
             ),
-            Alias("smollm2-135m", "HuggingFaceTB/SmolLM2-135M-Instruct", site="19"),
         ]
 
     def layout(self, module: nn.Module) -> Layout:

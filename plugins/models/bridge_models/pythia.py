@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, final
 from bridge.hookspecs import hookimpl
 from bridge.models import Alias, Layout, ModelAdapter, TransformersAdapter
 from bridge.models.layout import parallel, sequential
-from bridge_models.zoo import bundled
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,15 +24,14 @@ class Pythia(TransformersAdapter):
     model_types = ("gpt_neox",)
 
     def aliases(self) -> Sequence[Alias]:
-        """Return every size, the small ones with seeds 1 to 9, all with the deduplicated twin; and a bundled one."""
+        """Return every size, the small ones with seeds 1 to 9, all with the deduplicated twin."""
         aliases = []
         for size in _SIZES:
             model = f"EleutherAI/pythia-{size}"
             seeds = range(1, 10) if size in _SIZES_WITH_SEEDS else ()
             variants = {f"seed{seed}": f"{model}-seed{seed}" for seed in seeds} | {"deduped": f"{model}-deduped"}
             aliases.append(Alias(f"pythia-{size}", model, variants=variants))
-        own = {f"seed{seed}": f"tiny-pythia-seed{seed}" for seed in (1, 2, 3)}
-        return [*aliases, bundled("tiny-pythia", "0", own)]
+        return aliases
 
     def layout(self, module: nn.Module) -> Layout:
         """Attention and MLP read the same input, unless the configuration says otherwise."""

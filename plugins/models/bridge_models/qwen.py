@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, final
 from bridge.hookspecs import hookimpl
 from bridge.models import Alias, Layout, ModelAdapter, TransformersAdapter
 from bridge.models.layout import sequential
-from bridge_models.zoo import bundled
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,11 +25,10 @@ class Qwen(TransformersAdapter):
     model_types = ("qwen2",)
 
     def aliases(self) -> Sequence[Alias]:
-        """`qwen` is the source of the foreign-verbalizer result, its AV reads block 20; `tiny-qwen` is bundled."""
+        """Return every size of Qwen2.5; `qwen` is the 7B model at the block that its released AV reads."""
         sizes = ("0.5B", "1.5B", "3B", "7B", "14B", "32B", "72B")
         return [
             Alias("qwen", "Qwen/Qwen2.5-7B-Instruct", site="20", verbalizer=RELEASED),
-            bundled("tiny-qwen", "0"),
             *(Alias(f"qwen2.5-{size.lower()}", f"Qwen/Qwen2.5-{size}-Instruct") for size in sizes),
         ]
 

@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner, Result
 from torch.nn.functional import cross_entropy
 
-import bridge_models.dyck
+import bridge_toys.dyck
 from bridge import load
 from bridge.cli import bridge
 from bridge.corpus import load_corpus
@@ -27,7 +27,7 @@ from bridge.pipeline.transfer.sae import transfer_sae
 from bridge.plugins import Registry
 from bridge.references import expand_references
 
-SHIPPED = Path(bridge_models.dyck.__file__).parent / "checkpoints"
+SHIPPED = Path(bridge_toys.dyck.__file__).parent / "checkpoints"
 SAE = SHIPPED / "seed0" / "dictionaries" / "1" / "relu"
 ROTATION = ("--map", "procrustes:scaled=false")
 FEW = ("--max-documents", "800")

@@ -12,17 +12,17 @@ import torch
 from click.testing import CliRunner
 from safetensors.numpy import save_file
 
-import bridge_models.dyck
+import bridge_toys.dyck
 from bridge.cli import bridge
 from bridge.errors import BridgeError, CorpusError, UsageError
 from bridge.maps import AffineMap
 from bridge.models import Weights
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.transfer.contrast import load_contrast
-from bridge_models.dyck.checkpoint import read
-from bridge_models.dyck.language import BOS, VOCABULARY
+from bridge_toys.dyck.checkpoint import read
+from bridge_toys.dyck.language import BOS, VOCABULARY
 
-CONTRASTS = Path(bridge_models.dyck.__file__).parent / "contrasts"
+CONTRASTS = Path(bridge_toys.dyck.__file__).parent / "contrasts"
 
 
 def fit(src: str, dst: str, out: Path) -> Path:

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-import bridge_models.dyck
+import bridge_toys.dyck
 from bridge import load
 from bridge.cli import bridge
 from bridge.errors import BridgeError, MapError, UsageError
@@ -21,7 +21,7 @@ from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.transfer.directions import parse_features
 from bridge.pipeline.transfer.probes import transfer_probes
 
-SAES = Path(bridge_models.dyck.__file__).parent / "checkpoints" / "seed0" / "dictionaries"
+SAES = Path(bridge_toys.dyck.__file__).parent / "checkpoints" / "seed0" / "dictionaries"
 SAE = SAES / "1" / "relu"
 
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from safetensors.numpy import load_file, save_file
 
 import bridge
-import bridge_models.dyck
+import bridge_toys.dyck
 from bridge.cli import bridge as command
 from bridge.errors import UsageError
 from bridge.features import features_for
@@ -23,7 +23,7 @@ from bridge.pipeline.transfer.arms import carry_directions
 from bridge.pipeline.verbalize.find import find_verbalizer
 from bridge.pipeline.verbalize.round_trip import cosine, variance_explained
 
-SAE = Path(bridge_models.dyck.__file__).parent / "checkpoints/seed0/dictionaries/1/relu"
+SAE = Path(bridge_toys.dyck.__file__).parent / "checkpoints/seed0/dictionaries/1/relu"
 PAIR = ("--src", "dyck:seed0@1", "--max-documents", "800", "--map", "procrustes")
 LENS = "logit_lens:top=2"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -52,7 +52,7 @@ def dry_run(options: Options, runtime: Runtime) -> dict[str, Any]:
         "dst": attempt(lambda: runtime.resolve(options.dst)),
     }
     found = {side: attempt(partial(_model, model, options)) for side, model in models.items() if model}
-    corpus = attempt(lambda: _corpus(options, [model for model in models.values() if model]))
+    corpus = attempt(lambda: _corpus(options, [model for model in models.values() if model], runtime.registry.corpora))
     result: dict[str, Any] = {"models": found, "corpus": corpus}
     if options.dictionary or options.positions:
         texts = {"src": options.src_verbalizer, "dst": options.dst_verbalizer}
@@ -82,8 +82,8 @@ def _model(model: ResolvedModel, options: Options) -> dict[str, Any]:
     }
 
 
-def _corpus(options: Options, models: Sequence[ResolvedModel]) -> dict[str, Any]:
-    corpus = load_corpus(corpus_of(options, models), None, options.max_documents)
+def _corpus(options: Options, models: Sequence[ResolvedModel], named: Mapping[str, str]) -> dict[str, Any]:
+    corpus = load_corpus(corpus_of(options, models), None, options.max_documents, named)
     tokens = sum(min(len(one.text) / CHARACTERS_PER_TOKEN, options.max_tokens) for one in corpus.documents)
     return {"name": corpus.name, "documents": len(corpus.documents), "tokens": int(tokens)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, final
@@ -88,7 +88,7 @@ def prepare(options: Options, runtime: Runtime, stdin: IO[str] | None = None, co
         options = options.model_copy(update={"dtype": placement.dtype})
     models = runtime.resolve(options.src), runtime.resolve(options.dst)
     options = _with_defaults(options, models)
-    corpus = corpus or load_corpus(options.corpus, stdin, options.max_documents)
+    corpus = corpus or load_corpus(options.corpus, stdin, options.max_documents, runtime.registry.corpora)
     if options.corpus_sha256 and corpus.identity != options.corpus_sha256:
         raise CorpusError(
             f"The corpus {options.corpus} is not the one that this experiment was made with.",
@@ -112,7 +112,7 @@ def prepare(options: Options, runtime: Runtime, stdin: IO[str] | None = None, co
             "dst": dst.model.pinned(),
             "src_identity": src.identity,
             "dst_identity": dst.identity,
-            "corpus": _from_anywhere(options.corpus),
+            "corpus": _from_anywhere(options.corpus, {BUNDLED, *runtime.registry.corpora}),
             "corpus_sha256": corpus.identity,
         }
     )
@@ -126,9 +126,9 @@ def training_texts(plan: Plan) -> Iterator[str]:
     return (one.text for one, fold in zip(plan.corpus.documents, plan.folds, strict=True) if fold != HELD_OUT)
 
 
-def _from_anywhere(corpus: str) -> str:
+def _from_anywhere(corpus: str, names: Collection[str]) -> str:
     path = Path(corpus).expanduser()
-    return str(path.absolute()) if corpus != BUNDLED and path.exists() else corpus
+    return str(path.absolute()) if corpus not in names and path.exists() else corpus
 
 
 def corpus_of(options: Options, models: Sequence[ResolvedModel]) -> str:

@@ -28,7 +28,7 @@ class Runtime:
 
     def resolve(self, reference: str) -> ResolvedModel:
         """Find a model; see `bridge.models.resolve.resolve`."""
-        return resolve(reference, self.registry.models, self.store, self.progress)
+        return resolve(reference, self.registry.models, self.store, self.progress, self.registry.aliases)
 
 
 def open_runtime(progress: Progress | None = None) -> Runtime:

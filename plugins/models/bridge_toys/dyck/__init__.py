@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import final
 
 from bridge.hookspecs import hookimpl
-from bridge.models import Alias, LoadedModel, ModelAdapter, ModelInfo, Placement, Tokenizer, Weights
+from bridge.models import Alias, LoadedModel, ModelAdapter, ModelInfo, NamedCorpus, Placement, Tokenizer, Weights
 from bridge.models.layout import sequential
-from bridge_models.dyck.checkpoint import MODEL_TYPE, Shape, read, read_shape, save
-from bridge_models.dyck.language import Characters
+from bridge_toys.dyck.checkpoint import MODEL_TYPE, read, read_shape, save
+from bridge_toys.dyck.language import Characters
+from bridge_toys.dyck.shape import Shape
 
 _HERE = Path(__file__).resolve().parent
+WORDS = "dyck"
 _SHIPPED = ("seed0", "seed1", "seed2", "seed3", "seed4", "shared0", "shared1")
 
 
@@ -32,8 +34,8 @@ class Dyck(ModelAdapter):
         return [Alias("dyck", folders["seed0"], site="1", variants=folders)]
 
     def corpus(self) -> str:
-        """Return the path of 3,000 held-out words of the language, JSON Lines."""
-        return str(_HERE / "corpus.jsonl")
+        """Return the name of 3,000 held-out words of the language."""
+        return WORDS
 
     def claims(self, weights: Weights) -> bool:
         """Claim checkpoints by `model_type`."""
@@ -78,7 +80,7 @@ class Dyck(ModelAdapter):
         """Write one random checkpoint, of other sizes than the shipped ones."""
         import torch
 
-        from bridge_models.dyck.network import Network
+        from bridge_toys.dyck.network import Network
 
         with torch.random.fork_rng():
             torch.manual_seed(0)
@@ -90,3 +92,9 @@ class Dyck(ModelAdapter):
 def register_models(register: Callable[[ModelAdapter], None]) -> None:
     """Offer the Dyck family."""
     register(Dyck())
+
+
+@hookimpl
+def register_aliases(register: Callable[[Alias | NamedCorpus], None]) -> None:
+    """Offer the corpus of the family."""
+    register(NamedCorpus(WORDS, str(_HERE / "corpus.jsonl")))

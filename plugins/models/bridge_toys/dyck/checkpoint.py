@@ -3,58 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING
 
 from bridge.errors import ModelError
 from bridge.models import Weights
-from bridge_models.dyck.language import MAX_DEPTH, MAX_TOKENS, VOCABULARY
+from bridge_toys.dyck.shape import Shape
 
 if TYPE_CHECKING:
-    from bridge_models.dyck.network import Network
+    from bridge_toys.dyck.network import Network
 
 MODEL_TYPE = "bridge-dyck"
 _REMEDY = "Copy or train it again (tools/train_dyck.py); reinstalling bridge brings the shipped ones back."
-
-
-@final
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of a network, under the names that its `config.json` uses.
-
-    Attributes:
-        d_model: Width of the residual stream.
-        d_ff: Width of the MLPs.
-        n_layers: Number of blocks.
-        n_heads: Attention heads of a block; they share `d_model`.
-        max_tokens: How many positions there are.
-        vocabulary: How many tokens there are.
-        depths: How many classes the depth head tells apart.
-    """
-
-    d_model: int = 64
-    d_ff: int = 256
-    n_layers: int = 2
-    n_heads: int = 4
-    max_tokens: int = MAX_TOKENS
-    vocabulary: int = len(VOCABULARY)
-    depths: int = MAX_DEPTH + 1
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Shape:
-        """Read the sizes from a configuration.
-
-        Raises:
-            KeyError: If one is missing.
-            TypeError: If one is no number.
-            ValueError: If they make no network.
-        """
-        shape = cls(**{name: int(config[name]) for name in asdict(cls())})
-        if min(asdict(shape).values()) < 1 or shape.d_model % shape.n_heads:
-            raise ValueError("every size must be positive, and n_heads must divide d_model")
-        return shape
 
 
 def read_shape(weights: Weights) -> Shape:
@@ -81,7 +42,7 @@ def read(weights: Weights) -> Network:
     """
     from safetensors.torch import load_file
 
-    from bridge_models.dyck.network import Network
+    from bridge_toys.dyck.network import Network
 
     if not weights.folder:
         raise ModelError(

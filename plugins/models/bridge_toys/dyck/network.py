@@ -7,7 +7,7 @@ from typing import NamedTuple, final
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bridge_models.dyck.checkpoint import Shape
+from bridge_toys.dyck.shape import Shape
 
 
 class Output(NamedTuple):

@@ -1,0 +1,1 @@
+"""Bundled models for demonstrations and tests: small networks with weights, texts, dictionaries and verbalizers."""
