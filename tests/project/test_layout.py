@@ -6,6 +6,8 @@ import ast
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
+ROOT = TESTS.parent
+OF_NO_PACKAGE = {"helpers", "docs", "project"}
 FILES = sorted(TESTS.rglob("*.py"))
 
 
@@ -28,3 +30,12 @@ def test_nobody_imports_a_test_file() -> None:
 
 def test_helpers_are_no_tests() -> None:
     assert not list((TESTS / "helpers").rglob("test_*"))
+
+
+def test_every_folder_and_file_of_tests_has_its_source() -> None:
+    for folder in {path.parent.relative_to(TESTS) for path in FILES if path.parent != TESTS}:
+        if folder.parts[0] not in OF_NO_PACKAGE:
+            sources = [ROOT / "core" / "bridge" / folder, *ROOT.glob(f"plugins/*/{folder}")]
+            assert any((source / "__init__.py").is_file() for source in sources), f"tests/{folder}: tests of what?"
+    for path in TESTS.glob("test_*.py"):
+        assert (ROOT / "core" / "bridge" / path.name.removeprefix("test_")).is_file(), f"{path.name}: tests of what?"
