@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bridge.dictionaries import Dictionary
 from bridge.maps import FittedMap
+from bridge.measures import Measure, Question, Section
 from bridge.metrics import Metric
 from bridge.pairing.rows import Rows, concatenate
 from bridge.verbalizers import Explanation
@@ -38,10 +39,13 @@ __all__ = [
     "Judge",
     "LiveModel",
     "Look",
+    "Measure",
     "Need",
     "Plot",
+    "Question",
     "Rows",
     "Scorer",
+    "Section",
 ]
 
 MAPPED = "mapped"
@@ -306,6 +310,7 @@ class Scorer(ABC):
         - Every metric has a finite value inside its interval, and the number of rows it rests on.
         - Every arm in the evidence is scored, so that no number stands without its control.
         - The same evidence gives the same metrics.
+        - Every number that it gives is among its `measures`, if it has any.
         - A plot is drawn from what was kept alone, says in words what it shows, and is the same every time.
     """
 
@@ -315,12 +320,26 @@ class Scorer(ABC):
     summary: ClassVar[str]
     """One line: what is measured."""
 
+    measures: ClassVar[tuple[Measure, ...]] = ()
+    """What it says of each number that it gives; one that is not listed has its name alone."""
+
     needs: ClassVar[frozenset[Need]]
     """What must be at hand for this scorer to run."""
 
     @abstractmethod
     def score(self, evidence: Evidence) -> Iterable[Metric]:
         """Return the metrics of every arm."""
+
+    def sentences(self, metrics: Sequence[Metric]) -> Sequence[str]:
+        """Say in plain words what this scorer's metrics of one run show, beside their controls.
+
+        Args:
+            metrics: Its own metrics, under the run's own washout.
+
+        Returns:
+            Sentences for terminal and report; none where there is nothing to say.
+        """
+        return ()
 
     def plot(self, kept: Mapping[str, NDArray[np.floating]], look: Look) -> Plot | None:
         """Draw what this scorer kept for its plot; called when a page is made, not when the run is scored.

@@ -52,6 +52,12 @@ def test_every_kind_is_tried_on_what_the_machine_has(name: str) -> None:
     assert len(one["laws"]) >= 5
 
 
+@pytest.mark.parametrize("name", ["tiny-qwen", "stories"])
+def test_names_of_models_and_corpora_are_tried(name: str) -> None:
+    (one,) = check(name)
+    assert one["outcome"] == "ok" and one["laws"]
+
+
 def test_every_broken_law_is_told_with_its_input_and_by_how_much(package: Package) -> None:
     package("drifts", a_map("drifts", DRIFTS))
     (one,) = check("drifts", code=1)

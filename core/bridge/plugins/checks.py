@@ -16,7 +16,7 @@ import numpy as np
 from bridge.errors import PluginError, printable
 from bridge.hookspecs import API
 from bridge.metrics import Metric
-from bridge.scorers import Need, Plot, Scorer
+from bridge.scorers import Measure, Need, Plot, Scorer, Section
 from bridge.verbalizers import Explanation
 
 GROUP = "bridge"
@@ -72,6 +72,26 @@ def check_needs(scorer: Scorer, name: str) -> None:
         raise PluginError(
             f"{name} registered the scorer {scorer.name}, whose needs are {needs!r}.",
             remedy="They are a frozenset of bridge.scorers.Need.",
+        )
+
+
+def check_measures(scorer: Scorer, name: str) -> None:
+    """Refuse a scorer whose measures cannot be shown: reports and audits read them long after it ran.
+
+    Raises:
+        PluginError: If they are no tuple of `Measure`, or say something that is no text.
+    """
+    measures: Any = getattr(scorer, "measures", None)
+    whole = isinstance(measures, tuple) and all(isinstance(one, Measure) for one in measures)
+    for one in measures if whole else ():
+        asked = [text for question in one.questions for text in (question.title, question.shows)]
+        texts = (one.name, one.meaning, one.unit, one.better, *asked)
+        whole = whole and all(isinstance(text, str) for text in texts) and isinstance(one.section, Section)
+        whole = whole and isinstance(one.order, int)
+    if not whole:
+        raise PluginError(
+            f"{name} registered the scorer {scorer.name}, whose measures are {measures!r}.",
+            remedy="They are a tuple of bridge.scorers.Measure.",
         )
 
 

@@ -21,7 +21,15 @@ from bridge.dictionaries import DictionaryFormat
 from bridge.errors import PluginError, UsageError, did_you_mean
 from bridge.maps import Map
 from bridge.models import Alias, ModelAdapter, NamedCorpus
-from bridge.plugins.checks import GROUP, check_api, check_needs, distribution_of, impatient, written_for_another
+from bridge.plugins.checks import (
+    GROUP,
+    check_api,
+    check_measures,
+    check_needs,
+    distribution_of,
+    impatient,
+    written_for_another,
+)
 from bridge.scorers import MAPPED, MISPAIRED, Scorer
 from bridge.verbalizers import VerbalizerBackend
 
@@ -161,6 +169,7 @@ class Registry:
                 raise PluginError(f"{plugin.name} registered {item!r}, which has no name.")
             if kind == "scorers":
                 check_needs(item, plugin.name)
+                check_measures(item, plugin.name)
             owner = self._owners.get((kind, name))
             if owner:
                 raise _ConflictError(

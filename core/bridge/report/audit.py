@@ -8,7 +8,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from bridge.metrics import Metric
-from bridge.report.questions import QUESTIONS
+from bridge.report.measures import asks, installed_measures
 from bridge.report.table import print_rows, say, wide_console
 from bridge.scorers import MAPPED
 
@@ -25,12 +25,12 @@ def print_audit(audit: Audit) -> None:
     """Print every question whose metric was measured: a row for each target and site, a column for each arm."""
     source = next((metric.src.rpartition("@")[0] for metric in audit.metrics), "")
     _say(f"Dictionaries of {source}, carried into:\n")
-    for question in QUESTIONS:
-        found = [metric for metric in audit.metrics if question.asks(metric)]
+    for question, number in installed_measures().questions(audit.metrics):
+        found = [metric for metric in audit.metrics if asks(question, number, metric)]
         if found:
             _say(question.title)
             _print_table(found)
-            _say(question.reading + "\n")
+            _say(question.shows + "\n")
     for record in audit.provenance:
         for scorer, error in record.get("failed_scorers", {}).items():
             _say(f"The scorer {scorer} failed and is left out: {error}")

@@ -11,21 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.pipeline.jobs.folder import METRICS, SWEEP_CONFIG
+from bridge.report.measures import Key, installed_measures
 from bridge.report.table import say, wide_console
 from bridge.store import write_bytes
 
 if TYPE_CHECKING:
     from bridge.pipeline.jobs.sweep import Sweep
 
-SHOWN = ("ev", "retrieval@1")
 PICTURE = "sweep.png"
 
 
-def grid(sweep: Sweep, name: str) -> NDArray[np.float64]:
-    """Return one metric of every layer pair, (source layers, destination layers)."""
+def grid(sweep: Sweep, key: Key) -> NDArray[np.float64]:
+    """Return one number, by scorer and name, of every layer pair, (source layers, destination layers)."""
     values = np.full((len(sweep.src_sites), len(sweep.dst_sites)), np.nan)
     for metric in sweep.metrics:
-        if metric.name == name:
+        if (metric.scorer, metric.name) == key:
             values[sweep.src_sites.index(metric.src), sweep.dst_sites.index(metric.dst)] = metric.value
     return values
 
@@ -42,27 +42,31 @@ def write_sweep(sweep: Sweep, folder: Path) -> None:
 
 
 def print_sweep(sweep: Sweep, folder: Path) -> None:
-    """Print EV / retrieval@1 of every layer pair, coloured by retrieval, and the best pair by each."""
+    """Print the numbers of every layer pair, coloured by the last one, and the best pair by each."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    ev, retrieval = (grid(sweep, name) for name in SHOWN)
+    measures = installed_measures()
+    keys = measures.swept(sweep.metrics)
+    titles = [measures.title(key, sweep.metrics) for key in keys]
+    grids = [grid(sweep, key) for key in keys]
     table = Table(box=box.SIMPLE_HEAD)
     for label in ("", *(_layer(site) for site in sweep.dst_sites)):
         table.add_column(label, no_wrap=True)
     for row, site in enumerate(sweep.src_sites):
         cells = [
-            Text(f"{e:.2f}/{r:.2f}", style="bold green" if r == retrieval.max() else "" if r > 0.5 else "dim")
-            for e, r in zip(ev[row], retrieval[row], strict=True)
+            Text("/".join(f"{value:.2f}" for value in cell), style=_style(cell[-1], np.nanmax(grids[-1])))
+            for cell in zip(*(values[row] for values in grids), strict=True)
         ]
         table.add_row(_layer(site), *cells)
-    say("EV / retrieval@1 on validation documents (rows: source layer, columns: destination layer)")
+    say(f"{' / '.join(titles)} on validation documents (rows: source layer, columns: destination layer)")
     wide_console().print(table)
-    for name in SHOWN:
-        best = sweep.best(name)
-        say(f"Best {name}: {best.src} -> {best.dst}, {best.value:.3f} [{best.low:.3f}, {best.high:.3f}].")
-    best = sweep.best(SHOWN[1])
+    for (scorer, name), title in zip(keys, titles, strict=True):
+        best = sweep.best(name, scorer)
+        say(f"Best {title}: {best.src} -> {best.dst}, {best.value:.3f} [{best.low:.3f}, {best.high:.3f}].")
+    scorer, name = keys[-1]
+    best = sweep.best(name, scorer)
     say(
         "The best of many is optimistic, and high EV with low retrieval is position and token shape, not meaning. "
         "To test the best pair beside its controls, on documents that this sweep has not seen:\n"
@@ -75,9 +79,11 @@ def _picture(sweep: Sweep) -> bytes:
     from matplotlib.figure import Figure
 
     rows, columns = len(sweep.src_sites), len(sweep.dst_sites)
-    figure = Figure(figsize=(2 * (2.2 + 0.42 * columns), 1.8 + 0.32 * rows), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), SHOWN, strict=True):
-        values = grid(sweep, name)
+    measures = installed_measures()
+    keys = measures.swept(sweep.metrics)
+    figure = Figure(figsize=(len(keys) * (2.2 + 0.42 * columns), 1.8 + 0.32 * rows), layout="constrained")
+    for axes, key in zip(figure.subplots(1, len(keys), squeeze=False)[0], keys, strict=True):
+        values = grid(sweep, key)
         image = axes.imshow(values, cmap="viridis", vmin=0, vmax=1, aspect="auto")
         for (row, column), value in np.ndenumerate(values):
             colour = "black" if value > 0.6 else "white"
@@ -86,11 +92,15 @@ def _picture(sweep: Sweep) -> bytes:
         axes.set_yticks(range(rows), [_layer(site) for site in sweep.src_sites])
         axes.set_xlabel(f"{sweep.dst_sites[0].partition('@')[0]} layer")
         axes.set_ylabel(f"{sweep.src_sites[0].partition('@')[0]} layer")
-        axes.set_title(f"{name} (validation)")
+        axes.set_title(f"{measures.title(key, sweep.metrics)} (validation)")
         figure.colorbar(image, ax=axes)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
     return buffer.getvalue()
+
+
+def _style(value: float, best: float) -> str:
+    return "bold green" if value == best else "" if value > 0.5 else "dim"
 
 
 def _layer(site: str) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from bridge.errors import printable
 from bridge.metrics import Metric
-from bridge.scorers import MAPPED
+from bridge.report.measures import installed_measures
+from bridge.scorers import MAPPED, Section
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,7 +55,7 @@ def print_run(run: Run) -> None:
     for at, metrics in enumerate(_alike(shown)):
         scorers = ", ".join(dict.fromkeys(metric.scorer for metric in metrics))
         _print_metrics(metrics, scorers if at else f"{run.bridge.src} -> {run.bridge.dst}, {run.bridge.map}")
-    for sentence in sentences(run.metrics):
+    for sentence in installed_measures().sentences(run.metrics, Section.MAP, Section.DICTIONARY):
         say(sentence)
     say(
         f"Fitted on {rows['training_rows']:,} paired tokens; scored on {rows['held_out_rows']:,} of "
@@ -90,25 +91,6 @@ def _print_metrics(metrics: Sequence[Metric], title: str) -> None:
         ],
         title=title,
     )
-
-
-def sentences(metrics: Sequence[Metric]) -> list[str]:
-    """Say what the scores show, and what they do not."""
-    by_name = {(metric.scorer, metric.name, metric.arm): metric for metric in metrics}
-    lines = []
-    for scorer, name, what in (
-        ("explained_variance", "ev", "explains {:.1%} of the held-out variance"),
-        ("retrieval", "retrieval@1", "finds {:.1%} of partners ({})"),
-    ):
-        mapped = by_name.get((scorer, name, MAPPED))
-        control = by_name.get((scorer, name, mapped.control)) if mapped else None
-        if mapped and control:
-            verdict = "above" if mapped.low > control.high else "NOT clearly above"
-            lines.append(
-                f"The map {what.format(mapped.value, mapped.note)}: {verdict} the same map fitted on {control.arm} "
-                f"rows ({control.value:.1%}; 95% intervals {'apart' if verdict == 'above' else 'overlap'})."
-            )
-    return lines
 
 
 def _cell(metric: Metric | None, arm: str) -> str:

@@ -10,12 +10,16 @@ from typing import final
 
 import numpy as np
 
+from bridge.corpus.read import load_corpus
 from bridge.dictionaries import DictionaryFormat, SparseAutoencoder, TopK
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, ModelUnavailableError
 from bridge.models import TransformersAdapter
+from bridge.models.resolve import resolve
 from bridge.plugins.registry import Registry
+from bridge.progress import Silent
+from bridge.store import Store
 from bridge.testing.dictionary_format import check_dictionary_format
-from bridge.testing.laws import Verdict, recording
+from bridge.testing.laws import Laws, Verdict, recording
 from bridge.testing.map import check_map
 from bridge.testing.model import check_model
 from bridge.testing.scorer import check_scorer
@@ -58,7 +62,7 @@ def certify(registry: Registry, kind: str, name: str, file: Path | None = None) 
 
     Args:
         registry: Installed plugins.
-        kind: One of `bridge.plugins.KINDS`.
+        kind: One of `bridge.plugins.KINDS`, or `aliases` or `corpora`.
         name: That the plugin registers.
         file: For a dictionary format, a file or folder in it; a format that can write needs none.
     """
@@ -80,7 +84,29 @@ def _checks(registry: Registry, folder: Path, file: Path | None) -> dict[str, Ca
         "verbalizers": lambda name: _check_verbalizer(registry, name, folder),
         "scorers": lambda name: check_scorer(registry.scorers[name]),
         "dictionary_formats": lambda name: _check_format(registry.dictionary_formats[name], folder, file),
+        "aliases": lambda name: _check_alias(registry, name, folder),
+        "corpora": lambda name: _check_corpus(registry, name),
     }
+
+
+def _check_alias(registry: Registry, name: str, folder: Path) -> None:
+    laws, alias = Laws(f"The alias {name}", "bridge.models.Alias"), registry.aliases[name]
+    if alias.corpus:
+        known = alias.corpus in registry.corpora or Path(alias.corpus).exists()
+        laws.require(known, "its corpus is a named one, or a path that exists", alias.corpus, "it is neither")
+    try:
+        model = resolve(name, registry.models, Store(folder), Silent(), registry.aliases)
+    except ModelUnavailableError as error:
+        raise _SkippedError(f"Its weights are not on this machine: {error.what}") from error
+    if model.site:
+        model.all_sites()
+    laws.require(True, "a family claims its weights, and has its site", alias.model, "")
+
+
+def _check_corpus(registry: Registry, name: str) -> None:
+    found = load_corpus(name, max_documents=1, named=registry.corpora)
+    laws = Laws(f"The corpus {name}", "bridge.models.NamedCorpus")
+    laws.require(bool(found.documents), "it can be read, and holds text", registry.corpora[name], "it is empty")
 
 
 def _check_verbalizer(registry: Registry, name: str, folder: Path) -> None:

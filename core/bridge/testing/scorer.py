@@ -51,6 +51,10 @@ def _check_scores(laws: Laws, scorer: Scorer, evidence: Evidence, given: str) ->
     rows = sum(len(block.x) for block in evidence.held_out.blocks())
     for metric in metrics:
         _check_metric(laws, metric, scorer, evidence, rows, given)
+    listed = {measure.name for measure in scorer.measures}
+    unlisted = sorted({metric.name for metric in metrics if not {metric.name, metric.name.rpartition("@")[0]} & listed})
+    law = "every number that it gives is among its `measures`, if it has any"
+    laws.require(not listed or not unlisted, law, given, f"{', '.join(unlisted)} are not")
     _check_arms(laws, metrics, scorer, evidence, given)
     again = list(scorer.score(evidence))
     differing = [metric for metric, other in zip(metrics, again, strict=False) if metric != other]

@@ -114,6 +114,17 @@ class VerbalizerBackend(ABC):
     summary: ClassVar[str]
     """One line: how it explains."""
 
+    needs_checkpoint: ClassVar[bool] = False
+    """Whether it explains nothing without a checkpoint that was trained for the model."""
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> str:
+        """Return the options that read a folder as this kind's checkpoint, as in `checkpoint=FOLDER`, or an empty text.
+
+        So a model's own verbalizer is found by its files alone. The default: this kind reads no folder.
+        """
+        return ""
+
     @abstractmethod
     def open(self, subject: Subject) -> Verbalizer:
         """Make the verbalizer of one model at one site ready to explain.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bridge.hookspecs import hookimpl
 from bridge.metrics import Metric, jackknife_interval
-from bridge.scorers import RANDOM_MAP, Evidence, Need, Scorer
+from bridge.scorers import RANDOM_MAP, Evidence, Measure, Need, Scorer
 
 Array = NDArray[np.float64]
 SAMPLE = 2000
@@ -33,6 +33,7 @@ class LinearCKA(Scorer):
     name = "cka"
     summary = "Linear CKA of mapped and true activations: similarity up to rotation."
     needs = frozenset({Need.HELD_OUT_PAIRS, Need.MAP})
+    measures = (Measure(name="cka", meaning="similarity up to rotation", unit="share", better="higher", order=40),)
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
         """Hold one sample of rows and its Gram matrices."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from bridge.hookspecs import hookimpl
 from bridge.metrics import Metric, ratio_interval
-from bridge.scorers import Evidence, Need, Scorer
+from bridge.scorers import Evidence, Measure, Need, Scorer
 
 
 @final
@@ -22,6 +22,15 @@ class Cosine(Scorer):
     name = "cosine"
     summary = "Mean cosine of mapped and true activations, centred."
     needs = frozenset({Need.HELD_OUT_PAIRS, Need.MAP})
+    measures = (
+        Measure(
+            name="cosine",
+            meaning="whether rows point the right way, centred",
+            unit="cosine",
+            better="higher",
+            order=30,
+        ),
+    )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
         """Stream over the rows once, for all arms."""

@@ -11,7 +11,7 @@ from bridge.dictionaries import Dictionary
 from bridge.errors import BridgeError
 from bridge.hookspecs import hookimpl
 from bridge.metrics import Metric
-from bridge.scorers import MAPPED, RANDOM_MAP, RAW, Evidence, Need, Scorer
+from bridge.scorers import MAPPED, RANDOM_MAP, RAW, Evidence, Measure, Need, Question, Scorer, Section
 from bridge_scorers.shares import SAMPLE, Array, alive, chunks, feature_mean
 
 MOST = 4096
@@ -36,6 +36,47 @@ class DecoderMatch(Scorer):
     name = "decoder_match"
     summary = "Cosine of moved source decoder directions with the destination's own."
     needs = frozenset({Need.HELD_OUT_PAIRS, Need.MAP, Need.SRC_DICTIONARY, Need.DST_DICTIONARY})
+    measures = (
+        Measure(
+            name="decoder_match_mean",
+            meaning="how well decoder directions match",
+            unit="cosine",
+            better="higher",
+            section=Section.DICTIONARY,
+            order=40,
+            questions=(
+                Question(
+                    title="Do decoder directions match? (mean cosine of the best one-to-one match, alive features)",
+                    shows="Chance is random_map, not 0. A match says nothing of whether the encoders read the same "
+                    "frame: see raw in the table of reconstructions.",
+                ),
+                Question(
+                    title="Would the decoders match without any training in common? (the same mean cosine, against "
+                    "other dictionaries)",
+                    shows="own_untrained_init is the random start of the source's dictionary; same_init a dictionary "
+                    "of the destination from the same start. It matches raw, without any map, because neither moved "
+                    "far: no sign of shared features.",
+                    other_dictionaries=True,
+                ),
+            ),
+        ),
+        Measure(
+            name="decoder_match_above_half",
+            meaning="share of matches above 0.5",
+            unit="share",
+            better="higher",
+            section=Section.DICTIONARY,
+            order=41,
+        ),
+        Measure(
+            name="decoder_match_max",
+            meaning="mean cosine of the nearest direction, whichever it is",
+            unit="cosine",
+            better="higher",
+            section=Section.DICTIONARY,
+            order=42,
+        ),
+    )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
         """Hold the alive directions of one pair of dictionaries at a time."""

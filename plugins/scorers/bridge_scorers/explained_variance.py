@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import final
 
 import numpy as np
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from bridge.hookspecs import hookimpl
 from bridge.metrics import Metric
-from bridge.scorers import Evidence, HeldOutPairs, Need, Scorer
+from bridge.scorers import Evidence, HeldOutPairs, Measure, Need, Question, Scorer
+from bridge_scorers.sentences import beside_control
 from bridge_scorers.shares import share_explained
 
 NOTES = {
@@ -32,6 +33,33 @@ class ExplainedVariance(Scorer):
     name = "explained_variance"
     summary = "Share of the destination's variance that the map explains (EV)."
     needs = frozenset({Need.HELD_OUT_PAIRS, Need.MAP})
+    measures = (
+        Measure(
+            name="ev",
+            meaning="share of the held-out variance explained",
+            unit="share",
+            better="higher",
+            order=10,
+            swept=True,
+            questions=(
+                Question(
+                    title="How much of the destination's activations does the map explain? (EV on held-out rows)",
+                    shows="What a dictionary that is carried through the map can hardly exceed. mispaired is"
+                    " the floor.",
+                ),
+            ),
+        ),
+        Measure(
+            name="ev_with_outliers",
+            meaning="the same, rows of outlying norm included",
+            unit="share",
+            better="higher",
+            order=11,
+        ),
+        Measure(
+            name="ev_entrywise", meaning="the variant of arXiv 2605.24577", unit="share", better="higher", order=12
+        ),
+    )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
         """Stream over the rows twice: for their mean, then for all arms at once."""
@@ -59,6 +87,10 @@ class ExplainedVariance(Scorer):
             for name, note in NOTES.items():
                 value, interval = share_explained(residual[arm][name], spread[name], evidence.seed)
                 yield evidence.metric(self, name, arm, value, interval, count[name], note)
+
+    def sentences(self, metrics: Sequence[Metric]) -> list[str]:
+        """Say whether the map explains more than its control does."""
+        return beside_control(metrics, "ev", "explains {value} of the held-out variance")
 
 
 def _means(pairs: HeldOutPairs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

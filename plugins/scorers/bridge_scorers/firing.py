@@ -12,7 +12,7 @@ from bridge.errors import BridgeError
 from bridge.hookspecs import hookimpl
 from bridge.maps import FittedMap
 from bridge.metrics import Metric
-from bridge.scorers import Evidence, Need, Rows, Scorer
+from bridge.scorers import Evidence, Measure, Need, Question, Rows, Scorer, Section
 from bridge_scorers.shares import SAMPLE, Array, chunks, feature_mean
 
 
@@ -29,6 +29,23 @@ class Firing(Scorer):
     name = "firing"
     summary = "Correlation of source features' activations on source rows and on destination rows mapped back."
     needs = frozenset({Need.HELD_OUT_PAIRS, Need.MAP, Need.SRC_DICTIONARY})
+    measures = (
+        Measure(
+            name="firing_r",
+            meaning="whether features fire on the same tokens",
+            unit="correlation",
+            better="higher",
+            section=Section.DICTIONARY,
+            order=30,
+            questions=(
+                Question(
+                    title="Do features fire together? (mean Pearson r over alive features)",
+                    shows="Each feature on the source's row and on the destination's row of the same token. "
+                    "Chance is 0.",
+                ),
+            ),
+        ),
+    )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
         """Hold one sample of rows, and encode it in chunks: the source's rows once, the destination's for every arm."""

@@ -10,12 +10,28 @@ import numpy as np
 from bridge.errors import UsageError
 from bridge.hookspecs import hookimpl
 from bridge.metrics import Metric
-from bridge.scorers import MISPAIRED, NATIVE, RANDOM_DIRECTION, Evidence, Explained, Judge, Need, Scorer
+from bridge.scorers import (
+    MAPPED,
+    MISPAIRED,
+    NATIVE,
+    RANDOM_DIRECTION,
+    Evidence,
+    Explained,
+    Judge,
+    Measure,
+    Need,
+    Scorer,
+    Section,
+)
 from bridge.verbalizers import Explanation
 from bridge_scorers.flags import described, quality
 from bridge_scorers.pairing import PERMUTATIONS, Array, as_good, over_all, over_others, ranks
+from bridge_scorers.sentences import by_arm
 from bridge_scorers.shares import Interval, feature_mean
 from bridge_scorers.similarity import embed
+
+FLAGGED = 0.1
+"""Share of flagged or repeated texts above which the reader is warned."""
 
 Scored = tuple[str, str, float, Interval, str, str]
 """Name, arm, value, interval, note and control of one number."""
@@ -52,6 +68,97 @@ class Lift(Scorer):
     name = "lift"
     summary = "Similarity of foreign explanations to native ones, over that of random directions and other features."
     needs = frozenset({Need.EXPLANATIONS})
+    measures = (
+        Measure(
+            name="lift",
+            meaning="matched, less texts of random directions",
+            unit="cosine",
+            better="higher",
+            section=Section.EXPLANATIONS,
+            order=10,
+            headline=True,
+            compared=True,
+        ),
+        Measure(
+            name="lift_centred",
+            meaning="the same, less what all texts share",
+            unit="cosine",
+            better="higher",
+            section=Section.EXPLANATIONS,
+            order=11,
+        ),
+        Measure(
+            name="specific_lift",
+            meaning="matched, less texts of other features",
+            unit="cosine",
+            better="higher",
+            section=Section.EXPLANATIONS,
+            order=12,
+            headline=True,
+            compared=True,
+        ),
+        Measure(
+            name="specific_lift_centred",
+            meaning="the same, less what all texts share",
+            unit="cosine",
+            better="higher",
+            section=Section.EXPLANATIONS,
+            order=13,
+        ),
+        Measure(
+            name="explanation_retrieval@1",
+            meaning="texts that find their own feature first",
+            unit="share",
+            better="higher",
+            section=Section.EXPLANATIONS,
+            order=14,
+            headline=True,
+            compared=True,
+        ),
+        Measure(
+            name="mrr",
+            meaning="mean reciprocal rank of the own feature",
+            unit="share",
+            better="higher",
+            section=Section.EXPLANATIONS,
+            order=15,
+        ),
+        Measure(
+            name="permutation_p",
+            meaning="chance that a random pairing does as well",
+            unit="p",
+            better="lower",
+            section=Section.EXPLANATIONS,
+            order=16,
+            compared=True,
+        ),
+        Measure(
+            name="matched",
+            meaning="mean cosine of a feature's two texts",
+            unit="cosine",
+            better="higher",
+            section=Section.EXPLANATIONS,
+            order=17,
+        ),
+        Measure(
+            name="flagged",
+            meaning="share of texts with a fault",
+            unit="share",
+            better="lower",
+            section=Section.EXPLANATIONS,
+            order=19,
+            compared=True,
+        ),
+        Measure(
+            name="distinct",
+            meaning="share of different texts",
+            unit="share",
+            better="higher",
+            section=Section.EXPLANATIONS,
+            order=20,
+            compared=True,
+        ),
+    )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
         """Compare the texts under every washout; the names of all but the first one's metrics end in `@WASHOUT`.
@@ -66,6 +173,29 @@ class Lift(Scorer):
                 raise UsageError(f"{n} explained direction cannot be compared with others.", remedy="Explain more.")
             for name, arm, value, interval, note, control in _compare(evidence, evidence.judge, washout, explained):
                 yield evidence.metric(self, name + suffix, arm, value, interval, n, note, control)
+
+    def sentences(self, metrics: Sequence[Metric]) -> list[str]:
+        """Say whether explanations come across, and what is wrong with the texts."""
+        found = by_arm(metrics)
+        lift, p, first = (found.get((name, MAPPED)) for name in ("lift", "permutation_p", "explanation_retrieval@1"))
+        if not lift or not p or not first:
+            return []
+        mispaired = found.get(("lift", MISPAIRED))
+        above = lift.low > max(0.0, mispaired.high if mispaired else 0.0)
+        control = f" (through a map fitted on mispaired rows: {mispaired.value:+.3f})" if mispaired else ""
+        lines = [
+            f"Explanations {'come across' if above else 'do NOT clearly come across'}: they are {lift.value:+.3f} "
+            f"[{lift.low:+.3f}, {lift.high:+.3f}] closer in cosine to the source's own than texts of random directions "
+            f"are{control}; {first.value:.0%} find their own feature among {first.n}; permutation p {p.value:.4f}."
+        ]
+        for arm, whose in ((NATIVE, "The source's own"), (MAPPED, "The borrowed")):
+            flagged, distinct = found.get(("flagged", arm)), found.get(("distinct", arm))
+            if flagged and distinct and (flagged.value > FLAGGED or distinct.value < 1 - FLAGGED):
+                lines.append(
+                    f"{whose} explanations: {flagged.value:.0%} are flagged, {distinct.value:.0%} are distinct. "
+                    "Read some of them."
+                )
+        return lines
 
 
 def _compare(evidence: Evidence, judge: Judge, washout: str, explained: Explained) -> Iterator[Scored]:

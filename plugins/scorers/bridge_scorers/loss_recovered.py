@@ -12,7 +12,7 @@ from bridge.dictionaries import Dictionary
 from bridge.hookspecs import hookimpl
 from bridge.maps import FittedMap
 from bridge.metrics import Metric, ratio_interval
-from bridge.scorers import NATIVE, Edit, Evidence, Need, Scorer
+from bridge.scorers import NATIVE, Edit, Evidence, Measure, Need, Question, Scorer, Section
 from bridge_scorers.shares import Array, Floats, carried
 
 
@@ -32,6 +32,41 @@ class LossRecovered(Scorer):
     name = "loss_recovered"
     summary = "Share of the destination's next-token loss that the carried dictionary recovers from ablation."
     needs = frozenset({Need.HELD_OUT_PAIRS, Need.MAP, Need.SRC_DICTIONARY, Need.LIVE_MODEL})
+    measures = (
+        Measure(
+            name="loss_recovered",
+            meaning="share of the loss that the model keeps",
+            unit="share",
+            better="higher",
+            section=Section.DICTIONARY,
+            order=20,
+            questions=(
+                Question(
+                    title="Does the live model still predict with the reconstruction in place? (share of the loss "
+                    "recovered)",
+                    shows="1 is the model's own loss, 0 the loss with the site set to zero. native is the "
+                    "destination's own dictionary. It shows that what the model uses is kept; a site that matters "
+                    "little is high for any reconstruction.",
+                ),
+            ),
+        ),
+        Measure(
+            name="loss_recovered_from_mean",
+            meaning="the same, against the site set to its mean",
+            unit="share",
+            better="higher",
+            section=Section.DICTIONARY,
+            order=21,
+        ),
+        Measure(
+            name="loss_increase",
+            meaning="how much the loss grows",
+            unit="nats",
+            better="lower",
+            section=Section.DICTIONARY,
+            order=22,
+        ),
+    )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
         """Run the model once for each arm, and three times more."""

@@ -10,9 +10,10 @@ import numpy as np
 
 from bridge.hookspecs import hookimpl
 from bridge.metrics import Metric
-from bridge.scorers import Evidence, Need, Scorer
+from bridge.scorers import Evidence, Measure, Need, Scorer, Section
 from bridge_scorers.flags import described
 from bridge_scorers.pairing import over_others, ranks
+from bridge_scorers.sentences import beside_others, by_arm
 from bridge_scorers.shares import Array, document_mean
 from bridge_scorers.similarity import embed
 from bridge_scorers.topics import names_topic
@@ -39,6 +40,48 @@ class Reading(Scorer):
     name = "reading"
     summary = "Explanations of live activations against the text that led to them, and its topic."
     needs = frozenset({Need.READINGS})
+    measures = (
+        Measure(
+            name="topic_named",
+            meaning="readings that name the topic of their text",
+            unit="share",
+            better="higher",
+            section=Section.ACTIVATIONS,
+            order=10,
+        ),
+        Measure(
+            name="reading_match",
+            meaning="mean cosine of a reading and the text before it",
+            unit="cosine",
+            better="higher",
+            section=Section.ACTIVATIONS,
+            order=11,
+        ),
+        Measure(
+            name="reading_specific",
+            meaning="the same, less texts before other activations",
+            unit="cosine",
+            better="higher",
+            section=Section.ACTIVATIONS,
+            order=12,
+        ),
+        Measure(
+            name="reading_retrieval@1",
+            meaning="readings that find their own text first",
+            unit="share",
+            better="higher",
+            section=Section.ACTIVATIONS,
+            order=13,
+        ),
+        Measure(
+            name="last_word",
+            meaning="readings that end in the word that the text ends in",
+            unit="share",
+            better="higher",
+            section=Section.ACTIVATIONS,
+            order=14,
+        ),
+    )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
         """Score every reader."""
@@ -63,6 +106,12 @@ class Reading(Scorer):
             for name, (each, note) in values.items():
                 notes = "; ".join(part for part in (note, described(reading.explanations)) if part)
                 yield evidence.metric(self, name, arm, *document_mean(each, readings.document, evidence.seed), n, notes)
+
+    def sentences(self, metrics: Sequence[Metric]) -> list[str]:
+        """Say how a borrowed verbalizer reads live activations."""
+        found = by_arm(metrics)
+        topics = beside_others(found, "topic_named", "names the topic of")
+        return topics + beside_others(found, "last_word", "ends in the last word of")
 
 
 def _hits(found: Iterable[bool]) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import final
 
 import numpy as np
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from bridge.hookspecs import hookimpl
 from bridge.metrics import Metric, ratio_interval
-from bridge.scorers import Evidence, Need, Scorer
+from bridge.scorers import Evidence, Measure, Need, Scorer
+from bridge_scorers.sentences import beside_control
 
 POOL = 2000
 POOLS = 5
@@ -28,6 +29,16 @@ class Retrieval(Scorer):
     name = "retrieval"
     summary = "Share of mapped activations whose nearest true activation of 2,000 is their own."
     needs = frozenset({Need.HELD_OUT_PAIRS, Need.MAP})
+    measures = (
+        Measure(
+            name="retrieval@1",
+            meaning="how many rows find their own partner first",
+            unit="share",
+            better="higher",
+            order=20,
+            swept=True,
+        ),
+    )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
         """Hold one sample of rows, and rank each of its pools for every arm."""
@@ -48,6 +59,10 @@ class Retrieval(Scorer):
             by_document = rows.sum_by_document(hits.astype(np.float64), pairs.n_documents)
             interval = ratio_interval(by_document, counts, evidence.seed)
             yield evidence.metric(self, "retrieval@1", arm, float(hits.mean()), interval, len(hits), note)
+
+    def sentences(self, metrics: Sequence[Metric]) -> list[str]:
+        """Say whether mapped rows find their partners more often than the control's."""
+        return beside_control(metrics, "retrieval@1", "finds {value} of partners ({note})")
 
 
 def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bridge.hookspecs import hookimpl
 from bridge.metrics import Metric
-from bridge.scorers import Evidence, Need, Scorer
+from bridge.scorers import Evidence, Measure, Need, Question, Scorer
 from bridge_scorers.shares import Array, Interval
 
 WARNING = "a map fitted on mispaired rows looks Haar too: alone, this is no evidence of shared function"
@@ -32,6 +32,35 @@ class Rotation(Scorer):
     name = "rotation"
     summary = "Distance of the map's rotation from the identity, signed permutations and Haar-random rotations."
     needs = frozenset({Need.HELD_OUT_PAIRS, Need.MAP, Need.EQUAL_WIDTHS})
+    measures = (
+        Measure(
+            name="rotation_distance",
+            meaning="how far the rotation is from none",
+            order=50,
+            questions=(
+                Question(
+                    title="How far is the rotation from none? (||R - I||; a random one is sqrt(2d) away)",
+                    shows="A map fitted on mispaired rows is as far: distance from the identity is no evidence of a "
+                    "shared function.",
+                ),
+            ),
+        ),
+        Measure(
+            name="rotation_haar_p",
+            meaning="p of its eigen-angles against random rotations",
+            unit="p",
+            order=51,
+            questions=(
+                Question(
+                    title="Is the rotation like a random one? (calibrated p of its eigen-angles against Haar)",
+                    shows="Above 0.05 it cannot be told from a random rotation. mispaired cannot either: being like "
+                    "Haar shows only that the bases are unrelated, not that the models compute the same; that is what "
+                    "the first tables are for.",
+                ),
+            ),
+        ),
+        Measure(name="signed_permutation_distance", meaning="how far from swapping and flipping axes", order=52),
+    )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
         """Draw the null once for each width and determinant that occur, in all evidence of this process."""

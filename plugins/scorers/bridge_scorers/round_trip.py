@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import final
 
 import numpy as np
 
 from bridge.hookspecs import hookimpl
 from bridge.metrics import Metric
-from bridge.scorers import Evidence, Need, Scorer
+from bridge.scorers import MAPPED, NATIVE, Evidence, Measure, Need, Scorer, Section
+from bridge_scorers.sentences import by_arm
 from bridge_scorers.shares import Array, document_mean, share_explained
 
 
@@ -30,6 +31,24 @@ class RoundTrip(Scorer):
     name = "round_trip"
     summary = "What comes back of an activation from its explanation, against the mean activation."
     needs = frozenset({Need.READINGS})
+    measures = (
+        Measure(
+            name="round_trip_fve",
+            meaning="share of an activation that comes back, against the mean's",
+            unit="share",
+            better="higher",
+            section=Section.ACTIVATIONS,
+            order=20,
+        ),
+        Measure(
+            name="round_trip_cosine",
+            meaning="cosine of what comes back",
+            unit="cosine",
+            better="higher",
+            section=Section.ACTIVATIONS,
+            order=21,
+        ),
+    )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
         """Score every reader that has a reconstructor."""
@@ -49,6 +68,18 @@ class RoundTrip(Scorer):
             yield evidence.metric(self, "round_trip_fve", arm, *share_explained(error, spread, seed), n, note)
             cosines = document_mean((true * back).sum(1), readings.document, seed)
             yield evidence.metric(self, "round_trip_cosine", arm, *cosines, n, note)
+
+    def sentences(self, metrics: Sequence[Metric]) -> list[str]:
+        """Say how much comes back through a borrowed verbalizer, and whether it is more than the mean."""
+        found = by_arm(metrics)
+        trip, own = (found.get(("round_trip_fve", arm)) for arm in (MAPPED, NATIVE))
+        if not trip:
+            return []
+        beside = f", where the source's own gives back {own.value:.1%}" if own else ""
+        return [
+            f"Its explanations give back {trip.value:.1%} [{trip.low:.1%}, {trip.high:.1%}] of the activations' "
+            f"variance{beside}: {'more' if trip.low > 0 else 'NOT more'} than the mean activation does."
+        ]
 
 
 def _unit(rows: np.ndarray) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 
 from bridge.hookspecs import hookimpl
 from bridge.metrics import Metric
-from bridge.scorers import NATIVE, SELF, Evidence, HeldOutPairs, Need, Rows, Scorer
+from bridge.scorers import NATIVE, SELF, Evidence, HeldOutPairs, Measure, Need, Question, Rows, Scorer, Section
 from bridge_scorers.shares import Array, Floats, carried, reconstruct, share_explained
 
 NOTES = {"sae_ev": "", "sae_ev_entrywise": "1 - MSE / var(all entries), the variant of arXiv 2605.24577"}
@@ -31,6 +31,35 @@ class SaeTransfer(Scorer):
     name = "sae_transfer"
     summary = "Share of the destination's variance that the carried source dictionary reconstructs."
     needs = frozenset({Need.HELD_OUT_PAIRS, Need.MAP, Need.SRC_DICTIONARY})
+    measures = (
+        Measure(
+            name="sae_ev",
+            meaning="share of the variance that the dictionary reconstructs",
+            unit="share",
+            better="higher",
+            section=Section.DICTIONARY,
+            order=10,
+            questions=(
+                Question(
+                    title="Does the source's dictionary reconstruct the destination's activations? "
+                    "(EV on held-out rows)",
+                    shows="self is the dictionary on its own model, the ceiling. raw is the dictionary straight on the "
+                    "other's rows: below 0 is worse than the mean. Read mapped against mispaired, the same map fitted "
+                    "on rows that do not belong together: it is far above 0, since a wrong frame whose widest "
+                    "directions line up is partly reconstructed. A high value shows that features carry over; not that "
+                    "they mean the same to the model.",
+                ),
+            ),
+        ),
+        Measure(
+            name="sae_ev_entrywise",
+            meaning="the variant of arXiv 2605.24577",
+            unit="share",
+            better="higher",
+            section=Section.DICTIONARY,
+            order=11,
+        ),
+    )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
         """Stream over the rows twice: for the means, then for all arms at once."""

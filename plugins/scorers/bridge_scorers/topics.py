@@ -10,7 +10,7 @@ import numpy as np
 
 from bridge.hookspecs import hookimpl
 from bridge.metrics import Metric
-from bridge.scorers import MISPAIRED, NATIVE, Evidence, Need, Scorer
+from bridge.scorers import MISPAIRED, NATIVE, Evidence, Measure, Need, Scorer, Section
 from bridge_scorers.shares import feature_mean
 
 
@@ -26,6 +26,18 @@ class Topics(Scorer):
     name = "topics"
     summary = "Whether explanations of features name the topic of the texts where they are active."
     needs = frozenset({Need.EXPLANATIONS})
+    measures = (
+        Measure(
+            name="feature_topic_named",
+            meaning="texts that name the topic of their feature",
+            unit="share",
+            better="higher",
+            section=Section.EXPLANATIONS,
+            order=18,
+            headline=True,
+            compared=True,
+        ),
+    )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
         """Score every washout and arm."""

@@ -22,6 +22,7 @@ class NLAOnSGLang(ServedNLA):
     """See `ServedNLA` for the options."""
 
     name = "nla_sglang"
+    needs_checkpoint = True
     summary = "reads NLA checkpoints that an SGLang server runs, many vectors at once"
     server = "SGLang"
 

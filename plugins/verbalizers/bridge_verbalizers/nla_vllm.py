@@ -22,6 +22,7 @@ class NLAOnVLLM(ServedNLA):
     """See `ServedNLA` for the options."""
 
     name = "nla_vllm"
+    needs_checkpoint = True
     summary = "reads NLA checkpoints that a vLLM server runs, many vectors at once"
     server = "vLLM"
 

@@ -85,7 +85,7 @@ def test_live_losses_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = open_runtime()
     found = runtime.resolve("dyck:seed1@1")
     model = found.adapter.load(found.weights, Placement("cpu", "float32"))
-    corpus = load_corpus(found.adapter.corpus(), max_documents=40)
+    corpus = load_corpus(found.adapter.corpus(), max_documents=40, named=runtime.registry.corpora)
     folds = np.where(np.arange(40) % 3 == 0, HELD_OUT, 0)
     monkeypatch.setattr("bridge.pipeline.score.live_model.TOKENS_PER_BATCH", 150)
     monkeypatch.setattr("bridge.pipeline.score.losses.LOGITS_PER_LOSS", 64)

@@ -146,5 +146,5 @@ def _site_pairs(plan: Plan, given: Dictionaries) -> list[tuple[Site, Site]]:
 
 
 def _looks_closer(scorer: Scorer) -> bool:
-    """Choose explained variance, and what asks for more than rows and a map: `bridge run` shows the others."""
-    return scorer.name == "explained_variance" or not scorer.needs <= BASICS
+    """Choose what answers a question of audits, and what needs more than rows and a map: `run` has the rest."""
+    return any(measure.questions for measure in scorer.measures) or not scorer.needs <= BASICS

@@ -19,12 +19,12 @@ from bridge.pipeline.plan.provenance import versions
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
 from bridge.pipeline.score.held_out import StoredPairs
 from bridge.pipeline.score.score import checked_scores
+from bridge.plugins.registry import Registry
 from bridge.progress import Progress
 from bridge.references import Site
-from bridge.scorers import MAPPED, Evidence
+from bridge.scorers import MAPPED, Evidence, Need, Scorer
 
 VALIDATION_FOLD = 0
-SCORERS = ("explained_variance", "retrieval")
 
 
 @final
@@ -48,9 +48,10 @@ class Sweep:
         """Return the result in its one shape."""
         return document(self.metrics, self.provenance)
 
-    def best(self, name: str) -> Metric:
-        """Return the layer pair with the highest value of one metric."""
-        return max((metric for metric in self.metrics if metric.name == name), key=lambda metric: metric.value)
+    def best(self, name: str, scorer: str = "") -> Metric:
+        """Return the layer pair with the highest value of one metric, of one scorer where several give it."""
+        found = (metric for metric in self.metrics if metric.name == name and scorer in ("", metric.scorer))
+        return max(found, key=lambda metric: metric.value)
 
 
 def sweep(
@@ -73,6 +74,8 @@ def sweep(
     if options.folds < 3:
         raise UsageError("A sweep needs at least 3 folds: one to validate on, two to choose a penalty by.")
     runtime = open_runtime(progress)
+    if not swept_scorers(runtime.registry):
+        raise UsageError("No installed scorer compares layers.", remedy="Enable one: `bridge plugins` lists them.")
     plan = prepare(options, runtime, stdin)
     if out is not None:
         plan = claim_folder(out, plan, SWEEP_CONFIG)
@@ -80,23 +83,36 @@ def sweep(
     left, right = gather(plan, {"src": sites[0], "dst": sites[1]}, runtime)
     pairs = [(src, dst) for src in sites[0] for dst in sites[1] if left[src].path != right[dst].path]
     metrics: list[Metric] = []
+    failed: dict[str, str] = {}
     with runtime.progress.stage("sweep", len(pairs), "pairs") as advance:
         for src, dst in pairs:
-            metrics += _score_pair(plan, src, dst, paired_rows(plan, left[src], right[dst]), runtime)
+            metrics += _score_pair(plan, src, dst, paired_rows(plan, left[src], right[dst]), runtime, failed)
             advance()
+    if failed and not metrics:
+        raise PluginError(f"Every scorer failed: {'; '.join(f'{name}: {what}' for name, what in failed.items())}.")
+    for name, what in failed.items():
+        runtime.progress.note(f"The scorer {name} failed and is left out: {what}")
     provenance = {
         "corpus": {"name": plan.options.corpus, "sha256": plan.corpus.identity},
         "options": plan.options.model_dump(),
         "split": "scores are on validation documents (training fold 0); held-out documents were not used",
         "versions": versions(),
-    }
+    } | ({"failed_scorers": failed} if failed else {})
     if out is not None:
         write_config(out, plan, SWEEP_CONFIG)
     labels = [[side.model.label(s) for s in some] for side, some in zip((plan.src, plan.dst), sites, strict=True)]
     return Sweep(metrics, labels[0], labels[1], provenance)
 
 
-def _score_pair(plan: Plan, src: Site, dst: Site, rows: PairedRows, runtime: Runtime) -> list[Metric]:
+def swept_scorers(registry: Registry) -> list[Scorer]:
+    """Return the scorers with a number that layers are compared by, and that need no more than a sweep has."""
+    swept = [one for one in registry.scorers.values() if any(measure.swept for measure in one.measures)]
+    return [scorer for scorer in swept if scorer.needs <= {Need.HELD_OUT_PAIRS, Need.MAP}]
+
+
+def _score_pair(
+    plan: Plan, src: Site, dst: Site, rows: PairedRows, runtime: Runtime, failed: dict[str, str]
+) -> list[Metric]:
     kind = plan.options.build_map(runtime.registry)
     others = [fold for fold in range(plan.options.folds) if fold != VALIDATION_FOLD]
     training = training_data(rows, *plan.widths, others, expected=rows.coverage.training_rows)
@@ -109,9 +125,9 @@ def _score_pair(plan: Plan, src: Site, dst: Site, rows: PairedRows, runtime: Run
         plan.options.seed,
     )
     metrics = []
-    for name in SCORERS:
-        found, error = checked_scores(runtime.registry.scorer(name), evidence)
+    for scorer in swept_scorers(runtime.registry):
+        found, error = checked_scores(scorer, evidence)
         if error:
-            raise PluginError(f"The scorer {name} failed on {evidence.src} -> {evidence.dst}: {error}.")
+            failed.setdefault(scorer.name, f"on {evidence.src} -> {evidence.dst}: {error}")
         metrics += found
     return metrics

@@ -16,7 +16,7 @@ from bridge.models import LoadedModel, Placement
 from bridge.pairing.align import Encoded
 from bridge.pipeline.transfer.contrast import Contrast
 from bridge.references import Site
-from bridge.scorers import MAPPED, NATIVE, RANDOM_DIRECTION
+from bridge.scorers import MAPPED, NATIVE, RANDOM_DIRECTION, Measure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from bridge.models.edits import Edits
 
 TEXTS_PER_BATCH = 32
+STEERING = "steering"
+MEASURES = (
+    Measure(name="log_odds_shift", meaning="how far predictions move towards the other class", unit="nats", order=1),
+    Measure(name="kl", meaning="how far predictions move at all", unit="nats", order=2),
+    Measure(name="transfer_ratio", meaning="the shift over that of the native vector", order=3),
+)
 Floats = NDArray[np.float64]
 
 
@@ -147,7 +153,7 @@ def steering_metrics(
         ):
             value = float(top.sum() / bottom.sum())
             low, high = _interval(top, bottom, seed)
-            metrics.append(Metric("steering", f"{name}@{alpha:g}", arm, *where, value, low, high, len(native), control))
+            metrics.append(Metric(STEERING, f"{name}@{alpha:g}", arm, *where, value, low, high, len(native), control))
     return metrics
 
 

@@ -18,7 +18,6 @@ FOLDER = "verbalizers"
 TRAINING_RECORD = "training.json"
 """Written beside a trained verbalizer, last."""
 
-LAYOUT = "nla"
 OWN = "own"
 
 
@@ -42,16 +41,30 @@ def find_verbalizer(
     named = own_verbalizer(model, identity) if is_own else text
     if not named:
         label = model.label(model.single_site())
-        free = ", ".join(name for name in registry.verbalizers if not name.startswith(LAYOUT))
+        free = ", ".join(name for name, kind in registry.verbalizers.items() if not kind.needs_checkpoint)
         raise UsageError(
             f"There is no verbalizer of {label} here.",
             cause="None was trained on this machine, lies with its weights, or was released for this layer.",
             remedy=f"Train one: bridge verbalizer train --model {label}; or use one that needs no training: {free}.",
         )
     if named.partition(":")[0] not in registry.verbalizers and Path(named).expanduser().is_dir():
-        named = f"{LAYOUT}:checkpoint={Path(named).expanduser().absolute()}"
+        named = _of_folder(Path(named).expanduser().absolute(), registry)
     named = f"{named},{given}" if is_own and given else named
     return named, build(named, registry.verbalizer)
+
+
+def _of_folder(folder: Path, registry: Registry) -> str:
+    """Name the one kind of verbalizer that reads a folder, with the options that do."""
+    found = {name: kind.of_folder(folder) for name, kind in registry.verbalizers.items()}
+    reading = [f"{name}:{options}" for name, options in found.items() if options]
+    if len(reading) != 1:
+        kinds = " and ".join(one.partition(":")[0] for one in reading)
+        raise UsageError(
+            f"{folder} is a verbalizer of {f'the kinds {kinds} at once' if reading else 'no kind installed here'}.",
+            cause="" if reading else "A file of it is missing, or its kind needs a plugin.",
+            remedy=f"Name the kind, as in NAME:checkpoint=FOLDER. Installed: {', '.join(registry.verbalizers)}.",
+        )
+    return reading[0]
 
 
 def own_verbalizer(model: ResolvedModel, identity: str) -> str:

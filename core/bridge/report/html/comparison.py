@@ -9,10 +9,10 @@ from bridge.metrics import Metric
 from bridge.report.html.inputs import RunFiles
 from bridge.report.html.plots import Dot, dots
 from bridge.report.html.section import Section
-from bridge.report.html.tables import in_order
-from bridge.report.html.transfer import HEADLINES, LIFT
-from bridge.report.html.words import METRICS, dig
+from bridge.report.html.words import dig
+from bridge.report.measures import Measures
 from bridge.scorers import MAPPED
+from bridge.scorers import Section as Questions
 
 SAME = (("corpus", "sha256"), *(("options", name) for name in ("split", "held_out", "seed", "max_documents")))
 """What must be equal for two runs to be scored on the same held-out documents."""
@@ -21,17 +21,22 @@ Pair = tuple[Metric | None, Metric | None]
 """The mapped arm's number, and its control's."""
 
 
-def comparison(runs: Mapping[str, RunFiles]) -> Section:
+def comparison(runs: Mapping[str, RunFiles], measures: Measures) -> Section:
     """Compare runs by label: a row a metric, a column a run."""
     cells = {
         (label, metric.scorer, metric.name, metric.arm): metric for label, run in runs.items() for metric in run.metrics
     }
-    names = list(dict.fromkeys((scorer, name) for _, scorer, name, arm in cells if arm == MAPPED))
-    first = dict(reversed(names))
-    headlines = {(LIFT, name) for name in HEADLINES} | {one for one in first.items() if one[0] != LIFT}
-    order = in_order([name for _, name in names], METRICS)
-    names.sort(key=lambda one: order.index(one[1]))
-    rows = [(name, METRICS.get(name, ""), [_cell(cells, label, by, name) for label in runs]) for by, name in names]
+    mapped = [metric for run in runs.values() for metric in run.metrics if metric.arm == MAPPED]
+    meanings = {(metric.scorer, metric.name): measures.of(metric).meaning for metric in mapped}
+    names, headlines = [], set()
+    for section in Questions:
+        of_section = measures.within(mapped, section)
+        names += measures.in_order(of_section)
+        headlines |= set(measures.headlines(of_section))
+    rows = [
+        (measures.title((by, name), mapped), meanings[by, name], [_cell(cells, label, by, name) for label in runs])
+        for by, name in names
+    ]
     plots = [
         dots(f"compare-{at}", name, meaning, _lines(list(runs), found))
         for at, (name, meaning, found) in enumerate(rows)

@@ -13,31 +13,29 @@ from bridge.report.html.plots import curves, heat, strip
 from bridge.report.html.section import Section
 from bridge.report.html.svg import Plot
 from bridge.report.html.tables import in_order, metric_table
-from bridge.report.html.words import ARMS, METRICS
-from bridge.report.questions import QUESTIONS
+from bridge.report.html.words import ARMS
+from bridge.report.measures import Measures, asks
 from bridge.report.steer import regime
 from bridge.scorers import MAPPED, RANDOM_DIRECTION, RAW
 
-SWEPT = ("ev", "retrieval@1")
 
-
-def audit_section(found: AuditFile, key: str) -> Section:
+def audit_section(found: AuditFile, key: str, measures: Measures) -> Section:
     """Show every question whose metric was measured: its table a pair, and what the number does not show."""
     questions = []
-    for at, question in enumerate(QUESTIONS):
-        metrics = [metric for metric in found.metrics if question.asks(metric)]
+    for at, (question, number) in enumerate(measures.questions(found.metrics)):
+        metrics = [metric for metric in found.metrics if asks(question, number, metric)]
         by_pair = [(pair, list(some)) for pair, some in groupby(metrics, lambda m: f"{m.src} → {m.dst}")]
         arms = in_order(dict.fromkeys(metric.arm for metric in metrics), ARMS)
         by_arm = {arm: [metric for metric in metrics if metric.arm == arm] for arm in arms}
         rows = [(pair, [next((m for m in some if m.arm == arm), None) for arm in arms]) for pair, some in by_pair]
         if metrics:
-            plot = strip(f"{key}-plot{at}", question.metric, METRICS.get(question.metric, ""), by_arm)
-            questions.append({"question": question, "plots": [plot], "arms": arms, "rows": rows})
+            plot = strip(f"{key}-plot{at}", number[1], measures.of(metrics[0]).meaning, by_arm)
+            questions.append({"question": question, "name": number[1], "plots": [plot], "arms": arms, "rows": rows})
     data = {"questions": questions, "name": found.path.name, "metrics": found.metrics, "pairs": found.pairs}
     return Section(key, "Does the dictionary carry over?", "audit", data)
 
 
-def steering_section(found: SteeringFile, key: str) -> Section:
+def steering_section(found: SteeringFile, key: str, measures: Measures) -> Section:
     """Show effect against dose for every arm, the regime in words, and generated texts side by side."""
     cells = {(metric.name, metric.arm): metric for metric in found.metrics}
     said = [
@@ -47,12 +45,12 @@ def steering_section(found: SteeringFile, key: str) -> Section:
         if (random := cells.get((metric.name, RANDOM_DIRECTION)))
     ]
     names = list(dict.fromkeys(metric.name.rpartition("@")[0] for metric in found.metrics))
-    plots = [_dose_curve(found, name, f"{key}-plot{at}") for at, name in enumerate(names)]
+    plots = [_dose_curve(found, name, f"{key}-plot{at}", measures) for at, name in enumerate(names)]
     first, second = found.about["contrast"]["classes"]
     data = {
         "sentences": said,
         "plots": plots,
-        "table": metric_table("Effect at each dose, with 95% intervals over the tested texts", found.metrics),
+        "table": metric_table("Effect at each dose, with 95% intervals over the tested texts", found.metrics, measures),
         "generated": [_apart(texts) for texts in found.generated],
         "classes": (first, second),
         "about": found.about,
@@ -66,7 +64,7 @@ def _apart(texts: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     return texts["prompt"], {arm: text for arm, text in texts.items() if arm != "prompt"}
 
 
-def _dose_curve(found: SteeringFile, name: str, key: str) -> Plot:
+def _dose_curve(found: SteeringFile, name: str, key: str, measures: Measures) -> Plot:
     metrics = [metric for metric in found.metrics if metric.name.rpartition("@")[0] == name]
     try:
         doses = sorted({float(metric.name.rpartition("@")[2]) for metric in metrics})
@@ -77,23 +75,22 @@ def _dose_curve(found: SteeringFile, name: str, key: str) -> Plot:
         for arm in dict.fromkeys(metric.arm for metric in metrics)
     }
     whole = {arm: some for arm, some in by_arm.items() if len(some) == len(doses)}
-    return curves(key, name, METRICS.get(name, ""), doses, whole)
+    return curves(key, name, measures.of(metrics[0]).meaning, doses, whole)
 
 
-def sweep_section(found: SweepFiles, key: str) -> Section:
+def sweep_section(found: SweepFiles, key: str, measures: Measures) -> Section:
     """Show EV and retrieval of every layer pair beside each other: either alone misleads."""
     src, dst = (list(dict.fromkeys(getattr(metric, side) for metric in found.metrics)) for side in ("src", "dst"))
     grids = []
-    for at, name in enumerate(SWEPT):
+    for at, number in enumerate(measures.swept(found.metrics)):
+        name = measures.title(number, found.metrics)
         values = np.full((len(src), len(dst)), np.nan)
-        metrics = [metric for metric in found.metrics if metric.name == name]
+        metrics = [metric for metric in found.metrics if (metric.scorer, metric.name) == number]
         for metric in metrics:
             values[src.index(metric.src), dst.index(metric.dst)] = metric.value
-        if not metrics:
-            continue
         rows, columns = ([_layer(site) for site in some] for some in (src, dst))
         labels = f"layer of {_model(src)}", f"layer of {_model(dst)}"
-        plot = heat(f"{key}-{at}", name, METRICS[name], values, (0.0, 1.0), labels, (rows, columns))
+        plot = heat(f"{key}-{at}", name, measures.of(metrics[0]).meaning, values, (0.0, 1.0), labels, (rows, columns))
         best = max(metrics, key=lambda metric: metric.value)
         grids.append({"name": name, "plot": plot, "rows": rows, "columns": columns, "values": values, "best": best})
     data = {"grids": grids, "name": found.path.name, "metrics": found.metrics, "models": (_model(src), _model(dst))}

@@ -18,6 +18,7 @@ from bridge.report.html.inputs import AuditFile, Input, ReadingsFile, RunFiles, 
 from bridge.report.html.run_sections import run_sections
 from bridge.report.html.section import Section
 from bridge.report.html.words import dig, interval, number, plain, shown
+from bridge.report.measures import Measures, installed_measures
 
 GENERATOR = "residual-bridge report"
 """Content of the page's meta generator: pages with it may be overwritten."""
@@ -34,16 +35,19 @@ def render(inputs: Sequence[Input], page: Path) -> str:
         page: Where it will lie.
     """
     runs = [one for one in inputs if isinstance(one, RunFiles)]
-    others = [_file_section(one, f"file{at}") for at, one in enumerate(inputs) if not isinstance(one, RunFiles)]
+    measures = installed_measures()
+    others = [
+        _file_section(one, f"file{at}", measures) for at, one in enumerate(inputs) if not isinstance(one, RunFiles)
+    ]
     if len(runs) == 1:
-        own = run_sections(runs[0], page)
+        own = run_sections(runs[0], page, measures)
         groups: list[Group] = [("", "", [*own[:-1], *others, own[-1]])]
         title, subtitle = _title(runs[0]), f"{runs[0].record['map']} map"
     else:
         named = labels(runs)
-        groups = [("", "", [comparison(named)])] if runs else []
+        groups = [("", "", [comparison(named, measures)])] if runs else []
         for at, (label, run) in enumerate(named.items()):
-            groups.append((f"run{at}", label, run_sections(run, page, f"run{at}-")))
+            groups.append((f"run{at}", label, run_sections(run, page, measures, f"run{at}-")))
         groups.append(("", "", others))
         title = f"{len(runs)} runs compared" if runs else ", ".join(section.title for section in others)
         subtitle = ", ".join(dict.fromkeys(map(_title, runs)))
@@ -68,14 +72,14 @@ def _title(run: RunFiles) -> str:
     return f"{run.record['src']} → {run.record['dst']}"
 
 
-def _file_section(found: Input, key: str) -> Section:
+def _file_section(found: Input, key: str, measures: Measures) -> Section:
     match found:
         case AuditFile():
-            return audit_section(found, key)
+            return audit_section(found, key, measures)
         case SteeringFile():
-            return steering_section(found, key)
+            return steering_section(found, key, measures)
         case SweepFiles():
-            return sweep_section(found, key)
+            return sweep_section(found, key, measures)
         case ReadingsFile():
             return readings_section(found, key)
         case RunFiles():

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import final
 
 from bridge.metrics import Metric
-from bridge.report.html.words import ARMS, METRICS
+from bridge.report.html.words import ARMS
+from bridge.report.measures import Measures
 
 
 @final
@@ -16,8 +17,8 @@ class Row:
     """One measure.
 
     Attributes:
-        name: Of the metric.
-        meaning: In a few words; empty where it is not a first-party one.
+        name: Of the metric, with its scorer where another one has a number of that name.
+        meaning: In a few words; empty where its scorer does not say, or is not installed.
         cells: One metric an arm, None where that arm was not measured.
         control: The arm that the mapped one is read against.
     """
@@ -46,23 +47,24 @@ class Table:
     rows: Sequence[Row]
 
 
-def metric_table(caption: str, metrics: Iterable[Metric], known: Mapping[str, str] = ARMS) -> Table:
+def metric_table(caption: str, metrics: Sequence[Metric], measures: Measures, known: Mapping[str, str] = ARMS) -> Table:
     """Arrange metrics of one pair of models.
 
     Args:
         caption: What is shown.
         metrics: The numbers.
+        measures: What they are, and their order.
         known: What arms are, in the order of the columns.
     """
     cells = {(metric.scorer, metric.name, metric.arm): metric for metric in metrics}
     arms = in_order(dict.fromkeys(arm for _, _, arm in cells), known)
     rows = []
-    for scorer, name in dict.fromkeys((scorer, name) for scorer, name, _ in cells):
+    for scorer, name in measures.in_order(metrics):
         found = [cells.get((scorer, name, arm)) for arm in arms]
-        control = next((metric.control for metric in found if metric and metric.control), "")
-        rows.append(Row(name, METRICS.get(name, ""), found, control))
-    places = in_order([row.name for row in rows], METRICS)
-    rows.sort(key=lambda row: places.index(row.name))
+        there = [metric for metric in found if metric]
+        control = next((metric.control for metric in there if metric.control), "")
+        title = measures.title((scorer, name), metrics)
+        rows.append(Row(title, measures.of(there[0]).meaning, found, control))
     return Table(caption, arms, [(arm, known[arm]) for arm in arms if arm in known], rows)
 
 

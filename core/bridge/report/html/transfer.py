@@ -7,23 +7,14 @@ from dataclasses import dataclass
 from typing import final
 
 from bridge.metrics import Metric
-from bridge.report.features import explanation_sentences
 from bridge.report.html.inputs import RunFiles
-from bridge.report.html.plots import arms_of, heat
+from bridge.report.html.plots import heat
+from bridge.report.html.score_plots import score_plots
 from bridge.report.html.svg import Plot
 from bridge.report.html.tables import Table, base_name, metric_table
-from bridge.report.html.words import METRICS
-from bridge.scorers import MAPPED, MISPAIRED, NATIVE, RANDOM_DIRECTION
+from bridge.report.measures import Key, Measures
+from bridge.scorers import MAPPED, MISPAIRED, RANDOM_DIRECTION, Section
 
-LIFT = "lift"
-"""The scorer of explanations; all others are about the map."""
-
-EXPLAINING = frozenset({LIFT, "topics"})
-"""All scorers of features' explanations."""
-
-HEADLINES = ("lift", "specific_lift", "explanation_retrieval@1", "feature_topic_named")
-COMPARED = (*HEADLINES, "permutation_p", "flagged", "distinct")
-QUALITY = ("flagged", "distinct")
 MATRICES = {MAPPED: "Through the map", MISPAIRED: "Through the mispaired map", RANDOM_DIRECTION: "Random directions"}
 WRITTEN_OUT = 64
 """Features up to which the similarity matrix is a table too; more would make a page of megabytes."""
@@ -58,7 +49,7 @@ class Transfer:
     compared: Sequence[str]
 
 
-def transfer(run: RunFiles, metrics: Sequence[Metric], key: str) -> Transfer:
+def transfer(run: RunFiles, metrics: Sequence[Metric], measures: Measures, key: str) -> Transfer:
     """Arrange the scores of explanations; keys of plots begin with `key`."""
     names = list(run.said) or [""]
     by_washout: dict[str, list[tuple[str, Metric]]] = {washout: [] for washout in names}
@@ -66,35 +57,24 @@ def transfer(run: RunFiles, metrics: Sequence[Metric], key: str) -> Transfer:
         name, washout = base_name(metric.name, names)
         by_washout[washout].append((name, metric))
     own = [metric for _, metric in by_washout[names[0]]]
-    compared = [name for name in COMPARED if any(metric.name == name for metric in own)]
-    headlines = [[metric for metric in own if metric.name == name] for name in HEADLINES]
+    listed = {(metric.scorer, metric.name) for metric in own if measures.of(metric).compared}
+    compared = [one for one in measures.in_order(own) if one in listed]
     return Transfer(
-        _sentences(own),
+        measures.sentences(own, Section.EXPLANATIONS),
         names[0],
-        [
-            arms_of(f"{key}-plot{at}", some[0].name, METRICS[some[0].name], some)
-            for at, some in enumerate(headlines)
-            if some
-        ],
+        score_plots(own, measures, key),
         _matrices(run, names[0], key),
         _numbers(run, names[0]),
-        metric_table("Scores of explanations, with 95% intervals over features", own),
+        metric_table("Scores of explanations, with 95% intervals over features", own, measures),
         [(washout, _compared(some, compared)) for washout, some in by_washout.items()],
-        compared,
+        [measures.title(one, own) for one in compared],
     )
 
 
-def _sentences(own: Sequence[Metric]) -> list[str]:
-    there = {(metric.name, metric.arm) for metric in own}
-    needed = {(name, MAPPED) for name in ("lift", "permutation_p", "explanation_retrieval@1")}
-    needed |= {(name, arm) for name in QUALITY for arm in (MAPPED, NATIVE)}
-    return explanation_sentences(own) if needed <= there else []
-
-
-def _compared(named: Sequence[tuple[str, Metric]], compared: Sequence[str]) -> list[Pair]:
-    cells: Mapping[tuple[str, str], Metric] = {(name, metric.arm): metric for name, metric in named}
-    mapped = [(name, cells.get((name, MAPPED))) for name in compared]
-    return [(metric, cells.get((name, metric.control)) if metric else None) for name, metric in mapped]
+def _compared(named: Sequence[tuple[str, Metric]], compared: Sequence[Key]) -> list[Pair]:
+    cells: Mapping[tuple[Key, str], Metric] = {((one.scorer, name), one.arm): one for name, one in named}
+    mapped = [(key, cells.get((key, MAPPED))) for key in compared]
+    return [(metric, cells.get((key, metric.control)) if metric else None) for key, metric in mapped]
 
 
 def _matrices(run: RunFiles, washout: str, key: str) -> list[Plot]:

@@ -28,44 +28,6 @@ READERS = ARMS | {
 }
 """What arms are where live activations are read."""
 
-METRICS = {
-    "ev": "share of the held-out variance explained",
-    "ev_with_outliers": "the same, rows of outlying norm included",
-    "ev_entrywise": "the variant of arXiv 2605.24577",
-    "retrieval@1": "how many rows find their own partner first",
-    "cosine": "whether rows point the right way, centred",
-    "cka": "similarity up to rotation",
-    "lift": "matched, less texts of random directions",
-    "lift_centred": "the same, less what all texts share",
-    "specific_lift": "matched, less texts of other features",
-    "specific_lift_centred": "the same, less what all texts share",
-    "explanation_retrieval@1": "texts that find their own feature first",
-    "mrr": "mean reciprocal rank of the own feature",
-    "permutation_p": "chance that a random pairing does as well",
-    "matched": "mean cosine of a feature's two texts",
-    "feature_topic_named": "texts that name the topic of their feature",
-    "flagged": "share of texts with a fault",
-    "distinct": "share of different texts",
-    "sae_ev": "share of the variance that the dictionary reconstructs",
-    "loss_recovered": "share of the loss that the model keeps",
-    "firing_r": "whether features fire on the same tokens",
-    "decoder_match_mean": "how well decoder directions match",
-    "rotation_distance": "how far the rotation is from none",
-    "rotation_haar_p": "p of its eigen-angles against random rotations",
-    "signed_permutation_distance": "how far from swapping and flipping axes",
-    "topic_named": "readings that name the topic of their text",
-    "reading_match": "mean cosine of a reading and the text before it",
-    "reading_specific": "the same, less texts before other activations",
-    "reading_retrieval@1": "readings that find their own text first",
-    "last_word": "readings that end in the word that the text ends in",
-    "round_trip_fve": "share of an activation that comes back, against the mean's",
-    "round_trip_cosine": "cosine of what comes back",
-    "log_odds_shift": "how far predictions move towards the other class",
-    "kl": "how far predictions move at all",
-    "transfer_ratio": "the shift over that of the native vector",
-}
-"""What the numbers of first-party scorers are, in a few words; in the order in which a reader asks."""
-
 
 def shown(text: str) -> str:
     """Return text without what steers a browser or a terminal: control characters, lone surrogates, reordering."""

@@ -14,7 +14,7 @@ from bridge_toys.dyck.language import Characters
 from bridge_toys.dyck.shape import Shape
 
 _HERE = Path(__file__).resolve().parent
-WORDS = "dyck"
+WORDS = "dyck-words"
 _SHIPPED = ("seed0", "seed1", "seed2", "seed3", "seed4", "shared0", "shared1")
 
 

@@ -15,6 +15,7 @@ from bridge.models import Placement
 from bridge.progress import Progress
 from bridge.verbalizers import Recipe, Subject, Verbalizer, VerbalizerBackend
 from bridge_verbalizers.nla.checkpoint import AR, AV, fingerprint, halves, load_module, load_tokenizer
+from bridge_verbalizers.nla.sidecar import NAME as SIDECAR
 
 if TYPE_CHECKING:
     from bridge_verbalizers.nla.decoding import Speaker
@@ -37,6 +38,7 @@ class NLA(VerbalizerBackend):
     """
 
     name = "nla"
+    needs_checkpoint = True
     summary = "reads released and home-made NLA checkpoints (an AV, and its AR) through transformers"
 
     checkpoint: str = ""
@@ -45,6 +47,11 @@ class NLA(VerbalizerBackend):
     temperature: float = 0.0
     samples: int = 1
     batch: int = 0
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> str:
+        """Read folders with a sidecar, or with an `av/` inside."""
+        return f"checkpoint={folder}" if (folder / SIDECAR).is_file() or (folder / AV).is_dir() else ""
 
     def open(self, subject: Subject) -> Verbalizer:
         """Find AV and AR, and check what small files tell; the weights of each are loaded when it is first asked."""

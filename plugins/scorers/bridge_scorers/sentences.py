@@ -1,0 +1,48 @@
+"""What several scorers say of their numbers in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bridge.metrics import Metric
+from bridge.scorers import MAPPED, MISPAIRED, NATIVE, SELF
+
+OTHERS = ((NATIVE, "the source's own"), (SELF, "the destination's on itself"), (MISPAIRED, "mispaired"))
+
+
+def by_arm(metrics: Sequence[Metric]) -> dict[tuple[str, str], Metric]:
+    """Index metrics by name and arm."""
+    return {(metric.name, metric.arm): metric for metric in metrics}
+
+
+def beside_control(metrics: Sequence[Metric], name: str, what: str) -> list[str]:
+    """Say whether the map's number is above its control's.
+
+    Args:
+        metrics: A scorer's own.
+        name: Of the number, a share.
+        what: What the map does, where `{value}` and `{note}` are the number and its note.
+    """
+    found = by_arm(metrics)
+    mapped = found.get((name, MAPPED))
+    control = found.get((name, mapped.control)) if mapped else None
+    if not mapped or not control:
+        return []
+    does = what.format(value=f"{mapped.value:.1%}", note=mapped.note)
+    verdict, intervals = ("above", "apart") if mapped.low > control.high else ("NOT clearly above", "overlap")
+    return [
+        f"The map {does}: {verdict} the same map fitted on {control.arm} rows ({control.value:.1%}; 95% intervals "
+        f"{intervals})."
+    ]
+
+
+def beside_others(found: Mapping[tuple[str, str], Metric], name: str, verb: str) -> list[str]:
+    """Say how often a borrowed verbalizer does something, beside both models' own and the map's control."""
+    mapped = found.get((name, MAPPED))
+    if not mapped:
+        return []
+    others = [f"{label} {found[name, arm].value:.0%}" for arm, label in OTHERS if (name, arm) in found]
+    return [
+        f"The borrowed verbalizer {verb} {mapped.value:.0%} of {mapped.n} live activations "
+        f"[{mapped.low:.0%}, {mapped.high:.0%}] ({', '.join(others)})."
+    ]
