@@ -25,11 +25,12 @@ from bridge.dictionaries import Dictionary
 from bridge.models import LoadedModel
 from bridge.pipeline.jobs.audit import ALL, Audit, audit
 from bridge.pipeline.plan.gather import gather, paired_rows
-from bridge.pipeline.plan.options import Options
+from bridge.pipeline.plan.options import make_options
+from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.plan import prepare
 from bridge.pipeline.plan.runtime import open_runtime
+from bridge.pipeline.plan.threads import threads_for
 from bridge.pipeline.score.live_model import DOCUMENTS
-from bridge.pipeline.threads import threads_for
 from bridge.pipeline.transfer.dictionary_sets import Dictionaries, open_dictionaries
 from bridge.references import expand_references
 from fit import show, spread
@@ -59,7 +60,7 @@ class Cell:
 def open_cell(src: str, dst: str) -> Cell:
     """Read what bridge has of one cell, into memory."""
     runtime = open_runtime()
-    plan = prepare(Options(src=src, dst=dst, **ROTATION), runtime)
+    plan = prepare(make_options(src=src, dst=dst, **ROTATION), runtime)
     sides = plan.src.model.single_site(), plan.dst.model.single_site()
     left, right = gather(plan, {"src": [sides[0]], "dst": [sides[1]]}, runtime)
     rows = paired_rows(plan, left[sides[0]], right[sides[1]])
@@ -67,9 +68,9 @@ def open_cell(src: str, dst: str) -> Cell:
         [block.take(~block.outlier) for block, _ in rows.blocks(lambda fold, held=held: (fold == HELD_OUT) == held)]
         for held in (False, True)
     )
-    model = plan.dst.model.adapter.load(plan.dst.model.weights, plan.options.placement())
+    model = plan.dst.model.adapter.load(plan.dst.model.weights, placement_of(plan.options.models))
     held_out = np.flatnonzero(plan.folds == HELD_OUT)
-    chosen = np.random.default_rng(plan.options.seed).permutation(held_out)[:DOCUMENTS]
+    chosen = np.random.default_rng(plan.options.run.seed).permutation(held_out)[:DOCUMENTS]
     return Cell(
         (np.concatenate([block.x for block in train]), np.concatenate([block.y for block in train])),
         (np.concatenate([block.x for block in test]), np.concatenate([block.y for block in test])),
@@ -158,13 +159,15 @@ def main() -> None:
     targets = expand_references(options.dst)
     one = f"{targets[0]}@{options.site}"
     # The warm-up of both: it also collects what is not in the cache yet.
-    result = audit(Options(src=options.src, dst=options.dst, **ROTATION), ALL)
+    result = audit(make_options(src=options.src, dst=options.dst, **ROTATION), ALL)
     cell = open_cell(f"{options.src}@{options.site}", one)
     width = len(cell.test[1][0])
     n_cells = len({(metric.src, metric.dst) for metric in result.metrics})
     seconds: dict[str, list[float]] = {}
     for _ in range(options.rounds):
-        result = timed(lambda: audit(Options(src=options.src, dst=options.dst, **ROTATION), ALL), seconds, "bridge")
+        result = timed(
+            lambda: audit(make_options(src=options.src, dst=options.dst, **ROTATION), ALL), seconds, "bridge"
+        )
         with threads_for(width):
             found = timed(lambda: plain_loop(cell), seconds, "loop, one cell")
     ratios = [loop / (own / n_cells) for own, loop in zip(seconds["bridge"], seconds["loop, one cell"], strict=True)]

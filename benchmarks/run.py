@@ -27,9 +27,10 @@ from bridge.models.dtype import AUTO
 from bridge.pipeline.jobs.run import run
 from bridge.pipeline.plan.gather import gather, paired_rows
 from bridge.pipeline.plan.options import Options, make_options, read_toml
+from bridge.pipeline.plan.placement import collect_settings, placement_of
 from bridge.pipeline.plan.plan import Plan, prepare
 from bridge.pipeline.plan.runtime import open_runtime
-from bridge.pipeline.threads import threads_for
+from bridge.pipeline.plan.threads import threads_for
 from bridge.report.html import REPORT, write_report
 from collect import Ways
 from fit import products, show, spread
@@ -78,10 +79,11 @@ class Floors:
     def __init__(self, options: Options) -> None:
         runtime = open_runtime()
         self.plan: Plan = prepare(options, runtime)
-        sides, settings = (self.plan.src, self.plan.dst), self.plan.options.settings()
+        options, sides = self.plan.options, (self.plan.src, self.plan.dst)
+        settings = collect_settings(options.models, options.corpus)
         self.ways = []
         for side in sides:
-            model = side.model.adapter.load(side.model.weights, self.plan.options.placement())
+            model = side.model.adapter.load(side.model.weights, placement_of(self.plan.options.models))
             self.ways.append(Ways(model, side.model.single_site(), self.plan.corpus, settings))
         sites = [side.model.single_site() for side in sides]
         left, right = gather(self.plan, {"src": sites[:1], "dst": sites[1:]}, runtime)
@@ -127,7 +129,7 @@ def main() -> None:
             for name, value in ({"bridge run": whole} | parts).items():
                 seconds.setdefault(name, []).append(value)
         result = {"seconds": {name: spread(values) for name, values in seconds.items()}}
-        chosen = floors.plan.options.dtype
+        chosen = floors.plan.options.models.dtype
         show(
             {"benchmark": "run", "dtype": chosen, **result, "run / floors": {**spread(ratios), "target": TARGET}},
             given.json,

@@ -54,9 +54,9 @@ def read_rows(args: argparse.Namespace, runtime: Runtime) -> tuple[Plan, Floats,
     site = plan.src.model.single_site()
     artifact = gather(plan, {"src": [site], "dst": []}, runtime)[0][site]
     rows = paired_rows(plan, artifact, artifact)
-    last = plan.options.folds - 1
+    last = plan.options.corpus.folds - 1
     scored = last if args.validate else HELD_OUT
-    fitted = [fold for fold in range(plan.options.folds) if fold != scored]
+    fitted = [fold for fold in range(plan.options.corpus.folds) if fold != scored]
     return plan, typical(rows, fitted), typical(rows, [scored])
 
 
@@ -136,7 +136,7 @@ def run(args: argparse.Namespace, runtime: Runtime) -> None:
     plan, rows, scored = read_rows(args, runtime)
     side = plan.src
     site = side.model.single_site()
-    encoded = side.tokenizer.encode(plan.corpus.documents[:1], plan.options.max_tokens)[0]
+    encoded = side.tokenizer.encode(plan.corpus.documents[:1], plan.options.corpus.max_tokens)[0]
     name = f"blocks.{site.layer}.hook_{site.point}"
     origin = Origin(side.model.name, name, bool(encoded.ends[0] < 0), args.init_seed)
     sae = train(rows, args, origin, runtime.progress)
@@ -150,7 +150,7 @@ def run(args: argparse.Namespace, runtime: Runtime) -> None:
     record |= {"rows": len(rows), "held_out_rows": len(scored), "held_out": told, "torch": torch.__version__}
     record |= {"model": side.model.label(site), "weights": side.identity, "corpus_sha256": plan.corpus.identity}
     wanted = ("max_tokens", "max_documents", "skip", "outlier_factor", "split", "held_out", "folds", "seed", "dtype")
-    record["options"] = {key: getattr(plan.options, key) for key in wanted}
+    record["options"] = {key: plan.options.flat()[key] for key in wanted}
     (args.out / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 

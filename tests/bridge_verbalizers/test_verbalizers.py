@@ -15,10 +15,10 @@ import torch
 from bridge.corpus import Document
 from bridge.errors import CorpusError, UsageError
 from bridge.models import Placement
-from bridge.pipeline.plan.gather import gather
-from bridge.pipeline.plan.options import Options
-from bridge.pipeline.plan.plan import prepare
+from bridge.pipeline.plan.gather import gather_model
+from bridge.pipeline.plan.options import make_options
 from bridge.pipeline.plan.runtime import open_runtime
+from bridge.pipeline.plan.single import prepare_model
 from bridge.pipeline.plan.specs import build
 from bridge.pipeline.verbalize.subject import ModelSubject
 from bridge.plugins import Registry
@@ -258,10 +258,9 @@ def test_excerpts_mark_the_token(registry: Registry, text: str, ends: list[int],
 @pytest.fixture
 def dyck(isolated: Path) -> ModelSubject:
     runtime = open_runtime()
-    options = Options(src="dyck:seed0@1", dst="dyck:seed0@1", max_documents=300, device="cpu")
-    plan = prepare(options, runtime)
-    site = plan.src.model.single_site()
-    return ModelSubject(plan, plan.src, gather(plan, {"src": [site], "dst": []}, runtime)[0][site])
+    plan = prepare_model(make_options(src="dyck:seed0@1", max_documents=300, device="cpu"), runtime)
+    site = plan.side.model.single_site()
+    return ModelSubject(plan, gather_model(plan, [site], runtime)[site])
 
 
 def innermost(text: str) -> str:

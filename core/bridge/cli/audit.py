@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
+from bridge.cli.flags import OptionsCommand
 from bridge.cli.options import experiment_options, need_free, output_options, print_json, read_options, write_result
 from bridge.cli.progress import TerminalProgress
 
 
-@click.command("audit")
+@click.command("audit", cls=OptionsCommand)
 @experiment_options
 @click.option("--sites", help="Sites of both models, as 3,6,9; all: every one that the source has a dictionary of.")
 @click.option("--dictionary", metavar="SAE", help="The source's dictionary: a path, or hub:user/repo/subfolder.")

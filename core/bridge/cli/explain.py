@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
+from bridge.cli.flags import OptionsCommand, option_flags
 from bridge.cli.options import experiment_options, need_free, output_options, print_json, read_options, write_result
 from bridge.cli.progress import TerminalProgress
 
 
-@click.command("explain")
+@click.command("explain", cls=OptionsCommand)
 @experiment_options
 @click.option("--via", metavar="MODEL@LAYER", help="Whose verbalizer reads; the same as --dst.")
 @click.option("--text", multiple=True, help="Text to read, token by token; may be given several times.")
@@ -22,7 +23,7 @@ from bridge.cli.progress import TerminalProgress
 @click.option("--directions", type=click.Path(dir_okay=False, path_type=Path), help="Safetensors file of directions.")
 @click.option("--every", type=click.IntRange(min=1), default=1, show_default=True, help="One token in so many.")
 @click.option("--verbalizer", "dst_verbalizer", metavar="VERBALIZER", help="A folder, or NAME:OPTION=VALUE,...")
-@click.option("--washout", metavar="STRATEGY", help="How directions are shown (default contrast).")
+@option_flags("washout", washout="How directions are shown: none, mean, blend or contrast.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File for the result as JSON.")
 @output_options
 def command(
@@ -32,7 +33,7 @@ def command(
     texts: Path | None,
     directions: Path | None,
     every: int,
-    washout: str | None,
+    washout: tuple[str, ...],
     out: Path | None,
     as_json: bool,
     quiet: bool,
@@ -54,7 +55,7 @@ def command(
     from bridge.report.explain import print_readings
 
     need_free(out)
-    given = flags | {"dst": via or flags["dst"], "washout": (washout,) if washout else None}
+    given = flags | {"dst": via or flags["dst"], "washout": washout or None}
     options = read_options(file, given)
     progress = TerminalProgress(quiet)
     read = [*text, *([line for line in texts.read_text("utf-8").splitlines() if line.strip()] if texts else [])]

@@ -3,56 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from bridge.cli.flags import Command, option_flags
 from bridge.cli.output import keep_json_whole, results
 
 if TYPE_CHECKING:
     from bridge.pipeline.plan.options import Options
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-_EXPERIMENT = (
-    click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)),
-    click.option("--src", metavar="MODEL@LAYER", help="Source model, as smollm2-135m@19, user/model@66%, ./folder@12."),
-    click.option("--dst", metavar="MODEL@LAYER", help="Destination model, written likewise."),
-    click.option(
-        "--map",
-        metavar="MAP[:OPTION=VALUE,...]",
-        help="Map type (default ridge), as procrustes:scaled=false.",
-    ),
-    click.option(
-        "--corpus",
-        metavar="SOURCE",
-        help="Text: a file or folder, - for stdin, hub:user/dataset, or english (default, but for toys).",
-    ),
-    click.option("--max-documents", type=int, help="Use the first so many documents only."),
-    click.option("--max-tokens", type=int, help="Cut texts after so many tokens (default 256)."),
-    click.option("--skip", type=int, help="Leave out the first so many tokens of each text (default 8)."),
-    click.option("--outlier-factor", type=float, help="Leave out rows of norm above so many medians (default 4)."),
-    click.option(
-        "--split",
-        type=click.Choice(["random", "last"]),
-        help="Which documents are held out (default random).",
-    ),
-    click.option("--held-out", type=float, help="Share of documents held out for the scores (default 0.2)."),
-    click.option("--folds", type=int, help="Training folds for cross-validation (default 5)."),
-    click.option("--seed", type=int, help="Of everything random (default 0)."),
-    click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:N, mps, or auto (default)."),
-    click.option("--dtype", metavar="DTYPE", help="bfloat16, float32, or auto (default): the faster one."),
-    click.option("--batch-size", type=int, help="Texts per forward pass (default: as many as fit)."),
+EXPERIMENT = (
+    *("src", "dst", "map", "corpus", "max_documents", "max_tokens", "skip", "outlier_factor", "split", "held_out"),
+    *("folds", "seed", "device", "dtype", "batch_size"),
 )
+"""The options of every command that runs two models."""
 
 
 def experiment_options(command: Command) -> Command:
     """Add what every command that runs two models takes: an experiment file, and flags that override it."""
-    for option in reversed(_EXPERIMENT):
-        command = option(command)
-    return command
+    file = click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+    return file(option_flags(*EXPERIMENT)(command))
 
 
 def output_options(command: Command) -> Command:

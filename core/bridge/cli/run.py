@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bridge.cli.flags import OptionsCommand, option_flags
 from bridge.cli.options import experiment_options, output_options, print_json, read_options
 from bridge.cli.progress import TerminalProgress
 
@@ -16,18 +17,12 @@ if TYPE_CHECKING:
     from bridge.pipeline.plan.options import Options
 
 
-@click.command("run")
+@click.command("run", cls=OptionsCommand)
 @experiment_options
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for results (default runs/...).")
 @click.option("--dry-run", is_flag=True, help="Only say what would be fetched and loaded, and what it would take.")
 @click.option("--require", multiple=True, metavar="METRIC>=X", help="Exit with 4 unless the mapped arm reaches X.")
-@click.option("--dictionary", metavar="SAE", help="Explain features of this dictionary of the source, or of its `own`.")
-@click.option("--features", type=int, help="How many features are drawn by seed (default 45).")
-@click.option("--positions", type=int, help="Explain so many live activations of held-out texts, too (default 0).")
-@click.option("--src-verbalizer", metavar="VERBALIZER", help="The source's: a folder, NAME:OPTION=VALUE,... or own:...")
-@click.option("--dst-verbalizer", metavar="VERBALIZER", help="The destination's, likewise; default: the model's own.")
-@click.option("--washout", multiple=True, metavar="STRATEGY", help="none, mean, blend or contrast; several to compare.")
-@click.option("--encoder", metavar="MODEL", help="Sentence encoder that judges explanations, or lsa: no download.")
+@option_flags("dictionary", "features", "positions", "src_verbalizer", "dst_verbalizer", "washout", "encoder")
 @output_options
 def command(
     file: Path | None,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from bridge.cli.flags import OptionsCommand, field_flags, option_flags
 from bridge.cli.options import need_free, output_options, print_json, write_result
 from bridge.cli.progress import TerminalProgress
 
+STEERED = ("doses", "prompts", "new_tokens", "max_tokens", "seed")
 
-@click.command("steer")
+
+@click.command("steer", cls=OptionsCommand)
 @click.argument("bridge_folder", metavar="BRIDGE", type=click.Path(file_okay=False, path_type=Path))
 @click.argument("contrast", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
@@ -19,33 +23,23 @@ from bridge.cli.progress import TerminalProgress
     type=click.Path(dir_okay=False, path_type=Path),
     help="Make the source's vector from these labelled activations instead of CONTRAST.",
 )
-@click.option("--dose", "doses", type=float, multiple=True, help="Multiple of the native vector's length; repeatable.")
-@click.option("--prompt", "prompts", multiple=True, help="Go on with this text, at the largest dose; repeatable.")
-@click.option(
-    "--new-tokens", type=click.IntRange(min=1), default=30, help="Most tokens to add to a prompt (default 30)."
+@field_flags(
+    "bridge.pipeline.score.steering:Dose", *STEERED, doses=("--dose", "doses"), prompts=("--prompt", "prompts")
 )
-@click.option(
-    "--max-tokens", type=click.IntRange(min=2), default=256, help="Cut texts and prompts after so many (default 256)."
-)
-@click.option("--seed", type=int, default=0, help="Of the split and the random directions (default 0).")
-@click.option("--device", default="auto", metavar="DEVICE", help="cpu, cuda, cuda:N, mps, or auto (default).")
-@click.option("--dtype", default="auto", metavar="DTYPE", help="bfloat16, float32, or auto (default): the faster one.")
+@option_flags("device", "dtype")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File for the result as JSON.")
 @output_options
 def command(
     bridge_folder: Path,
     contrast: Path,
     vector_from: Path | None,
-    doses: tuple[float, ...],
-    prompts: tuple[str, ...],
-    new_tokens: int,
-    max_tokens: int,
     seed: int,
-    device: str,
-    dtype: str,
+    device: str | None,
+    dtype: str | None,
     out: Path | None,
     as_json: bool,
     quiet: bool,
+    **given: Any,
 ) -> None:
     """Make a steering vector from CONTRAST in BRIDGE's source, carry it across, and steer the destination with it.
 
@@ -74,7 +68,8 @@ def command(
     from bridge.report.steer import print_steering
 
     need_free(out)
-    dose = Dose(doses or Dose().doses, prompts, new_tokens, max_tokens, Placement(device, dtype), seed)
+    placed = Placement(**{name: value for name, value in (("device", device), ("dtype", dtype)) if value})
+    dose = Dose(placement=placed, seed=seed, **given)
     rows = read_labelled_rows(vector_from) if vector_from else None
     result = steer(load_bridge(bridge_folder), load_contrast(contrast, seed), dose, TerminalProgress(quiet), rows)
     write_result(out, result.document())

@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
+from bridge.cli.flags import OptionsCommand
 from bridge.cli.options import experiment_options, output_options, print_json, read_options
 from bridge.cli.progress import TerminalProgress
 
 
-@click.command("sweep")
+@click.command("sweep", cls=OptionsCommand)
 @experiment_options
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for results (default runs/...).")
 @output_options

@@ -8,8 +8,11 @@ from typing import Any
 
 import click
 
+from bridge.cli.flags import OptionsCommand, field_flags, option_flags
 from bridge.cli.options import output_options, print_json
 from bridge.cli.progress import TerminalProgress
+
+TRAINED = ("steps", "batch", "rank", "lr", "characters", "topics", "reconstructor")
 
 
 @click.group("verbalizer")
@@ -17,25 +20,16 @@ def command() -> None:
     """Train activation verbalizers: models that read one activation and write what it means."""
 
 
-@command.command("train")
+@command.command("train", cls=OptionsCommand)
 @click.option("--model", required=True, metavar="MODEL@SITE", help="Whose activations it reads, as smollm2-135m@19.")
 @click.option("--verbalizer", default="nla", help="Kind of verbalizer (default nla).")
-@click.option("--corpus", metavar="SOURCE", help="Text to train on, as in bridge run; varied text makes a better one.")
+@option_flags("corpus", corpus="Text to train on, as in bridge run; varied text makes a better one.")
 @click.option("--dictionary", metavar="SAE", help="Train on half of its features too; the others stay unseen.")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder (default: where it is found again)."
 )
-@click.option("--steps", type=click.IntRange(min=1), default=1500, show_default=True, help="Of each half, AV and AR.")
-@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Examples a step.")
-@click.option("--rank", type=click.IntRange(min=1), default=32, show_default=True, help="Of the low-rank adapters.")
-@click.option("--lr", type=float, default=1e-3, show_default=True, help="Peak learning rate.")
-@click.option("--characters", type=int, default=70, show_default=True, help="How much text before a token is said.")
-@click.option("--topics", is_flag=True, help="Say the topic of a text first; the corpus's records carry `topic`.")
-@click.option("--reconstructor/--no-reconstructor", default=True, help="Train the way back, the AR, too.")
-@click.option("--max-documents", type=int, help="Use the first so many documents only.")
-@click.option("--max-tokens", type=int, help="Cut texts after so many tokens (default 256).")
-@click.option("--seed", type=int, help="Of everything random (default 0).")
-@click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:N, mps, or auto (default).")
+@field_flags("bridge.verbalizers:Recipe", *TRAINED)
+@option_flags("max_documents", "max_tokens", "seed", "device", "dtype")
 @output_options
 def train(
     model: str, verbalizer: str, dictionary: str | None, out: Path | None, as_json: bool, quiet: bool, **given: Any
@@ -56,9 +50,8 @@ def train(
     from bridge.report.verbalizer import print_training
     from bridge.verbalizers import Recipe
 
-    names = ("steps", "batch", "rank", "lr", "characters", "topics", "reconstructor")
-    recipe = Recipe(**{name: given.pop(name) for name in names})
-    options = make_options(src=model, dst=model, **given)
+    recipe = Recipe(**{name: given.pop(name) for name in TRAINED})
+    options = make_options(src=model, **given)
     progress = TerminalProgress(quiet)
     record = train_verbalizer(options, verbalizer, recipe, dictionary or "", out, progress, sys.stdin)
     if as_json:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bridge.corpus.documents import Document
 from bridge.dictionaries import Dictionary
+from bridge.errors import UsageError
 from bridge.models import LoadedModel, Placement
 from bridge.references import Site
 
@@ -76,19 +77,29 @@ class Recipe:
     Attributes:
         steps: Optimizer steps, of the verbalizer and of its reconstructor each.
         batch: Examples a step.
-        rank: Of the low-rank adapters.
+        rank: Rank of the low-rank adapters.
         lr: Peak learning rate.
-        characters: How much of the text before a position is to be said.
-        topics: Whether the topic that a document carries is said before its text.
+        characters: How much of the text before a token is to be said.
+        topics: Say the topic of a text first, where documents carry one.
         dictionary: If given, half of the examples are its features mixed into the mean activation.
-        reconstructor: Whether to train one, from text back to activations.
+        reconstructor: Train the reconstructor, too, from text back to activations.
+
+    Raises:
+        UsageError: If a number is too small.
     """
 
     steps: int = 1500
     batch: int = 16
     rank: int = 32
-    lr: float = 3e-4
+    lr: float = 1e-3
     characters: int = 70
     topics: bool = False
     dictionary: Dictionary | None = None
     reconstructor: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "rank", "characters"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; a verbalizer is trained with 1 at least.")
+        if not self.lr > 0:
+            raise UsageError(f"The learning rate is {self.lr}; it must be above 0.")

@@ -13,7 +13,7 @@ from bridge.moments import Moments, total
 from bridge.pairing.rows import PairedRows
 from bridge.pipeline.fit.training_data import mispaired_data, training_data
 from bridge.pipeline.plan.gather import gather, paired_rows
-from bridge.pipeline.plan.options import Options
+from bridge.pipeline.plan.options import make_options
 from bridge.pipeline.plan.plan import prepare
 from bridge.pipeline.plan.runtime import open_runtime
 
@@ -23,7 +23,7 @@ WIDTHS = (32, 40)
 @pytest.fixture
 def rows(tiny_models: Mapping[str, list[Path]], corpus_file: Path) -> PairedRows:
     src, dst = (f"{tiny_models[name][0]}@1" for name in ("llama", "gemma"))
-    options = Options(src=src, dst=dst, corpus=str(corpus_file), max_documents=40, max_tokens=32, dtype="float32")
+    options = make_options(src=src, dst=dst, corpus=str(corpus_file), max_documents=40, max_tokens=32, dtype="float32")
     runtime = open_runtime(None)
     plan = prepare(options, runtime)
     sites = [side.model.single_site() for side in (plan.src, plan.dst)]

@@ -208,7 +208,7 @@ def test_a_finished_verbalizer_is_not_overwritten(tmp_path: Path) -> None:
     from bridge.pipeline.plan.options import make_options
 
     (tmp_path / "training.json").write_text(json.dumps({}))
-    options = make_options(src="dyck:seed0@1", dst="dyck:seed0@1", max_documents=200)
+    options = make_options(src="dyck:seed0@1", max_documents=200)
     with pytest.raises(UsageError, match="already holds"):
         train_verbalizer(options, "nla", RECIPE, "", tmp_path)
     with pytest.raises(BridgeError, match="no model of transformers"):

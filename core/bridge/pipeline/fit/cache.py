@@ -19,7 +19,7 @@ def fitted_bridge(plan: Plan, runtime: Runtime) -> Bridge:
         BridgeError: As `fit_plan`.
     """
     # The plan's options are pinned, models and corpus by content: an old fit is never taken for a new one.
-    key = hashlib.sha256(canonical_json(plan.options.model_dump()).encode()).hexdigest()[:32]
+    key = hashlib.sha256(canonical_json(plan.options.flat()).encode()).hexdigest()[:32]
     folder = runtime.store.root / "bridges" / key
     try:
         return load_bridge(folder, runtime.registry)

@@ -27,7 +27,7 @@ def fit_arms(result: Fit, runtime: Runtime) -> dict[str, FittedMap]:
         return map_or_raise(result.floor)
 
     def as_control(control: type[Map]) -> FittedMap:
-        seeded = {"seed": options.seed} if "seed" in {field.name for field in fields(control)} else {}
+        seeded = {"seed": options.run.seed} if "seed" in {field.name for field in fields(control)} else {}
         return checked_fit(control(**seeded), result.training)
 
     makers = {MISPAIRED: on_mispaired_rows} | {

@@ -15,6 +15,7 @@ from bridge.pipeline.plan.gather import gather, paired_rows
 from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.plan.provenance import describe
 from bridge.pipeline.plan.runtime import Runtime
+from bridge.pipeline.plan.specs import build_map
 from bridge.references import Site
 
 
@@ -57,8 +58,9 @@ def fit_plan(plan: Plan, runtime: Runtime, *, controls: bool = False, reverse: b
     """
     src, dst = plan.src.model.single_site(), plan.dst.model.single_site()
     if (plan.src.identity, src) == (plan.dst.identity, dst):
+        models = plan.options.models
         raise UsageError(
-            f"{plan.options.src} and {plan.options.dst} are the same model at the same layer: nothing to bridge.",
+            f"{models.src} and {models.dst} are the same model at the same layer: nothing to bridge.",
             remedy="Choose another layer or another model.",
         )
     left, right = gather(plan, {"src": [src], "dst": [dst]}, runtime)
@@ -82,7 +84,7 @@ def fit_rows(
     Raises:
         MapError: If the map cannot be fitted.
     """
-    folds = range(plan.options.folds)
+    folds = range(plan.options.corpus.folds)
     training = training_data(rows, *plan.widths, folds, expected=rows.coverage.training_rows, reverse=reverse)
     mispaired, floor = None, None
     if controls:
@@ -90,7 +92,7 @@ def fit_rows(
             mispaired = mispaired_data(rows, training, folds)
         except MapError as error:
             floor = error
-    kind = plan.options.build_map(runtime.registry)
+    kind = build_map(plan.options.map, runtime.registry)
     outcome, *beside = fit_each(kind, [training, mispaired] if mispaired else [training])
     fitted = map_or_raise(outcome)
     provenance = describe(plan, rows, src, dst) | {"chosen": dict(fitted.chosen()), "products": training.products}

@@ -12,12 +12,13 @@ from bridge.pipeline.fit.fit import fit_rows
 from bridge.pipeline.jobs.evidence import audit_evidence
 from bridge.pipeline.plan.gather import gather, paired_rows
 from bridge.pipeline.plan.options import Options
+from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.plan import Plan, prepare
 from bridge.pipeline.plan.provenance import describe
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
+from bridge.pipeline.plan.threads import threads_for
 from bridge.pipeline.score.live_model import LiveDocuments, RunningModel
 from bridge.pipeline.score.score import score_evidence
-from bridge.pipeline.threads import threads_for
 from bridge.pipeline.transfer.dictionaries import shipped
 from bridge.pipeline.transfer.dictionary_sets import Dictionaries, open_dictionaries
 from bridge.progress import Progress
@@ -72,8 +73,8 @@ def audit(
     metrics: list[Metric] = []
     provenance: list[dict[str, Any]] = []
     corpus: Corpus | None = None
-    for target in expand_references(options.dst):
-        pair = options.model_copy(update={"dst": target})
+    for target in expand_references(options.models.dst):
+        pair = options.updated(dst=target)
         if sites:
             pair = _at_sites(pair, sites, runtime)
         plan = prepare(pair, runtime, stdin, corpus)
@@ -87,14 +88,14 @@ def audit(
 
 
 def _at_sites(options: Options, sites: str, runtime: Runtime) -> Options:
-    there = ",".join(shipped(runtime.resolve(options.src))) if sites == ALL else sites
+    there = ",".join(shipped(runtime.resolve(options.models.src))) if sites == ALL else sites
     if not there:
         raise UsageError(
-            f"{options.src} has no dictionaries in its folder, so `all` names no site.",
+            f"{options.models.src} has no dictionaries in its folder, so `all` names no site.",
             remedy="Name the sites (--sites 3,6,9), or give --dictionary and one layer.",
         )
-    update = {side: str(replace(parse_reference(getattr(options, side)), site=there)) for side in ("src", "dst")}
-    return options.model_copy(update=update)
+    update = {side: str(replace(parse_reference(getattr(options.models, side)), site=there)) for side in ("src", "dst")}
+    return options.updated(**update)
 
 
 def _audit_target(plan: Plan, given: Dictionaries, runtime: Runtime) -> tuple[list[Metric], list[dict[str, Any]]]:
@@ -128,8 +129,8 @@ def _live_documents(plan: Plan, runtime: Runtime) -> LiveDocuments | None:
             f"{model.name} predicts no next token, so what a reconstruction costs it is not measured."
         )
         return None
-    live = model.adapter.load(model.weights, options.placement())
-    return LiveDocuments(live, plan.corpus, plan.folds, options.max_tokens, options.seed)
+    live = model.adapter.load(model.weights, placement_of(options.models))
+    return LiveDocuments(live, plan.corpus, plan.folds, options.corpus.max_tokens, options.run.seed)
 
 
 def _site_pairs(plan: Plan, given: Dictionaries) -> list[tuple[Site, Site]]:

@@ -10,10 +10,12 @@ from bridge.corpus.read import load_corpus
 from bridge.errors import BridgeError, UsageError
 from bridge.models.dtype import AUTO
 from bridge.models.resolve import ResolvedModel
+from bridge.pipeline.plan.groups import DictionaryOptions, ModelOptions
 from bridge.pipeline.plan.options import Options
-from bridge.pipeline.plan.plan import corpus_of
+from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.runtime import Runtime
-from bridge.pipeline.plan.specs import build_washout
+from bridge.pipeline.plan.single import corpus_of
+from bridge.pipeline.plan.specs import build_map, build_washout
 from bridge.pipeline.transfer.dictionaries import check_belongs, open_own
 from bridge.pipeline.verbalize.find import find_verbalizer
 
@@ -45,28 +47,28 @@ def dry_run(options: Options, runtime: Runtime) -> dict[str, Any]:
             problems.append(str(error))
             return None
 
-    attempt(lambda: options.build_map(runtime.registry))
-    attempt(lambda: [build_washout(text) for text in options.washout])
+    attempt(lambda: build_map(options.map, runtime.registry))
+    attempt(lambda: [build_washout(text) for text in options.verbalize.washout])
     models = {
-        "src": attempt(lambda: runtime.resolve(options.src)),
-        "dst": attempt(lambda: runtime.resolve(options.dst)),
+        "src": attempt(lambda: runtime.resolve(options.models.src)),
+        "dst": attempt(lambda: runtime.resolve(options.models.dst)),
     }
-    found = {side: attempt(partial(_model, model, options)) for side, model in models.items() if model}
+    found = {side: attempt(partial(_model, model, options.models)) for side, model in models.items() if model}
     corpus = attempt(lambda: _corpus(options, [model for model in models.values() if model], runtime.registry.corpora))
     result: dict[str, Any] = {"models": found, "corpus": corpus}
-    if options.dictionary or options.positions:
-        texts = {"src": options.src_verbalizer, "dst": options.dst_verbalizer}
+    if options.dictionary.reference or options.verbalize.positions:
+        texts = {"src": options.verbalize.src_verbalizer, "dst": options.verbalize.dst_verbalizer}
         result["verbalizers"] = {
             side: attempt(partial(_verbalizer, texts[side], model, runtime)) for side, model in models.items() if model
         }
-    if options.dictionary:
-        result["dictionary"] = attempt(lambda: _dictionary(options, models["src"], runtime))
+    if options.dictionary.reference:
+        result["dictionary"] = attempt(lambda: _dictionary(options.dictionary, models["src"], runtime))
     if corpus and len(found) == len(models) and all(found.values()):
         result["estimates"] = _estimates(options, found, corpus)
     return result | {"problems": problems}
 
 
-def _model(model: ResolvedModel, options: Options) -> dict[str, Any]:
+def _model(model: ResolvedModel, options: ModelOptions) -> dict[str, Any]:
     site = model.single_site()
     count = model.adapter.parameters(model.weights)
     size = 4 if _placed(options)[1] == "float32" else 2
@@ -83,8 +85,8 @@ def _model(model: ResolvedModel, options: Options) -> dict[str, Any]:
 
 
 def _corpus(options: Options, models: Sequence[ResolvedModel], named: Mapping[str, str]) -> dict[str, Any]:
-    corpus = load_corpus(corpus_of(options, models), None, options.max_documents, named)
-    tokens = sum(min(len(one.text) / CHARACTERS_PER_TOKEN, options.max_tokens) for one in corpus.documents)
+    corpus = load_corpus(corpus_of(options, models), None, options.corpus.max_documents, named)
+    tokens = sum(min(len(one.text) / CHARACTERS_PER_TOKEN, options.corpus.max_tokens) for one in corpus.documents)
     return {"name": corpus.name, "documents": len(corpus.documents), "tokens": int(tokens)}
 
 
@@ -93,18 +95,19 @@ def _verbalizer(text: str, model: ResolvedModel, runtime: Runtime) -> dict[str, 
     return {"name": named, "loads": kind.preview(model.info.d_model)}
 
 
-def _dictionary(options: Options, model: ResolvedModel | None, runtime: Runtime) -> dict[str, Any]:
+def _dictionary(asked: DictionaryOptions, model: ResolvedModel | None, runtime: Runtime) -> dict[str, Any]:
     if not model:
-        return {"reference": options.dictionary}
-    dictionary = check_belongs(open_own(options.dictionary, model, runtime.registry), model, model.single_site())
-    features, d_model = dictionary.directions.shape
-    return {"reference": options.dictionary, "features": features, "d_model": d_model, "explained": options.features}
+        return {"reference": asked.reference}
+    found = check_belongs(open_own(asked.reference, model, runtime.registry), model, model.single_site())
+    features, d_model = found.directions.shape
+    return {"reference": asked.reference, "features": features, "d_model": d_model, "explained": asked.features}
 
 
 def _estimates(options: Options, models: dict[str, Any], corpus: dict[str, Any]) -> dict[str, Any]:
     """Estimate hours of forward passes, and bytes of what is kept; all orders of magnitude."""
-    device, dtype = _placed(options)
+    device, dtype = _placed(options.models)
     size = 4 if dtype == "float32" else 2
+    asked, features = options.verbalize, options.dictionary.features if options.dictionary.reference else 0
     reached = CPU_BFLOAT16 if (device, dtype) == ("cpu", "bfloat16") else FLOPS[device]
     flops = sum(
         2 * (one["parameters"] or 0) * one["depth"][0] / one["depth"][1] * corpus["tokens"] for one in models.values()
@@ -116,16 +119,15 @@ def _estimates(options: Options, models: dict[str, Any], corpus: dict[str, Any])
         "collect_hours": round(flops / reached / 3600, 3),
         "cache_gib": round(sum(one["d_model"] for one in models.values()) * corpus["tokens"] * size / GIB, 2),
         "largest_model_gib": max(one["memory_gib"] or 0 for one in models.values()),
-        "explanations": options.positions * (2 + ARMS)
-        + (options.features * (1 + ARMS) * len(options.washout) if options.dictionary else 0),
+        "explanations": asked.positions * (2 + ARMS) + features * (1 + ARMS) * len(asked.washout),
     }
 
 
-def _placed(options: Options) -> tuple[str, str]:
+def _placed(models: ModelOptions) -> tuple[str, str]:
     """Return the kind of device and the dtype; `auto` on a device that is not here is taken to be bfloat16."""
     try:
-        placement = options.placement()
-        device = placement.torch_device() if options.device == "auto" else options.device
+        placement = placement_of(models)
+        device = placement.torch_device() if models.device == "auto" else models.device
     except UsageError:
-        return options.device.partition(":")[0], options.dtype if options.dtype != AUTO else "bfloat16"
+        return models.device.partition(":")[0], models.dtype if models.dtype != AUTO else "bfloat16"
     return device.partition(":")[0], placement.dtype

@@ -41,7 +41,7 @@ def score_fit(
         StoreError: If stored activations are damaged.
     """
     arms, options = fit_arms(result, runtime), result.plan.options
-    back = fit_back(result, arms, runtime) if dictionaries or options.positions else {}
+    back = fit_back(result, arms, runtime) if dictionaries or options.verbalize.positions else {}
     verbalized = verbalize(result, arms, back, setup, runtime) if setup else None
     features = verbalized.features if verbalized else None
     kept: dict[str, NDArray[np.floating]] = {}
@@ -58,7 +58,7 @@ def score_fit(
         result.bridge.map,
         arms,
         StoredPairs(result.rows, HELD_OUT, result.training),
-        options.seed,
+        options.run.seed,
         back,
         dictionaries.src if dictionaries else None,
         dictionaries.dst if dictionaries else None,
@@ -88,7 +88,7 @@ def audit_evidence(result: Fit, dictionaries: Opened, live: LiveModel | None, ru
         result.bridge.map,
         {arm: arms[arm] for arm in back},
         StoredPairs(result.rows, HELD_OUT, result.training),
-        result.plan.options.seed,
+        result.plan.options.run.seed,
         back,
         dictionaries.src,
         dictionaries.dst,

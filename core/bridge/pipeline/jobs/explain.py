@@ -17,8 +17,9 @@ from bridge.errors import UsageError
 from bridge.maps import check_width
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.plan.options import Options
-from bridge.pipeline.plan.plan import Plan
+from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.runtime import open_runtime
+from bridge.pipeline.plan.single import ModelPlan
 from bridge.pipeline.plan.specs import build_washout
 from bridge.pipeline.verbalize.foreign import ForeignVerbalizer
 from bridge.pipeline.verbalize.round_trip import cosine, variance_explained
@@ -115,7 +116,7 @@ def explain_texts(
         BridgeError: As `prepare`.
     """
     foreign = ForeignVerbalizer(options, open_runtime(progress), bridge)
-    given = _activations(foreign.plan, texts, every)
+    given = _activations(foreign.src, texts, every)
     points = given.x if foreign.bridge is None else foreign.bridge(given.x).astype(np.float32)
     verbalizer = foreign.open()
     explanations = foreign.explain(len(points), lambda: verbalizer.explain(points))
@@ -129,7 +130,7 @@ def explain_texts(
     ]
     if returned is None:
         return Readings(readings, None, None, foreign.provenance())
-    mean = background_of(foreign.subject(foreign.plan.src), foreign.plan.options.seed).mean[None]
+    mean = background_of(foreign.subject(foreign.src), foreign.options.run.seed).mean[None]
     return Readings(
         readings, variance_explained(given.x, returned, mean), float(cosine(given.x, mean).mean()), foreign.provenance()
     )
@@ -151,24 +152,24 @@ def explain_directions(
         BridgeError: As `prepare`.
     """
     foreign = ForeignVerbalizer(options, open_runtime(progress))
-    washout = build_washout(options.washout[0])
+    washout = build_washout(options.verbalize.washout[0])
     names = [f"{name}[{row}]" for name, some in directions.items() for row in range(len(np.atleast_2d(some)))]
     given = np.concatenate([np.atleast_2d(some) for some in directions.values()])
-    check_width(given, foreign.plan.widths[0], "The directions")
+    check_width(given, foreign.src.side.model.info.d_model, "The directions")
     moved = given if foreign.bridge is None else foreign.bridge.direction(given).astype(np.float32)
-    background = background_of(foreign.subject(foreign.plan.dst), options.seed)
+    background = background_of(foreign.subject(foreign.dst), options.run.seed)
     verbalizer = foreign.open()
     explanations = foreign.explain(len(moved), lambda: washout.explain(verbalizer, moved, background))
     readings = [Reading(name, "", -1, one.text, one.flags, None) for name, one in zip(names, explanations, strict=True)]
     return Readings(readings, None, None, foreign.provenance() | {"washout": asdict(washout)})
 
 
-def _activations(plan: Plan, texts: Sequence[str], every: int) -> Tokens:
-    model = plan.src.model.adapter.load(plan.src.model.weights, plan.options.placement())
-    site = plan.src.model.single_site()
+def _activations(plan: ModelPlan, texts: Sequence[str], every: int) -> Tokens:
+    model = plan.side.model.adapter.load(plan.side.model.weights, placement_of(plan.options.models))
+    site = plan.side.model.single_site()
     rows, found = [], Tokens(np.empty(0, np.float32), [], [], [])
     for text in texts:
-        encoded = model.encode([Document(text, text)], plan.options.max_tokens)[0]
+        encoded = model.encode([Document(text, text)], plan.options.corpus.max_tokens)[0]
         kept = encoded.kept[::-1][::every][::-1]
         if not len(kept):
             raise UsageError(f"The text {text[:40]!r} has no tokens to explain.")

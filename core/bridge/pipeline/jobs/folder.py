@@ -31,8 +31,9 @@ METRICS, CONFIG, SWEEP_CONFIG, CORPUS = "metrics.json", "config.toml", "sweep.to
 
 def default_folder(options: Options, command: str = "run") -> Path:
     """Return where results go if the user names no folder: a readable name and a hash of the options, under `runs/`."""
-    readable = re.sub(r"[^\w@.\-]+", "_", f"{options.src}--{options.dst}--{options.map}").strip("._")
-    key = hashlib.sha256(options.model_dump_json().encode()).hexdigest()[:6]
+    readable = re.sub(r"[^\w@.\-]+", "_", f"{options.models.src}--{options.models.dst}--{options.map.spec}").strip("._")
+    written = json.dumps(options.flat(), separators=(",", ":"), ensure_ascii=False)
+    key = hashlib.sha256(written.encode()).hexdigest()[:6]
     return Path("runs") / f"{command}-{readable}-{key}"
 
 
@@ -53,9 +54,9 @@ def claim_folder(out: Path, plan: Plan, config: str = CONFIG) -> Plan:
             cause=f"{above} is {'a folder that you may not write to' if above.is_dir() else 'a file'}.",
             remedy="Choose another --out.",
         )
-    if plan.options.corpus == "-":
+    if plan.options.corpus.source == "-":
         kept = str((out / CORPUS).absolute())
-        plan = replace(plan, options=plan.options.model_copy(update={"corpus": kept}))
+        plan = replace(plan, options=plan.options.updated(corpus=kept))
     if above == out and any(out.iterdir()):
         there = out / config
         if not there.is_file() or there.read_bytes() != config_text(plan).encode():
@@ -73,7 +74,7 @@ def write_config(out: Path, plan: Plan, config: str = CONFIG) -> None:
     Raises:
         StoreError: If the disk is full or read-only.
     """
-    if plan.options.corpus == str((out / CORPUS).absolute()):
+    if plan.options.corpus.source == str((out / CORPUS).absolute()):
         write_bytes(out / CORPUS, plan.corpus.to_jsonl().encode())
     write_bytes(out / config, config_text(plan).encode())
 
@@ -126,4 +127,4 @@ def config_text(plan: Plan) -> str:
     """Return the options as TOML."""
     import tomli_w
 
-    return tomli_w.dumps(plan.options.model_dump(exclude_none=True))
+    return tomli_w.dumps({k: v for k, v in plan.options.flat().items() if v is not None})

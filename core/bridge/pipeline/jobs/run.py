@@ -12,10 +12,10 @@ from bridge.pipeline.fit.fit import fit_plan
 from bridge.pipeline.jobs.evidence import score_fit
 from bridge.pipeline.jobs.folder import claim_folder, write_explanations, write_folder, write_kept
 from bridge.pipeline.plan.options import Options
-from bridge.pipeline.plan.plan import prepare, training_texts
+from bridge.pipeline.plan.plan import prepare
 from bridge.pipeline.plan.runtime import open_runtime
+from bridge.pipeline.plan.threads import threads_for
 from bridge.pipeline.score.judge import load_judge
-from bridge.pipeline.threads import threads_for
 from bridge.pipeline.transfer.dictionary_sets import available_dictionaries
 from bridge.pipeline.verbalize.both_models import Verbalized
 from bridge.pipeline.verbalize.setup import set_up_verbalizers
@@ -68,9 +68,9 @@ def run(
     dictionaries = available_dictionaries(plan, runtime)
     setup = set_up_verbalizers(plan, dictionaries.src if dictionaries else None, runtime)
     # Found before the fit, too: nothing that is wrong may cost one.
-    judge = load_judge(options.encoder, training_texts(plan), options.seed) if setup else None
+    judge = load_judge(options.score.encoder, plan.of_src.training_texts(), options.run.seed) if setup else None
     with threads_for(max(plan.widths)):
-        result = fit_plan(plan, runtime, controls=True, reverse=bool(dictionaries or options.positions))
+        result = fit_plan(plan, runtime, controls=True, reverse=bool(dictionaries or options.verbalize.positions))
         metrics, verbalized, kept = score_fit(result, dictionaries, setup, judge, runtime)
     if out is not None:
         if verbalized:

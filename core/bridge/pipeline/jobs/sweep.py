@@ -17,6 +17,7 @@ from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import Plan, prepare
 from bridge.pipeline.plan.provenance import versions
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
+from bridge.pipeline.plan.specs import build_map
 from bridge.pipeline.score.held_out import StoredPairs
 from bridge.pipeline.score.score import checked_scores
 from bridge.plugins.registry import Registry
@@ -71,7 +72,7 @@ def sweep(
     Raises:
         BridgeError: As `prepare` and `claim_folder`.
     """
-    if options.folds < 3:
+    if options.corpus.folds < 3:
         raise UsageError("A sweep needs at least 3 folds: one to validate on, two to choose a penalty by.")
     runtime = open_runtime(progress)
     if not swept_scorers(runtime.registry):
@@ -93,8 +94,8 @@ def sweep(
     for name, what in failed.items():
         runtime.progress.note(f"The scorer {name} failed and is left out: {what}")
     provenance = {
-        "corpus": {"name": plan.options.corpus, "sha256": plan.corpus.identity},
-        "options": plan.options.model_dump(),
+        "corpus": {"name": plan.options.corpus.source, "sha256": plan.corpus.identity},
+        "options": plan.options.flat(),
         "split": "scores are on validation documents (training fold 0); held-out documents were not used",
         "versions": versions(),
     } | ({"failed_scorers": failed} if failed else {})
@@ -113,8 +114,8 @@ def swept_scorers(registry: Registry) -> list[Scorer]:
 def _score_pair(
     plan: Plan, src: Site, dst: Site, rows: PairedRows, runtime: Runtime, failed: dict[str, str]
 ) -> list[Metric]:
-    kind = plan.options.build_map(runtime.registry)
-    others = [fold for fold in range(plan.options.folds) if fold != VALIDATION_FOLD]
+    kind = build_map(plan.options.map, runtime.registry)
+    others = [fold for fold in range(plan.options.corpus.folds) if fold != VALIDATION_FOLD]
     training = training_data(rows, *plan.widths, others, expected=rows.coverage.training_rows)
     evidence = Evidence(
         plan.src.model.label(src),
@@ -122,7 +123,7 @@ def _score_pair(
         kind.name,
         {MAPPED: checked_fit(kind, training)},
         StoredPairs(rows, VALIDATION_FOLD, training),
-        plan.options.seed,
+        plan.options.run.seed,
     )
     metrics = []
     for scorer in swept_scorers(runtime.registry):

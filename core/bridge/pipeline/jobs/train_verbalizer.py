@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from bridge.errors import UsageError
-from bridge.pipeline.plan.gather import gather
+from bridge.pipeline.plan.gather import gather_model
 from bridge.pipeline.plan.options import Options
-from bridge.pipeline.plan.plan import prepare
 from bridge.pipeline.plan.runtime import open_runtime
+from bridge.pipeline.plan.single import prepare_model
 from bridge.pipeline.plan.specs import build
-from bridge.pipeline.threads import threads_for
+from bridge.pipeline.plan.threads import threads_for
 from bridge.pipeline.transfer.dictionaries import check_belongs, open_dictionary
 from bridge.pipeline.verbalize.find import TRAINING_RECORD, trained_folder
 from bridge.pipeline.verbalize.subject import ModelSubject
@@ -34,7 +34,7 @@ def train_verbalizer(
     """Collect a model's activations over a corpus and train a verbalizer on them.
 
     Args:
-        options: Model (as `src` and as `dst`), corpus and split.
+        options: Model (as `src`), corpus and split.
         backend: Kind of verbalizer, with its options.
         recipe: How to train.
         dictionary: If not empty, where the dictionary is whose features are trained on too.
@@ -52,26 +52,26 @@ def train_verbalizer(
     """
     runtime = open_runtime(progress)
     kind = build(backend, runtime.registry.verbalizer)
-    plan = prepare(options, runtime, stdin)
-    site = plan.src.model.single_site()
-    plan.src.model.need_next_token()
-    out = out or trained_folder(plan.src.model, plan.src.identity)
+    plan = prepare_model(options, runtime, stdin)
+    model, identity = plan.side.model, plan.side.identity
+    site = model.single_site()
+    model.need_next_token()
+    out = out or trained_folder(model, identity)
     if (out / TRAINING_RECORD).exists():
         raise UsageError(f"{out} already holds a trained verbalizer.", remedy="Choose another --out, or move it away.")
     if dictionary:
-        found = check_belongs(open_dictionary(dictionary, runtime.registry), plan.src.model, site)
+        found = check_belongs(open_dictionary(dictionary, runtime.registry), model, site)
         recipe = replace(recipe, dictionary=found)
-    artifact = gather(plan, {"src": [site], "dst": []}, runtime)[0][site]
-    subject = ModelSubject(plan, plan.src, artifact)
+    subject = ModelSubject(plan, gather_model(plan, [site], runtime)[site])
     out.mkdir(parents=True, exist_ok=True)
     with threads_for(subject.d_model):
         measured = kind.train(subject, recipe, out, runtime.progress)
     record = {
         "model": subject.name,
-        "weights": plan.src.identity,
+        "weights": identity,
         "verbalizer": backend,
         "held_out": measured,
-        "options": plan.options.model_dump(),
+        "options": plan.options.flat(),
     }
     write_bytes(out / TRAINING_RECORD, json.dumps(record, indent=2, ensure_ascii=False).encode())
     return record | {"folder": str(out)}

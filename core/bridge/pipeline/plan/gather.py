@@ -9,10 +9,11 @@ from dataclasses import replace
 from bridge.collect.activations import activations_artifact, collect
 from bridge.collect.memory import free_device_memory
 from bridge.models import LoadedModel
-from bridge.models.resolve import ResolvedModel
 from bridge.pairing.rows import PairedRows
+from bridge.pipeline.plan.placement import collect_settings, placement_of
 from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.plan.runtime import Runtime
+from bridge.pipeline.plan.single import ModelPlan
 from bridge.references import Site
 from bridge.store import Artifact
 
@@ -27,30 +28,35 @@ def gather(
         sites: The sites of `src` and of `dst`.
         runtime: Store and progress.
     """
-    settings, placement = plan.options.settings(), plan.options.placement()
-    gathered = []
-    for side, wanted in ((plan.src, sites["src"]), (plan.dst, sites["dst"])):
+    return gather_model(plan.of_src, sites["src"], runtime), gather_model(plan.of_dst, sites["dst"], runtime)
 
-        def load(model: ResolvedModel = side.model) -> LoadedModel:
-            runtime.progress.note(f"Loading {model.name}.")
-            return model.adapter.load(model.weights, placement)
 
-        artifacts = {
-            site: activations_artifact(
-                runtime.store, f"{side.model.adapter.name} {side.identity}", site, plan.corpus, settings
-            )
-            for site in wanted
-        }
-        collect(load, side.model.name, artifacts, plan.corpus, settings, runtime.progress, side.tokenizer)
-        # The tracer's wrappers refer to each other: without this, both models would be in memory together.
-        gc.collect()
-        free_device_memory()
-        gathered.append(artifacts)
-    return gathered[0], gathered[1]
+def gather_model(plan: ModelPlan, sites: Sequence[Site], runtime: Runtime) -> dict[Site, Artifact]:
+    """Collect one model's activations at some sites, in one pass.
+
+    Args:
+        plan: What to run.
+        sites: Where.
+        runtime: Store and progress.
+    """
+    settings, placement = collect_settings(plan.options.models, plan.options.corpus), placement_of(plan.options.models)
+    model = plan.side.model
+
+    def load() -> LoadedModel:
+        runtime.progress.note(f"Loading {model.name}.")
+        return model.adapter.load(model.weights, placement)
+
+    name = f"{model.adapter.name} {plan.side.identity}"
+    artifacts = {site: activations_artifact(runtime.store, name, site, plan.corpus, settings) for site in sites}
+    collect(load, model.name, artifacts, plan.corpus, settings, runtime.progress, plan.side.tokenizer)
+    # The tracer's wrappers refer to each other: without this, both models would be in memory together.
+    gc.collect()
+    free_device_memory()
+    return artifacts
 
 
 def paired_rows(plan: Plan, src: Artifact, dst: Artifact) -> PairedRows:
     """Open the paired rows of one site of each model."""
     return PairedRows(
-        plan.corpus, plan.shards, src, dst, plan.folds, plan.options.outlier_factor, replace(plan.coverage)
+        plan.corpus, plan.shards, src, dst, plan.folds, plan.options.corpus.outlier_factor, replace(plan.coverage)
     )

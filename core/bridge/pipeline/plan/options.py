@@ -1,82 +1,87 @@
-"""Everything that a run depends on, in one record: what the command line, TOML files and Python all fill in."""
+"""All options of a run in one record: what the command line, TOML files and Python all fill in."""
 
 from __future__ import annotations
 
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
-from bridge.collect.activations import CollectSettings
 from bridge.errors import UsageError
-from bridge.features import Use
-from bridge.maps import Map
-from bridge.models import Placement
-from bridge.models.dtype import AUTO, decided_dtype
-from bridge.pipeline.plan.specs import build, describe_errors
-from bridge.plugins.registry import Registry
+from bridge.pipeline.plan.groups import (
+    CorpusOptions,
+    DictionaryOptions,
+    Group,
+    MapOptions,
+    ModelOptions,
+    RunOptions,
+    ScoreOptions,
+    VerbalizeOptions,
+)
+from bridge.pipeline.plan.specs import describe_errors
+
+WRITTEN = (
+    *("src", "dst", "map", "corpus", "corpus_sha256", "src_identity", "dst_identity", "max_documents", "max_tokens"),
+    *("skip", "outlier_factor", "split", "held_out", "folds", "seed", "device", "dtype", "dictionary", "features"),
+    *("positions", "features_of", "src_verbalizer", "dst_verbalizer", "washout", "encoder", "batch_size"),
+)
+"""The order in which records and `config.toml` have them."""
 
 
 @final
 class Options(BaseModel):
-    """Options of a run; `config.toml` in a run folder holds exactly these."""
+    """Options of a run, in groups. Outside they are flat; `config.toml` in a run folder holds exactly these."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    src: str = Field(description="Source model and layer, as in smollm2-135m@19.")
-    dst: str = Field(description="Destination model and layer, as in gemma3-270m@12.")
-    map: str = Field("ridge", description="Map type and its options, as in procrustes:rotation=true.")
-    corpus: str = Field(
-        "", description="Text to run both models on: a path, -, hub:user/dataset, or english (default)."
-    )
-    corpus_sha256: str = Field("", description="If set, refuse a corpus whose content differs.")
-    src_identity: str = Field("", description="If set, refuse source weights whose content differs.")
-    dst_identity: str = Field("", description="If set, refuse destination weights whose content differs.")
-    max_documents: int | None = Field(None, ge=1, description="Use the first so many documents only.")
-    max_tokens: int = Field(256, ge=2, description="Cut texts after so many tokens.")
-    skip: int = Field(8, ge=0, description="Leave out the first so many tokens of every text (attention sinks).")
-    outlier_factor: float = Field(4.0, gt=1, description="Leave out rows whose norm is above so many medians.")
-    split: Literal["random", "last"] = Field("random", description="Which documents are held out.")
-    held_out: float = Field(0.2, gt=0, lt=1, description="Share of documents held out for the scores.")
-    folds: int = Field(5, ge=2, description="Training folds for cross-validation.")
-    seed: int = Field(0, ge=0, description="Of everything random.")
-    device: str = Field("auto", description="cpu, cuda, cuda:N, mps or auto.")
-    dtype: str = Field(AUTO, description="Of forward passes and rows: bfloat16, float32 or auto, the faster one.")
-    dictionary: str = Field("", description="The source's dictionary, whose features both verbalizers explain.")
-    features: int = Field(45, ge=2, description="How many of its features are drawn by seed.")
-    positions: int = Field(0, ge=0, description="How many live activations of held-out documents both explain.")
-    features_of: Use = Field("reporting", description="Which features are drawn from: see bridge.features.")
-    src_verbalizer: str = Field("", description="Verbalizer of the source; empty for its own.")
-    dst_verbalizer: str = Field("", description="Verbalizer of the destination; empty for its own.")
-    washout: tuple[str, ...] = Field(("contrast",), description="How directions are shown, as in contrast:strength=2.")
-    encoder: str = Field("", description="What judges explanations: a sentence encoder, or lsa; empty for all-MiniLM.")
-    batch_size: int | None = Field(None, ge=1, description="Texts per forward pass; automatic by default.")
+    models: ModelOptions
+    corpus: CorpusOptions
+    map: MapOptions
+    dictionary: DictionaryOptions
+    verbalize: VerbalizeOptions
+    score: ScoreOptions
+    run: RunOptions
 
-    @field_validator("dtype")
-    @classmethod
-    def _refuse_other_dtypes(cls, dtype: str) -> str:
-        return dtype if dtype == AUTO else decided_dtype(dtype, "cpu")
+    def flat(self) -> dict[str, Any]:
+        """Return every option under its name outside, in the order of records."""
+        groups = (getattr(self, name) for name in type(self).model_fields)
+        found = {name: value for group in groups for name, value in group.model_dump(by_alias=True).items()}
+        return {name: found[name] for name in WRITTEN}
 
-    def settings(self) -> CollectSettings:
-        """Return what collection needs of these."""
-        placement = self.placement()
-        return CollectSettings(
-            placement.dtype, self.max_tokens, self.batch_size, placement.torch_device().partition(":")[0]
+    def given(self, name: str) -> bool:
+        """Tell whether an option was set, rather than left at its default."""
+        group, attribute, _ = declared()[name]
+        return attribute in getattr(self, group).model_fields_set
+
+    def updated(self, **changes: Any) -> Options:
+        """Return the same options but some, under their names outside; what was left at its default still is."""
+        where = declared()
+        groups: dict[str, dict[str, Any]] = {}
+        for name, value in changes.items():
+            group, attribute, _ = where[name]
+            groups.setdefault(group, {})[attribute] = value
+        return self.model_copy(
+            update={group: getattr(self, group).model_copy(update=some) for group, some in groups.items()}
         )
 
-    def placement(self) -> Placement:
-        """Return where models go, with `auto` decided."""
-        return Placement(self.device, self.dtype)
 
-    def build_map(self, registry: Registry) -> Map:
-        """Make the map that `map` names, with its options.
+def declared() -> dict[str, tuple[str, str, FieldInfo]]:
+    """Return of every option, by its name outside, its group, its attribute there, and what is declared of it."""
+    groups = {name: _group(name) for name in Options.model_fields}
+    return {
+        field.alias or attribute: (name, attribute, field)
+        for name, group in groups.items()
+        for attribute, field in group.model_fields.items()
+    }
 
-        Raises:
-            UsageError: If there is no such map or option.
-        """
-        return build(self.map, registry.map_type)
+
+def _group(name: str) -> type[Group]:
+    kind = Options.model_fields[name].annotation
+    assert isinstance(kind, type) and issubclass(kind, Group)
+    return kind
 
 
 def make_options(**given: Any) -> Options:
@@ -85,14 +90,24 @@ def make_options(**given: Any) -> Options:
     Raises:
         UsageError: If an option is unknown or has a value it cannot have.
     """
-    try:
-        paths = {key: os.fspath(value) for key, value in given.items() if isinstance(value, os.PathLike)}
-        return Options(**{key: value for key, value in (given | paths).items() if value is not None})
-    except ValidationError as error:
+    where = declared()
+    values = {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in given.items()}
+    faults = [f"{name}: no such option" for name in values if name not in where]
+    groups: dict[str, dict[str, Any]] = {group: {} for group in Options.model_fields}
+    for name, value in values.items():
+        if name in where and value is not None:
+            groups[where[name][0]][name] = value
+    checked: dict[str, Any] = {}
+    for group, some in groups.items():
+        try:
+            checked[group] = _group(group).model_validate(some)
+        except ValidationError as error:
+            faults.append(describe_errors(error))
+    if faults:
         raise UsageError(
-            f"The options do not make sense: {describe_errors(error)}.",
-            remedy=f"Known options: {', '.join(Options.model_fields)}.",
-        ) from error
+            f"The options do not make sense: {'; '.join(faults)}.", remedy=f"Known options: {', '.join(WRITTEN)}."
+        )
+    return Options(**checked)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -1,39 +1,33 @@
-"""Before anything expensive: find models and corpus, pair tokens, and refuse what cannot work."""
+"""Two models over a corpus: what is decided before one of them runs. Tokens are paired; what cannot work is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge.corpus.documents import Corpus
-from bridge.corpus.read import BUNDLED, load_corpus
-from bridge.corpus.split import HELD_OUT, assign_folds
-from bridge.errors import CorpusError, ModelError, UsageError
-from bridge.models import Tokenizer
-from bridge.models.cached_tokenizer import CachedTokenizer
-from bridge.models.dtype import AUTO
-from bridge.models.resolve import ResolvedModel
+from bridge.corpus.split import HELD_OUT
+from bridge.errors import CorpusError, UsageError
 from bridge.pairing.tokens import Coverage, ShardPairs, pair_corpus
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.runtime import Runtime
+from bridge.pipeline.plan.single import (
+    ModelPlan,
+    Side,
+    find_side,
+    pinned_corpus,
+    read_corpus,
+    split,
+    with_defaults,
+    with_dtype,
+)
+from bridge.pipeline.plan.specs import build_map
 
 ROWS_PER_DIMENSION = 2
 """Fewer training rows a dimension than this, and held-out scores say nothing about the models."""
-
-
-@final
-@dataclass(frozen=True)
-class Side:
-    """One of the two models, found but not loaded."""
-
-    model: ResolvedModel
-    tokenizer: Tokenizer
-    identity: str
 
 
 @final
@@ -65,6 +59,16 @@ class Plan:
         """d_model of the source and of the destination."""
         return self.src.model.info.d_model, self.dst.model.info.d_model
 
+    @property
+    def of_src(self) -> ModelPlan:
+        """The source alone."""
+        return ModelPlan(self.options, self.src, self.corpus, self.folds)
+
+    @property
+    def of_dst(self) -> ModelPlan:
+        """The destination alone."""
+        return ModelPlan(self.options, self.dst, self.corpus, self.folds)
+
 
 def prepare(options: Options, runtime: Runtime, stdin: IO[str] | None = None, corpus: Corpus | None = None) -> Plan:
     """Find models and corpus and pair their tokens.
@@ -80,86 +84,34 @@ def prepare(options: Options, runtime: Runtime, stdin: IO[str] | None = None, co
         ModelUnavailableError: If weights cannot be had.
         CorpusError: If the corpus is unreadable, or too small for the models' widths.
     """
-    options.build_map(runtime.registry)
-    placement = options.placement()
-    placement.torch_device()
-    if options.dtype == AUTO:
-        runtime.progress.note(f"Computing in {placement.dtype} (--dtype {AUTO}).")
-        options = options.model_copy(update={"dtype": placement.dtype})
-    models = runtime.resolve(options.src), runtime.resolve(options.dst)
-    options = _with_defaults(options, models)
-    corpus = corpus or load_corpus(options.corpus, stdin, options.max_documents, runtime.registry.corpora)
-    if options.corpus_sha256 and corpus.identity != options.corpus_sha256:
-        raise CorpusError(
-            f"The corpus {options.corpus} is not the one that this experiment was made with.",
-            cause="Its content changed since.",
-            remedy="Restore it, or remove corpus_sha256 from the file to run on the new content.",
-        )
-    src = _side(models[0], options.src_identity, options, runtime)
-    dst = _side(models[1], options.dst_identity, options, runtime)
-    folds = assign_folds(corpus, held_out=options.held_out, folds=options.folds, kind=options.split, seed=options.seed)
+    if not options.models.dst:
+        raise UsageError("A second model is needed.", remedy="Name it with --dst.")
+    build_map(options.map, runtime.registry)
+    options = with_dtype(options, runtime)
+    models = runtime.resolve(options.models.src), runtime.resolve(options.models.dst)
+    options = with_defaults(options, models)
+    corpus = corpus or read_corpus(options, runtime, stdin)
+    src = find_side(models[0], options.models.src_identity, options, runtime)
+    dst = find_side(models[1], options.models.dst_identity, options, runtime)
+    folds = split(corpus, options)
     shards, coverage = pair_corpus(
         corpus,
         src.tokenizer,
         dst.tokenizer,
-        max_tokens=options.max_tokens,
-        skip=options.skip,
+        max_tokens=options.corpus.max_tokens,
+        skip=options.corpus.skip,
         progress=runtime.progress,
     )
-    pinned = options.model_copy(
-        update={
-            "src": src.model.pinned(),
-            "dst": dst.model.pinned(),
-            "src_identity": src.identity,
-            "dst_identity": dst.identity,
-            "corpus": _from_anywhere(options.corpus, {BUNDLED, *runtime.registry.corpora}),
-            "corpus_sha256": corpus.identity,
-        }
+    pinned = options.updated(
+        src=src.model.pinned(),
+        dst=dst.model.pinned(),
+        src_identity=src.identity,
+        dst_identity=dst.identity,
+        **pinned_corpus(options, corpus, runtime),
     )
     plan = Plan(pinned, src, dst, corpus, folds, shards, coverage)
     _need_enough_rows(plan, runtime)
     return plan
-
-
-def training_texts(plan: Plan) -> Iterator[str]:
-    """Yield the texts of the training documents."""
-    return (one.text for one, fold in zip(plan.corpus.documents, plan.folds, strict=True) if fold != HELD_OUT)
-
-
-def _from_anywhere(corpus: str, names: Collection[str]) -> str:
-    path = Path(corpus).expanduser()
-    return str(path.absolute()) if corpus not in names and path.exists() else corpus
-
-
-def corpus_of(options: Options, models: Sequence[ResolvedModel]) -> str:
-    """Return the corpus that was asked for, the models' own where both have the same, or the bundled English."""
-    corpora = {model.corpus for model in models}
-    return options.corpus or (corpora.pop() if len(corpora) == 1 else "") or BUNDLED
-
-
-def _with_defaults(options: Options, models: Sequence[ResolvedModel]) -> Options:
-    """Fill in what was left open and depends on the models: their own corpus, and what they can read."""
-    corpus = corpus_of(options, models)
-    limits = [model.info.max_tokens for model in models if model.info.max_tokens is not None]
-    asked = "max_tokens" in options.model_fields_set
-    max_tokens = options.max_tokens if asked else min([options.max_tokens, *limits])
-    return options.model_copy(update={"corpus": corpus, "max_tokens": max_tokens})
-
-
-def _side(model: ResolvedModel, identity: str, options: Options, runtime: Runtime) -> Side:
-    model.all_sites()
-    limit = model.info.max_tokens
-    if limit is not None and options.max_tokens > limit:
-        raise UsageError(f"{model.name} reads at most {limit} tokens.", remedy=f"Use --max-tokens {limit} or fewer.")
-    tokenizer = CachedTokenizer(model.adapter.tokenizer(model.weights))
-    side = Side(model, tokenizer, model.weights.identity(runtime.store))
-    if identity and identity != side.identity:
-        raise ModelError(
-            f"The weights of {model.name} are not the ones that this experiment was made with.",
-            cause="They were replaced since.",
-            remedy="Restore them, or remove src_identity and dst_identity from the file to run with the new ones.",
-        )
-    return side
 
 
 def _need_enough_rows(plan: Plan, runtime: Runtime) -> None:

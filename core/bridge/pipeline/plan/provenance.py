@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from bridge.pairing.rows import PairedRows
-from bridge.pipeline.plan.plan import Plan, Side
+from bridge.pipeline.plan.plan import Plan
+from bridge.pipeline.plan.single import Side
 from bridge.references import Site
 
 
@@ -15,13 +16,13 @@ def describe(plan: Plan, rows: PairedRows, src: Site, dst: Site) -> dict[str, An
         "src": _describe_side(plan.src, src),
         "dst": _describe_side(plan.dst, dst),
         "corpus": {
-            "name": plan.options.corpus,
+            "name": plan.options.corpus.source,
             "sha256": plan.corpus.identity,
             "documents": len(plan.corpus.documents),
             "duplicates": plan.corpus.duplicates,
         },
         "rows": rows.coverage.summary(),
-        "options": plan.options.model_dump(),
+        "options": plan.options.flat(),
         "versions": versions(),
     }
 

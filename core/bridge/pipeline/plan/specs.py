@@ -9,6 +9,9 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from bridge.errors import UsageError
+from bridge.maps import Map
+from bridge.pipeline.plan.groups import MapOptions
+from bridge.plugins.registry import Registry
 from bridge.verbalizers import Washout
 
 Kind = TypeVar("Kind")
@@ -38,6 +41,15 @@ def build(text: str, find: Callable[[str], type[Kind]]) -> Kind:
         return TypeAdapter(kind).validate_python(given)
     except ValidationError as error:
         raise UsageError(f"{text} does not fit {name}: {describe_errors(error)}.") from error
+
+
+def build_map(options: MapOptions, registry: Registry) -> Map:
+    """Make the map that the options name, with its own options.
+
+    Raises:
+        UsageError: If there is no such map or option.
+    """
+    return build(options.spec, registry.map_type)
 
 
 def build_washout(text: str) -> Washout:

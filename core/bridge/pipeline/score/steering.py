@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bridge.collect.batches import pad
 from bridge.corpus.documents import Document
+from bridge.errors import UsageError
 from bridge.metrics import Metric
 from bridge.models import LoadedModel, Placement
 from bridge.pairing.align import Encoded
@@ -39,12 +40,15 @@ class Dose:
     """How the live model is steered.
 
     Attributes:
-        doses: Multiples of the native vector's length.
-        prompts: Texts to go on with, at the largest dose.
-        new_tokens: How many tokens to add to a prompt at most; the model's own end tokens end a text sooner.
-        max_tokens: Texts are cut after so many tokens, prompts too.
+        doses: Multiples of the native vector's length; repeatable.
+        prompts: Texts to continue, at the largest dose; repeatable.
+        new_tokens: Most tokens to add to a prompt; the model's own end tokens end a text sooner.
+        max_tokens: Cut texts and prompts after so many tokens.
         placement: Where models go.
-        seed: Of the random directions and the bootstrap.
+        seed: Of the split, the random directions and the bootstrap.
+
+    Raises:
+        UsageError: If there is no dose, or a number of tokens is too small.
     """
 
     doses: tuple[float, ...] = (0.5, 1.0, 2.0)
@@ -53,6 +57,10 @@ class Dose:
     max_tokens: int = 256
     placement: Placement = field(default_factory=Placement)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.doses or self.new_tokens < 1 or self.max_tokens < 2:
+            raise UsageError("Steering needs a dose, one new token and two tokens of a text at least.")
 
 
 def last_token_batches(

@@ -8,8 +8,9 @@ from typing import Any, final
 
 from bridge.dictionaries import Dictionary, ReLU, SparseAutoencoder, initial_directions
 from bridge.errors import UsageError
-from bridge.pipeline.plan.plan import Plan, Side
+from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.plan.runtime import Runtime
+from bridge.pipeline.plan.single import Side
 from bridge.pipeline.transfer.dictionaries import OWN, check_belongs, note_bos, open_dictionary, shipped
 from bridge.references import Site
 
@@ -78,7 +79,7 @@ def available_dictionaries(plan: Plan, runtime: Runtime) -> Opened | None:
     Raises:
         BridgeError: As `open_dictionaries`.
     """
-    named, src, dst = plan.options.dictionary, plan.src.model.single_site(), plan.dst.model.single_site()
+    named, src, dst = plan.options.dictionary.reference, plan.src.model.single_site(), plan.dst.model.single_site()
     if not named and str(src) not in shipped(plan.src.model):
         return None
     return open_dictionaries(plan, src, dst, Dictionaries(named), runtime)

@@ -107,7 +107,7 @@ class ReadingJob:
         runtime: Runtime,
     ) -> None:
         options = result.plan.options
-        self._drawn = draw_positions(*subjects, options.positions, options.seed)
+        self._drawn = draw_positions(*subjects, options.verbalize.positions, options.run.seed)
         self._means = result.training.moments.mean_x, result.training.moments.mean_y
         self._arms, self._back, self._subjects, self._runtime = arms, back, subjects, runtime
         self._read: dict[str, ArmExplanations] = {}

@@ -63,10 +63,9 @@ def verbalize(
         BridgeError: If a verbalizer cannot be loaded.
     """
     plan = result.plan
-    sides = zip((plan.src, plan.dst), result.rows.artifacts, strict=True)
-    src, dst = (ModelSubject(plan, side, artifact) for side, artifact in sides)
+    src, dst = map(ModelSubject, (plan.of_src, plan.of_dst), result.rows.artifacts)
     features = FeatureJob(result, arms, setup, (src, dst), runtime) if setup.dictionary else None
-    readings = ReadingJob(result, arms, back, (src, dst), runtime) if plan.options.positions else None
+    readings = ReadingJob(result, arms, back, (src, dst), runtime) if plan.options.verbalize.positions else None
     jobs: list[Job] = [job for job in (features, readings) if job is not None]
     verbalizer = open_verbalizer(setup.src[1], setup.src[0], src, runtime.store)
     for job in jobs:

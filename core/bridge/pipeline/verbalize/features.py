@@ -83,15 +83,14 @@ class FeatureJob:
         subjects: tuple[ModelSubject, ModelSubject],
         runtime: Runtime,
     ) -> None:
-        options = result.plan.options
+        self._asked, self._seed = result.plan.options.dictionary, result.plan.options.run.seed
         assert setup.dictionary is not None
-        runtime.progress.note(f"Drawing {options.features} features of the dictionary {options.dictionary}.")
-        self._features = draw_features(
-            subjects[0], setup.dictionary, options.features, options.seed, options.features_of
-        )
+        count, use = self._asked.features, self._asked.features_of
+        runtime.progress.note(f"Drawing {count} features of the dictionary {self._asked.reference}.")
+        self._features = draw_features(subjects[0], setup.dictionary, count, self._seed, use)
         self._where = feature_contexts(subjects[0], setup.dictionary, self._features.numbers)
-        self._moved = carry_directions(self._features.vectors, arms, options.seed)
-        self._subjects, self._setup, self._runtime, self._options = subjects, setup, runtime, options
+        self._moved = carry_directions(self._features.vectors, arms, self._seed)
+        self._subjects, self._setup, self._runtime = subjects, setup, runtime
         self._native: ByWashout = {}
         self._foreign: ByWashout = {}
 
@@ -116,7 +115,7 @@ class FeatureJob:
     def provenance(self) -> dict[str, Any]:
         """Return which features were explained, and how."""
         return {
-            "dictionary": self._options.dictionary,
+            "dictionary": self._asked.reference,
             "features": self._features.numbers.tolist(),
             "drawn_from": self._features.alive,
             "drawn_of": self._features.use,
@@ -126,7 +125,7 @@ class FeatureJob:
 
     def _explain(self, verbalizer: Verbalizer, by_arm: Mapping[str, Vectors], subject: ModelSubject) -> ByWashout:
         washouts = self._setup.washouts
-        background: Background = background_of(subject, self._options.seed)
+        background: Background = background_of(subject, self._seed)
         # All arms together: a wide batch takes little longer than a narrow one.
         vectors, count = np.concatenate(list(by_arm.values())), len(self._features.numbers)
         found: ByWashout = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, final
 
 import numpy as np
@@ -10,11 +11,12 @@ from numpy.typing import NDArray
 
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.fit.cache import fitted_bridge
-from bridge.pipeline.plan.gather import gather
+from bridge.pipeline.plan.gather import gather_model
 from bridge.pipeline.plan.options import Options
-from bridge.pipeline.plan.plan import Side, prepare
+from bridge.pipeline.plan.plan import prepare
 from bridge.pipeline.plan.provenance import versions
 from bridge.pipeline.plan.runtime import Runtime
+from bridge.pipeline.plan.single import ModelPlan, prepare_model
 from bridge.pipeline.verbalize.cache import open_verbalizer
 from bridge.pipeline.verbalize.find import find_verbalizer
 from bridge.pipeline.verbalize.round_trip import rebuilt_from
@@ -35,7 +37,9 @@ class ForeignVerbalizer:
         bridge: The map, where there is one already.
 
     Attributes:
-        plan: The models, found but not loaded.
+        src: The source, found but not loaded.
+        dst: The destination, likewise.
+        options: What was asked for, pinned.
         bridge: The map; None where both models are the same.
 
     Raises:
@@ -44,28 +48,27 @@ class ForeignVerbalizer:
     """
 
     def __init__(self, options: Options, runtime: Runtime, bridge: Bridge | None = None) -> None:
-        self.runtime = runtime
-        self.plan = prepare(options, runtime)
+        self.runtime, self.bridge = runtime, bridge
+        plan = None if _same_model(options, runtime) else prepare(options, runtime)
+        self.src, self.dst = (plan.of_src, plan.of_dst) if plan else (_own(options, runtime),) * 2
+        self.options = self.src.options
         # Found before the map is fitted: a verbalizer that is not there must not cost a fit.
-        src, dst = self.plan.src, self.plan.dst
-        self.named, self.kind = find_verbalizer(options.dst_verbalizer, dst.model, dst.identity, runtime.registry)
-        same = (src.identity, src.model.single_site()) == (dst.identity, dst.model.single_site())
-        self.bridge = None if same else bridge or fitted_bridge(self.plan, runtime)
+        side, text = self.dst.side, options.verbalize.dst_verbalizer
+        self.named, self.kind = find_verbalizer(text, side.model, side.identity, runtime.registry)
+        self.bridge = (bridge or fitted_bridge(plan, runtime)) if plan else None
 
-    def subject(self, side: Side) -> ModelSubject:
+    def subject(self, plan: ModelPlan) -> ModelSubject:
         """Return one of the models with its texts; its activations are collected if they are not in the cache."""
-        site = side.model.single_site()
-        artifact = gather(self.plan, {"src": [site], "dst": []}, self.runtime)[0] if side is self.plan.src else {}
-        artifact = artifact or gather(self.plan, {"src": [], "dst": [site]}, self.runtime)[1]
-        return ModelSubject(self.plan, side, artifact[site])
+        site = plan.side.model.single_site()
+        return ModelSubject(plan, gather_model(plan, [site], self.runtime)[site])
 
     def open(self) -> Verbalizer:
         """Load the verbalizer."""
-        return open_verbalizer(self.kind, self.named, self.subject(self.plan.dst), self.runtime.store)
+        return open_verbalizer(self.kind, self.named, self.subject(self.dst), self.runtime.store)
 
     def explain(self, count: int, explain: Callable[[], list[Explanation]]) -> list[Explanation]:
         """Run an explanation of `count` vectors, and tell of it."""
-        with self.runtime.progress.stage(f"explain by {self.plan.dst.model.name}", count, "vectors") as advance:
+        with self.runtime.progress.stage(f"explain by {self.dst.side.model.name}", count, "vectors") as advance:
             explanations = explain()
             advance(count)
         return explanations
@@ -77,13 +80,26 @@ class ForeignVerbalizer:
         rebuilt = rebuilt_from(verbalizer, explanations, points, self.named)
         if rebuilt is None or self.bridge is None:
             return rebuilt
-        options = self.plan.options
-        exchanged = {"src": options.dst, "dst": options.src}
-        exchanged |= {"src_identity": options.dst_identity, "dst_identity": options.src_identity}
-        back = fitted_bridge(prepare(options.model_copy(update=exchanged), self.runtime), self.runtime)
+        options = self.options
+        exchanged = {"src": options.models.dst, "dst": options.models.src}
+        exchanged |= {"src_identity": options.models.dst_identity, "dst_identity": options.models.src_identity}
+        back = fitted_bridge(prepare(options.updated(**exchanged), self.runtime), self.runtime)
         return np.asarray(back(rebuilt), np.float32)
 
     def provenance(self) -> dict[str, Any]:
         """Return models, verbalizer, options and versions."""
-        named = {"verbalizer": self.named, "options": self.plan.options.model_dump(), "versions": versions()}
-        return {"src": self.plan.options.src, "dst": self.plan.options.dst, **named}
+        named = {"verbalizer": self.named, "options": self.options.flat(), "versions": versions()}
+        return {"src": self.options.models.src, "dst": self.options.models.dst, **named}
+
+
+def _same_model(options: Options, runtime: Runtime) -> bool:
+    """Tell whether both models are the same at the same site: then one is read by its own verbalizer."""
+    src, dst = runtime.resolve(options.models.src), runtime.resolve(options.models.dst)
+    same = src.weights == dst.weights or src.weights.identity(runtime.store) == dst.weights.identity(runtime.store)
+    return same and src.single_site() == dst.single_site()
+
+
+def _own(options: Options, runtime: Runtime) -> ModelPlan:
+    plan = prepare_model(options, runtime)
+    both = {"dst": plan.options.models.src, "dst_identity": plan.options.models.src_identity}
+    return replace(plan, options=plan.options.updated(**both))

@@ -48,12 +48,12 @@ def set_up_verbalizers(plan: Plan, dictionary: Dictionary | None, runtime: Runti
         BridgeError: If a verbalizer is not there, or does not fit its model.
     """
     options, sides = plan.options, (plan.src, plan.dst)
-    if not options.dictionary and not options.positions:
+    if not options.dictionary.reference and not options.verbalize.positions:
         return None
-    washouts = {text: build_washout(text) for text in options.washout}
+    washouts = {text: build_washout(text) for text in options.verbalize.washout}
     found = []
-    for text, side in zip((options.src_verbalizer, options.dst_verbalizer), sides, strict=True):
+    for text, side in zip((options.verbalize.src_verbalizer, options.verbalize.dst_verbalizer), sides, strict=True):
         named, kind = find_verbalizer(text, side.model, side.identity, runtime.registry)
         kind.preview(side.model.info.d_model)
         found.append((named, kind))
-    return VerbalizerSetup(dictionary if options.dictionary else None, found[0], found[1], washouts)
+    return VerbalizerSetup(dictionary if options.dictionary.reference else None, found[0], found[1], washouts)

@@ -10,26 +10,27 @@ import numpy as np
 from bridge.corpus.shards import shards
 from bridge.corpus.split import HELD_OUT
 from bridge.models import LoadedModel
-from bridge.pipeline.plan.plan import Plan, Side
+from bridge.pipeline.plan.placement import placement_of
+from bridge.pipeline.plan.single import ModelPlan
 from bridge.store import Artifact
 from bridge.verbalizers import Passage, Subject
 
 
 @final
 class ModelSubject(Subject):
-    """A model of a plan at one site.
+    """A planned model at one site.
 
     Args:
-        plan: The corpus, its split, and how it is read.
-        side: Which of the plan's models.
+        plan: The model, the corpus, its split, and how it is read.
         artifact: Its collected activations.
     """
 
-    def __init__(self, plan: Plan, side: Side, artifact: Artifact) -> None:
+    def __init__(self, plan: ModelPlan, artifact: Artifact) -> None:
+        side = plan.side
         self.site = side.model.single_site()
         self.name = side.model.label(self.site)
         self.d_model, self.n_layers = side.model.info.d_model, side.model.info.n_layers
-        self.placement, self.seed = plan.options.placement(), plan.options.seed
+        self.placement, self.seed = placement_of(plan.options.models), plan.options.run.seed
         self.identity = f"{side.identity} {plan.corpus.identity}"
         self._plan, self._side, self._artifact = plan, side, artifact
 
@@ -40,8 +41,8 @@ class ModelSubject(Subject):
     def passages(self, held_out: bool = False) -> Iterator[Passage]:
         """Stream over the texts and their activations, outliers and the first positions left out."""
         options, corpus = self._plan.options, self._plan.corpus
-        longest = options.outlier_factor * self._median_norm()
-        for shard, chunk in enumerate(shards(corpus, options.max_tokens)):
+        longest = options.corpus.outlier_factor * self._median_norm()
+        for shard, chunk in enumerate(shards(corpus, options.corpus.max_tokens)):
             wanted = [(self._plan.folds[index] == HELD_OUT) == held_out for index in chunk]
             if not any(wanted):
                 continue
@@ -49,16 +50,16 @@ class ModelSubject(Subject):
             documents = [corpus.documents[index] for index in chunk]
             start = 0
             for document, encoded, want in zip(
-                documents, self._side.tokenizer.encode(documents, options.max_tokens), wanted, strict=True
+                documents, self._side.tokenizer.encode(documents, options.corpus.max_tokens), wanted, strict=True
             ):
                 rows = np.arange(start, start + len(encoded.kept))
                 start += len(encoded.kept)
                 typical = stored["norms"][rows].numpy() <= longest
-                chosen = typical & (np.arange(len(rows)) >= options.skip)
+                chosen = typical & (np.arange(len(rows)) >= options.corpus.skip)
                 if want and chosen.any():
                     x = stored["rows"][rows[chosen]].float().numpy()
                     yield Passage(document, encoded.ends[encoded.kept[chosen]], x)
 
     def _median_norm(self) -> float:
-        count = len(list(shards(self._plan.corpus, self._plan.options.max_tokens)))
+        count = len(list(shards(self._plan.corpus, self._plan.options.corpus.max_tokens)))
         return float(np.median(np.concatenate([self._artifact.read(shard)["norms"].numpy() for shard in range(count)])))

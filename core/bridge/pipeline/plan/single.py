@@ -1,0 +1,169 @@
+"""One model over a corpus: what is decided before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.corpus.documents import Corpus
+from bridge.corpus.read import BUNDLED, load_corpus
+from bridge.corpus.split import HELD_OUT, assign_folds
+from bridge.errors import CorpusError, ModelError, UsageError
+from bridge.models import Tokenizer
+from bridge.models.cached_tokenizer import CachedTokenizer
+from bridge.models.dtype import AUTO
+from bridge.models.resolve import ResolvedModel
+from bridge.pipeline.plan.options import Options
+from bridge.pipeline.plan.placement import placement_of
+from bridge.pipeline.plan.runtime import Runtime
+
+
+@final
+@dataclass(frozen=True)
+class Side:
+    """A model, found but not loaded."""
+
+    model: ResolvedModel
+    tokenizer: Tokenizer
+    identity: str
+
+
+@final
+@dataclass(frozen=True)
+class ModelPlan:
+    """One model, and the texts that it is run on.
+
+    Attributes:
+        options: What was asked for, pinned: the model by content and absolute path, the corpus by content, the dtype.
+        side: The model.
+        corpus: The texts.
+        folds: Fold of each document, or `HELD_OUT`, (documents,).
+    """
+
+    options: Options
+    side: Side
+    corpus: Corpus
+    folds: NDArray[np.int64]
+
+    def training_texts(self) -> Iterator[str]:
+        """Yield the texts of the training documents."""
+        return (one.text for one, fold in zip(self.corpus.documents, self.folds, strict=True) if fold != HELD_OUT)
+
+
+def prepare_model(options: Options, runtime: Runtime, stdin: IO[str] | None = None) -> ModelPlan:
+    """Find the source model and the corpus; `dst` and the map are not looked at.
+
+    Args:
+        options: What was asked for.
+        runtime: Plugins, store and progress.
+        stdin: Where a corpus `-` comes from.
+
+    Raises:
+        UsageError: If a name, layer or option is wrong.
+        ModelUnavailableError: If weights cannot be had.
+        CorpusError: If the corpus is unreadable.
+    """
+    options = with_dtype(options, runtime)
+    model = runtime.resolve(options.models.src)
+    options = with_defaults(options, [model])
+    corpus = read_corpus(options, runtime, stdin)
+    side = find_side(model, options.models.src_identity, options, runtime)
+    pinned = options.updated(
+        src=side.model.pinned(), src_identity=side.identity, **pinned_corpus(options, corpus, runtime)
+    )
+    return ModelPlan(pinned, side, corpus, split(corpus, options))
+
+
+def with_dtype(options: Options, runtime: Runtime) -> Options:
+    """Decide what `--dtype auto` means, and tell.
+
+    Raises:
+        UsageError: If there is no such device.
+    """
+    placement = placement_of(options.models)
+    placement.torch_device()
+    if options.models.dtype != AUTO:
+        return options
+    runtime.progress.note(f"Computing in {placement.dtype} (--dtype {AUTO}).")
+    return options.updated(dtype=placement.dtype)
+
+
+def with_defaults(options: Options, models: Sequence[ResolvedModel]) -> Options:
+    """Fill in what was left open and depends on the models: their own corpus, and what they can read."""
+    limits = [model.info.max_tokens for model in models if model.info.max_tokens is not None]
+    most = options.corpus.max_tokens
+    max_tokens = most if options.given("max_tokens") else min([most, *limits])
+    return options.updated(corpus=corpus_of(options, models), max_tokens=max_tokens)
+
+
+def corpus_of(options: Options, models: Sequence[ResolvedModel]) -> str:
+    """Return the corpus that was asked for, the models' own where both have the same, or the bundled English."""
+    corpora = {model.corpus for model in models}
+    return options.corpus.source or (corpora.pop() if len(corpora) == 1 else "") or BUNDLED
+
+
+def read_corpus(options: Options, runtime: Runtime, stdin: IO[str] | None = None) -> Corpus:
+    """Read the corpus.
+
+    Raises:
+        CorpusError: If it is unreadable, or another one than the options name by content.
+    """
+    asked = options.corpus
+    corpus = load_corpus(asked.source, stdin, asked.max_documents, runtime.registry.corpora)
+    if asked.sha256 and corpus.identity != asked.sha256:
+        raise CorpusError(
+            f"The corpus {asked.source} is not the one that this experiment was made with.",
+            cause="Its content changed since.",
+            remedy="Restore it, or remove corpus_sha256 from the file to run on the new content.",
+        )
+    return corpus
+
+
+def split(corpus: Corpus, options: Options) -> NDArray[np.int64]:
+    """Assign documents to folds, (documents,)."""
+    asked = options.corpus
+    return assign_folds(corpus, held_out=asked.held_out, folds=asked.folds, kind=asked.split, seed=options.run.seed)
+
+
+def pinned_corpus(options: Options, corpus: Corpus, runtime: Runtime) -> dict[str, str]:
+    """Return the options that name the same corpus from any folder."""
+    names = {BUNDLED, *runtime.registry.corpora}
+    return {"corpus": _from_anywhere(options.corpus.source, names), "corpus_sha256": corpus.identity}
+
+
+def _from_anywhere(corpus: str, names: Collection[str]) -> str:
+    path = Path(corpus).expanduser()
+    return str(path.absolute()) if corpus not in names and path.exists() else corpus
+
+
+def find_side(model: ResolvedModel, identity: str, options: Options, runtime: Runtime) -> Side:
+    """Hold a model to its sites, to what it can read, and to the weights that were asked for.
+
+    Args:
+        model: The model.
+        identity: What its weights must be, or empty.
+        options: How much of a text it must read.
+        runtime: The store.
+
+    Raises:
+        UsageError: If it has no such site, or reads less.
+        ModelError: If its weights are others.
+    """
+    model.all_sites()
+    limit = model.info.max_tokens
+    if limit is not None and options.corpus.max_tokens > limit:
+        raise UsageError(f"{model.name} reads at most {limit} tokens.", remedy=f"Use --max-tokens {limit} or fewer.")
+    tokenizer = CachedTokenizer(model.adapter.tokenizer(model.weights))
+    side = Side(model, tokenizer, model.weights.identity(runtime.store))
+    if identity and identity != side.identity:
+        raise ModelError(
+            f"The weights of {model.name} are not the ones that this experiment was made with.",
+            cause="They were replaced since.",
+            remedy="Restore them, or remove src_identity and dst_identity from the file to run with the new ones.",
+        )
+    return side
