@@ -1,10 +1,11 @@
-"""Write docs/HOOKS.md, docs/API.md and docs/CLI.md from the code, so that they say nothing else; run from anywhere."""
+"""Write docs/HOOKS.md, API.md and CLI.md, and core/bridge/keywords.py, from the code, so that they say nothing else."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ from bridge import hookspecs
 from bridge.cli import bridge as command_line
 from bridge.dictionaries import Dictionary
 from bridge.maps import FittedMap, Map
+from bridge.pipeline.plan.options import WRITTEN, declared
 from bridge.plugins import KINDS
 from bridge.verbalizers import Verbalizer
 
@@ -75,6 +77,25 @@ Made from the `__all__` of each module by `tools/build_reference.py`. What is li
 minor version before 1.0, and within a major version from then on; anything else may change at any time. Plugins need
 nothing else. Fields of metrics and of JSON results are public too.
 """
+
+KEYWORDS = '''"""The keywords of `bridge.fit`, `run`, `sweep` and `explain`: made by tools/build_reference.py from the options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Literal, TypedDict
+
+
+class Keywords(TypedDict, total=False):
+    """Options of a run, by name; what is left out has its default.
+
+    Keys:
+{described}
+    """
+
+{fields}
+'''
 
 CLI = """# Command line
 
@@ -178,11 +199,42 @@ def escaped(text: str) -> str:
     )
 
 
+def keywords() -> str:
+    """Return core/bridge/keywords.py: every option but the two models, as typed keywords."""
+    options = {name: field for name, (_, _, field) in declared().items() if name not in ("src", "dst")}
+    lines = [
+        f"        {name}: {field.description}" for name, field in ((n, options[n]) for n in WRITTEN if n in options)
+    ]
+    fields = [f"    {name}: {_written_type(options[name].annotation)}" for name in WRITTEN if name in options]
+    return KEYWORDS.format(described="\n".join(_wrapped(line) for line in lines), fields="\n".join(fields))
+
+
+def _written_type(kind: object) -> str:
+    if kind is str:
+        return "str | PathLike[str]"
+    if kind == tuple[str, ...]:
+        return "Sequence[str]"
+    return inspect.formatannotation(kind).replace("typing.", "").replace("'", '"')
+
+
+def _wrapped(line: str) -> str:
+    return textwrap.fill(line, 120, initial_indent="", subsequent_indent=" " * 12, break_on_hyphens=False)
+
+
 def main() -> None:
-    """Write the pages."""
-    for name, text in (("HOOKS.md", hooks()), ("API.md", api()), ("CLI.md", cli())):
-        (DOCS / name).write_text(text, encoding="utf-8")
-        print(DOCS / name)
+    """Write the pages, and the keywords."""
+    for path, text in PAGES.items():
+        path.write_text(text(), encoding="utf-8")
+        print(path)
+
+
+PAGES = {
+    DOCS / "HOOKS.md": hooks,
+    DOCS / "API.md": api,
+    DOCS / "CLI.md": cli,
+    DOCS.parent / "core" / "bridge" / "keywords.py": keywords,
+}
+"""What is made from the code, and how."""
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
+
+from bridge.keywords import Keywords
 
 if TYPE_CHECKING:
     from bridge.pipeline.fit.bridge import Bridge
@@ -41,13 +43,13 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(_CLASSES[name]), name)
 
 
-def fit(src: str, dst: str, **options: Any) -> Bridge:
+def fit(src: str, dst: str, **options: Unpack[Keywords]) -> Bridge:
     """Fit a bridge between two models.
 
     Args:
         src: Source model and layer, as in `smollm2-135m@19`.
         dst: Destination model and layer.
-        options: Any field of `bridge.pipeline.plan.options.Options`, as `corpus`, `map` or `max_documents`.
+        options: See `bridge.keywords.Keywords`: `corpus`, `map`, `max_documents`, ...
 
     Returns:
         The bridge; it is not scored (see `run`).
@@ -61,7 +63,7 @@ def fit(src: str, dst: str, **options: Any) -> Bridge:
     return fit_options(make_options(src=src, dst=dst, **options))
 
 
-def run(src: str, dst: str, *, out: str | Path | None = None, **options: Any) -> Run:
+def run(src: str, dst: str, *, out: str | Path | None = None, **options: Unpack[Keywords]) -> Run:
     """Fit a bridge and score it against its controls on held-out documents.
 
     Args:
@@ -89,7 +91,7 @@ def run(src: str, dst: str, *, out: str | Path | None = None, **options: Any) ->
     return result
 
 
-def sweep(src: str, dst: str, **options: Any) -> Sweep:
+def sweep(src: str, dst: str, **options: Unpack[Keywords]) -> Sweep:
     """Score every layer of `src` against every layer of `dst` on validation documents.
 
     Args:
@@ -109,7 +111,7 @@ def sweep(src: str, dst: str, **options: Any) -> Sweep:
     return sweep_options(make_options(src=src, dst=dst, **options))
 
 
-def explain(src: str, via: str, texts: Sequence[str], *, every: int = 1, **options: Any) -> Readings:
+def explain(src: str, via: str, texts: Sequence[str], *, every: int = 1, **options: Unpack[Keywords]) -> Readings:
     """Read a model's activations on some texts with another model's verbalizer.
 
     Args:
