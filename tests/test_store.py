@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from bridge.errors import CorruptArtifactError, StoreError
-from bridge.store import Artifact, Store, sha256, write_bytes
+from bridge.files import write_bytes
+from bridge.store import Artifact, Store, sha256
 
 TENSORS = {
     "rows": torch.arange(48, dtype=torch.bfloat16).reshape(8, 6),

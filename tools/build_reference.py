@@ -27,7 +27,7 @@ PUBLIC = (
     *(f"bridge.{name}" for name in ("models", "maps", "verbalizers", "scorers", "dictionaries")),
     *(f"bridge.{name}" for name in ("hookspecs", "testing", "errors")),
     *(f"bridge.{name}" for name in ("metrics", "moments", "corpus", "pairing", "references", "directions")),
-    *(f"bridge.{name}" for name in ("progress", "features")),
+    *(f"bridge.{name}" for name in ("progress", "features", "files", "geometry")),
 )
 """Modules whose `__all__` is the public surface."""
 
@@ -78,7 +78,8 @@ minor version before 1.0, and within a major version from then on; anything else
 nothing else. Fields of metrics and of JSON results are public too.
 """
 
-KEYWORDS = '''"""The keywords of `bridge.fit`, `run`, `sweep` and `explain`: made by tools/build_reference.py from the options."""
+KEYWORDS = '''\
+"""The keywords of `bridge.fit`, `run`, `sweep` and `explain`: made by tools/build_reference.py from options."""
 
 from __future__ import annotations
 

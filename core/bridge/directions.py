@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import BridgeError
-from bridge.store import write_bytes
+from bridge.files import write_bytes
 
 __all__ = ["read_arrays", "write_arrays"]
 

@@ -8,17 +8,15 @@ exist. Every file is written under a temporary name, fsynced and renamed.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
-import os
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from bridge.errors import CorruptArtifactError, StoreError
+from bridge.errors import CorruptArtifactError
+from bridge.files import cache_folder, write_bytes, writing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +30,7 @@ class Store:
     """The folder of all artifacts, `BRIDGE_CACHE_DIR` or the user's cache folder."""
 
     def __init__(self, root: Path | None = None) -> None:
-        self.root = root or default_cache()
+        self.root = root or cache_folder()
 
     def artifact(self, kind: str, recipe: Mapping[str, Any]) -> Artifact:
         """Return the artifact that this recipe makes; it may not have been made yet."""
@@ -168,14 +166,6 @@ class Artifact:
         )
 
 
-def default_cache() -> Path:
-    """Return `BRIDGE_CACHE_DIR`, or the user's cache folder."""
-    import platformdirs
-
-    given = os.environ.get("BRIDGE_CACHE_DIR")
-    return Path(given).expanduser() if given else platformdirs.user_cache_path("bridge")
-
-
 def canonical_json(value: Any) -> str:
     """Serialise to JSON in the one form that equal values share."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -192,68 +182,3 @@ def _stamp(path: Path) -> tuple[dict[str, Any], int]:
     stat = path.stat()
     times = (stat.st_mtime_ns, stat.st_ctime_ns)
     return {"path": str(path.resolve()), "inode": stat.st_ino, "size": stat.st_size, "changed": times}, max(times)
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing.
-
-    Raises:
-        StoreError: If the disk is full or read-only, or the folder may not be written.
-    """
-    write_file(path, lambda temporary: temporary.write_bytes(data))
-
-
-def write_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file, fsync it, and rename it to `path`.
-
-    Raises:
-        StoreError: If the disk is full or read-only, or the folder may not be written.
-    """
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-        try:
-            write(temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            _sync_folder(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(path: Path) -> None:
-    """Make a rename survive a power cut; Windows cannot open folders and does not need it."""
-    if os.name == "posix":
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write under `path` into errors that say what to do.
-
-    Raises:
-        StoreError: In place of an `OSError`.
-    """
-    causes = {
-        errno.ENOSPC: "The disk is full.",
-        errno.EDQUOT: "Your disk quota is used up.",
-        errno.EROFS: "The file system is read-only.",
-        errno.EACCES: "You may not write there.",
-        errno.EPERM: "You may not write there.",
-        errno.ENOTDIR: "Part of that path is a file.",
-        errno.EEXIST: "Part of that path is a file.",
-    }
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"{path} could not be written ({error.strerror or error}).",
-            cause=causes.get(error.errno or 0, ""),
-            remedy="Free some space or set BRIDGE_CACHE_DIR or --out to a folder you may write to; "
-            "what was already finished is kept and the same command goes on from there.",
-        ) from error

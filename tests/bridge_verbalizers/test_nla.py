@@ -17,11 +17,11 @@ from safetensors.torch import load_file, save_file
 from bridge.errors import BridgeError, ModelError, ModelUnavailableError, ShapeError, UsageError
 from bridge.models import Placement
 from bridge.testing import check_verbalizer
-from bridge.verbalizers import Blends, Verbalizer
+from bridge.verbalizers import Blends, Verbalizer, contrast_scores
 from bridge_verbalizers.nla import NLA
 from bridge_verbalizers.nla.body import decoder
 from bridge_verbalizers.nla.checkpoint import load_module, load_tokenizer
-from bridge_verbalizers.nla.decoding import Speaker, combine, likeliest
+from bridge_verbalizers.nla.decoding import Speaker, likeliest
 from bridge_verbalizers.nla.explanation import parse
 from bridge_verbalizers.nla.prompt import checked_prompt
 from bridge_verbalizers.nla.sidecar import read_sidecar
@@ -150,10 +150,10 @@ def test_contrast_takes_away_what_the_backgrounds_say(slow: Slow) -> None:
 
 def test_tokens_that_the_blends_find_implausible_are_never_chosen() -> None:
     blend, alone = torch.tensor([0.7, 0.26, 0.036, 0.004]).log(), torch.tensor([0.9, 0.09, 0.01 - 1e-9, 1e-9]).log()
-    scores = combine(torch.stack([blend, alone])[None], 1, 0.8)[0]
+    scores = contrast_scores(torch.stack([blend, alone])[None], 1, 0.8)[0]
     torch.testing.assert_close(scores[:3], (blend - 0.8 * alone)[:3])
     assert scores[3] == -math.inf, "under 5% of the best: the background expects it least, and it would win"
-    assert combine(blend[None, None], 1, 0.0)[0].isfinite().all()
+    assert contrast_scores(blend[None, None], 1, 0.0)[0].isfinite().all()
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.5])

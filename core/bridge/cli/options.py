@@ -78,7 +78,7 @@ def write_result(out: Path | None, value: Any) -> None:
     Raises:
         StoreError: If the disk is full or read-only.
     """
-    from bridge.store import write_bytes
+    from bridge.files import write_bytes
 
     if out is not None:
         write_bytes(out, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode())

@@ -1,28 +1,30 @@
-"""Device memory: giving it back, and recognising that it ran out."""
+"""Memory: giving it back, and recognising that it ran out."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 def free_device_memory() -> None:
     """Give memory that torch keeps for reuse back to the device, so that another model finds it free."""
-    import torch
+    from accelerate.utils.memory import clear_device_cache
 
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if torch.backends.mps.is_available():
-        torch.mps.empty_cache()
+    clear_device_cache()
+
+
+def forget_models() -> None:
+    """Free what nothing refers to any more: nnsight's wrappers refer to each other, so models outlive their last use.
+
+    Without this, two models would be in memory together.
+    """
+    from accelerate.utils.memory import clear_device_cache
+
+    clear_device_cache(garbage_collection=True)
 
 
 def out_of_memory(error: Exception) -> bool:
     """Tell whether an error means that the memory of the machine or of a device is full."""
     import torch
 
-    # CPU and MPS raise a plain RuntimeError: "can't allocate memory", "not enough memory", "MPS backend out of memory".
+    # Not accelerate's `should_reduce_batch_size`: it does not know the CPU's "not enough memory", nor MemoryError.
     text = str(error)
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
         words in text for words in ("allocate memory", "not enough memory", "out of memory")

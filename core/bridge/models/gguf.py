@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+from bridge.files import sync_file, write_bytes, writing
 from bridge.progress import Progress
-from bridge.store import Artifact, Store, canonical_json, sha256, write_bytes, writing
+from bridge.store import Artifact, Store, canonical_json, sha256
 
 HASHES = "checkpoint.json"
 FORMAT = 2  # 2: nothing in the checkpoint is made up, nothing of the file left out
@@ -83,6 +83,5 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
 
 def _kept(file: Path) -> str:
     """Return the file's SHA-256 once it is on the disk, so that its name never outlives its content."""
-    with file.open("rb") as handle:
-        os.fsync(handle.fileno())
+    sync_file(file)
     return sha256(file)

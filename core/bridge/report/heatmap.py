@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.files import write_bytes
 from bridge.pipeline.jobs.folder import METRICS, SWEEP_CONFIG
 from bridge.report.measures import Key, installed_measures
 from bridge.report.table import say, wide_console
-from bridge.store import write_bytes
 
 if TYPE_CHECKING:
     from bridge.pipeline.jobs.sweep import Sweep

@@ -1,6 +1,7 @@
 """The contract of verbalizer plugins, and the washout strategies that work with all of them."""
 
 from bridge.verbalizers.contract import Blends, Explanation, Verbalizer, VerbalizerBackend, check_vectors
+from bridge.verbalizers.contrast import contrast_scores
 from bridge.verbalizers.subject import Passage, Recipe, Subject
 from bridge.verbalizers.washout import Background, Washout
 
@@ -15,4 +16,5 @@ __all__ = [
     "VerbalizerBackend",
     "Washout",
     "check_vectors",
+    "contrast_scores",
 ]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, final
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 
 from bridge.dictionaries import Activation, Gated, JumpReLU, Origin, SparseAutoencoder
 from bridge.errors import BridgeError
+from bridge.files import write_bytes
 
 T = TypeVar("T", str, int, bool, dict[str, Any])
 Floats = NDArray[np.float32]
@@ -157,14 +156,4 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     Raises:
         BridgeError: If the disk refuses.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(values, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise BridgeError(f"{path} could not be written ({error.strerror or error}).") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(path, json.dumps(values, indent=2).encode())

@@ -9,6 +9,7 @@ import numpy as np
 
 from bridge.dictionaries import Dictionary
 from bridge.errors import BridgeError
+from bridge.geometry import unit_rows
 from bridge.hookspecs import hookimpl
 from bridge.metrics import Metric
 from bridge.scorers import MAPPED, RANDOM_MAP, RAW, Evidence, Measure, Need, Question, Scorer, Section
@@ -94,7 +95,7 @@ class DecoderMatch(Scorer):
                     continue
                 name = f"{arm}:{twin}" if twin else arm
                 moved = fitted.direction(moving[chosen])
-                for metric, values in _matches(_unit(moved), _unit(there)):
+                for metric, values in _matches(unit_rows(moved), unit_rows(there)):
                     value, interval = feature_mean(values, evidence.seed)
                     yield evidence.metric(self, metric, name, value, interval, len(values), note, control=RANDOM_MAP)
 
@@ -132,12 +133,6 @@ def _matches(moved: Array, there: Array) -> Iterator[tuple[str, Array]]:
     yield "decoder_match_mean", pairs
     yield "decoder_match_above_half", (pairs > 0.5).astype(np.float64)
     yield "decoder_match_max", cosines.max(1)
-
-
-def _unit(rows: Array) -> Array:
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: Array = rows / np.maximum(lengths, np.finfo(float).tiny)
-    return unit
 
 
 @hookimpl

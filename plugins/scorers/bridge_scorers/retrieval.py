@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bridge.geometry import unit_rows
 from bridge.hookspecs import hookimpl
 from bridge.metrics import Metric, ratio_interval
 from bridge.scorers import Evidence, Measure, Need, Scorer
@@ -48,12 +48,12 @@ class Retrieval(Scorer):
         # Sampled rows come in document order: without a shuffle, a pool would hold few documents, and hard ones.
         order = np.random.default_rng(evidence.seed).permutation(len(rows.x))[: len(rows.x) // size * size]
         rows = rows.take(order)
-        true = _unit(rows.y - pairs.mean_dst)
+        true = unit_rows(rows.y - pairs.mean_dst)
         counts = rows.sum_by_document(np.ones(len(rows.x)), pairs.n_documents)
         pools = [slice(start, start + size) for start in range(0, len(rows.x), size)]
         note = f"{len(pools)} pools of {size}; chance {1 / size:.4f}"
         for arm, fitted in evidence.arms.items():
-            mapped = _unit(fitted(rows.x) - pairs.mean_dst)
+            mapped = unit_rows(fitted(rows.x) - pairs.mean_dst)
             nearest = [(mapped[pool] @ true[pool].T).argmax(1) for pool in pools]
             hits = (np.stack(nearest) == np.arange(size)).ravel()
             by_document = rows.sum_by_document(hits.astype(np.float64), pairs.n_documents)
@@ -63,12 +63,6 @@ class Retrieval(Scorer):
     def sentences(self, metrics: Sequence[Metric]) -> list[str]:
         """Say whether mapped rows find their partners more often than the control's."""
         return beside_control(metrics, "retrieval@1", "finds {value} of partners ({note})")
-
-
-def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: NDArray[np.float64] = rows / np.maximum(lengths, np.finfo(float).tiny)
-    return unit
 
 
 @hookimpl

@@ -7,11 +7,12 @@ from typing import final
 
 import numpy as np
 
+from bridge.geometry import unit_rows
 from bridge.hookspecs import hookimpl
 from bridge.metrics import Metric
 from bridge.scorers import MAPPED, NATIVE, Evidence, Measure, Need, Scorer, Section
 from bridge_scorers.sentences import by_arm
-from bridge_scorers.shares import Array, document_mean, share_explained
+from bridge_scorers.shares import document_mean, share_explained
 
 
 @final
@@ -57,7 +58,7 @@ class RoundTrip(Scorer):
         for arm, reading in readings.arms.items():
             if reading.rebuilt is None:
                 continue
-            true, back, mean = (_unit(rows) for rows in (reading.truth, reading.rebuilt, reading.mean[None]))
+            true, back, mean = (unit_rows(rows) for rows in (reading.truth, reading.rebuilt, reading.mean[None]))
             count = int(readings.document.max()) + 1
             error, spread = (
                 np.bincount(readings.document, np.square(true - other).sum(1), minlength=count).astype(np.float64)
@@ -80,11 +81,6 @@ class RoundTrip(Scorer):
             f"Its explanations give back {trip.value:.1%} [{trip.low:.1%}, {trip.high:.1%}] of the activations' "
             f"variance{beside}: {'more' if trip.low > 0 else 'NOT more'} than the mean activation does."
         ]
-
-
-def _unit(rows: np.ndarray) -> Array:
-    wide = rows.astype(np.float64)
-    return np.asarray(wide / np.linalg.norm(wide, axis=1, keepdims=True))
 
 
 @hookimpl

@@ -15,7 +15,15 @@ from bridge.errors import UsageError
 from bridge.hookspecs import hookimpl
 from bridge.models import LoadedModel
 from bridge.references import Site
-from bridge.verbalizers import Blends, Explanation, Subject, Verbalizer, VerbalizerBackend, check_vectors
+from bridge.verbalizers import (
+    Blends,
+    Explanation,
+    Subject,
+    Verbalizer,
+    VerbalizerBackend,
+    check_vectors,
+    contrast_scores,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,9 +31,6 @@ if TYPE_CHECKING:
 PROMPT = "cat -> cat; 1135 -> 1135; hello -> hello; ? ->"
 """Says back what is on the left of the arrow; `?` is where the vector goes."""
 
-PLAUSIBLE = 0.05
-"""What is taken away chooses among the tokens with this share of the best one's probability, as in contrastive decoding
-(Li et al., arXiv 2210.15097, alpha): without a bar it would choose among tokens that nothing speaks for."""
 
 ROWS = 64
 """Texts a forward pass."""
@@ -146,12 +151,7 @@ class _Scope(Verbalizer):
 
 def _likeliest(logits: Tensor, blends: int, beta: float) -> list[int]:
     """Choose a token for each of n directions by their rows' logits, (n, rows, vocabulary)."""
-    said = logits.float().log_softmax(-1)
-    scores = said[:, :blends].mean(1)
-    if beta:
-        implausible = scores < scores.amax(1, keepdim=True) + np.log(PLAUSIBLE)
-        scores = (scores - beta * said[:, blends:].mean(1)).masked_fill(implausible, -np.inf)
-    chosen: list[int] = scores.argmax(1).tolist()
+    chosen: list[int] = contrast_scores(logits, blends, beta).argmax(1).tolist()
     return chosen
 
 

@@ -12,9 +12,10 @@ from pydantic import TypeAdapter
 
 from bridge.directions import read_arrays, write_arrays
 from bridge.errors import BridgeError, CorruptArtifactError, MapError, ShapeError
+from bridge.files import write_bytes
 from bridge.maps import Array, FittedMap, check_width
 from bridge.plugins.registry import Registry, discover
-from bridge.store import sha256, write_bytes
+from bridge.store import sha256
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,12 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import final
 
 from bridge.errors import BridgeError
+from bridge.files import write_bytes
 from bridge.models import Placement
 from bridge.models.dtype import bfloat16_speed
 from bridge.models.resolve import user_aliases
 from bridge.models.weights import models_folder
 from bridge.plugins.registry import discover
-from bridge.store import Store, write_bytes
+from bridge.store import Store
 
 LOW_DISK = 2 * 2**30
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, final
@@ -11,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.collect.batches import pad
-from bridge.collect.memory import free_device_memory
+from bridge.collect.memory import forget_models
 from bridge.corpus.documents import Document
 from bridge.errors import UsageError
+from bridge.geometry import fraction_of_variance_explained
 from bridge.maps import check_width
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.plan.options import Options
@@ -22,7 +22,7 @@ from bridge.pipeline.plan.runtime import open_runtime
 from bridge.pipeline.plan.single import ModelPlan
 from bridge.pipeline.plan.specs import build_washout
 from bridge.pipeline.verbalize.foreign import ForeignVerbalizer
-from bridge.pipeline.verbalize.round_trip import cosine, variance_explained
+from bridge.pipeline.verbalize.round_trip import cosine
 from bridge.pipeline.verbalize.sampling import background_of
 from bridge.progress import Progress
 
@@ -132,7 +132,10 @@ def explain_texts(
         return Readings(readings, None, None, foreign.provenance())
     mean = background_of(foreign.subject(foreign.src), foreign.options.run.seed).mean[None]
     return Readings(
-        readings, variance_explained(given.x, returned, mean), float(cosine(given.x, mean).mean()), foreign.provenance()
+        readings,
+        fraction_of_variance_explained(given.x, returned, mean),
+        float(cosine(given.x, mean).mean()),
+        foreign.provenance(),
     )
 
 
@@ -183,6 +186,5 @@ def _activations(plan: ModelPlan, texts: Sequence[str], every: int) -> Tokens:
     if not rows:
         raise UsageError("There is no text to explain.", remedy="Give --text, --file or --directions.")
     del model
-    gc.collect()
-    free_device_memory()
+    forget_models()
     return replace(found, x=np.concatenate(rows))

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from bridge.directions import write_arrays
 from bridge.errors import StoreError, UsageError
+from bridge.files import write_bytes
 from bridge.metrics import Metric, document
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.verbalize.activations import reading_records
 from bridge.pipeline.verbalize.both_models import Verbalized
-from bridge.store import write_bytes
 
 EXPLANATIONS, DIRECTIONS, KEPT = "explanations.jsonl", "directions.safetensors", "scored.safetensors"
 CONTEXTS, READINGS = "contexts.jsonl", "readings.jsonl"

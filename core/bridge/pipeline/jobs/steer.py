@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from bridge.collect.memory import free_device_memory
+from bridge.collect.memory import forget_models
 from bridge.corpus.documents import Document
 from bridge.errors import BridgeError, UsageError
+from bridge.geometry import with_lengths_of
 from bridge.maps import check_width
 from bridge.metrics import Metric, document
 from bridge.models import LoadedModel
@@ -133,9 +133,7 @@ def _source_vector(bridge: Bridge, contrast: Contrast, dose: Dose, runtime: Runt
     src = runtime.resolve(bridge.src)
     site = src.single_site()
     given = _difference(_load(src, dose, runtime), site, contrast, dose)
-    # The tracer's wrappers refer to each other: without this, both models would be in memory together.
-    gc.collect()
-    free_device_memory()
+    forget_models()
     return given
 
 
@@ -180,5 +178,4 @@ def _vectors(bridge: Bridge, given: Floats, native: Floats, seed: int) -> dict[s
     if len(given) == len(native):
         vectors[RAW] = given[None]
     vectors[RANDOM_DIRECTION] = np.random.default_rng(seed).normal(size=(RANDOM_DIRECTIONS, len(native)))
-    length = np.linalg.norm(native)
-    return {arm: some * (length / np.linalg.norm(some, axis=1, keepdims=True)) for arm, some in vectors.items()}
+    return {arm: with_lengths_of(some, native[None]).astype(np.float64) for arm, some in vectors.items()}

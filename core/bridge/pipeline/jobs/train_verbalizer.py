@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from bridge.errors import UsageError
+from bridge.files import write_bytes
 from bridge.pipeline.plan.gather import gather_model
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.runtime import open_runtime
@@ -18,7 +19,6 @@ from bridge.pipeline.transfer.dictionaries import check_belongs, open_dictionary
 from bridge.pipeline.verbalize.find import TRAINING_RECORD, trained_folder
 from bridge.pipeline.verbalize.subject import ModelSubject
 from bridge.progress import Progress
-from bridge.store import write_bytes
 from bridge.verbalizers import Recipe
 
 

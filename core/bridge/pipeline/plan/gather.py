@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bridge.collect.activations import activations_artifact, collect
-from bridge.collect.memory import free_device_memory
+from bridge.collect.memory import forget_models
 from bridge.models import LoadedModel
 from bridge.pairing.rows import PairedRows
 from bridge.pipeline.plan.placement import collect_settings, placement_of
@@ -49,9 +48,7 @@ def gather_model(plan: ModelPlan, sites: Sequence[Site], runtime: Runtime) -> di
     name = f"{model.adapter.name} {plan.side.identity}"
     artifacts = {site: activations_artifact(runtime.store, name, site, plan.corpus, settings) for site in sites}
     collect(load, model.name, artifacts, plan.corpus, settings, runtime.progress, plan.side.tokenizer)
-    # The tracer's wrappers refer to each other: without this, both models would be in memory together.
-    gc.collect()
-    free_device_memory()
+    forget_models()
     return artifacts
 
 

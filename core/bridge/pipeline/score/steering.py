@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bridge.collect.batches import pad
 from bridge.corpus.documents import Document
 from bridge.errors import UsageError
-from bridge.metrics import Metric
+from bridge.metrics import Metric, ratio_interval
 from bridge.models import LoadedModel, Placement
 from bridge.pairing.align import Encoded
 from bridge.pipeline.transfer.contrast import Contrast
@@ -160,22 +160,6 @@ def steering_metrics(
             ("transfer_ratio", measured["log_odds_shift"], native),
         ):
             value = float(top.sum() / bottom.sum())
-            low, high = _interval(top, bottom, seed)
+            low, high = ratio_interval(top, bottom, seed, counts=ones)
             metrics.append(Metric(STEERING, f"{name}@{alpha:g}", arm, *where, value, low, high, len(native), control))
     return metrics
-
-
-def _interval(top: Floats, bottom: Floats, seed: int) -> tuple[float, float]:
-    """95% percentile bootstrap interval of sum(top) / sum(bottom) over texts; summands may have any sign."""
-    from scipy.stats import bootstrap
-
-    result = bootstrap(
-        (top, bottom),
-        lambda a, b, axis: a.sum(axis) / b.sum(axis),
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        n_resamples=1000,
-        rng=np.random.default_rng(seed),
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)

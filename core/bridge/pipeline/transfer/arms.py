@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.geometry import with_lengths_of
 from bridge.maps import FittedMap
 from bridge.scorers import MAPPED, RANDOM_DIRECTION
 
@@ -29,8 +30,4 @@ def carry_directions(vectors: Vectors, arms: Mapping[str, FittedMap], seed: int)
     moved = {arm: fitted.direction(vectors) for arm, fitted in arms.items()}
     random = np.random.default_rng(seed).normal(size=vectors.shape)
     moved[RANDOM_DIRECTION] = arms[MAPPED].direction(random)
-    lengths = np.linalg.norm(moved[MAPPED], axis=1, keepdims=True)
-    return {
-        arm: (some * (lengths / np.linalg.norm(some, axis=1, keepdims=True))).astype(np.float32)
-        for arm, some in moved.items()
-    }
+    return {arm: with_lengths_of(some, moved[MAPPED]).astype(np.float32) for arm, some in moved.items()}

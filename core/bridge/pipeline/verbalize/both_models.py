@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, final
 
-from bridge.collect.memory import free_device_memory
+from bridge.collect.memory import forget_models
 from bridge.maps import FittedMap
 from bridge.pipeline.fit.fit import Fit
 from bridge.pipeline.plan.runtime import Runtime
@@ -72,18 +71,13 @@ def verbalize(
         job.ask_source(verbalizer)
     # Two verbalizers of 7B and 27B do not fit into memory together.
     del verbalizer
-    _forget()
+    forget_models()
     verbalizer = open_verbalizer(setup.dst[1], setup.dst[0], dst, runtime.store)
     for job in jobs:
         job.ask_destination(verbalizer)
     del verbalizer
-    _forget()
+    forget_models()
     provenance = {"verbalizers": {"src": setup.src[0], "dst": setup.dst[0]}} | (
         features.provenance() if features else {}
     )
     return Verbalized(features.result() if features else None, readings.result() if readings else None, provenance)
-
-
-def _forget() -> None:
-    gc.collect()
-    free_device_memory()

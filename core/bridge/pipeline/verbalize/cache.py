@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from bridge.directions import read_arrays, write_arrays
 from bridge.errors import BridgeError
+from bridge.files import write_bytes
 from bridge.pipeline.plan.provenance import versions
 from bridge.plugins.checks import check_explanations, fault_of_rows
-from bridge.store import Store, write_bytes
+from bridge.store import Store
 from bridge.verbalizers import Blends, Explanation, Subject, Verbalizer, VerbalizerBackend
 
 Floats = NDArray[np.float32]

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from bridge.errors import UsageError
+from bridge.files import write_bytes
 from bridge.report.html.page import GENERATOR, render
 from bridge.report.html.read import read_input
-from bridge.store import write_bytes
 
 REPORT = "report.html"
 MARK = f'<meta name="generator" content="{GENERATOR}">'

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, final
 
-from bridge.verbalizers import Blends
+from bridge.verbalizers import Blends, contrast_scores
 from bridge_verbalizers.nla.cache import roomy_cache
 
 if TYPE_CHECKING:
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
 
 CROWDED = 7 / 8
 """Share of a batch that must still be speaking: below, finished rows leave it. Leaving costs a copy of all keys."""
-
-PLAUSIBLE = 0.05
-"""Tokens less likely than this share of the likeliest one are never chosen where something is taken away."""
 
 
 @final
@@ -45,7 +41,7 @@ class Speaker:
             self._prefix = self._run(roomy_cache(module.config), inputs_embeds=self._embedded[None, :at])[1]
 
     def say(self, blends: Blends, new_tokens: int, choose: Choose) -> list[list[int]]:
-        """Decode every direction from its blends together; see `combine`.
+        """Decode every direction from its blends together; see `contrast_scores`.
 
         Args:
             blends: Of the lengths that are injected.
@@ -72,7 +68,7 @@ class Speaker:
             if blends.beta:
                 logits = _select(logits, cache, streams)
             for step in range(new_tokens):
-                scores = combine(logits.view(len(batch), streams.shape[1], -1), backgrounds, blends.beta)
+                scores = contrast_scores(logits.view(len(batch), streams.shape[1], -1), backgrounds, blends.beta)
                 chosen = choose(scores, batch)
                 for row, token in zip(batch, chosen, strict=True):
                     done[row] = done[row] or token in self._ends
@@ -100,28 +96,6 @@ class Speaker:
         # No mask: all prompts are equally long, so nothing is ever padded.
         out = self._module(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
         return out.logits[:, -1], out.past_key_values
-
-
-def combine(logits: Tensor, backgrounds: int, beta: float) -> Tensor:
-    """Return the score of every token: mean log-probability over the blends, minus beta times the backgrounds' mean.
-
-    Where something is taken away, tokens that the blends themselves find implausible are left out: without the cut, a
-    token that nothing expects would win for being expected even less by the backgrounds.
-
-    Args:
-        logits: Of a direction's blends, then of the backgrounds alone if beta is not 0, (n, streams, vocabulary).
-        backgrounds: How many.
-        beta: How much is taken away.
-
-    Returns:
-        (n, vocabulary) float32.
-    """
-    said = logits.float().log_softmax(-1)
-    blended = said[:, :backgrounds].mean(1)
-    if not beta:
-        return blended
-    scores = blended - beta * said[:, backgrounds:].mean(1)
-    return scores.masked_fill(blended < blended.amax(1, keepdim=True) + math.log(PLAUSIBLE), -math.inf)
 
 
 def likeliest(scores: Tensor, rows: Sequence[int]) -> list[int]:

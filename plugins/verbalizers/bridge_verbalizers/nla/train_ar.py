@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.geometry import unit_rows
 from bridge.models.transformers_adapter import quiet
 from bridge_verbalizers.nla.adapters import add_adapters, merge_adapters, mixed_precision, train
 from bridge_verbalizers.nla.body import last_hidden, truncate
@@ -83,8 +84,8 @@ def agreement(wanted: Floats, found: Floats, mean: Floats) -> dict[str, float]:
 
     All vectors are brought to unit norm first, (n, d_model) and the mean (d_model,).
     """
-    unit = [x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (wanted, found, mean)]
-    error, baseline = (float(np.square(unit[0] - other).sum(1).mean()) for other in unit[1:])
+    true = unit_rows(wanted)
+    error, baseline = (float(np.square(true - unit_rows(other)).sum(1).mean()) for other in (found, mean))
     return {
         "cosine": 1 - error / 2,
         "cosine_mean_vector": 1 - baseline / 2,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import final
 
 from bridge.errors import StoreError
+from bridge.files import cache_folder
 
 
 @final
@@ -65,11 +66,7 @@ class Journal:
 
 def journal_of(*identity: bytes) -> Journal:
     """Return the journal of everything that answers depend on, in the user's cache folder."""
-    import platformdirs
-
-    given = os.environ.get("BRIDGE_CACHE_DIR")
-    cache = Path(given).expanduser() if given else platformdirs.user_cache_path("bridge")
-    return Journal(cache / "served" / f"{digest(*identity)}.jsonl")
+    return Journal(cache_folder() / "served" / f"{digest(*identity)}.jsonl")
 
 
 def digest(*parts: bytes) -> str:

@@ -1,0 +1,38 @@
+"""Lengths and directions of vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["fraction_of_variance_explained", "unit_rows", "with_lengths_of"]
+
+
+def unit_rows(rows: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Bring rows to unit norm, (..., d) -> (..., d) float64; rows of zeros stay zero."""
+    wide = rows.astype(np.float64)
+    lengths = np.linalg.norm(wide, axis=-1, keepdims=True)
+    return np.asarray(wide / np.maximum(lengths, np.finfo(float).tiny))
+
+
+def with_lengths_of(rows: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Give rows the lengths of others, one by one: (n, d) and (n, k) or (1, k) -> (n, d)."""
+    lengths = np.linalg.norm(others, axis=1, keepdims=True)
+    return np.asarray(rows * (lengths / np.linalg.norm(rows, axis=1, keepdims=True)))
+
+
+def fraction_of_variance_explained(
+    true: NDArray[np.floating], found: NDArray[np.floating], mean: NDArray[np.floating]
+) -> float:
+    """Return 1 - sum||u(x) - u(y)||^2 / sum||u(x) - u(mean)||^2, where u brings rows to unit norm.
+
+    So it compares directions, against always giving the mean activation. Definition: the FVE of the released NLA
+    checkpoints' reports.
+
+    Args:
+        true: x, (n, d).
+        found: y, (n, d).
+        mean: (1, d).
+    """
+    error, baseline = (float(np.square(unit_rows(true) - unit_rows(other)).sum()) for other in (found, mean))
+    return 1 - error / baseline
