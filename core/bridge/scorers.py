@@ -199,7 +199,7 @@ class ExplainedActivations:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """All that scorers may look at.
 

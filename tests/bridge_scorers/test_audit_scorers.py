@@ -97,7 +97,19 @@ def evidence(
     arms: Mapping[str, AffineMap] = ARMS, source: Dictionary = SOURCE, own: Dictionary | None = OWN
 ) -> Evidence:
     pairs = InMemory(ROWS, *MEANS)
-    return Evidence("a@1", "b@2", "m", arms, pairs, 0, BACK, source, own, TWINS if own else {}, Squares())
+    return Evidence(
+        src="a@1",
+        dst="b@2",
+        map="m",
+        arms=arms,
+        held_out=pairs,
+        seed=0,
+        back=BACK,
+        src_dictionary=source,
+        dst_dictionary=own,
+        twins=TWINS if own else {},
+        live=Squares(),
+    )
 
 
 def values(found: Mapping[tuple[str, str], Metric]) -> dict[tuple[str, str], float]:
@@ -246,7 +258,7 @@ def small_world(rotations: Mapping[str, Array]) -> Evidence:
     d = len(next(iter(rotations.values())))
     arms = {name: AffineMap(rotation, np.zeros(d), np.zeros(d)) for name, rotation in rotations.items()}
     rows = Rows(ROWS.x[:, :d], ROWS.y[:, :d], ROWS.document, ROWS.outlier)
-    return Evidence("a@1", "b@2", "m", arms, InMemory(rows, np.zeros(d), np.zeros(d)), 0)
+    return Evidence(src="a@1", dst="b@2", map="m", arms=arms, held_out=InMemory(rows, np.zeros(d), np.zeros(d)), seed=0)
 
 
 @pytest.mark.parametrize("d", [7, 8])

@@ -54,7 +54,7 @@ class World:
 
     def evidence(self, rows: Rows | None = None, seed: int = 0) -> Evidence:
         pairs = InMemory(rows or self.held_out, self.mean_src, self.mean_dst)
-        return Evidence("src@1", "dst@2", "ols", self.arms, pairs, seed)
+        return Evidence(src="src@1", dst="dst@2", map="ols", arms=self.arms, held_out=pairs, seed=seed)
 
 
 @pytest.fixture(scope="module")

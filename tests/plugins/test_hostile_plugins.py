@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bridge.plugins import checks as containment
+from bridge.plugins import checks, isolation
 from bridge.scorers import Need
 from dictionary_files import saelens
 from small_plugins import A_SCORER, Package, a_map, bridge, ours_are_whole, plugins
@@ -35,7 +35,7 @@ def said(text: str) -> str:
 def test_plugins_of_this_and_earlier_minor_versions_are_taken(
     declared: str, package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(containment, "API", (1, 3))
+    monkeypatch.setattr(checks, "API", (1, 3))
     package("of-now", a_map("of_now") + (f"\nbridge_api = {declared}\n" if declared else ""))
     assert found("of-now")["health"] == "ok"
 
@@ -53,7 +53,7 @@ def test_plugins_of_this_and_earlier_minor_versions_are_taken(
 def test_plugins_of_another_api_are_refused_with_what_to_upgrade(
     declared: str, reason: str, remedy: str, package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(containment, "API", (1, 3))
+    monkeypatch.setattr(checks, "API", (1, 3))
     package("of-another", a_map("of_another") + f"\nbridge_api = {declared}\n")
     plugin = found("of-another")
     assert plugin["health"] == "broken"
@@ -72,7 +72,7 @@ def test_plugin_that_imports_what_this_version_lacks_is_told_so(package: Package
 
 
 def test_plugin_that_hangs_on_import_is_named_while_it_does(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(containment, "PATIENCE", 0.1)
+    monkeypatch.setattr(isolation, "PATIENCE", 0.1)
     package("sleepy", "import time\ntime.sleep(1)\n" + a_map("sleepy"))
     code, out, err = bridge("plugins", "--json")
     assert code == 0

@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _whose(error: Exception) -> str:
-    from bridge.plugins.checks import culprit
+    from bridge.plugins.isolation import culprit
 
     plugin = culprit(error)
     if not plugin:

@@ -27,7 +27,7 @@ def command(kind: str, name: str, out: Path | None, as_json: bool, quiet: bool) 
     bridge new-plugin maps my_map
     cd bridge-my-map && pip install -e '.[test]' && pytest && bridge plugins check my_map
     """
-    from bridge.plugins.registry import discover
+    from bridge.plugins.discovery import discover
     from bridge.scaffold import names_of, write_package
 
     registry = discover()

@@ -32,7 +32,7 @@ def command(context: click.Context, kind: str | None, as_json: bool, quiet: bool
             raise click.UsageError(f"Options go behind {context.invoked_subcommand}.")
         return
     from bridge.errors import printable
-    from bridge.plugins.registry import discover
+    from bridge.plugins.discovery import discover
 
     found = [
         {
@@ -79,7 +79,7 @@ def check(name: str, file: Path | None, as_json: bool, quiet: bool) -> None:
 
     # Before anything imports the hub, which reads this once: certifying a plugin must not fetch a model.
     os.environ["HF_HUB_OFFLINE"] = "1"
-    from bridge.plugins.registry import discover
+    from bridge.plugins.discovery import discover
     from bridge.testing.certify import certify
 
     # A plugin that prints must not do so between the lines of the table.

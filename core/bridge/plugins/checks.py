@@ -1,31 +1,21 @@
-"""What keeps one plugin from hurting another, or from failing without its name."""
+"""Looks at what plugins declare and return, before anything relies on it."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
-import sys
-import threading
-from collections.abc import Iterable, Iterator
-from importlib.metadata import EntryPoint, entry_points
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-from bridge.errors import PluginError, printable
+from bridge.errors import PluginError
 from bridge.hookspecs import API
 from bridge.metrics import Metric
 from bridge.scorers import Measure, Need, Plot, Scorer, Section
 from bridge.verbalizers import Explanation
 
-GROUP = "bridge"
-
 RESERVED = "__metadata__"
 """No array of a safetensors file may be called so."""
-
-PATIENCE = 10.0
-"""Seconds after which a plugin that is still being imported is named."""
 
 
 def check_api(declared: object, name: str, distribution: str) -> None:
@@ -157,56 +147,3 @@ def fault_of_plot(plot: Any) -> str:
         if not isinstance(text, str) or not (text.strip() or name == "meaning"):
             return f"its {name} is {text!r}"
     return ""
-
-
-def written_for_another(error: BaseException) -> bool:
-    """Tell whether a plugin asked for something of bridge that is not in this version of it."""
-    return isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "bridge"
-
-
-@contextlib.contextmanager
-def impatient(name: str, distribution: str) -> Iterator[None]:
-    """Name a plugin on standard error if it takes long: nothing can stop an import from within, but the user can."""
-    timer = threading.Timer(PATIENCE, _complain, [name, distribution, sys.stderr])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def culprit(error: BaseException, found: Iterable[EntryPoint] | None = None) -> str:
-    """Return which plugin was at work when an error was raised, as `distribution:name`; empty where none was.
-
-    Args:
-        error: As it was caught, with its traceback.
-        found: The entry points to choose from; those of the group `bridge` by default.
-    """
-    entries = list(entry_points(group=GROUP) if found is None else found)
-    modules: list[str] = []
-    step = error.__traceback__
-    while step:
-        modules.insert(0, str(step.tb_frame.f_globals.get("__name__", "")))
-        step = step.tb_next
-    # The module itself before its package: several plugins may share one, and helpers beside them.
-    for depth in (None, 1):
-        for module in modules:
-            for entry in entries:
-                if f"{module}.".startswith(f"{'.'.join(entry.module.split('.')[:depth])}."):
-                    return f"{distribution_of(entry)}:{entry.name}"
-    return ""
-
-
-def distribution_of(entry: EntryPoint) -> str:
-    """Return the name of the package that brings an entry point."""
-    return entry.dist.name if entry.dist else "unknown"
-
-
-def _complain(name: str, distribution: str, stream: IO[str]) -> None:
-    explanations = (
-        f"Still importing the plugin {name} of {distribution} after {PATIENCE:g} s. If it hangs, interrupt (Ctrl-C), "
-        f"set BRIDGE_DISABLE_PLUGINS={distribution}:{name}, and tell its authors.\n"
-    )
-    stream.write(printable(explanations))
-    stream.flush()

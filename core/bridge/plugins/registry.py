@@ -1,35 +1,18 @@
-"""Finds plugins by entry point, isolates the broken ones, and keeps what they register by kind and name."""
+"""Keeps what plugins register, by kind and name."""
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import os
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from importlib.metadata import EntryPoint, entry_points
-from types import ModuleType
 from typing import Any, final
 
-import pluggy
-
-from bridge import hookspecs
 from bridge.corpus.read import BUNDLED
 from bridge.dictionaries import DictionaryFormat
 from bridge.errors import PluginError, UsageError, did_you_mean
 from bridge.maps import Map
 from bridge.models import Alias, ModelAdapter, NamedCorpus
-from bridge.plugins.checks import (
-    GROUP,
-    check_api,
-    check_measures,
-    check_needs,
-    distribution_of,
-    impatient,
-    written_for_another,
-)
+from bridge.plugins.checks import check_measures, check_needs
 from bridge.scorers import MAPPED, MISPAIRED, Scorer
 from bridge.verbalizers import VerbalizerBackend
 
@@ -43,6 +26,11 @@ KINDS: Mapping[str, type] = {
 }
 NAMES: Mapping[str, type] = {"aliases": Alias, "corpora": NamedCorpus}
 """What the hook `register_aliases` takes, by what it becomes."""
+
+
+@final
+class ConflictError(PluginError):
+    """Two plugins claim one name."""
 
 
 @final
@@ -172,7 +160,7 @@ class Registry:
                 check_measures(item, plugin.name)
             owner = self._owners.get((kind, name))
             if owner:
-                raise _ConflictError(
+                raise ConflictError(
                     f"Two plugins register the name {name} of kind {kind}: {owner.name} of {owner.distribution} and "
                     f"{plugin.name} of {plugin.distribution}.",
                     remedy=f"Uninstall one, or set BRIDGE_DISABLE_PLUGINS={plugin.distribution}:{plugin.name}.",
@@ -202,7 +190,7 @@ class Registry:
             if kind == "aliases":
                 self._claim_alias(item.name, plugin)
             elif item.name == BUNDLED or item.name in self._items[kind]:
-                raise _ConflictError(
+                raise ConflictError(
                     f"{plugin.name} of {plugin.distribution} brings the corpus {item.name}, and there is one.",
                     remedy=f"Uninstall it, or set BRIDGE_DISABLE_PLUGINS={plugin.distribution}:{plugin.name}.",
                 )
@@ -217,7 +205,7 @@ class Registry:
         for family, adapter in self.models.items():
             owners |= {alias.name: self._owners["models", family] for alias in adapter.aliases()}
         if name in owners:
-            raise _ConflictError(
+            raise ConflictError(
                 f"Two plugins bring the alias {name}: {owners[name].name} of {owners[name].distribution} and "
                 f"{plugin.name} of {plugin.distribution}.",
                 remedy=f"Uninstall one, or set BRIDGE_DISABLE_PLUGINS={plugin.distribution}:{plugin.name}.",
@@ -228,103 +216,3 @@ class Registry:
         for kind, name in plugin.provides:
             del self._items[kind][name], self._owners[kind, name]
         plugin.provides.clear()
-
-
-def build_plugin_manager() -> pluggy.PluginManager:
-    """Return a fresh manager that knows the hooks and no plugin; `BRIDGE_TRACE_PLUGINS=1` makes it log every call."""
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    if os.environ.get("BRIDGE_TRACE_PLUGINS") == "1":
-        manager.trace.root.setwriter(sys.stderr.write)
-        manager.enable_tracing()
-    return manager
-
-
-def discover(manager: pluggy.PluginManager | None = None, found: Iterable[EntryPoint] | None = None) -> Registry:
-    """Load every enabled plugin; a broken one is recorded with its error and hurts no other.
-
-    Args:
-        manager: Where to register the plugins' hooks; a fresh one by default.
-        found: The entry points; those of the group `bridge` by default. `BRIDGE_DISABLE_PLUGINS` and
-            `BRIDGE_ONLY_PLUGINS` choose among them, by `name` or `distribution:name`, separated by commas.
-    """
-    manager = manager or build_plugin_manager()
-    registry = Registry()
-    chosen = [entry for entry in (entry_points(group=GROUP) if found is None else found) if _enabled(entry)]
-    repeated = {name for name, count in Counter(entry.name for entry in chosen).items() if count > 1}
-    for entry in sorted(chosen, key=lambda entry: (entry.name, distribution_of(entry))):
-        plugin = Plugin(entry.name, distribution_of(entry), entry.dist.version if entry.dist else "unknown")
-        registry.plugins.append(plugin)
-        try:
-            if entry.name in repeated:
-                others = sorted(distribution_of(other) for other in chosen if other.name == entry.name)
-                raise _ConflictError(
-                    f"{' and '.join(others)} both bring an entry point {entry.name}.",
-                    remedy=f"Uninstall one, or set BRIDGE_DISABLE_PLUGINS={others[-1]}:{entry.name}.",
-                )
-            # Standard output is for results, and may be JSON.
-            with contextlib.redirect_stdout(sys.stderr), impatient(plugin.name, plugin.distribution):
-                _activate(manager, registry, plugin, entry)
-        except PluginError as error:
-            registry.withdraw(plugin)
-            plugin.error, plugin.remedy = error.what, error.remedy
-            plugin.conflict = isinstance(error, _ConflictError)
-        except (Exception, SystemExit) as error:  # a plugin may fail in any way, and must hurt no other
-            registry.withdraw(plugin)
-            plugin.error = f"{type(error).__name__}: {error}"
-            plugin.remedy = f"Tell the authors of {plugin.distribution}, upgrade it, or uninstall it."
-            if written_for_another(error):
-                plugin.remedy = f"It was written for another residual-bridge: upgrade that, and {plugin.distribution}."
-    return registry
-
-
-def refuse_conflicts(registry: Registry) -> None:
-    """Stop before work begins if two installed plugins claim one name: which of them ran would be chance.
-
-    Raises:
-        PluginError: Naming both distributions.
-    """
-    for plugin in registry.plugins:
-        if plugin.conflict:
-            raise PluginError(plugin.error, remedy=plugin.remedy)
-
-
-@final
-class _ConflictError(PluginError):
-    """Two plugins claim one name."""
-
-
-def _activate(manager: pluggy.PluginManager, registry: Registry, plugin: Plugin, entry: EntryPoint) -> None:
-    module = entry.load()
-    check_api(getattr(module, "bridge_api", None), plugin.name, plugin.distribution)
-    plugin.summary = (getattr(module, "__doc__", None) or "").strip().partition("\n")[0]
-    manager.register(module, name=f"{plugin.distribution}:{plugin.name}")
-    try:
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        manager.unregister(module)
-        raise PluginError(
-            str(error).strip().replace("\n", " "), remedy="The hooks that exist are in bridge.hookspecs."
-        ) from error
-    for kind in KINDS:
-        others = [other for other in manager.get_plugins() if other is not module]
-        call = manager.subset_hook_caller(f"register_{kind}", others)
-        call(register=registry.registrar(kind, plugin))
-    others = [other for other in manager.get_plugins() if other is not module]
-    manager.subset_hook_caller("register_aliases", others)(register=registry.name_registrar(plugin))
-    if not plugin.provides:
-        what = "is no module" if not isinstance(module, ModuleType) else "registers nothing"
-        raise PluginError(
-            f"{plugin.name} {what}.",
-            remedy="Decorate its register_* function with bridge.hookspecs.hookimpl.",
-        )
-
-
-def _enabled(entry: EntryPoint) -> bool:
-    names = {entry.name, f"{distribution_of(entry)}:{entry.name}"}
-    only = _names("BRIDGE_ONLY_PLUGINS")
-    return not names & _names("BRIDGE_DISABLE_PLUGINS") and (not only or bool(names & only))
-
-
-def _names(variable: str) -> set[str]:
-    return {name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()}

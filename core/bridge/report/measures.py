@@ -13,6 +13,7 @@ from bridge.metrics import Metric
 from bridge.pipeline.score.steering import MEASURES as STEERING_MEASURES
 from bridge.pipeline.score.steering import STEERING
 from bridge.plugins import discover
+from bridge.plugins.isolation import ANY_FAULT
 from bridge.scorers import Measure, Question, Scorer, Section
 
 Key = tuple[str, str]
@@ -102,7 +103,7 @@ class Measures:
                 with redirect_stdout(sys.stderr):
                     lines = self._scorers[scorer].sentences(own)
                     said += [str(line) for line in lines]
-            except (Exception, SystemExit) as error:  # a plugin may fail in any way
+            except ANY_FAULT as error:
                 said.append(printable(f"{scorer} could not say what it found ({type(error).__name__}: {error})."))
         return said
 

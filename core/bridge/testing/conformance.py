@@ -25,7 +25,7 @@ def conformance(kind: str, name: str, file: Path | None = None) -> Callable[[], 
     def test_conformance() -> None:
         import pytest
 
-        from bridge.plugins.registry import discover
+        from bridge.plugins.discovery import discover
         from bridge.testing.certify import certify
 
         registry = discover()

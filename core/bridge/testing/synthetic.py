@@ -70,11 +70,11 @@ class PairedWorld:
         reads = readings_of(held_out.sample(READ, seed=1), arms, back) if Need.READINGS in needs else None
         twins = {"untrained": random_dictionary(2 * SHARED, self._means[1], seed=3)}
         return Evidence(
-            "source@1",
-            "destination@2",
-            "least squares",
-            arms,
-            held_out,
+            src="source@1",
+            dst="destination@2",
+            map="least squares",
+            arms=arms,
+            held_out=held_out,
             seed=0,
             back=back if with_src or with_dst else {},
             src_dictionary=src if with_src else None,

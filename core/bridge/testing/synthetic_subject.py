@@ -8,7 +8,7 @@ from typing import final
 
 from bridge.corpus.read import BUNDLED, load_corpus
 from bridge.models import LoadedModel, ModelAdapter, Placement, Weights
-from bridge.plugins.registry import discover
+from bridge.plugins.discovery import discover
 from bridge.references import Site
 from bridge.verbalizers import Passage, Subject
 

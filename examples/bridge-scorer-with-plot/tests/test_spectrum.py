@@ -39,7 +39,7 @@ def evidence_of(held: Held, known: int, kept: dict[str, np.ndarray]) -> Evidence
     weight = np.diag(np.where(np.arange(D) < known, SCALES, 0)) @ held.turn
     maps = {"mapped": weight, "mispaired": 0 * weight}
     arms = {arm: AffineMap(w, held.mean_src, held.mean_dst) for arm, w in maps.items()}
-    return Evidence("a@0", "b@0", "m", arms, held, 0, keep=kept.__setitem__)
+    return Evidence(src="a@0", dst="b@0", map="m", arms=arms, held_out=held, seed=0, keep=kept.__setitem__)
 
 
 def test_it_says_where_a_map_works() -> None:

@@ -14,7 +14,8 @@ from bridge.directions import read_arrays, write_arrays
 from bridge.errors import BridgeError, CorruptArtifactError, MapError, ShapeError
 from bridge.files import write_bytes
 from bridge.maps import Array, FittedMap, check_width
-from bridge.plugins.registry import Registry, discover
+from bridge.plugins.discovery import discover
+from bridge.plugins.registry import Registry
 from bridge.store import sha256
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import numpy as np
 from bridge.errors import BridgeError, MapError
 from bridge.maps import FittedMap, Map, TrainingData
 from bridge.plugins.checks import fault_of_rows
+from bridge.plugins.isolation import ANY_FAULT
 
 
 def fit_each(kind: Map, several: Sequence[TrainingData]) -> list[FittedMap | MapError]:
@@ -19,7 +20,7 @@ def fit_each(kind: Map, several: Sequence[TrainingData]) -> list[FittedMap | Map
         The fitted maps, as `checked_fit` gives them, or the errors that it raised.
     """
     if len(several) > 1:
-        with contextlib.suppress(Exception, SystemExit):
+        with contextlib.suppress(*ANY_FAULT):
             return [_checked(kind, fitted, data) for fitted, data in zip(kind.fit_each(several), several, strict=True)]
     outcomes: list[FittedMap | MapError] = []
     for data in several:
@@ -51,7 +52,7 @@ def checked_fit(kind: Map, data: TrainingData) -> FittedMap:
         fitted = kind.fit(data)
     except BridgeError:
         raise
-    except (Exception, SystemExit) as error:  # a plugin may fail in any way; the user must learn which one it was
+    except ANY_FAULT as error:
         raise MapError(
             f"The map {kind.name} failed to fit ({type(error).__name__}: {error}).",
             cause="The plugin is broken, or cannot cope with these rows.",
@@ -73,7 +74,7 @@ def _checked(kind: Map, fitted: FittedMap, data: TrainingData) -> FittedMap:
     for move, what in ((fitted, "points"), (fitted.direction, "directions")):
         try:
             wrong = fault_of_rows(move(rows), (2, data.d_dst))
-        except (Exception, SystemExit) as error:
+        except ANY_FAULT as error:
             wrong = f"{type(error).__name__} ({error})"
         if wrong:
             raise MapError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import final
 
@@ -78,13 +79,17 @@ def fit_rows(
     *,
     controls: bool = False,
     reverse: bool = False,
+    folds: Sequence[int] = (),
 ) -> Fit:
-    """Fit the plan's map on the training rows of one site of each model; arguments as of `fit_plan`.
+    """Fit the plan's map on the training rows of one site of each model; other arguments as of `fit_plan`.
+
+    Args:
+        folds: Which training folds; all by default.
 
     Raises:
         MapError: If the map cannot be fitted.
     """
-    folds = range(plan.options.corpus.folds)
+    folds = folds or range(plan.options.corpus.folds)
     training = training_data(rows, *plan.widths, folds, expected=rows.coverage.training_rows, reverse=reverse)
     mispaired, floor = None, None
     if controls:

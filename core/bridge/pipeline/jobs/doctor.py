@@ -16,7 +16,7 @@ from bridge.models import Placement
 from bridge.models.dtype import bfloat16_speed
 from bridge.models.resolve import user_aliases
 from bridge.models.weights import models_folder
-from bridge.plugins.registry import discover
+from bridge.plugins.discovery import discover
 from bridge.store import Store
 
 LOW_DISK = 2 * 2**30

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge.corpus.split import HELD_OUT
 from bridge.errors import PluginError
+from bridge.maps import FittedMap
 from bridge.metrics import Metric
 from bridge.pipeline.fit.controls import fit_arms, fit_back
 from bridge.pipeline.fit.fit import Fit
@@ -52,17 +56,11 @@ def score_fit(
             raise PluginError(f"Another scorer has kept an array {name}.")
         kept[name] = array
 
-    evidence = Evidence(
-        result.bridge.src,
-        result.bridge.dst,
-        result.bridge.map,
+    evidence = evidence_of(
+        result,
         arms,
-        StoredPairs(result.rows, HELD_OUT, result.training),
-        options.run.seed,
         back,
-        dictionaries.src if dictionaries else None,
-        dictionaries.dst if dictionaries else None,
-        dictionaries.twins if dictionaries else {},
+        dictionaries,
         explained=features.explained if features else {},
         readings=verbalized.readings if verbalized else None,
         judge=judge,
@@ -82,16 +80,41 @@ def audit_evidence(result: Fit, dictionaries: Opened, live: LiveModel | None, ru
     """Return what an audit's scorers look at: maps that have a way back, dictionaries, and the live model."""
     arms = fit_arms(result, runtime)
     back = fit_back(result, arms, runtime)
+    return evidence_of(result, {arm: arms[arm] for arm in back}, back, dictionaries, live=live)
+
+
+def evidence_of(
+    result: Fit,
+    arms: Mapping[str, FittedMap],
+    back: Mapping[str, FittedMap],
+    dictionaries: Opened | None = None,
+    fold: int = HELD_OUT,
+    **more: Any,
+) -> Evidence:
+    """Return what scorers look at.
+
+    Args:
+        result: The fitted map.
+        arms: It and its controls.
+        back: For each arm the map the other way.
+        dictionaries: Of the two models.
+        fold: Which documents are scored: those held out, or a fold that validates.
+        more: What else `Evidence` has.
+    """
+    bridge = result.bridge
+    opened = (
+        {"src_dictionary": dictionaries.src, "dst_dictionary": dictionaries.dst, "twins": dictionaries.twins}
+        if dictionaries
+        else {}
+    )
     return Evidence(
-        result.bridge.src,
-        result.bridge.dst,
-        result.bridge.map,
-        {arm: arms[arm] for arm in back},
-        StoredPairs(result.rows, HELD_OUT, result.training),
-        result.plan.options.run.seed,
-        back,
-        dictionaries.src,
-        dictionaries.dst,
-        dictionaries.twins,
-        live,
+        src=bridge.src,
+        dst=bridge.dst,
+        map=bridge.map,
+        arms=arms,
+        held_out=StoredPairs(result.rows, fold, result.training),
+        seed=result.plan.options.run.seed,
+        back=back,
+        **opened,
+        **more,
     )

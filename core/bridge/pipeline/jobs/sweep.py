@@ -9,21 +9,19 @@ from typing import IO, Any, final
 from bridge.errors import PluginError, UsageError
 from bridge.metrics import Metric, document
 from bridge.pairing.rows import PairedRows
-from bridge.pipeline.fit.checks import checked_fit
-from bridge.pipeline.fit.training_data import training_data
+from bridge.pipeline.fit.fit import fit_rows
+from bridge.pipeline.jobs.evidence import evidence_of
 from bridge.pipeline.jobs.folder import SWEEP_CONFIG, claim_folder, write_config
 from bridge.pipeline.plan.gather import gather, paired_rows
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import Plan, prepare
 from bridge.pipeline.plan.provenance import versions
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
-from bridge.pipeline.plan.specs import build_map
-from bridge.pipeline.score.held_out import StoredPairs
 from bridge.pipeline.score.score import checked_scores
 from bridge.plugins.registry import Registry
 from bridge.progress import Progress
 from bridge.references import Site
-from bridge.scorers import MAPPED, Evidence, Need, Scorer
+from bridge.scorers import MAPPED, Need, Scorer
 
 VALIDATION_FOLD = 0
 
@@ -114,17 +112,9 @@ def swept_scorers(registry: Registry) -> list[Scorer]:
 def _score_pair(
     plan: Plan, src: Site, dst: Site, rows: PairedRows, runtime: Runtime, failed: dict[str, str]
 ) -> list[Metric]:
-    kind = build_map(plan.options.map, runtime.registry)
     others = [fold for fold in range(plan.options.corpus.folds) if fold != VALIDATION_FOLD]
-    training = training_data(rows, *plan.widths, others, expected=rows.coverage.training_rows)
-    evidence = Evidence(
-        plan.src.model.label(src),
-        plan.dst.model.label(dst),
-        kind.name,
-        {MAPPED: checked_fit(kind, training)},
-        StoredPairs(rows, VALIDATION_FOLD, training),
-        plan.options.run.seed,
-    )
+    result = fit_rows(plan, rows, src, dst, runtime, folds=others)
+    evidence = evidence_of(result, {MAPPED: result.bridge.fitted}, {}, fold=VALIDATION_FOLD)
     metrics = []
     for scorer in swept_scorers(runtime.registry):
         found, error = checked_scores(scorer, evidence)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import final
 
 from bridge.models.resolve import ResolvedModel, resolve
-from bridge.plugins.registry import Registry, discover, refuse_conflicts
+from bridge.plugins.discovery import discover, refuse_conflicts
+from bridge.plugins.registry import Registry
 from bridge.progress import Progress, Silent
 from bridge.store import Store
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bridge.errors import PluginError, StoreError
 from bridge.metrics import Metric
 from bridge.plugins.checks import fault_of_kept, fault_of_metric
+from bridge.plugins.isolation import ANY_FAULT
 from bridge.progress import Progress
 from bridge.scorers import Evidence, Scorer
 
@@ -54,6 +55,6 @@ def checked_scores(scorer: Scorer, evidence: Evidence) -> tuple[list[Metric], st
             evidence.keep(name, array)
     except (StoreError, MemoryError):
         raise
-    except (Exception, SystemExit) as error:
+    except ANY_FAULT as error:
         return [], f"{type(error).__name__}: {error}"
     return metrics, ""

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from bridge.errors import PluginError
 from bridge.plugins.checks import fault_of_plot
-from bridge.plugins.registry import discover
+from bridge.plugins.discovery import discover
+from bridge.plugins.isolation import ANY_FAULT
 from bridge.report.html import svg
 from bridge.report.html.inputs import RunFiles
 from bridge.report.html.plots import line
@@ -45,7 +46,7 @@ def scorer_plots(run: RunFiles, key: str) -> tuple[list[Plot], dict[str, str]]:
             continue
         try:
             plots += draw(installed[name], own, f"{key}-own{at}")
-        except (Exception, SystemExit) as error:  # a plugin may fail in any way
+        except ANY_FAULT as error:
             undrawn[name] = f"{type(error).__name__}: {error}"
     return plots, undrawn
 
