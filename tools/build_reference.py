@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import click
 
+import reference_api
 from bridge import hookspecs
 from bridge.cli import bridge as command_line
 from bridge.dictionaries import Dictionary
@@ -76,6 +75,9 @@ API = """# Public names
 Made from the `__all__` of each module by `tools/build_reference.py`. What is listed here keeps its meaning within a
 minor version before 1.0, and within a major version from then on; anything else may change at any time. Plugins need
 nothing else. Fields of metrics and of JSON results are public too.
+
+Shapes are written as (rows, columns); `d_src` and `d_dst` are the widths of source and destination. `bridge.errors`
+lists what is raised; every error says what happened, why, and what to do.
 """
 
 KEYWORDS = '''\
@@ -115,7 +117,7 @@ def hooks() -> str:
             HOOK.format(
                 hook=hook.__name__,
                 signature=f"def {hook.__name__}{inspect.signature(hook)}".replace("'", ""),
-                documentation=inspect.getdoc(hook),
+                documentation=reference_api.Documented.of(hook).text,
                 how="subclasses" if kind in ("maps", "verbalizers") else "instances",
                 module=base.__module__.removesuffix(".contract").removesuffix(".adapter"),
                 base=base.__name__,
@@ -127,7 +129,7 @@ def hooks() -> str:
         )
     hook = hookspecs.register_aliases
     signature = f"def {hook.__name__}{inspect.signature(hook)}".replace("'", "")
-    return "".join([*parts, ALIASES.format(signature=signature, documentation=inspect.getdoc(hook))])
+    return "".join([*parts, ALIASES.format(signature=signature, documentation=reference_api.Documented.of(hook).text)])
 
 
 def laws(contract: type) -> str:
@@ -140,24 +142,7 @@ def laws(contract: type) -> str:
 
 def api() -> str:
     """Return docs/API.md."""
-    parts = [API]
-    for name in PUBLIC:
-        module = importlib.import_module(name)
-        parts.append(f"\n## `{name}`\n\n{first_line(module)}\n\n")
-        parts += [f"- `{public}`{described(module, public)}\n" for public in module.__all__]
-    return "".join(parts)
-
-
-def described(module: ModuleType, name: str) -> str:
-    """Return what a public name is, in a line; nothing for a constant."""
-    item = getattr(module, name)
-    documented = isinstance(item, type) or inspect.isfunction(item)
-    return f": {first_line(item)}" if documented else ""
-
-
-def first_line(item: object) -> str:
-    """Return the first line of a docstring."""
-    return (inspect.getdoc(item) or "").partition("\n")[0]
+    return API + "".join(reference_api.page(PUBLIC, escaped))
 
 
 def cli() -> str:

@@ -17,6 +17,12 @@ __all__ = ["read_arrays", "write_arrays"]
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Read every tensor of a safetensors file; bfloat16 and float16 come back as float32.
 
+    Args:
+        path: The file.
+
+    Returns:
+        Arrays by name.
+
     Raises:
         BridgeError: If the file is missing, truncated or not safetensors.
     """
@@ -53,6 +59,11 @@ def write_arrays(path: Path, arrays: dict[str, NDArray[Any]], metadata: dict[str
     """Write arrays as one safetensors file, whole or not at all.
 
     Give at most one entry of metadata: safetensors writes several in random order, and equal files would differ.
+
+    Args:
+        path: The file; one that is there is replaced.
+        arrays: By name, any dtype that numpy has.
+        metadata: Of the file.
 
     Raises:
         StoreError: If the disk is full or read-only.

@@ -103,12 +103,21 @@ class ConformanceError(BridgeError, AssertionError):
 
 
 def printable(text: str) -> str:
-    """Return text without control characters: models, corpora and plugins must not steer the user's terminal."""
+    """Return text without control characters: models, corpora and plugins must not steer the user's terminal.
+
+    Args:
+        text: Of whatever origin.
+    """
     return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a sentence that names the nearest known names, or all of them where none is near."""
+    """Return a sentence that names the nearest known names, or all of them where none is near.
+
+    Args:
+        name: What was written.
+        known: What there is.
+    """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near and len(names) > MANY:

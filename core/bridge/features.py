@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 __all__ = ["Use", "features_for"]
 
 Use = Literal["training", "tuning", "reporting"]
+"""What features are for: training verbalizers, tuning washouts, or the numbers that are reported."""
 
 SHARES: dict[Use, tuple[float, float]] = {"reporting": (0.0, 0.25), "tuning": (0.25, 0.5), "training": (0.5, 1.0)}
 
@@ -20,6 +21,13 @@ def features_for(use: Use, n_features: int) -> NDArray[np.bool_]:
     Verbalizers are trained on half of the features, washouts are tuned on a quarter, and the last quarter is reported.
     A washout tuned on what a verbalizer was trained on suits what it knows by heart: on our pair such features had a
     lift of 0.20 where others had 0.11.
+
+    Args:
+        use: Which.
+        n_features: How many the dictionary has.
+
+    Returns:
+        (n_features,) bool.
     """
     low, high = SHARES[use]
     drawn = np.random.default_rng(20260).random(n_features)

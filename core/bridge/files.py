@@ -25,6 +25,10 @@ def cache_folder() -> Path:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file or nothing.
 
+    Args:
+        path: The file; its folder is made, and one that is there is replaced.
+        data: All of it.
+
     Raises:
         StoreError: If the disk is full or read-only, or the folder may not be written.
     """
@@ -33,6 +37,10 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file, fsync it, and rename it to `path`.
+
+    Args:
+        path: The file; its folder is made, and one that is there is replaced.
+        write: Is called with the temporary file's path.
 
     Raises:
         StoreError: If the disk is full or read-only, or the folder may not be written.
@@ -50,7 +58,11 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """See that a file is on the disk, so that its name never outlives its content."""
+    """See that a file is on the disk, so that its name never outlives its content.
+
+    Args:
+        path: The file.
+    """
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
@@ -68,6 +80,12 @@ def _sync_folder(path: Path) -> None:
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn the operating system's refusals to write under `path` into errors that say what to do.
+
+    Args:
+        path: What is being written.
+
+    Returns:
+        A context manager.
 
     Raises:
         StoreError: In place of an `OSError`.

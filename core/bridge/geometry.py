@@ -9,14 +9,29 @@ __all__ = ["fraction_of_variance_explained", "unit_rows", "with_lengths_of"]
 
 
 def unit_rows(rows: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Bring rows to unit norm, (..., d) -> (..., d) float64; rows of zeros stay zero."""
+    """Bring rows to unit norm, (..., d) -> (..., d) float64; rows of zeros stay zero.
+
+    Args:
+        rows: (..., d), any float type.
+
+    Returns:
+        (..., d) float64.
+    """
     wide = rows.astype(np.float64)
     lengths = np.linalg.norm(wide, axis=-1, keepdims=True)
     return np.asarray(wide / np.maximum(lengths, np.finfo(float).tiny))
 
 
 def with_lengths_of(rows: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Give rows the lengths of others, one by one: (n, d) and (n, k) or (1, k) -> (n, d)."""
+    """Give rows the lengths of others, one by one: (n, d) and (n, k) or (1, k) -> (n, d).
+
+    Args:
+        rows: (n, d), none of zeros.
+        others: (n, k), or (1, k) for all.
+
+    Returns:
+        (n, d).
+    """
     lengths = np.linalg.norm(others, axis=1, keepdims=True)
     return np.asarray(rows * (lengths / np.linalg.norm(rows, axis=1, keepdims=True)))
 

@@ -37,33 +37,58 @@ it was written for by `bridge_api = "1.0"` in its module."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a plugin's function as one of these hooks."""
 
 
 @hookspec
 def register_models(register: Callable[[ModelAdapter], None]) -> None:
-    """Offer model families: call `register` with an instance of each `bridge.models.ModelAdapter`."""
+    """Offer model families: call `register` with an instance of each `bridge.models.ModelAdapter`.
+
+    Args:
+        register: Keeps what it is called with.
+    """
 
 
 @hookspec
 def register_maps(register: Callable[[type[Map]], None]) -> None:
-    """Offer map types: call `register` with each subclass of `bridge.maps.Map`; its fields are the map's options."""
+    """Offer map types: call `register` with each subclass of `bridge.maps.Map`; its fields are the map's options.
+
+    Args:
+        register: Keeps what it is called with.
+    """
 
 
 @hookspec
 def register_verbalizers(register: Callable[[type[VerbalizerBackend]], None]) -> None:
-    """Offer verbalizers: call `register` with each subclass of `bridge.verbalizers.VerbalizerBackend`."""
+    """Offer verbalizers: call `register` with each subclass of `bridge.verbalizers.VerbalizerBackend`.
+
+    Args:
+        register: Keeps what it is called with.
+    """
 
 
 @hookspec
 def register_scorers(register: Callable[[Scorer], None]) -> None:
-    """Offer scorers: call `register` with an instance of each `bridge.scorers.Scorer`."""
+    """Offer scorers: call `register` with an instance of each `bridge.scorers.Scorer`.
+
+    Args:
+        register: Keeps what it is called with.
+    """
 
 
 @hookspec
 def register_dictionary_formats(register: Callable[[DictionaryFormat], None]) -> None:
-    """Offer dictionary formats: call `register` with an instance of each `bridge.dictionaries.DictionaryFormat`."""
+    """Offer dictionary formats: call `register` with an instance of each `bridge.dictionaries.DictionaryFormat`.
+
+    Args:
+        register: Keeps what it is called with.
+    """
 
 
 @hookspec
 def register_aliases(register: Callable[[Alias | NamedCorpus], None]) -> None:
-    """Offer names of models and corpora: call `register` with each `bridge.models.Alias` and `NamedCorpus`."""
+    """Offer names of models and corpora: call `register` with each `bridge.models.Alias` and `NamedCorpus`.
+
+    Args:
+        register: Keeps what it is called with.
+    """

@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+"""What maps compute in."""
 
 
 class RowBlocks(Protocol):
@@ -38,6 +39,9 @@ class RowBlocks(Protocol):
 
         Args:
             folds: Rows of these folds only, by their indices in `TrainingData.folds`; None for all.
+
+        Returns:
+            Blocks of rows, x and y of each.
         """
 
 
@@ -77,7 +81,11 @@ class TrainingData:
         return len(self.folds[0].mean_y)
 
     def reversed(self) -> TrainingData:
-        """The same rows for the way back: what a map from the destination to the source is fitted on."""
+        """The same rows for the way back: what a map from the destination to the source is fitted on.
+
+        Returns:
+            The same folds and stream, x and y exchanged.
+        """
 
         def blocks(
             folds: Collection[int] | None = None, /
@@ -88,12 +96,26 @@ class TrainingData:
         return TrainingData(folds, blocks, self.products, self.moments.transposed())
 
     def others(self, index: int) -> list[Moments]:
-        """Moments of each fold but one: of those that have rows, or of no rows."""
+        """Moments of each fold but one: of those that have rows, or of no rows.
+
+        Args:
+            index: Of the fold that is left out.
+
+        Returns:
+            At least one set of moments.
+        """
         filled = [fold for i, fold in enumerate(self.folds) if i != index and fold.n]
         return filled or [Moments.empty(self.d_src, self.d_dst)]
 
     def without_fold(self, index: int) -> Moments:
-        """Moments of all training rows but one fold's."""
+        """Moments of all training rows but one fold's.
+
+        Args:
+            index: Of the fold that is left out.
+
+        Returns:
+            Their moments together.
+        """
         return total(self.others(index))
 
 
@@ -120,11 +142,25 @@ class FittedMap(ABC):
 
     @abstractmethod
     def __call__(self, x: NDArray[np.floating]) -> Array:
-        """Move points: (n, d_src) float -> (n, d_dst) float64. Uses both models' means."""
+        """Move points: (n, d_src) float -> (n, d_dst) float64. Uses both models' means.
+
+        Args:
+            x: Activations of the source, (n, d_src), any float type.
+
+        Returns:
+            Where the destination has them, (n, d_dst) float64.
+        """
 
     @abstractmethod
     def direction(self, v: NDArray[np.floating]) -> Array:
-        """Move directions: (n, d_src) float -> (n, d_dst) float64. The linear part only, no means."""
+        """Move directions: (n, d_src) float -> (n, d_dst) float64. The linear part only, no means.
+
+        Args:
+            v: Directions of the source, (n, d_src), any float type.
+
+        Returns:
+            Directions of the destination, (n, d_dst) float64.
+        """
 
     def inverse(self) -> FittedMap:
         """Return the map back.
@@ -139,7 +175,11 @@ class FittedMap(ABC):
         """Return all that `Map.restore` needs, as named arrays; the core writes them as safetensors."""
 
     def chosen(self) -> Mapping[str, float]:
-        """Say what fitting chose (a penalty, a rank), for the report and the provenance."""
+        """Say what fitting chose (a penalty, a rank), for the report and the provenance.
+
+        Returns:
+            Scalars by name; empty where nothing was chosen.
+        """
         return {}
 
 
@@ -164,6 +204,12 @@ class Map(ABC):
     def fit(self, data: TrainingData) -> FittedMap:
         """Fit on training rows.
 
+        Args:
+            data: Moments and a stream of the training documents' rows.
+
+        Returns:
+            The fitted map, in float64.
+
         Raises:
             MapError: If the widths do not suit this map, or there are too few rows.
         """
@@ -174,6 +220,12 @@ class Map(ABC):
         To be overridden by maps that can share work where source rows are the same: then the arrays `xx` of their folds
         are the same objects.
 
+        Args:
+            several: Sets of rows of the same two models.
+
+        Returns:
+            A fitted map for each, in the same order.
+
         Raises:
             MapError: If one of them cannot be fitted.
         """
@@ -182,6 +234,12 @@ class Map(ABC):
     @abstractmethod
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> FittedMap:
         """Rebuild what `FittedMap.arrays` described.
+
+        Args:
+            arrays: By name, as they were written.
+
+        Returns:
+            The same map, bit for bit.
 
         Raises:
             MapError: If an array is missing or has the wrong shape.
@@ -276,6 +334,11 @@ class AffineMap(FittedMap):
 def check_width(rows: NDArray[np.floating], width: int, what: str) -> None:
     """Refuse rows that are not (n, width).
 
+    Args:
+        rows: What was given.
+        width: Columns that it must have.
+        what: What to call it in the message.
+
     Raises:
         ShapeError: Naming both shapes.
     """
@@ -285,6 +348,10 @@ def check_width(rows: NDArray[np.floating], width: int, what: str) -> None:
 
 def need_equal_widths(data: TrainingData, name: str) -> None:
     """Refuse models of different widths.
+
+    Args:
+        data: Rows of the two models.
+        name: Of the map that needs it.
 
     Raises:
         MapError: Naming both widths.

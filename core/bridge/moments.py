@@ -42,7 +42,12 @@ class Moments:
 
     @staticmethod
     def empty(d_src: int, d_dst: int) -> Moments:
-        """Return the moments of no rows: the neutral element of addition."""
+        """Return the moments of no rows: the neutral element of addition.
+
+        Args:
+            d_src: Width of x.
+            d_dst: Width of y.
+        """
         zeros = np.zeros
         return Moments(
             0, zeros(d_src), zeros(d_dst), zeros((d_src, d_src)), zeros((d_src, d_dst)), zeros((d_dst, d_dst))
@@ -73,7 +78,14 @@ class Moments:
 
 
 def total(parts: Iterable[Moments]) -> Moments:
-    """Add up the moments of at least one set of rows."""
+    """Add up the moments of at least one set of rows.
+
+    Args:
+        parts: Moments of disjoint sets of rows.
+
+    Returns:
+        Moments of their union.
+    """
     parts = list(parts)
     filled = [part for part in parts if part.n] or parts[:1]
     if len(filled) == 1:
@@ -103,7 +115,11 @@ def pooled(parts: Sequence[Moments], left: Literal["x", "y"], right: Literal["x"
 
 
 def pooled_means(parts: Sequence[Moments]) -> tuple[Array, Array]:
-    """Return the means of x and y over the union of sets of rows."""
+    """Return the means of x and y over the union of sets of rows.
+
+    Args:
+        parts: Moments of disjoint sets of rows.
+    """
     n, first = max(1, sum(part.n for part in parts)), parts[0]
     x, y = (
         getattr(first, side) + sum(part.n / n * (getattr(part, side) - getattr(first, side)) for part in parts)

@@ -14,7 +14,11 @@ class Advance(Protocol):
     """Called with the number of units just finished."""
 
     def __call__(self, units: int = 1) -> None:
-        """Advance the current stage by `units`."""
+        """Advance the current stage by `units`.
+
+        Args:
+            units: How many were finished.
+        """
 
 
 class Progress(ABC):
@@ -23,11 +27,24 @@ class Progress(ABC):
     @abstractmethod
     @contextmanager
     def stage(self, name: str, total: int, unit: str) -> Iterator[Advance]:
-        """Open a stage of `total` units and yield the function that advances it."""
+        """Open a stage of `total` units and yield the function that advances it.
+
+        Args:
+            name: What is done, in a word or two.
+            total: How many units it has.
+            unit: What a unit is, as `texts`.
+
+        Returns:
+            A context manager, whose value is called with the units that were finished.
+        """
 
     @abstractmethod
     def note(self, message: str) -> None:
-        """Tell the user one sentence."""
+        """Tell the user one sentence.
+
+        Args:
+            message: The sentence.
+        """
 
 
 @final

@@ -29,6 +29,10 @@ class Site:
     """One place in a residual network: block index and point.
 
     `Site(20, "resid_post")` is the output of block 20, which transformers calls `hidden_states[21]`.
+
+    Attributes:
+        layer: Index of the block, from 0.
+        point: `resid_post`, or another point of the family's layout.
     """
 
     layer: int
@@ -126,6 +130,13 @@ def parse_site(text: str, n_layers: int) -> Site:
 
     Accepts `20`, `-1`, `66%`, `20.mlp_out`, TransformerLens and SAELens names (`blocks.20.hook_resid_post`), sparsify
     names (`layers.20`) and Hugging Face module paths (`model.layers.20.mlp`).
+
+    Args:
+        text: As `20`, `66%`, `-1` or `20.resid_mid`.
+        n_layers: How many blocks the model has.
+
+    Returns:
+        The site.
 
     Raises:
         UsageError: If the text names no site, or a block that the model does not have.

@@ -49,12 +49,25 @@ __all__ = [
 ]
 
 MAPPED = "mapped"
+"""The arm of the fitted map."""
+
 NATIVE = "native"
+"""The arm of a model's own, without a map: what a perfect one could reach."""
+
 RAW = "raw"
+"""The arm of the source's as it is, where widths are equal: what no map at all does."""
+
 MISPAIRED = "mispaired"
+"""The arm of the same map, fitted on rows of other documents: what it learns where there is nothing."""
+
 RANDOM_MAP = "random_map"
+"""The arm of a random rotation of equal scale."""
+
 RANDOM_DIRECTION = "random_direction"
+"""The arm of random directions of equal length."""
+
 SELF = "self"
+"""The arm of a model's tool on that model itself."""
 
 
 class Need(StrEnum):
@@ -84,17 +97,33 @@ class HeldOutPairs(ABC):
 
     @abstractmethod
     def blocks(self) -> Iterator[Rows]:
-        """Stream over all rows, outliers included."""
+        """Stream over all rows, outliers included.
+
+        Returns:
+            Blocks of rows.
+        """
 
     @final
     def typical(self) -> Iterator[Rows]:
-        """Stream over all rows but outliers."""
+        """Stream over all rows but outliers.
+
+        Returns:
+            Blocks of rows.
+        """
         for rows in self.blocks():
             yield rows.take(~rows.outlier)
 
     @final
     def sample(self, count: int, seed: int) -> Rows:
-        """Draw at most `count` rows, outliers left out, uniformly by seed; only they are held in memory."""
+        """Draw at most `count` rows, outliers left out, uniformly by seed; only they are held in memory.
+
+        Args:
+            count: Most rows.
+            seed: Of the draw.
+
+        Returns:
+            The rows, in the order of the stream.
+        """
         rng = np.random.default_rng(seed)
         kept: Rows | None = None
         keys = np.empty(0)
@@ -272,7 +301,21 @@ class Evidence:
         note: str = "",
         control: str = MISPAIRED,
     ) -> Metric:
-        """Make the record of one number; only the arm `mapped` has a control, by default `mispaired`."""
+        """Make the record of one number; only the arm `mapped` has a control, by default `mispaired`.
+
+        Args:
+            scorer: That measured it.
+            name: What was measured.
+            arm: What it was measured on.
+            value: The number.
+            interval: Ends of its 95% interval; NaN where none could be had.
+            n: How many rows, features or texts it rests on.
+            note: Whatever a reader needs to know to not misread it.
+            control: The arm that `mapped` is read against; left out where that was not scored.
+
+        Returns:
+            The metric, with the evidence's map, source and destination.
+        """
         low, high = interval
         explanations = self.explained.values() if Need.EXPLANATIONS in scorer.needs else ()
         read = self.readings.arms if self.readings and Need.READINGS in scorer.needs else ()
@@ -328,7 +371,11 @@ class Scorer(ABC):
 
     @abstractmethod
     def score(self, evidence: Evidence) -> Iterable[Metric]:
-        """Return the metrics of every arm."""
+        """Return the metrics of every arm.
+
+        Args:
+            evidence: The fitted arms, and what was measured of them.
+        """
 
     def sentences(self, metrics: Sequence[Metric]) -> Sequence[str]:
         """Say in plain words what this scorer's metrics of one run show, beside their controls.

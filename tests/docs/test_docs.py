@@ -16,7 +16,7 @@ import bridge
 from bridge.cli import COMMANDS, main
 from bridge.cli import bridge as command_line
 from bridge.cli.plugins import KINDS
-from bridge.plugins import registry as plugins
+from bridge import plugins
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]

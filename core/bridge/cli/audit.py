@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from bridge.cli.flags import OptionsCommand
-from bridge.cli.options import experiment_options, need_free, output_options, print_json, read_options, write_result
+from bridge.cli.options import experiment_options, output_options, print_json, read_options
 from bridge.cli.progress import TerminalProgress
 
 
@@ -42,15 +42,17 @@ def command(
     bridge audit --src dyck:seed0 --dst dyck:seed1..4 --sites all
     bridge audit --src ./mine@3 --dst ./other@3 --dictionary my-sae/ --dst-dictionary other-sae/
     """
+    from bridge.face.files import need_free, write_document
+    from bridge.face.live import AUDIT_MAP
     from bridge.pipeline.jobs.audit import audit
     from bridge.pipeline.transfer.dictionary_sets import Dictionaries
     from bridge.report.audit import print_audit
 
     need_free(out)
-    options = read_options(file, {"map": "procrustes:scaled=false"} | {k: v for k, v in flags.items() if v is not None})
+    options = read_options(file, {"map": AUDIT_MAP} | {k: v for k, v in flags.items() if v is not None})
     given = Dictionaries(dictionary or "", dst_dictionary or "")
     result = audit(options, sites or "", given, TerminalProgress(quiet), sys.stdin)
-    write_result(out, result.document())
+    write_document(out, result.document())
     if as_json:
         print_json(result.document())
     else:

@@ -14,9 +14,9 @@ from bridge.cli.options import output_options, print_json
 def command(as_json: bool, quiet: bool) -> None:
     """Check libraries, devices, folders and plugins; exits with 1 if something needs mending."""
     from bridge.errors import printable
-    from bridge.pipeline.jobs.doctor import examine
+    from bridge.face.report import doctor
 
-    checks = examine()
+    checks = doctor()
     if as_json:
         print_json({"checks": [check.__dict__ for check in checks]})
     else:

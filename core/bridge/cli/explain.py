@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from bridge.cli.flags import OptionsCommand, option_flags
-from bridge.cli.options import experiment_options, need_free, output_options, print_json, read_options, write_result
+from bridge.cli.options import experiment_options, output_options, print_json, read_options
 from bridge.cli.progress import TerminalProgress
 
 
@@ -51,6 +51,7 @@ def command(
     """
     from bridge.directions import read_vectors
     from bridge.errors import UsageError
+    from bridge.face.files import need_free, write_document
     from bridge.pipeline.jobs.explain import explain_directions, explain_texts
     from bridge.report.explain import print_readings
 
@@ -66,7 +67,7 @@ def command(
         result = explain_directions(options, vectors, progress)
     else:
         result = explain_texts(options, read, every, progress)
-    write_result(out, result.document())
+    write_document(out, result.document())
     if as_json:
         print_json(result.document())
     else:

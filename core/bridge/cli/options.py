@@ -58,27 +58,3 @@ def print_json(value: Any) -> None:
     stream = results()
     json.dump(value, stream, indent=2, ensure_ascii=False, allow_nan=False)
     stream.write("\n")
-
-
-def need_free(out: Path | None) -> None:
-    """Refuse a file that exists, before any work is done.
-
-    Raises:
-        UsageError: Naming it.
-    """
-    from bridge.errors import UsageError
-
-    if out is not None and out.exists():
-        raise UsageError(f"{out} already exists; nothing is overwritten.", remedy="Choose another --out.")
-
-
-def write_result(out: Path | None, value: Any) -> None:
-    """Write one JSON document, where a file was asked for.
-
-    Raises:
-        StoreError: If the disk is full or read-only.
-    """
-    from bridge.files import write_bytes
-
-    if out is not None:
-        write_bytes(out, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode())

@@ -25,14 +25,10 @@ def command(results: tuple[Path, ...], out: Path | None, as_json: bool, quiet: b
     bridge report runs/ridge runs/procrustes --out compared.html
     bridge report runs/my-run audit.json steering.json --out whole.html
     """
-    from bridge.errors import UsageError
-    from bridge.report.html import REPORT, write_report
+    from bridge.face.report import write_report
     from bridge.report.table import say
 
-    folders = [path for path in results if path.is_dir()]
-    if out is None and len(folders) != 1:
-        raise UsageError("A page of several runs, or of none, has no folder of its own.", remedy="Give --out FILE.")
-    written = write_report(list(results), out or folders[0] / REPORT)
+    written = write_report(results, out=out)
     if as_json:
         print_json({"report": str(written), "bytes": written.stat().st_size})
     else:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from bridge.cli.flags import OptionsCommand, field_flags, option_flags
-from bridge.cli.options import need_free, output_options, print_json, write_result
+from bridge.cli.options import output_options, print_json
 from bridge.cli.progress import TerminalProgress
 
 STEERED = ("doses", "prompts", "new_tokens", "max_tokens", "seed")
@@ -33,7 +33,6 @@ def command(
     bridge_folder: Path,
     contrast: Path,
     vector_from: Path | None,
-    seed: int,
     device: str | None,
     dtype: str | None,
     out: Path | None,
@@ -60,19 +59,19 @@ def command(
     bridge steer runs/my-run sentiment.jsonl --prompt "The hotel was"
     bridge steer runs/my-run sentiment.jsonl --vector-from collected.safetensors
     """
-    from bridge.models import Placement
-    from bridge.pipeline.fit.bridge import load_bridge
-    from bridge.pipeline.jobs.steer import steer
-    from bridge.pipeline.score.steering import Dose
-    from bridge.pipeline.transfer.contrast import load_contrast, read_labelled_rows
+    from bridge.face.live import steer
     from bridge.report.steer import print_steering
 
-    need_free(out)
-    placed = Placement(**{name: value for name, value in (("device", device), ("dtype", dtype)) if value})
-    dose = Dose(placement=placed, seed=seed, **given)
-    rows = read_labelled_rows(vector_from) if vector_from else None
-    result = steer(load_bridge(bridge_folder), load_contrast(contrast, seed), dose, TerminalProgress(quiet), rows)
-    write_result(out, result.document())
+    result = steer(
+        bridge_folder,
+        contrast,
+        vector_from=vector_from,
+        device=device or "auto",
+        dtype=dtype or "auto",
+        out=out,
+        progress=TerminalProgress(quiet),
+        **given,
+    )
     if as_json:
         print_json(result.document())
     else:

@@ -43,19 +43,17 @@ def directions(
     bridge transfer directions runs/my-run steering.safetensors --out steering-on-gemma.safetensors
     bridge transfer directions runs/my-run --dictionary ./my-sae --features 3,17,45-50 --out rows.safetensors
     """
-    from bridge.errors import UsageError
-    from bridge.pipeline.fit.bridge import load_bridge
-    from bridge.pipeline.plan.runtime import open_runtime
-    from bridge.pipeline.transfer.directions import parse_features, transfer_directions, transfer_features
+    from bridge.face.transfer import transfer_directions
 
-    if vectors and not dictionary and not features:
-        report = transfer_directions(load_bridge(bridge_folder), vectors, out)
-    elif dictionary and features and not vectors:
-        chosen, runtime = parse_features(features), open_runtime(TerminalProgress(quiet))
-        report = transfer_features(load_bridge(bridge_folder), dictionary, chosen, out, runtime)
-    else:
-        raise UsageError("Give either VECTORS, or --dictionary and --features.")
-    _print(report, as_json)
+    carried = transfer_directions(
+        bridge_folder,
+        vectors,
+        dictionary=dictionary or "",
+        features=features or "",
+        out=out,
+        progress=TerminalProgress(quiet),
+    )
+    _print(carried.document(), as_json)
 
 
 @command.command("probes")
@@ -75,11 +73,9 @@ def probes(bridge_folder: Path, given: Path, back: Path | None, out: Path, as_js
     \b
     bridge transfer probes rotation truth-probe.safetensors --out truth-probe-on-gemma.safetensors
     """
-    from bridge.pipeline.fit.bridge import load_bridge
-    from bridge.pipeline.transfer.probes import transfer_probes
+    from bridge.face.transfer import transfer_probes
 
-    report = transfer_probes(load_bridge(bridge_folder), given, out, load_bridge(back) if back else None)
-    _print(report, as_json)
+    _print(transfer_probes(bridge_folder, given, back=back, out=out).document(), as_json)
 
 
 @command.command("sae")
@@ -100,12 +96,9 @@ def sae(bridge_folder: Path, dictionary: str, back: Path | None, out: Path, as_j
     bridge transfer sae rotation ./sae-of-seed0 --out sae-of-seed1
     """
     from bridge.errors import printable
-    from bridge.pipeline.fit.bridge import load_bridge
-    from bridge.pipeline.plan.runtime import open_runtime
-    from bridge.pipeline.transfer.sae import transfer_sae
+    from bridge.face.transfer import transfer_sae
 
-    runtime = open_runtime(TerminalProgress(quiet))
-    carried = transfer_sae(load_bridge(bridge_folder), dictionary, out, load_bridge(back) if back else None, runtime)
+    carried = transfer_sae(bridge_folder, dictionary, out, back=back, progress=TerminalProgress(quiet))
     features, d_model = carried.directions.shape
     if as_json:
         print_json({"out": str(out), "features": features, "d_model": d_model, "site": carried.origin.site})

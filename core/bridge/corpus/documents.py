@@ -13,7 +13,12 @@ from bridge.store import canonical_json
 @final
 @dataclass(frozen=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    Attributes:
+        role: Who speaks, as `user` or `assistant`.
+        content: What is said.
+    """
 
     role: str
     content: str

@@ -17,7 +17,14 @@ class Activation(ABC):
 
     @abstractmethod
     def __call__(self, pre: Floats) -> Floats:
-        """Turn pre-activations, (n, features) float32, into feature activations of the same shape."""
+        """Turn pre-activations, (n, features) float32, into feature activations of the same shape.
+
+        Args:
+            pre: Pre-activations, (n, features) float32.
+
+        Returns:
+            (n, features) float32.
+        """
 
 
 @final

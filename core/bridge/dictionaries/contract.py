@@ -48,15 +48,27 @@ class Dictionary(ABC):
 
     @abstractmethod
     def encode(self, x: Floats) -> Floats:
-        """Return feature activations: (n, d_model) -> (n, features), float32."""
+        """Return feature activations: (n, d_model) -> (n, features), float32.
+
+        Args:
+            x: Activations of the model.
+        """
 
     @abstractmethod
     def decode(self, features: Floats) -> Floats:
-        """Return reconstructed activations: (n, features) -> (n, d_model), float32."""
+        """Return reconstructed activations: (n, features) -> (n, d_model), float32.
+
+        Args:
+            features: Feature activations.
+        """
 
     @final
     def reconstruct(self, x: Floats) -> Floats:
-        """Return what the dictionary makes of activations: (n, d_model) -> (n, d_model), float32."""
+        """Return what the dictionary makes of activations: (n, d_model) -> (n, d_model), float32.
+
+        Args:
+            x: Activations of the model.
+        """
         return self.decode(self.encode(x))
 
 
@@ -71,11 +83,21 @@ class DictionaryFormat(ABC):
 
     @abstractmethod
     def recognises(self, path: Path) -> bool:
-        """Tell whether a file or folder is in this format, from names and headers alone."""
+        """Tell whether a file or folder is in this format, from names and headers alone.
+
+        Args:
+            path: A file or folder.
+        """
 
     @abstractmethod
     def load(self, path: Path) -> Dictionary:
         """Read a dictionary, without unpickling anything.
+
+        Args:
+            path: A file or folder that this format recognises.
+
+        Returns:
+            The dictionary.
 
         Raises:
             BridgeError: If the file is damaged or half-written.
@@ -83,6 +105,10 @@ class DictionaryFormat(ABC):
 
     def save(self, dictionary: Dictionary, path: Path) -> None:
         """Write a dictionary into a new folder.
+
+        Args:
+            dictionary: What to write.
+            path: The folder; it is not there yet.
 
         Raises:
             BridgeError: If this format is only read, or cannot hold this dictionary.

@@ -150,23 +150,55 @@ class ModelAdapter(ABC):
 
     @abstractmethod
     def claims(self, weights: Weights) -> bool:
-        """Tell whether this family can load the weights, from their configuration alone."""
+        """Tell whether this family can load the weights, from their configuration alone.
+
+        Args:
+            weights: The checkpoint.
+        """
 
     @abstractmethod
     def describe(self, weights: Weights) -> ModelInfo:
-        """Read width and depth without loading weights."""
+        """Read width and depth without loading weights.
+
+        Args:
+            weights: The checkpoint.
+
+        Returns:
+            Width, depth, and what else is known of the model.
+        """
 
     def parameters(self, weights: Weights) -> int | None:
-        """Count the model's parameters without loading weights, or return None where the family cannot."""
+        """Count the model's parameters without loading weights, or return None where the family cannot.
+
+        Args:
+            weights: The checkpoint.
+
+        Returns:
+            How many, or None.
+        """
         return None
 
     @abstractmethod
     def tokenizer(self, weights: Weights) -> Tokenizer:
-        """Load the tokenizer alone."""
+        """Load the tokenizer alone.
+
+        Args:
+            weights: The checkpoint.
+
+        Returns:
+            What cuts documents into tokens as the model expects them.
+        """
 
     @abstractmethod
     def load(self, weights: Weights, placement: Placement) -> LoadedModel:
         """Load the model for inference.
+
+        Args:
+            weights: The checkpoint.
+            placement: Where the model goes, and in which dtype.
+
+        Returns:
+            The model, its tokenizer and its sites.
 
         Raises:
             ModelUnavailableError: If the weights cannot be had.

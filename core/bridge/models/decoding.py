@@ -70,7 +70,11 @@ class Decoding(ABC):
 
     @final
     def keep(self, texts: Sequence[int]) -> None:
-        """Go on with the texts at these places only, in this order; a text that is named twice becomes two."""
+        """Go on with the texts at these places only, in this order; a text that is named twice becomes two.
+
+        Args:
+            texts: Places among the texts, from 0.
+        """
         self._lengths = [self._lengths[text] for text in texts]
         self._keep(texts)
 

@@ -41,6 +41,9 @@ class Layout:
     def locate(self, site: Site) -> tuple[str, Literal["input", "output"]]:
         """Return the module path and side of a site.
 
+        Args:
+            site: Block and point.
+
         Raises:
             UsageError: If this family has no such point.
         """
@@ -64,6 +67,9 @@ def sequential(blocks: str, *, attn_out: str, resid_mid: str, mlp_out: str) -> L
         attn_out: Module, relative to the block, whose output is added to the stream first.
         resid_mid: Module whose input is the stream between attention and MLP (the second norm).
         mlp_out: Module whose output is added to the stream second.
+
+    Returns:
+        The layout, which `ModelAdapter.layout` returns.
     """
     return Layout(
         blocks,
@@ -84,6 +90,9 @@ def parallel(blocks: str, *, attn_out: str, mlp_out: str) -> Layout:
         blocks: Path of the module list.
         attn_out: Module, relative to the block, whose output attention adds.
         mlp_out: Module whose output the MLP adds.
+
+    Returns:
+        The layout, which `ModelAdapter.layout` returns.
     """
     return Layout(
         blocks,

@@ -90,7 +90,15 @@ class LoadedModel:
         self._probe()
 
     def encode(self, documents: Sequence[Document], max_tokens: int) -> list[Encoded]:
-        """Cut documents into tokens; see `Tokenizer.encode`."""
+        """Cut documents into tokens; see `Tokenizer.encode`.
+
+        Args:
+            documents: Texts or conversations.
+            max_tokens: Longer ones are cut.
+
+        Returns:
+            Ids and the characters that tokens end at, one record a document.
+        """
         return self.tokenizer.encode(documents, max_tokens)
 
     def activations(self, ids: Tensor, mask: Tensor, sites: Sequence[Site]) -> list[Tensor]:
@@ -158,6 +166,9 @@ class LoadedModel:
 
         Args:
             longest: How many tokens a text will have at most, to the last one that is read.
+
+        Returns:
+            What reads the texts' parts.
 
         Raises:
             UsageError: If the model is not causal, or reads no text as long as that.

@@ -35,7 +35,11 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text that token ids stand for, specials left out."""
+        """Return the text that token ids stand for, specials left out.
+
+        Args:
+            ids: Token ids.
+        """
 
 
 @final
@@ -64,6 +68,9 @@ class TransformersTokenizer(Tokenizer):
 
     def encode(self, documents: Sequence[Document], max_tokens: int) -> list[Encoded]:
         """Cut documents into tokens; conversations go through the model's own chat template.
+
+        Returns:
+            Ids and the characters that tokens end at, one record a document.
 
         Raises:
             ModelError: If there is a conversation and the model has no chat template, or one that rewrites contents.

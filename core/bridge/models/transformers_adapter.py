@@ -35,18 +35,39 @@ class TransformersAdapter(ModelAdapter):
 
     @abstractmethod
     def layout(self, module: nn.Module) -> Layout:
-        """Say where the sites of a loaded module are."""
+        """Say where the sites of a loaded module are.
+
+        Args:
+            module: The model as transformers loaded it.
+
+        Returns:
+            The paths of its blocks, and of their points.
+        """
 
     @abstractmethod
     def tiny_configs(self) -> Sequence[Any]:
         """Return a tiny transformers configuration for each real class of the family, vocabulary size 512."""
 
     def claims(self, weights: Weights) -> bool:
-        """Claim checkpoints by `model_type`."""
+        """Claim checkpoints by `model_type`.
+
+        Args:
+            weights: The checkpoint.
+
+        Returns:
+            Whether the family can load them.
+        """
         return weights.config.get("model_type") in self.model_types
 
     def describe(self, weights: Weights) -> ModelInfo:
-        """Read width and depth from the configuration."""
+        """Read width and depth from the configuration.
+
+        Args:
+            weights: The checkpoint.
+
+        Returns:
+            Width, depth, and what else is known of the model.
+        """
         text = self._config(weights).get_text_config()
         return ModelInfo(
             int(text.hidden_size),
@@ -56,7 +77,14 @@ class TransformersAdapter(ModelAdapter):
         )
 
     def parameters(self, weights: Weights) -> int:
-        """Count the parameters of the configuration's model, built without memory for its weights."""
+        """Count the parameters of the configuration's model, built without memory for its weights.
+
+        Args:
+            weights: The checkpoint.
+
+        Returns:
+            How many.
+        """
         import torch
 
         config = self._config(weights)
@@ -64,7 +92,14 @@ class TransformersAdapter(ModelAdapter):
             return sum(weight.numel() for weight in self._auto().from_config(config).parameters())
 
     def tokenizer(self, weights: Weights) -> Tokenizer:
-        """Load the checkpoint's tokenizer."""
+        """Load the checkpoint's tokenizer.
+
+        Args:
+            weights: The checkpoint.
+
+        Returns:
+            What cuts documents into tokens as the model expects them.
+        """
         from transformers import AutoTokenizer
 
         with _calls_of_transformers(weights):
@@ -74,7 +109,15 @@ class TransformersAdapter(ModelAdapter):
         return TransformersTokenizer(tokenizer, weights.source)
 
     def load(self, weights: Weights, placement: Placement) -> LoadedModel:
-        """Load the model and find its sites."""
+        """Load the model and find its sites.
+
+        Args:
+            weights: The checkpoint.
+            placement: Where the model goes, and in which dtype.
+
+        Returns:
+            The model, its tokenizer and its sites.
+        """
         import torch
 
         device = placement.torch_device()

@@ -38,7 +38,11 @@ class Weights:
 
     @property
     def folder(self) -> Path | None:
-        """The folder, where the weights lie in one."""
+        """The folder, where the weights lie in one.
+
+        Returns:
+            The folder.
+        """
         return Path(self.source) if Path(self.source).is_absolute() else None
 
     @cached_property

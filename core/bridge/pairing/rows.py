@@ -34,11 +34,23 @@ class Rows:
     outlier: NDArray[np.bool_]
 
     def take(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Rows:
-        """Return some of the rows."""
+        """Return some of the rows.
+
+        Args:
+            chosen: Indices or a mask over rows.
+        """
         return Rows(self.x[chosen], self.y[chosen], self.document[chosen], self.outlier[chosen])
 
     def sum_by_document(self, values: NDArray[np.floating], n_documents: int) -> NDArray[np.float64]:
-        """Add up one value a row, (n,), within each document: (n_documents,) float64."""
+        """Add up one value a row, (n,), within each document: (n_documents,) float64.
+
+        Args:
+            values: One a row, (n,).
+            n_documents: How many held-out documents there are.
+
+        Returns:
+            (n_documents,) float64; 0 for documents without rows.
+        """
         return np.bincount(self.document, values, minlength=n_documents).astype(np.float64)
 
 

@@ -36,11 +36,19 @@ class TinySubject(Subject):
         self._passages = list(self._run())
 
     def load(self) -> LoadedModel:
-        """Load the model itself."""
+        """Load the model itself.
+
+        Returns:
+            The tiny model.
+        """
         return self._adapter.load(self._weights, self.placement)
 
     def passages(self, held_out: bool = False) -> Iterator[Passage]:
-        """Stream over the texts and their activations."""
+        """Stream over the texts and their activations.
+
+        Returns:
+            One passage a text.
+        """
         for index, passage in enumerate(self._passages):
             if (index % 5 == 0) == held_out:
                 yield passage

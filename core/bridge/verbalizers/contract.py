@@ -74,6 +74,12 @@ class Verbalizer(ABC):
     def explain(self, vectors: NDArray[np.float32]) -> list[Explanation]:
         """Explain vectors of shape (n, d_model), float32.
 
+        Args:
+            vectors: (n, d_model) float32, each as it would stand in the model.
+
+        Returns:
+            What it says of each vector, in their order.
+
         Raises:
             ShapeError: If the vectors have another width.
             BridgeError: If a vector is zero or not finite.
@@ -84,6 +90,12 @@ class Verbalizer(ABC):
 
         One that decodes token by token decodes from the mean over blends of log-probabilities, minus beta times the
         same mean over the backgrounds alone. One that does not reads the mean of a direction's blends.
+
+        Args:
+            blends: The directions, each with its backgrounds.
+
+        Returns:
+            What it says of each direction, in their order.
 
         Raises:
             UsageError: If beta is not 0 and this verbalizer does not decode token by token.
@@ -98,6 +110,9 @@ class Verbalizer(ABC):
 
     def reconstruct(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the activations that texts stand for, (n, d_model) float32; only their directions have a meaning.
+
+        Args:
+            texts: Explanations, or any texts.
 
         Raises:
             BridgeError: If this verbalizer has no activation reconstructor.
@@ -122,12 +137,21 @@ class VerbalizerBackend(ABC):
         """Return the options that read a folder as this kind's checkpoint, as in `checkpoint=FOLDER`, or an empty text.
 
         So a model's own verbalizer is found by its files alone. The default: this kind reads no folder.
+
+        Args:
+            folder: That may be a checkpoint.
         """
         return ""
 
     @abstractmethod
     def open(self, subject: Subject) -> Verbalizer:
         """Make the verbalizer of one model at one site ready to explain.
+
+        Args:
+            subject: The model and site whose vectors it explains.
+
+        Returns:
+            The verbalizer, in memory.
 
         Raises:
             BridgeError: If what it needs (a checkpoint, a server, texts) is not there or does not fit the subject.
@@ -139,6 +163,9 @@ class VerbalizerBackend(ABC):
         Args:
             d_model: Width of the vectors that are to be explained.
 
+        Returns:
+            Sentences for people; empty where nothing is loaded.
+
         Raises:
             BridgeError: If what it needs is not there, or does not fit.
         """
@@ -146,6 +173,12 @@ class VerbalizerBackend(ABC):
 
     def train(self, subject: Subject, recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
         """Train a verbalizer of the subject and write it to a folder that `open` reads; resume what was interrupted.
+
+        Args:
+            subject: The model and site whose activations it learns to read.
+            recipe: How to train.
+            out: The folder to write.
+            progress: Is told of every stage.
 
         Returns:
             What it measured on held-out documents, beside its baselines, as JSON.

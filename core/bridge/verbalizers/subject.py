@@ -56,6 +56,9 @@ class Subject(ABC):
     def load(self) -> LoadedModel:
         """Load the model itself.
 
+        Returns:
+            The model, which is in memory until it is let go.
+
         Raises:
             ModelUnavailableError: If the weights cannot be had.
         """
@@ -66,6 +69,9 @@ class Subject(ABC):
 
         Args:
             held_out: The held-out documents instead of the training ones.
+
+        Returns:
+            A passage for each text that has such activations.
         """
 
 

@@ -54,6 +54,14 @@ class Washout:
     def explain(self, verbalizer: Verbalizer, directions: Floats, background: Background) -> list[Explanation]:
         """Explain directions, (n, d_model) float32, each as long as what it adds where it is most active.
 
+        Args:
+            verbalizer: What explains.
+            directions: (n, d_model) float32.
+            background: Whole activations of the verbalizer's model, to mix them into.
+
+        Returns:
+            What is said of each direction, in their order.
+
         Raises:
             UsageError: If the strategy is `contrast` and the verbalizer does not decode token by token.
             ShapeError: If the directions have another width than the verbalizer reads.

@@ -18,10 +18,11 @@ import bridge_toys.dyck
 from bridge.cli import bridge as command
 from bridge.errors import UsageError
 from bridge.features import features_for
+from bridge.geometry import fraction_of_variance_explained
 from bridge.pipeline.plan.runtime import open_runtime
 from bridge.pipeline.transfer.arms import carry_directions
 from bridge.pipeline.verbalize.find import find_verbalizer
-from bridge.pipeline.verbalize.round_trip import cosine, variance_explained
+from bridge.pipeline.verbalize.round_trip import cosine
 
 SAE = Path(bridge_toys.dyck.__file__).parent / "checkpoints/seed0/dictionaries/1/relu"
 PAIR = ("--src", "dyck:seed0@1", "--max-documents", "800", "--map", "procrustes")
@@ -163,6 +164,6 @@ def test_round_trip_scores_against_the_mean() -> None:
     rng = np.random.default_rng(0)
     mean = 5 * rng.normal(size=(1, 16)).astype(np.float32)
     x = (mean + rng.normal(size=(40, 16))).astype(np.float32)
-    assert variance_explained(x, 3 * x, mean) == pytest.approx(1)
-    assert variance_explained(x, np.repeat(mean, 40, 0), mean) == pytest.approx(0)
-    assert variance_explained(x, x[::-1].copy(), mean) < 0
+    assert fraction_of_variance_explained(x, 3 * x, mean) == pytest.approx(1)
+    assert fraction_of_variance_explained(x, np.repeat(mean, 40, 0), mean) == pytest.approx(0)
+    assert fraction_of_variance_explained(x, x[::-1].copy(), mean) < 0

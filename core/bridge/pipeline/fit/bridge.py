@@ -11,9 +11,11 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from bridge.directions import read_arrays, write_arrays
-from bridge.errors import BridgeError, CorruptArtifactError, MapError, ShapeError
+from bridge.errors import BridgeError, CorruptArtifactError, MapError
 from bridge.files import write_bytes
 from bridge.maps import Array, FittedMap, check_width
+from bridge.pipeline.arrays import as_given, to_numpy
+from bridge.pipeline.result import Shown
 from bridge.plugins.discovery import discover
 from bridge.plugins.registry import Registry
 from bridge.store import sha256
@@ -32,7 +34,7 @@ FIELDS = frozenset(("schema", "src", "dst", "map", "map_options", "d_src", "d_ds
 
 
 @final
-class Bridge:
+class Bridge(Shown):
     """A map from one model's residual stream to another's, with where it came from.
 
     Attributes:
@@ -59,13 +61,14 @@ class Bridge:
         """Move activations of the source model to where the destination model has them.
 
         Args:
-            x: (n, d_src) or (d_src,), numpy or torch, any float type.
+            x: (n, d_src) or (d_src,), numpy or torch on any device, any float type; contiguous or not.
 
         Returns:
-            (n, d_dst) or (d_dst,), numpy or torch as given and on the same device; float32 or float64.
+            (n, d_dst) or (d_dst,), numpy or torch as given, on the same device; float64 where that was given, else
+            float32 (bfloat16 and half precision too). Computed in float64 on the processor; no gradient flows through.
 
         Raises:
-            ShapeError: If the last dimension is not d_src.
+            ShapeError: If the last dimension is not d_src, or this is no array.
         """
         moved: Activations = self._apply(self.fitted, x)
         return moved
@@ -74,19 +77,19 @@ class Bridge:
         """Move directions (decoder rows, steering vectors): the linear part only, no means.
 
         Args:
-            v: (n, d_src) or (d_src,), numpy or torch, any float type.
+            v: (n, d_src) or (d_src,), as for a call.
 
         Returns:
-            (n, d_dst) or (d_dst,), as given.
+            (n, d_dst) or (d_dst,), as from a call.
 
         Raises:
-            ShapeError: If the last dimension is not d_src.
+            ShapeError: If the last dimension is not d_src, or this is no array.
         """
         moved: Activations = self._apply(self.fitted.direction, v)
         return moved
 
     def inverse(self) -> Bridge:
-        """Return the bridge back.
+        """Return the bridge back, from the destination to the source.
 
         Raises:
             MapError: If the map loses dimensions.
@@ -100,7 +103,20 @@ class Bridge:
         return self.map.startswith(INVERSE)
 
     def explain(self, texts: Sequence[str], every: int = 1, verbalizer: str = "") -> Readings:
-        """Read the source's activations on some texts with the destination's verbalizer: `bridge.explain_through`."""
+        """Read the source's activations on some texts with the destination's verbalizer: `bridge.explain_through`.
+
+        Args:
+            texts: What the source is run on.
+            every: Explain one token in so many, counted from the last.
+            verbalizer: Which one, as `nla:checkpoint=FOLDER`; the destination's own by default.
+
+        Returns:
+            One reading a token, and how much of the activations comes back from them.
+
+        Raises:
+            UsageError: If the destination has no verbalizer, or this is an inverse.
+            BridgeError: If a model or the verbalizer cannot be had.
+        """
         # The face runs models. A bridge is a value; this is a convenience for who holds one.
         from bridge import explain_through
 
@@ -108,6 +124,9 @@ class Bridge:
 
     def save(self, folder: str | Path) -> None:
         """Write `bridge.safetensors` and `bridge.json`.
+
+        Args:
+            folder: Where to; it is made where it is not there, and a bridge in it is replaced.
 
         Raises:
             StoreError: If the disk is full or read-only.
@@ -131,24 +150,10 @@ class Bridge:
         write_bytes(path / BRIDGE_RECORD, json.dumps(record, indent=2, ensure_ascii=False).encode())
 
     def _apply(self, move: Callable[[NDArray[np.floating]], Array], rows: Any) -> Any:
-        is_numpy = isinstance(rows, np.ndarray)
-        if not is_numpy and not hasattr(rows, "detach"):
-            raise ShapeError(f"A {type(rows).__name__} has no shape: give a numpy array or a torch tensor.")
-        given = rows if is_numpy else _as_numpy(rows)
+        given = to_numpy(rows)
         check_width(np.atleast_2d(given), self.fitted.d_src, "The input")
         moved = move(np.atleast_2d(given)).reshape(*given.shape[:-1], self.fitted.d_dst)
-        if is_numpy:
-            return moved.astype(np.result_type(rows.dtype, np.float32), copy=False)
-        import torch
-
-        return torch.from_numpy(moved).to(rows.device, torch.promote_types(rows.dtype, torch.float32))
-
-
-def _as_numpy(rows: Tensor) -> NDArray[np.floating]:
-    import torch
-
-    array: NDArray[np.floating] = rows.detach().to("cpu", torch.promote_types(rows.dtype, torch.float32)).numpy()
-    return array
+        return as_given(moved, rows)
 
 
 def load_bridge(folder: str | Path, registry: Registry | None = None) -> Bridge:

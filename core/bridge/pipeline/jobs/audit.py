@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import IO, Any, final
 
 from bridge.corpus.documents import Corpus
@@ -17,6 +17,7 @@ from bridge.pipeline.plan.plan import Plan, prepare
 from bridge.pipeline.plan.provenance import describe
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
 from bridge.pipeline.plan.threads import threads_for
+from bridge.pipeline.result import Result, headline
 from bridge.pipeline.score.live_model import LiveDocuments, RunningModel
 from bridge.pipeline.score.score import score_evidence
 from bridge.pipeline.transfer.dictionaries import shipped
@@ -31,7 +32,7 @@ BASICS = frozenset({Need.HELD_OUT_PAIRS, Need.MAP})
 
 @final
 @dataclass(frozen=True)
-class Audit:
+class Audit(Result):
     """The scores of one source's dictionaries in every target, at every site.
 
     Attributes:
@@ -42,9 +43,24 @@ class Audit:
     metrics: list[Metric]
     provenance: list[dict[str, Any]]
 
+    def __repr__(self) -> str:
+        return f"Audit({len(self.provenance)} pairs of sites: {headline(self.metrics)})"
+
     def document(self) -> dict[str, object]:
-        """Return the result in its one shape."""
+        """Return the result in its one shape, as `bridge audit --out` writes it.
+
+        Returns:
+            `schema`, `bridge` (a record for each pair of sites) and `metrics`, ready for `json.dump`.
+        """
         return document(self.metrics, {"pairs": self.provenance})
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return a row for each metric.
+
+        Returns:
+            Rows of the fields of `bridge.metrics.Metric`.
+        """
+        return [asdict(metric) for metric in self.metrics]
 
 
 def audit(

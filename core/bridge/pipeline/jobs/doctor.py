@@ -25,7 +25,14 @@ LOW_DISK = 2 * 2**30
 @final
 @dataclass(frozen=True)
 class Check:
-    """One finding: what was looked at, whether it is well, what was seen, and what to do if not."""
+    """One finding: what was looked at, whether it is well, what was seen, and what to do if not.
+
+    Attributes:
+        name: What was looked at.
+        ok: Whether it is well.
+        detail: What was seen.
+        remedy: What to do if it is not well.
+    """
 
     name: str
     ok: bool

@@ -102,11 +102,6 @@ def evidence_of(
         more: What else `Evidence` has.
     """
     bridge = result.bridge
-    opened = (
-        {"src_dictionary": dictionaries.src, "dst_dictionary": dictionaries.dst, "twins": dictionaries.twins}
-        if dictionaries
-        else {}
-    )
     return Evidence(
         src=bridge.src,
         dst=bridge.dst,
@@ -115,6 +110,8 @@ def evidence_of(
         held_out=StoredPairs(result.rows, fold, result.training),
         seed=result.plan.options.run.seed,
         back=back,
-        **opened,
+        src_dictionary=dictionaries.src if dictionaries else None,
+        dst_dictionary=dictionaries.dst if dictionaries else None,
+        twins=dictionaries.twins if dictionaries else {},
         **more,
     )

@@ -21,6 +21,7 @@ from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.runtime import open_runtime
 from bridge.pipeline.plan.single import ModelPlan
 from bridge.pipeline.plan.specs import build_washout
+from bridge.pipeline.result import Result
 from bridge.pipeline.verbalize.foreign import ForeignVerbalizer
 from bridge.pipeline.verbalize.round_trip import cosine
 from bridge.pipeline.verbalize.sampling import background_of
@@ -54,7 +55,7 @@ class Reading:
 
 @final
 @dataclass(frozen=True)
-class Readings:
+class Readings(Result):
     """Explained vectors, and how much of them comes back.
 
     Attributes:
@@ -70,8 +71,24 @@ class Readings:
     mean_cosine: float | None
     provenance: dict[str, Any]
 
+    def __repr__(self) -> str:
+        about, back = self.provenance, "" if self.fve is None else f", fve {self.fve:.3f}"
+        return f"Readings({about['src']} read by {about['dst']}: {len(self.readings)} explanations{back})"
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return a row for each explained vector.
+
+        Returns:
+            Rows of the fields of `Reading`.
+        """
+        return [asdict(one) for one in self.readings]
+
     def document(self) -> dict[str, Any]:
-        """Return the result as JSON."""
+        """Return the result as `bridge explain --out` writes it.
+
+        Returns:
+            `schema`, `bridge` (the provenance), `fve`, `mean_cosine` and `readings`, ready for `json.dump`.
+        """
         scores = {"fve": self.fve, "mean_cosine": self.mean_cosine}
         return {"schema": 1, "bridge": self.provenance, **scores, "readings": [asdict(one) for one in self.readings]}
 
@@ -140,7 +157,7 @@ def explain_texts(
 
 
 def explain_directions(
-    options: Options, directions: Mapping[str, Float32], progress: Progress | None = None
+    options: Options, directions: Mapping[str, Float32], progress: Progress | None = None, bridge: Bridge | None = None
 ) -> Readings:
     """Explain directions of the source: moved by the map, and shown as the washout says.
 
@@ -148,13 +165,14 @@ def explain_directions(
         options: As for `explain_texts`; the first washout is used, and takes each direction at its given length.
         directions: By name (n, d_src) or (d_src,) float32.
         progress: Is told of every stage.
+        bridge: The map, where there is one.
 
     Raises:
         UsageError: If the destination has no verbalizer.
         ShapeError: If a direction has another width.
         BridgeError: As `prepare`.
     """
-    foreign = ForeignVerbalizer(options, open_runtime(progress))
+    foreign = ForeignVerbalizer(options, open_runtime(progress), bridge)
     washout = build_washout(options.verbalize.washout[0])
     names = [f"{name}[{row}]" for name, some in directions.items() for row in range(len(np.atleast_2d(some)))]
     given = np.concatenate([np.atleast_2d(some) for some in directions.values()])

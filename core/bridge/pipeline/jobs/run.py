@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, final
+from typing import IO, Any, final
 
 from bridge.metrics import Metric, document
 from bridge.pipeline.fit.bridge import Bridge
@@ -15,6 +15,7 @@ from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import prepare
 from bridge.pipeline.plan.runtime import open_runtime
 from bridge.pipeline.plan.threads import threads_for
+from bridge.pipeline.result import Result, headline
 from bridge.pipeline.score.judge import load_judge
 from bridge.pipeline.transfer.dictionary_sets import available_dictionaries
 from bridge.pipeline.verbalize.both_models import Verbalized
@@ -24,7 +25,7 @@ from bridge.progress import Progress
 
 @final
 @dataclass(frozen=True)
-class Run:
+class Run(Result):
     """A scored bridge.
 
     Attributes:
@@ -39,9 +40,25 @@ class Run:
     folder: Path | None
     verbalized: Verbalized | None = None
 
+    def __repr__(self) -> str:
+        about = self.bridge
+        return f"Run({about.src} -> {about.dst}, {about.map}: {headline(self.metrics)})"
+
     def document(self) -> dict[str, object]:
-        """Return the result in its one shape, as in `metrics.json`."""
+        """Return the result in its one shape, as in `metrics.json`.
+
+        Returns:
+            `schema`, `bridge` (the provenance) and `metrics`, ready for `json.dump`.
+        """
         return document(self.metrics, self.bridge.provenance)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return a row for each metric.
+
+        Returns:
+            Rows of the fields of `bridge.metrics.Metric`.
+        """
+        return [asdict(metric) for metric in self.metrics]
 
 
 def run(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from dataclasses import asdict, dataclass
+from typing import Any, final
 
 import numpy as np
 
@@ -20,14 +20,12 @@ from bridge.pairing.align import Encoded
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.plan.provenance import versions
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
+from bridge.pipeline.result import Result, headline
 from bridge.pipeline.score.steering import Dose, Floats, SteeredModel, last_token_batches, steering_metrics
 from bridge.pipeline.transfer.contrast import Contrast, LabelledRows
 from bridge.progress import Progress
 from bridge.references import Site
 from bridge.scorers import MAPPED, NATIVE, RANDOM_DIRECTION, RAW
-
-if TYPE_CHECKING:
-    pass
 
 RANDOM_DIRECTIONS = 5
 """Whose effects are averaged, text by text: a single random direction has some effect by chance. The arm's interval is
@@ -36,7 +34,7 @@ over texts, as every arm's; how far random directions differ among themselves is
 
 @final
 @dataclass(frozen=True)
-class Steering:
+class Steering(Result):
     """What steering did.
 
     Attributes:
@@ -50,9 +48,25 @@ class Steering:
     generated: list[dict[str, str]]
     provenance: dict[str, Any]
 
+    def __repr__(self) -> str:
+        about = self.provenance
+        return f"Steering({about['src']} -> {about['dst']}, {about['map']}: {headline(self.metrics)})"
+
     def document(self) -> dict[str, object]:
-        """Return the result in its one shape, the generated texts beside the metrics."""
+        """Return the result in its one shape, as `bridge steer --out` writes it.
+
+        Returns:
+            `schema`, `bridge` (the provenance), `metrics`, and `generated` beside them, ready for `json.dump`.
+        """
         return document(self.metrics, self.provenance) | {"generated": self.generated}
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return a row for each metric.
+
+        Returns:
+            Rows of the fields of `bridge.metrics.Metric`; effects are in nats.
+        """
+        return [asdict(metric) for metric in self.metrics]
 
 
 def steer(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, final
 
@@ -17,6 +17,7 @@ from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import Plan, prepare
 from bridge.pipeline.plan.provenance import versions
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
+from bridge.pipeline.result import MOST, Result
 from bridge.pipeline.score.score import checked_scores
 from bridge.plugins.registry import Registry
 from bridge.progress import Progress
@@ -28,7 +29,7 @@ VALIDATION_FOLD = 0
 
 @final
 @dataclass(frozen=True)
-class Sweep:
+class Sweep(Result):
     """The scores of every layer pair.
 
     Attributes:
@@ -43,13 +44,45 @@ class Sweep:
     dst_sites: list[str]
     provenance: dict[str, Any]
 
+    def __repr__(self) -> str:
+        layers = f"{len(self.src_sites)} x {len(self.dst_sites)} layers"
+        tops = [self.best(name) for name in dict.fromkeys(metric.name for metric in self.metrics)]
+        best = "; ".join(f"best {top.name} {top.value:.3f} at {top.src} -> {top.dst}" for top in tops[:MOST])
+        return f"Sweep({layers}: {best or 'no metrics'})"
+
     def document(self) -> dict[str, object]:
-        """Return the result in its one shape."""
+        """Return the result in its one shape, as in `metrics.json`.
+
+        Returns:
+            `schema`, `bridge` (the provenance) and `metrics`, ready for `json.dump`.
+        """
         return document(self.metrics, self.provenance)
 
+    def records(self) -> list[dict[str, Any]]:
+        """Return a row for each metric and layer pair.
+
+        Returns:
+            Rows of the fields of `bridge.metrics.Metric`.
+        """
+        return [asdict(metric) for metric in self.metrics]
+
     def best(self, name: str, scorer: str = "") -> Metric:
-        """Return the layer pair with the highest value of one metric, of one scorer where several give it."""
-        found = (metric for metric in self.metrics if metric.name == name and scorer in ("", metric.scorer))
+        """Return the layer pair with the highest value of one metric.
+
+        Args:
+            name: Of the metric, as `ev` or `retrieval@1`.
+            scorer: Whose, where several scorers give a metric of this name; any by default.
+
+        Returns:
+            The metric, whose `src` and `dst` are the pair.
+
+        Raises:
+            UsageError: If the sweep has no such metric.
+        """
+        found = [metric for metric in self.metrics if metric.name == name and scorer in ("", metric.scorer)]
+        if not found:
+            known = ", ".join(dict.fromkeys(metric.name for metric in self.metrics))
+            raise UsageError(f"This sweep has no metric {name}.", remedy=f"It has {known or 'none'}.")
         return max(found, key=lambda metric: metric.value)
 
 

@@ -1,4 +1,4 @@
-"""Carry directions through a bridge: the tensors of a file, or chosen decoder rows of a dictionary."""
+"""Carry directions through a bridge: arrays, the tensors of a file, or chosen decoder rows of a dictionary."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.directions import read_vectors, write_arrays
+from bridge.directions import write_arrays
 from bridge.errors import UsageError
+from bridge.pipeline.arrays import as_given
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
 from bridge.pipeline.transfer.dictionaries import open_source
 from bridge.pipeline.transfer.sae import need_free
+from bridge.pipeline.transfer.transferred import Named, Transferred, gain, read_named
 
 Vectors = Mapping[str, NDArray[np.floating]]
 ROWS = "directions"
@@ -28,16 +30,16 @@ MOST = 1_000_000
 _SPAN = re.compile(r"(\d+)(?:-(\d+))?")
 
 
-def transfer_directions(bridge: Bridge, source: Path, out: Path) -> dict[str, Any]:
-    """Move every tensor of a safetensors file as directions (steering vectors, decoder rows).
+def transfer_directions(bridge: Bridge, source: Named, out: Path | None = None) -> Transferred:
+    """Move vectors as directions (steering vectors, decoder rows).
 
     Args:
         bridge: The bridge to carry them through; any map, equal widths or not.
-        source: Tensors of shape (n, d_src) or (d_src,), any float type.
-        out: Where the moved tensors go, under the same names, float32; refuses to overwrite.
+        source: A safetensors file, or arrays by name: (n, d_src) or (d_src,), any float type.
+        out: Where the moved tensors are written, under the same names, float32; refuses to overwrite.
 
     Returns:
-        For each name the shape and, for its rows, the mean of ||moved|| / ||given||: how much of them the map keeps.
+        For each name what was moved, as given, and how much of its length the map keeps.
 
     Raises:
         UsageError: If `out` exists.
@@ -45,20 +47,21 @@ def transfer_directions(bridge: Bridge, source: Path, out: Path) -> dict[str, An
         BridgeError: If a tensor holds NaN or infinite values, or is no float tensor.
     """
     need_free(out)
-    return _move(bridge, read_vectors(source), out, {"from": source.name})
+    vectors, name = read_named(source)
+    return _move(bridge, vectors, vectors if isinstance(source, Path) else source, out, {"from": name})
 
 
 def transfer_features(
-    bridge: Bridge, reference: str, features: Sequence[int], out: Path, runtime: Runtime | None = None
-) -> dict[str, Any]:
+    bridge: Bridge, reference: str, features: Sequence[int], out: Path | None, runtime: Runtime | None = None
+) -> Transferred:
     """Move the decoder rows of chosen features of the source's dictionary.
 
     Args:
         bridge: The bridge to carry them through; any map, equal widths or not.
         reference: The source's dictionary: a path, or hub:user/repo/subfolder.
         features: Which; the rows keep this order.
-        out: Where they go, as one tensor `directions` (len(features), d_dst), float32, with a record of which features
-            of which dictionary they are; refuses to overwrite.
+        out: Where they are written, as one tensor `directions` (len(features), d_dst), float32, with a record of which
+            features of which dictionary they are; refuses to overwrite.
         runtime: Plugins, store and progress; those of this machine, silent, by default.
 
     Returns:
@@ -77,7 +80,8 @@ def transfer_features(
             f"{reference} has no feature {listed}." if beyond else "No features are chosen.",
             remedy=f"Its features are 0 to {len(rows) - 1}.",
         )
-    return _move(bridge, {ROWS: rows[list(features)]}, out, {"dictionary": reference, "features": list(features)})
+    chosen = {ROWS: rows[list(features)]}
+    return _move(bridge, chosen, chosen, out, {"dictionary": reference, "features": list(features)})
 
 
 def parse_features(text: str) -> list[int]:
@@ -96,21 +100,13 @@ def parse_features(text: str) -> list[int]:
     return list(chosen)
 
 
-def compare(given: NDArray[np.floating], moved: NDArray[np.floating]) -> dict[str, Any]:
-    """Return the shape of moved vectors, and the mean of ||moved|| / ||given|| over rows (vectors of zeros left out).
-
-    Args:
-        given: (n, d_src) or (d_src,).
-        moved: (n, d_dst) or (d_dst,).
-    """
-    lengths = np.linalg.norm(np.atleast_2d(given), axis=1)
-    kept = np.linalg.norm(np.atleast_2d(moved), axis=1)[lengths > 0] / lengths[lengths > 0]
-    return {"shape": list(moved.shape), "gain": float(kept.mean()) if len(kept) else 0.0}
-
-
-def _move(bridge: Bridge, given: Vectors, out: Path, origin: Mapping[str, Any]) -> dict[str, Any]:
-    moved = {name: bridge.direction(vectors) for name, vectors in given.items()}
+def _move(
+    bridge: Bridge, vectors: Vectors, given: Mapping[str, Any], out: Path | None, origin: Mapping[str, Any]
+) -> Transferred:
+    moved = {name: bridge.direction(some) for name, some in vectors.items()}
     record = {"src": bridge.src, "dst": bridge.dst, "map": bridge.map, **origin}
-    arrays = {name: vectors.astype(np.float32) for name, vectors in moved.items()}
-    write_arrays(out, arrays, {"residual-bridge": json.dumps(record)})
-    return {name: compare(given[name], vectors) for name, vectors in moved.items()}
+    if out is not None:
+        arrays = {name: some.astype(np.float32) for name, some in moved.items()}
+        write_arrays(out, arrays, {"residual-bridge": json.dumps(record)})
+    gains = {name: gain(vectors[name], some) for name, some in moved.items()}
+    return Transferred({name: as_given(some, given[name]) for name, some in moved.items()}, gains, record)

@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.directions import read_vectors, write_arrays
+from bridge.directions import write_arrays
 from bridge.errors import BridgeError, ShapeError
 from bridge.maps import AffineMap, check_width
+from bridge.pipeline.arrays import as_given
 from bridge.pipeline.fit.bridge import Bridge
-from bridge.pipeline.transfer.directions import compare
 from bridge.pipeline.transfer.sae import need_free, reverse_map
+from bridge.pipeline.transfer.transferred import Named, Transferred, gain, read_named
 
 BIAS = ".bias"
 
 
-def transfer_probes(bridge: Bridge, source: Path, out: Path, back: Bridge | None = None) -> dict[str, Any]:
+def transfer_probes(bridge: Bridge, source: Named, out: Path | None = None, back: Bridge | None = None) -> Transferred:
     """Write probes of the source model as probes of the destination.
 
     A probe reads w x + b. The carried one reads an activation y of the destination as the given one reads back(y). Its
@@ -27,14 +28,14 @@ def transfer_probes(bridge: Bridge, source: Path, out: Path, back: Bridge | None
 
     Args:
         bridge: From the probes' model to the other.
-        source: For each probe NAME a tensor NAME of shape (d_src,) or (n, d_src), n outputs, and where it has a bias a
-            tensor NAME.bias of shape () or (n,); any float type.
-        out: Where the carried probes go, under the same names, each with a bias, in float64 where the weights are and
-            otherwise float32; refuses to overwrite.
+        source: A safetensors file, or arrays by name: for each probe NAME a tensor NAME of shape (d_src,) or
+            (n, d_src), n outputs, and where it has a bias a tensor NAME.bias of shape () or (n,); any float type.
+        out: Where the carried probes are written, under the same names, each with a bias, in float64 where the weights
+            are and otherwise float32; refuses to overwrite.
         back: A bridge fitted the other way; by default the inverse of the map, which for a rotation is as good.
 
     Returns:
-        For each probe the shape of its weights, and the mean of ||carried|| / ||given||.
+        The carried probes, each with a bias, as their weights were given; and the gain of their weights.
 
     Raises:
         UsageError: If `out` exists, or `back` is between other models.
@@ -44,12 +45,12 @@ def transfer_probes(bridge: Bridge, source: Path, out: Path, back: Bridge | None
     """
     need_free(out)
     inverse = reverse_map(bridge, back)
-    given = read_vectors(source)
+    given, origin = read_named(source)
     names = [name for name in given if not name.endswith(BIAS)]
     lone = given.keys() - names - {name + BIAS for name in names}
     if lone:
         raise BridgeError(
-            f"{source} holds {min(lone)}, and no weights of that probe.",
+            f"{origin} holds {min(lone)}, and no weights of that probe.",
             remedy="Name a probe's weights NAME, and its bias NAME.bias.",
         )
     arrays: dict[str, NDArray[Any]] = {}
@@ -62,9 +63,12 @@ def transfer_probes(bridge: Bridge, source: Path, out: Path, back: Bridge | None
         carried = reading(weights, bias, inverse)
         kind = np.result_type(weights.dtype, np.float32)
         arrays |= {key: part.astype(kind) for key, part in zip((name, name + BIAS), carried, strict=True)}
-    record = {"src": bridge.src, "dst": bridge.dst, "map": bridge.map, "back": back is not None, "from": source.name}
-    write_arrays(out, arrays, {"residual-bridge": json.dumps(record)})
-    return {name: compare(given[name], arrays[name]) for name in names}
+    record = {"src": bridge.src, "dst": bridge.dst, "map": bridge.map, "back": back is not None, "from": origin}
+    if out is not None:
+        write_arrays(out, arrays, {"residual-bridge": json.dumps(record)})
+    as_given_by = given if isinstance(source, Path) else source
+    returned = {key: as_given(part, as_given_by[key.removesuffix(BIAS)]) for key, part in arrays.items()}
+    return Transferred(returned, {name: gain(given[name], arrays[name]) for name in names}, record)
 
 
 def reading(

@@ -76,13 +76,13 @@ def reverse_map(bridge: Bridge, back: Bridge | None) -> AffineMap:
     return _affine(back.fitted, back)
 
 
-def need_free(out: Path) -> None:
-    """Refuse to overwrite.
+def need_free(out: Path | None) -> None:
+    """Refuse to overwrite, before any work is done.
 
     Raises:
         UsageError: If `out` exists.
     """
-    if out.exists():
+    if out is not None and out.exists():
         raise UsageError(f"{out} already exists; nothing is overwritten.", remedy="Choose another --out.")
 
 

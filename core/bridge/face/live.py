@@ -1,0 +1,117 @@
+"""What only the live models can tell: does a dictionary work in another model, does a vector steer it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bridge.pipeline.fit.bridge import Bridge
+    from bridge.pipeline.jobs.audit import Audit
+    from bridge.pipeline.jobs.steer import Steering
+    from bridge.progress import Progress
+
+AUDIT_MAP = "procrustes:scaled=false"
+"""What an audit carries dictionaries through, unless another map is chosen: a rotation changes no lengths."""
+
+
+def audit(
+    src: str,
+    dst: str,
+    *,
+    sites: str = "",
+    dictionary: str = "",
+    dst_dictionary: str = "",
+    map: str = AUDIT_MAP,
+    out: str | Path | None = None,
+    **options: Any,
+) -> Audit:
+    """Carry a model's sparse autoencoder into one or many others, and hold every number to its control.
+
+    Args:
+        src: Source model, and layer where `sites` names none.
+        dst: Destination model; several, as in `dyck:seed1..4`.
+        sites: Sites of both models, as `3,6,9`; `all` for every one that the source has a dictionary of.
+        dictionary: The source's dictionary: a path, or hub:user/repo/subfolder; by default those in its folder.
+        dst_dictionary: The destination's own dictionary at its site.
+        map: Map type and its options.
+        out: File for the result as JSON; None to write nothing.
+        options: As for `fit`.
+
+    Returns:
+        Every arm's numbers, for each target and site.
+
+    Raises:
+        bridge.errors.UsageError: If there is no dictionary, the sites do not match up, or `out` exists.
+        bridge.errors.BridgeError: If a model cannot be had, or a dictionary does not belong to its site.
+    """
+    from bridge.face.files import need_free, write_document
+    from bridge.pipeline.jobs.audit import audit as audit_options
+    from bridge.pipeline.plan.options import make_options
+    from bridge.pipeline.transfer.dictionary_sets import Dictionaries
+
+    need_free(out)
+    given = make_options(src=src, dst=dst, map=map, **options)
+    result = audit_options(given, sites, Dictionaries(dictionary, dst_dictionary))
+    write_document(out, result.document())
+    return result
+
+
+def steer(
+    bridge: Bridge | str | Path,
+    contrast: str | Path,
+    *,
+    vector_from: str | Path | None = None,
+    doses: Sequence[float] = (0.5, 1.0, 2.0),
+    prompts: Sequence[str] = (),
+    new_tokens: int = 30,
+    max_tokens: int = 256,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "auto",
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Steering:
+    """Make a steering vector in the source, carry it across, and steer the destination with it, beside its controls.
+
+    Args:
+        bridge: The bridge, or its folder.
+        contrast: JSON Lines of `{"text": ..., "class": ...}` with two classes: half of the texts make the vector, the
+            others test it.
+        vector_from: A safetensors file of activations at the source's site to make its vector from instead: `rows`
+            (n, d_src) float, and `labels` (n,) integers, 0 for the first class and 1 for the second.
+        doses: Multiples of the native vector's length.
+        prompts: Texts to go on with, at the largest dose.
+        new_tokens: Most tokens to add to a prompt.
+        max_tokens: Texts and prompts are cut after so many.
+        seed: Of the split and the random directions.
+        device: cpu, cuda, cuda:N, mps, or auto.
+        dtype: bfloat16, float32, or auto: the faster one.
+        out: File for the result as JSON; None to write nothing.
+        progress: Is told of every stage.
+
+    Returns:
+        Effects by dose and arm, in nats, with 95% intervals over the tested texts; and what the model goes on with.
+
+    Raises:
+        bridge.errors.UsageError: If `out` exists, or a prompt is of no tokens.
+        bridge.errors.CorpusError: If the contrast is unreadable, or has too few texts.
+        bridge.errors.BridgeError: If a model cannot be had, or does not tell the two classes apart.
+
+    Source: transfer ratio and regimes as in arXiv 2605.24577.
+    """
+    from bridge.face.files import need_free, write_document
+    from bridge.face.fit import load
+    from bridge.models import Placement
+    from bridge.pipeline.jobs.steer import steer as steer_by
+    from bridge.pipeline.score.steering import Dose
+    from bridge.pipeline.transfer.contrast import load_contrast, read_labelled_rows
+
+    need_free(out)
+    dose = Dose(tuple(doses), tuple(prompts), new_tokens, max_tokens, Placement(device, dtype), seed)
+    rows = read_labelled_rows(Path(vector_from)) if vector_from is not None else None
+    through = load(bridge) if isinstance(bridge, str | Path) else bridge
+    result = steer_by(through, load_contrast(Path(contrast), seed), dose, progress, rows)
+    write_document(out, result.document())
+    return result

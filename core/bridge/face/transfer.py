@@ -1,0 +1,129 @@
+"""Carry directions, probes and dictionaries through a fitted bridge; no model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bridge.dictionaries import SparseAutoencoder
+    from bridge.pipeline.fit.bridge import Bridge
+    from bridge.pipeline.transfer.transferred import Transferred
+    from bridge.progress import Progress
+
+
+def transfer_directions(
+    bridge: Bridge | str | Path,
+    vectors: str | Path | Mapping[str, Any] | None = None,
+    *,
+    dictionary: str = "",
+    features: str | Sequence[int] = (),
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Transferred:
+    """Move directions (steering vectors, decoder rows): through the linear part of the map alone.
+
+    Args:
+        bridge: The bridge, or its folder.
+        vectors: A safetensors file, or arrays by name: numpy or torch, (n, d_src) or (d_src,), any float type.
+        dictionary: Move decoder rows of this dictionary of the source instead.
+        features: Which features' rows: numbers, or text as in `3,17,45-50`.
+        out: Safetensors file to write, the same names, float32; None to write nothing.
+        progress: Is told what is noticed.
+
+    Returns:
+        For each name what was moved, numpy or torch as given (float64 stays, all else becomes float32), on the same
+        device; rows of a dictionary are one array, `directions`. A gain is the mean length after, over before.
+
+    Raises:
+        bridge.errors.UsageError: If `out` exists, a feature is not there, or neither or both sources are given.
+        bridge.errors.ShapeError: If an array has another width.
+        bridge.errors.BridgeError: If a value is not finite, or the dictionary is not the source's.
+    """
+    from bridge.errors import UsageError
+    from bridge.pipeline.plan.runtime import open_runtime
+    from bridge.pipeline.transfer import directions
+
+    through, file = _bridge(bridge), _path(out)
+    written = isinstance(features, str) and features
+    chosen = directions.parse_features(written) if written else [int(one) for one in features]
+    if vectors is not None and not dictionary and not chosen:
+        return directions.transfer_directions(through, Path(vectors) if isinstance(vectors, str) else vectors, file)
+    if dictionary and chosen and vectors is None:
+        return directions.transfer_features(through, dictionary, chosen, file, open_runtime(progress))
+    raise UsageError("Give either VECTORS, or --dictionary and --features.")
+
+
+def transfer_probes(
+    bridge: Bridge | str | Path,
+    probes: str | Path | Mapping[str, Any],
+    *,
+    back: Bridge | str | Path | None = None,
+    out: str | Path | None = None,
+) -> Transferred:
+    """Carry linear probes of the source to the destination: they read its activations through the map back.
+
+    Args:
+        bridge: The bridge, or its folder.
+        probes: A safetensors file, or arrays by name, numpy or torch: for each probe `NAME`, (d_src,) or (n, d_src),
+            and where it has a bias `NAME.bias`, () or (n,); any float type.
+        back: A bridge fitted the other way, or its folder; by default the inverse of the map.
+        out: Safetensors file to write; None to write nothing.
+
+    Returns:
+        The carried probes under the same names, each with a bias, numpy or torch as their weights were given (float64
+        stays, all else becomes float32), on the same device.
+
+    Raises:
+        bridge.errors.UsageError: If `out` exists, or `back` is between other models.
+        bridge.errors.MapError: If a map is not affine, or has no inverse and no `back` is given.
+        bridge.errors.ShapeError: If weights have another width, or a bias another shape than the probe's outputs.
+        bridge.errors.BridgeError: If a value is not finite, or a bias has no weights.
+    """
+    from bridge.pipeline.transfer.probes import transfer_probes as carry
+
+    given = Path(probes) if isinstance(probes, str) else probes
+    return carry(_bridge(bridge), given, _path(out), None if back is None else _bridge(back))
+
+
+def transfer_sae(
+    bridge: Bridge | str | Path,
+    dictionary: str | Path,
+    out: str | Path,
+    *,
+    back: Bridge | str | Path | None = None,
+    progress: Progress | None = None,
+) -> SparseAutoencoder:
+    """Write a sparse autoencoder of the source as one of the destination, in SAELens layout.
+
+    Args:
+        bridge: The bridge, or its folder.
+        dictionary: The source's: a path, or hub:user/repo/subfolder, in any installed format.
+        out: Folder to write; refuses to overwrite.
+        back: A bridge fitted the other way, or its folder; by default the inverse of the map.
+        progress: Is told what is noticed.
+
+    Returns:
+        What was written; its arrays are numpy, float32.
+
+    Raises:
+        bridge.errors.UsageError: If `out` exists, or `back` is between other models.
+        bridge.errors.MapError: If a map is not affine, or has no inverse and no `back` is given.
+        bridge.errors.BridgeError: If the dictionary is not the source's, or is no autoencoder.
+    """
+    from bridge.pipeline.plan.runtime import open_runtime
+    from bridge.pipeline.transfer.sae import transfer_sae as carry
+
+    through, way_back = _bridge(bridge), None if back is None else _bridge(back)
+    return carry(through, str(dictionary), Path(out), way_back, open_runtime(progress))
+
+
+def _bridge(given: Bridge | str | Path) -> Bridge:
+    from bridge.face.fit import load
+
+    return load(given) if isinstance(given, str | Path) else given
+
+
+def _path(out: str | Path | None) -> Path | None:
+    return None if out is None else Path(out)

@@ -1,0 +1,69 @@
+"""What every result does beside its own: a notebook shows it, and pandas takes it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, final
+
+from bridge.errors import UsageError
+from bridge.metrics import Metric
+from bridge.scorers import MAPPED
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+MOST = 3
+"""Measures in a line that stands for a whole result."""
+
+
+class Shown(ABC):
+    """What a notebook shows as a table, with a plot where there is one."""
+
+    @abstractmethod
+    def __repr__(self) -> str:
+        """Say in a line what this is."""
+
+    def _repr_html_(self) -> str:
+        # Pages stand above the pipeline, and a value knows no more of them than this call.
+        from bridge.report.notebook import notebook_html
+
+        return notebook_html(self)
+
+
+class Result(Shown):
+    """What a command found, as rows of one shape."""
+
+    @abstractmethod
+    def records(self) -> list[dict[str, Any]]:
+        """Return the rows: one for each number, explained vector or carried array."""
+
+    @final
+    def to_frame(self) -> DataFrame:
+        """Return the rows as a pandas table, a column for each field.
+
+        Returns:
+            The table; rows are in the order of `records`.
+
+        Raises:
+            UsageError: If pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise UsageError(
+                "pandas is not installed, and to_frame makes a table of it.",
+                remedy="Run pip install 'residual-bridge[pandas]', or use records(), which needs nothing.",
+            ) from error
+        return pandas.DataFrame.from_records(self.records())
+
+
+def headline(metrics: Sequence[Metric]) -> str:
+    """Return the first mapped measures, each beside its control, in a line."""
+    by_arm = {(one.scorer, one.name, one.arm, one.src, one.dst): one for one in metrics}
+    mapped = [one for one in metrics if one.arm == MAPPED][:MOST]
+    said = []
+    for one in mapped:
+        control = by_arm.get((one.scorer, one.name, one.control, one.src, one.dst))
+        said.append(f"{one.name} {one.value:.3f}" + (f" ({control.arm} {control.value:.3f})" if control else ""))
+    return ", ".join([*said, f"{len(metrics)} metrics"])

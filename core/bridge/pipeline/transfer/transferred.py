@@ -1,0 +1,89 @@
+"""What came of carrying vectors through a bridge, and where vectors come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.directions import read_vectors
+from bridge.errors import BridgeError, ShapeError
+from bridge.pipeline.arrays import to_numpy
+from bridge.pipeline.result import Result
+
+Named = Path | Mapping[str, Any]
+"""Vectors by name: a safetensors file, or arrays of numpy or torch."""
+
+
+@final
+@dataclass(frozen=True)
+class Transferred(Result):
+    """Directions or probes, carried through a bridge.
+
+    Attributes:
+        arrays: What was carried, by name: numpy or torch as it was given, numpy where it came from a file.
+        gains: For each name the mean length of its rows after, over before; zeros are left out.
+        provenance: Source, destination, map, and where the vectors came from.
+    """
+
+    arrays: dict[str, Any]
+    gains: dict[str, float]
+    provenance: dict[str, Any]
+
+    def __repr__(self) -> str:
+        gains = ", ".join(f"{name} {gain:.3f}" for name, gain in self.gains.items())
+        return f"Transferred({self.provenance['src']} -> {self.provenance['dst']}: gains {gains})"
+
+    def document(self) -> dict[str, Any]:
+        """Return shape and gain of what was carried, as JSON.
+
+        Returns:
+            By name `shape`, a list, and `gain`.
+        """
+        return {name: {"shape": list(self.arrays[name].shape), "gain": gain} for name, gain in self.gains.items()}
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return a row for each name.
+
+        Returns:
+            Rows of `name`, `shape` (a tuple) and `gain`.
+        """
+        return [
+            {"name": name, "shape": tuple(self.arrays[name].shape), "gain": self.gains[name]} for name in self.gains
+        ]
+
+
+def read_named(source: Named) -> tuple[dict[str, NDArray[np.floating]], str]:
+    """Return vectors as numpy, and what to call their origin.
+
+    Raises:
+        ShapeError: If one is no array.
+        BridgeError: If a tensor is not all finite floats, or the file is not readable.
+    """
+    if isinstance(source, Path):
+        return read_vectors(source), source.name
+    found = {}
+    for name, given in source.items():
+        try:
+            found[name] = to_numpy(given)
+        except ShapeError as error:
+            raise ShapeError(f"{name}: {error.what}") from error
+        if not np.issubdtype(found[name].dtype, np.floating) or not np.isfinite(found[name]).all():
+            raise BridgeError(f"The array {name} is not all finite floats.")
+    return found, "arrays"
+
+
+def gain(given: NDArray[np.floating], moved: NDArray[np.floating]) -> float:
+    """Return the mean of ||moved|| / ||given|| over rows, vectors of zeros left out.
+
+    Args:
+        given: (n, d_src) or (d_src,).
+        moved: (n, d_dst) or (d_dst,).
+    """
+    lengths = np.linalg.norm(np.atleast_2d(given), axis=1)
+    kept = np.linalg.norm(np.atleast_2d(moved), axis=1)[lengths > 0] / lengths[lengths > 0]
+    return float(kept.mean()) if len(kept) else 0.0
