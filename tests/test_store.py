@@ -175,7 +175,7 @@ def test_a_refused_write_names_its_cause_and_leaves_what_was_there(
         for index in (0, 2):
             with pytest.raises(StoreError, match=cause):
                 artifact.write(index, {"rows": torch.ones(3)}, {})
-        with pytest.raises(StoreError, match=r"new.txt could not be written.*same command goes on from there"):
+        with pytest.raises(StoreError, match=r"new.txt could not be written.*same command continues from there"):
             write_bytes(artifact.path / "new.txt", b"text")
     assert {path.name: path.read_bytes() for path in artifact.path.iterdir()} == before
     assert artifact.has(0)

@@ -15,7 +15,7 @@ __all__ = ["read_arrays", "write_arrays"]
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read every tensor of a safetensors file; bfloat16 and float16 come back as float32.
+    """Read every tensor of a safetensors file; bfloat16 and float16 are read as float32.
 
     Args:
         path: The file.
@@ -41,7 +41,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def read_vectors(path: Path) -> dict[str, NDArray[np.floating]]:
-    """Read every tensor of a safetensors file as vectors; half precision comes back as float32.
+    """Read every tensor of a safetensors file as vectors; half precision is read as float32.
 
     Raises:
         BridgeError: As `read_arrays`, or if a tensor holds NaN or infinite values, or is no float tensor.

@@ -106,5 +106,5 @@ def writing(path: Path) -> Iterator[None]:
             f"{path} could not be written ({error.strerror or error}).",
             cause=causes.get(error.errno or 0, ""),
             remedy="Free some space or set BRIDGE_CACHE_DIR or --out to a folder you may write to; "
-            "what was already finished is kept and the same command goes on from there.",
+            "what was already finished is kept and the same command continues from there.",
         ) from error

@@ -186,12 +186,12 @@ class Explained:
 @final
 @dataclass(frozen=True)
 class ArmExplanations:
-    """What one verbalizer says of live activations, and what comes back of them.
+    """What one verbalizer says of live activations, and what is reconstructed from them.
 
     Attributes:
         explanations: One explanation a position.
         truth: The activations that it is about, (n, d_model) float32: the source's, but for the arm `self`.
-        rebuilt: What the explanations stand for, by the verbalizer's reconstructor and, of a borrowed one, the map
+        rebuilt: What the explanations stand for, by the verbalizer's reconstructor and, of a foreign one, the map
             back; of the shape of `truth`. None without a reconstructor.
         mean: Mean of the training activations of the model that `truth` is of, (d_model,) float64.
     """
@@ -240,7 +240,7 @@ class Evidence:
             `random_map`, and `raw` (no map) where the widths are equal.
         held_out: Paired rows of the held-out documents.
         seed: Of everything random.
-        back: The map from the destination to the source, where a dictionary is at hand, for each arm that has one: a
+        back: The map from the destination to the source, where a dictionary is available, for each arm that has one: a
             random map to fewer dimensions has no way back.
         src_dictionary: The source model's dictionary at its site.
         dst_dictionary: The destination model's own dictionary at its site, of as many or other features.
@@ -367,7 +367,7 @@ class Scorer(ABC):
     """What it says of each number that it gives; one that is not listed has its name alone."""
 
     needs: ClassVar[frozenset[Need]]
-    """What must be at hand for this scorer to run."""
+    """What must be available for this scorer to run."""
 
     @abstractmethod
     def score(self, evidence: Evidence) -> Iterable[Metric]:
@@ -396,7 +396,7 @@ class Scorer(ABC):
 
         Args:
             kept: What `score` kept under names that begin with the scorer's own and a dot, float32; the names come
-                without that beginning. It is read from a file, which may be a stranger's.
+                without that beginning. It is read from a file, which may be untrusted.
             look: How the page draws an arm, as in `axes.plot(x, y, **look("mapped"))`.
 
         Returns:

@@ -39,10 +39,10 @@ class Store:
         return Artifact(self.root / kind / key, recipe)
 
     def hash_of(self, path: Path) -> str:
-        """Return a file's SHA-256, remembered until something touches the file.
+        """Return a file's SHA-256, cached until something touches the file.
 
-        Remembered by path, inode, size and both times of change, so that neither a file put in its place nor a time set
-        back goes unnoticed. What changed a moment ago is not remembered: file systems' clocks are coarse, and
+        Cached by path, inode, size and both times of change, so that neither a file put in its place nor a time set
+        back goes unnoticed. What changed a moment ago is not cached: file systems' clocks are coarse, and
         a later write might bear the same times (to git, such a file is "racily clean").
 
         Raises:

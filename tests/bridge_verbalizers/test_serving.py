@@ -166,7 +166,7 @@ def test_a_server_that_dies_costs_nothing(av: Path, server: StandIn) -> None:
     whole = NLA(checkpoint=str(av), max_new_tokens=TOKENS).open(TrainedSubject(32)).explain(vectors)
     verbalizer = opened(server, av, concurrency=3)
     server.answers_left = 6
-    with pytest.raises(BridgeError, match=r"6 of 10 .* kept in .*The same command then goes on") as caught:
+    with pytest.raises(BridgeError, match=r"6 of 10 .* kept in .*The same command then continues") as caught:
         verbalizer.explain(vectors)
     assert ("--enable-prompt-embeds" if server.kind is NLAOnVLLM else "--disable-radix-cache") in str(caught.value)
     with serving(server.kind.name, av, port=server.server_address[1]) as again:

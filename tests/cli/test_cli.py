@@ -265,7 +265,7 @@ def test_killed_interrupted_and_concurrent_runs_end_the_same(
     interrupted = start(tmp_path / "one", lab)
     err = stop_after_shards(interrupted, cache, after_kill + 1, signal.SIGINT)
     assert interrupted.returncode == 130, err
-    assert "Interrupted. What was finished is kept: the same command goes on from there." in " ".join(err.split())
+    assert "Interrupted. What was finished is kept: the same command continues from there." in " ".join(err.split())
     assert "Traceback" not in err
     after_interrupt = sidecars(cache)
     assert not (tmp_path / "one").exists()

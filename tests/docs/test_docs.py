@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import bridge
+from bridge import plugins
 from bridge.cli import COMMANDS, main
 from bridge.cli import bridge as command_line
 from bridge.cli.plugins import KINDS
-from bridge import plugins
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]

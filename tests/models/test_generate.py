@@ -151,7 +151,7 @@ def test_no_text_becomes_longer_than_the_model_reads(
         model.generate([short, long], 5)
     assert shapes == []
     assert [len(one) for one in model.generate([short, long], 4, ends=())] == [4, 4]
-    with pytest.raises(UsageError, match="no tokens to go on from"):
+    with pytest.raises(UsageError, match="no tokens to continue from"):
         model.generate([short, empty], 4)
     decoding = model.decoding(6)
     decoding.read([short])

@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _say("Interrupted. What was finished is kept: the same command goes on from there.")
+        _say("Interrupted. What was finished is kept: the same command continues from there.")
         sys.exit(INTERRUPTED)
     except BridgeError as error:
         if debug:
@@ -76,7 +76,7 @@ def _whose(error: Exception) -> str:
     plugin = culprit(error)
     if not plugin:
         return "This is a bug in bridge or in a plugin."
-    return f"The plugin {plugin} was at work; BRIDGE_DISABLE_PLUGINS={plugin} goes on without it."
+    return f"The plugin {plugin} was at work; BRIDGE_DISABLE_PLUGINS={plugin} continues without it."
 
 
 def _say(text: str) -> None:

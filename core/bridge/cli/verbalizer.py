@@ -38,7 +38,7 @@ def train(
 
     A copy of the model learns, by low-rank adapters, to say the text that led to an activation, and a second copy to
     give the activation back from such a text. The folder is in the layout of released NLA checkpoints. Interrupted,
-    the same command goes on from the last checkpoint. Losses are on documents that it was not trained on, beside what
+    the same command continues from the last checkpoint. Losses are on documents that it was not trained on, beside what
     the same model says without the activation.
 
     \b

@@ -100,7 +100,7 @@ def collect(
 ) -> None:
     """Fill the artifacts of one model's sites; the model is loaded only if something is missing.
 
-    A run killed at any point goes on from the last finished shard with the same batches, so the result is the same
+    A run killed at any point continues from the last finished shard with the same batches, so the result is the same
     bits. A second process that wants the same artifacts waits, and then finds them.
 
     Args:

@@ -40,7 +40,7 @@ def explain(
         options: As for `fit`, which makes the map where it is not in the cache; `dst_verbalizer` names another one.
 
     Returns:
-        One reading a token or direction, and how much of the activations comes back from them.
+        One reading a token or direction, and how much of the activations is reconstructed from them.
 
     Raises:
         bridge.errors.UsageError: If neither or both of `texts` and `directions` are given, or `out` exists.
@@ -73,7 +73,7 @@ def explain_through(
         out: File for the result as JSON; None to write nothing.
 
     Returns:
-        One reading a token or direction, and how much of the activations comes back from them.
+        One reading a token or direction, and how much of the activations is reconstructed from them.
 
     Raises:
         bridge.errors.UsageError: If the destination has no verbalizer, or this is an inverse; or as `explain`.
@@ -139,7 +139,7 @@ def train_verbalizer(
         model: Whose activations it reads, as in `smollm2-135m@19`.
         verbalizer: Kind of verbalizer, with its options.
         dictionary: Train on half of the features of this dictionary too; the others stay unseen.
-        out: Folder to write; an interrupted training in it is gone on from. By default where every command finds the
+        out: Folder to write; an interrupted training in it is resumed. By default where every command finds the
             model's own verbalizer.
         steps: Optimizer steps, of the verbalizer and of its reconstructor each.
         batch: Examples a step.

@@ -82,7 +82,7 @@ def steer(
         vector_from: A safetensors file of activations at the source's site to make its vector from instead: `rows`
             (n, d_src) float, and `labels` (n,) integers, 0 for the first class and 1 for the second.
         doses: Multiples of the native vector's length.
-        prompts: Texts to go on with, at the largest dose.
+        prompts: Texts to continue, at the largest dose.
         new_tokens: Most tokens to add to a prompt.
         max_tokens: Texts and prompts are cut after so many.
         seed: Of the split and the random directions.
@@ -92,7 +92,7 @@ def steer(
         progress: Is told of every stage.
 
     Returns:
-        Effects by dose and arm, in nats, with 95% intervals over the tested texts; and what the model goes on with.
+        Effects by dose and arm, in nats, with 95% intervals over the tested texts; and what the model generates.
 
     Raises:
         bridge.errors.UsageError: If `out` exists, or a prompt is of no tokens.

@@ -62,7 +62,7 @@ class ModelInfo:
         n_layers: Number of blocks.
         max_tokens: Longest text it can read, or None where nothing limits it.
         causal: Whether it predicts the next token from what stands before. An encoder does not: its tokens see the
-            whole text, it can be read at its sites, but has no loss, goes on with no text, and cannot be steered.
+            whole text, it can be read at its sites, but has no loss, continues no text, and cannot be steered.
     """
 
     d_model: int

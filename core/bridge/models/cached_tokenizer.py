@@ -10,7 +10,7 @@ from bridge.models.tokenizer import Tokenizer
 from bridge.pairing.align import Encoded
 
 TOKENS = 2**24
-"""Tokens that are remembered at most: 256 MB. What comes after them is cut anew each time."""
+"""Tokens that are cached at most: 256 MB. What comes after them is cut anew each time."""
 
 
 @final

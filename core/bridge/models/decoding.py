@@ -1,4 +1,4 @@
-"""Texts that a model goes on with, side by side: from a cache of keys and values, or by reading them again."""
+"""Texts that a model continues, side by side: from a cache of keys and values, or by reading them again."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Decoding(ABC):
         lengths = [old + len(part) for old, part in zip(before, parts, strict=True)]
         new = {len(part) for part in parts}
         if 0 in new:
-            raise UsageError("A text has no tokens to go on from.", cause="It is empty, and gets no BOS.")
+            raise UsageError("A text has no tokens to continue from.", cause="It is empty, and gets no BOS.")
         if self._lengths and len(new) > 1:
             raise UsageError(f"Later parts of texts are as long as each other; these have {sorted(new)} tokens.")
         if max(lengths) > self._longest:
@@ -70,7 +70,7 @@ class Decoding(ABC):
 
     @final
     def keep(self, texts: Sequence[int]) -> None:
-        """Go on with the texts at these places only, in this order; a text that is named twice becomes two.
+        """Continue the texts at these places only, in this order; a text that is named twice becomes two.
 
         Args:
             texts: Places among the texts, from 0.
@@ -167,7 +167,7 @@ class Whole(Decoding):
 def generate(
     decoding: Decoding, prompts: Sequence[Ids], new_tokens: int, edits: Sequence[Edits], ends: Collection[int]
 ) -> list[list[int]]:
-    """Go on with texts by the likeliest token each time; see `LoadedModel.generate`."""
+    """Continue texts by the likeliest token each time; see `LoadedModel.generate`."""
     added: list[list[int]] = [[] for _ in prompts]
     going, parts = list(range(len(prompts))), list(prompts)
     for _ in range(new_tokens):

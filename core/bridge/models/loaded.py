@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     CachedInputs = Callable[[Tensor, Tensor, Tensor, Any], dict[str, Any]]
 
 TEXTS_AT_ONCE = 32
-"""Texts that `generate` goes on with side by side."""
+"""Texts that `generate` continues side by side."""
 
 
 @final
@@ -41,7 +41,7 @@ class LoadedModel:
         inputs: Turns ids and mask, both (batch, tokens) int64, into the keyword arguments of the module's forward. That
             returns an object with `logits` of the next token, (batch, tokens, vocabulary), if the model is causal.
         causal: As in `ModelInfo`. Without, `logits`, `decoding` and `generate` refuse.
-        max_tokens: As in `ModelInfo`. What would become longer is refused, not gone on with.
+        max_tokens: As in `ModelInfo`. What would become longer is refused, not continued.
         ends: Token ids that end a text, wherever `generate` is given no others.
         cached_inputs: If the model keeps a cache of keys and values: as `inputs`, of ids that are new, the mask of all
             so far, the positions of the new ones (all int64; (batch, new), (batch, tokens) and (batch, new)), and
@@ -187,7 +187,7 @@ class LoadedModel:
         edits: Sequence[Edits] = (),
         ends: Collection[int] | None = None,
     ) -> list[list[int]]:
-        """Go on with texts, always by the likeliest token. What else stands in a batch changes nothing but rounding.
+        """Continue texts, always by the likeliest token. What else stands in a batch changes nothing but rounding.
 
         Args:
             prompts: Token ids of each text, (tokens,) int64, one at least.
@@ -271,13 +271,13 @@ def no_next_token(name: str) -> UsageError:
     """Return the refusal of whatever needs predictions from a model that is not causal."""
     return UsageError(
         f"{name} predicts no next token: it is an encoder.",
-        cause="Its activations can be read, mapped and explained, but it has no loss and goes on with no text.",
+        cause="Its activations can be read, mapped and explained, but it has no loss and continues no text.",
         remedy="Use a causal language model here; an encoder can still be the source of a bridge to one.",
     )
 
 
 def need_room(name: str, longest: int, max_tokens: int | None) -> None:
-    """Refuse to go on with texts until they are longer than a model reads.
+    """Refuse to continue texts until they are longer than a model reads.
 
     Raises:
         UsageError: If they would be.

@@ -119,7 +119,7 @@ def _steering(steering: Steering) -> list[Markup]:
     parts = [_metrics(title, steering.metrics, installed_measures())]
     for texts in steering.generated:
         rows = [[arm, text] for arm, text in texts.items() if arm != "prompt"]
-        parts.append(_table(texts["prompt"], ["arm", "goes on with"], rows))
+        parts.append(_table(texts["prompt"], ["arm", "generates"], rows))
     return parts
 
 

@@ -31,7 +31,7 @@ def print_steering(steering: Steering) -> None:
             say(f"At dose {metric.name.partition('@')[2]} the {metric.arm} vector is {verdict}.")
     for texts in steering.generated:
         print_rows(
-            ["arm", "goes on with"], [[arm, text] for arm, text in texts.items() if arm != "prompt"], texts["prompt"]
+            ["arm", "generates"], [[arm, text] for arm, text in texts.items() if arm != "prompt"], texts["prompt"]
         )
 
 

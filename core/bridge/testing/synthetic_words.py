@@ -41,7 +41,7 @@ def readings_of(rows: Rows, arms: Mapping[str, FittedMap], back: Mapping[str, Fi
 
     Args:
         rows: The positions, at least two.
-        arms: The maps; what comes back of their readings has gone there and back.
+        arms: The maps; their reconstructions have gone there and back.
         back: For each arm the map from the destination to the source.
     """
     rng = np.random.default_rng(5)

@@ -1,4 +1,4 @@
-"""Whether a borrowed verbalizer says of a direction what the model's own verbalizer says of it."""
+"""Whether a foreign verbalizer says of a direction what the model's own verbalizer says of it."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ class Lift(Scorer):
             f"[{lift.low:+.3f}, {lift.high:+.3f}] closer in cosine to the source's own than texts of random directions "
             f"are{control}; {first.value:.0%} find their own feature among {first.n}; permutation p {p.value:.4f}."
         ]
-        for arm, whose in ((NATIVE, "The source's own"), (MAPPED, "The borrowed")):
+        for arm, whose in ((NATIVE, "The source's own"), (MAPPED, "The foreign")):
             flagged, distinct = found.get(("flagged", arm)), found.get(("distinct", arm))
             if flagged and distinct and (flagged.value > FLAGGED or distinct.value < 1 - FLAGGED):
                 lines.append(

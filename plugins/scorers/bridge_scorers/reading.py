@@ -1,4 +1,4 @@
-"""Whether a verbalizer, one's own or a borrowed one, says of live activations the text that led to them."""
+"""Whether a verbalizer, one's own or a foreign one, says of live activations the text that led to them."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Reading(Scorer):
                 yield evidence.metric(self, name, arm, *document_mean(each, readings.document, evidence.seed), n, notes)
 
     def sentences(self, metrics: Sequence[Metric]) -> list[str]:
-        """Say how a borrowed verbalizer reads live activations."""
+        """Say how a foreign verbalizer reads live activations."""
         found = by_arm(metrics)
         topics = beside_others(found, "topic_named", "names the topic of")
         return topics + beside_others(found, "last_word", "ends in the last word of")

@@ -1,4 +1,4 @@
-"""How much of a live activation comes back from what a verbalizer says of it."""
+"""How much of a live activation is reconstructed from its explanation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bridge_scorers.shares import document_mean, share_explained
 
 @final
 class RoundTrip(Scorer):
-    """Activation -> explanation -> activation, by the verbalizer's reconstructor and, of a borrowed one, the map back.
+    """Activation -> explanation -> activation, by the verbalizer's reconstructor and, of a foreign one, the map back.
 
     All vectors at unit norm u(.), since a reconstructor gives directions only:
 
@@ -30,12 +30,12 @@ class RoundTrip(Scorer):
     """
 
     name = "round_trip"
-    summary = "What comes back of an activation from its explanation, against the mean activation."
+    summary = "What is reconstructed of an activation from its explanation, against the mean activation."
     needs = frozenset({Need.READINGS})
     measures = (
         Measure(
             name="round_trip_fve",
-            meaning="share of an activation that comes back, against the mean's",
+            meaning="share of an activation that is reconstructed, against the mean's",
             unit="share",
             better="higher",
             section=Section.ACTIVATIONS,
@@ -43,7 +43,7 @@ class RoundTrip(Scorer):
         ),
         Measure(
             name="round_trip_cosine",
-            meaning="cosine of what comes back",
+            meaning="cosine of the reconstruction",
             unit="cosine",
             better="higher",
             section=Section.ACTIVATIONS,
@@ -71,7 +71,7 @@ class RoundTrip(Scorer):
             yield evidence.metric(self, "round_trip_cosine", arm, *cosines, n, note)
 
     def sentences(self, metrics: Sequence[Metric]) -> list[str]:
-        """Say how much comes back through a borrowed verbalizer, and whether it is more than the mean."""
+        """Say how much is reconstructed through a foreign verbalizer, and whether it is more than the mean."""
         found = by_arm(metrics)
         trip, own = (found.get(("round_trip_fve", arm)) for arm in (MAPPED, NATIVE))
         if not trip:

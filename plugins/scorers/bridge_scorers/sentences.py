@@ -37,12 +37,12 @@ def beside_control(metrics: Sequence[Metric], name: str, what: str) -> list[str]
 
 
 def beside_others(found: Mapping[tuple[str, str], Metric], name: str, verb: str) -> list[str]:
-    """Say how often a borrowed verbalizer does something, beside both models' own and the map's control."""
+    """Say how often a foreign verbalizer does something, beside both models' own and the map's control."""
     mapped = found.get((name, MAPPED))
     if not mapped:
         return []
     others = [f"{label} {found[name, arm].value:.0%}" for arm, label in OTHERS if (name, arm) in found]
     return [
-        f"The borrowed verbalizer {verb} {mapped.value:.0%} of {mapped.n} live activations "
+        f"The foreign verbalizer {verb} {mapped.value:.0%} of {mapped.n} live activations "
         f"[{mapped.low:.0%}, {mapped.high:.0%}] ({', '.join(others)})."
     ]

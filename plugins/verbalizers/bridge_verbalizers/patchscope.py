@@ -1,4 +1,4 @@
-"""A patchscope: the vector takes the place of a token in the model's own prompt, and the model goes on from there."""
+"""A patchscope: the vector takes the place of a token in the model's own prompt, and the model continues from there."""
 
 from __future__ import annotations
 
@@ -61,9 +61,7 @@ class Patchscope(VerbalizerBackend):
     new_tokens: int = 12
 
     name = "patchscope"
-    summary = (
-        "lets the model itself go on with a prompt in which a vector takes the place of a token; nothing is trained"
-    )
+    summary = "lets the model itself continue a prompt in which a vector takes the place of a token; nothing is trained"
 
     def open(self, subject: Subject) -> Verbalizer:
         """Load the model and find the place in the prompt.
@@ -87,7 +85,7 @@ class _Scope(Verbalizer):
         self.d_model = model.d_model
         self._model, self._site, self._new_tokens = model, site, new_tokens
         (encoded,) = model.encode([Document(PROMPT, PROMPT)], 2 * len(PROMPT))
-        # Some tokenizers put an end-of-text after every text, from which nothing goes on.
+        # Some tokenizers put an end-of-text after every text, from which nothing continues.
         self._prompt = encoded.ids[: encoded.kept[-1] + 1]
         self._place = int(np.flatnonzero(encoded.ends > PROMPT.rindex("?"))[0])
         self._longest = len(self._prompt) + new_tokens - 1

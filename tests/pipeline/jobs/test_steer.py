@@ -78,7 +78,7 @@ def test_prompts_that_cannot_be_gone_on_with_are_refused(tiny_models: Mapping[st
     tiny = f"{tiny_models['qwen'][0]}@1"
     eye, zeros = np.eye(48), np.zeros(48)
     Bridge(tiny, tiny, "identity", {}, AffineMap(eye, zeros, zeros), {}).save(tmp_path / "tiny")
-    with pytest.raises(UsageError, match="cannot go on from the prompt ''"):
+    with pytest.raises(UsageError, match="cannot continue the prompt ''"):
         steer(tmp_path / "tiny", contrast, "--prompt", "")
 
 

@@ -1,4 +1,4 @@
-"""Training a verbalizer: it learns to read, goes on where it was interrupted, and sees training features only."""
+"""Training a verbalizer: it learns to read, continues where it stopped interrupted, and sees training features only."""
 
 from __future__ import annotations
 

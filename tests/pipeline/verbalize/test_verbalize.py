@@ -53,7 +53,7 @@ def test_features_are_explained_by_both_models(tmp_path: Path, tiny_encoder: Pat
     assert len(told) == 2 * 12 and {one["washout"] for one in told} == {"mean", "none"}
     chosen = [one["feature"] for one in told[:12]]
     assert features_for("reporting", 256)[chosen].all() and result["bridge"]["verbalized"]["features"] == chosen
-    # The two networks compute the same: through the map, the borrowed lens promotes what the own one promotes. In
+    # The two networks compute the same: through the map, the foreign lens promotes what the own one promotes. In
     # which order is left to rounding.
     bare = [one for one in told if one["washout"] == "none"]
     agreed = {
@@ -87,14 +87,14 @@ def test_arms_differ_in_direction_alone() -> None:
 def test_a_model_is_read_by_anothers_verbalizer() -> None:
     text = "([{}])([{}])([{}])"
     flags = ("--verbalizer", LENS, "--text", text)
-    borrowed = json.loads(call("explain", *PAIR, "--via", "dyck:seed1@1", *flags, "--json").stdout)
-    assert [one["token"] for one in borrowed["readings"]] == list(text)
+    foreign = json.loads(call("explain", *PAIR, "--via", "dyck:seed1@1", *flags, "--json").stdout)
+    assert [one["token"] for one in foreign["readings"]] == list(text)
     own = json.loads(call("explain", *PAIR, "--via", "dyck:seed0@1", *flags, "--json").stdout)
     # The first eight tokens of a text are left out of every fit, and cannot be expected to come across.
-    told = [[one["explanation"] for one in result["readings"][8:]] for result in (borrowed, own)]
+    told = [[one["explanation"] for one in result["readings"][8:]] for result in (foreign, own)]
     same, other = (np.mean([a == b for a, b in zip(told[0], np.roll(told[1], k), strict=True)]) for k in (0, 1))
     assert same > other + 0.25
-    assert borrowed["fve"] is None
+    assert foreign["fve"] is None
     shown = call("explain", *PAIR, "--via", "dyck:seed1@1", *flags, "--every", "4")
     assert shown.exit_code == 0 and "no reconstructor" in shown.stdout
     readings = bridge.explain("dyck:seed0@1", "dyck:seed0@1", [text], every=5, dst_verbalizer=LENS, max_documents=800)

@@ -111,7 +111,7 @@ class Bridge(Shown):
             verbalizer: Which one, as `nla:checkpoint=FOLDER`; the destination's own by default.
 
         Returns:
-            One reading a token, and how much of the activations comes back from them.
+            One reading a token, and how much of the activations is reconstructed from them.
 
         Raises:
             UsageError: If the destination has no verbalizer, or this is an inverse.

@@ -41,7 +41,7 @@ class Reading:
         position: Where the token ends in the text, in characters; -1 for a direction.
         explanation: What the destination's verbalizer says.
         flags: What is wrong with that.
-        round_trip: Cosine between the activation and what comes back: the explanation, through the destination's
+        round_trip: Cosine between the activation and its reconstruction: the explanation, through the destination's
             reconstructor and the map back. None without a reconstructor, and for directions.
     """
 
@@ -56,7 +56,7 @@ class Reading:
 @final
 @dataclass(frozen=True)
 class Readings(Result):
-    """Explained vectors, and how much of them comes back.
+    """Explained vectors, and how much of them is reconstructed.
 
     Attributes:
         readings: One a vector.

@@ -40,7 +40,7 @@ class Steering(Result):
     Attributes:
         metrics: For each dose and arm `log_odds_shift@DOSE`, `kl@DOSE` and `transfer_ratio@DOSE`; intervals are over
             the tested texts alone.
-        generated: For each prompt what the model goes on with, by arm; `plain` is without steering.
+        generated: For each prompt what the model generates, by arm; `plain` is without steering.
         provenance: Bridge, contrast, doses and versions.
     """
 
@@ -92,7 +92,7 @@ def steer(
 
     Raises:
         BridgeError: If a model cannot be had, the two classes do not differ in a model, or the destination is an
-            encoder, or cannot go on from a prompt.
+            encoder, or cannot continue a prompt.
         ShapeError: If the rows have another width than the source.
     """
     runtime = open_runtime(progress)
@@ -172,13 +172,13 @@ def _told_apart(difference: Floats, where: str, cause: str = "") -> Floats:
 
 
 def _prompts(model: ResolvedModel, dose: Dose) -> list[Encoded]:
-    """Encode the prompts, and refuse before anything is run those that the model cannot go on from."""
+    """Encode the prompts, and refuse before anything is run those that the model cannot continue."""
     documents = [Document(prompt, prompt) for prompt in dose.prompts]
     encoded = model.adapter.tokenizer(model.weights).encode(documents, dose.max_tokens) if documents else []
     for prompt, one in zip(dose.prompts, encoded, strict=True):
         if not len(one.ids):
             raise UsageError(
-                f"{model.name} cannot go on from the prompt {prompt!r}.",
+                f"{model.name} cannot continue the prompt {prompt!r}.",
                 cause="It is of no tokens: there is no text, and the tokenizer puts no BOS before it.",
                 remedy="Give a prompt of a word at least.",
             )

@@ -38,7 +38,7 @@ def train_verbalizer(
         backend: Kind of verbalizer, with its options.
         recipe: How to train.
         dictionary: If not empty, where the dictionary is whose features are trained on too.
-        out: Folder to write; an interrupted training in it is gone on from. By default where every command finds the
+        out: Folder to write; an interrupted training in it is resumed. By default where every command finds the
             model's own verbalizer.
         progress: Is told of every stage.
         stdin: Where a corpus `-` comes from.

@@ -107,7 +107,7 @@ class SteeredModel:
     def generate(
         self, prompts: Sequence[str], encoded: Sequence[Encoded], vectors: Mapping[str, Floats], alpha: float
     ) -> list[dict[str, str]]:
-        """Return what the model goes on with after each prompt: plain, and steered by every arm's vector."""
+        """Return what the model generates after each prompt: plain, and steered by every arm's vector."""
         import torch
 
         edits: dict[str, Edits] = {"plain": {}}

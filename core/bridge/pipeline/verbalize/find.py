@@ -70,7 +70,7 @@ def _of_folder(folder: Path, registry: Registry) -> str:
 def own_verbalizer(model: ResolvedModel, identity: str) -> str:
     """Return what names a model's own verbalizer, or an empty text."""
     trained = trained_folder(model, identity)
-    # Without its record, training was interrupted, and would be gone on from.
+    # Without its record, training was interrupted, and would be resumed.
     if (trained / TRAINING_RECORD).is_file():
         return str(trained)
     shipped = model.weights.folder / FOLDER / str(model.single_site()) if model.weights.folder else None

@@ -1,4 +1,4 @@
-"""Another model's verbalizer, borrowed: found, reached through a map, and the way back from its reconstructor."""
+"""Another model's verbalizer: found, reached through a map, and reconstructions carried back."""
 
 from __future__ import annotations
 

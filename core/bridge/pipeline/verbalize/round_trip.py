@@ -1,4 +1,4 @@
-"""How much of an activation comes back from its explanation: cosine, and variance explained against the mean's."""
+"""How much of an activation is reconstructed from its explanation: cosine, and variance explained."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def sweep_section(found: SweepFiles, key: str, measures: Measures) -> Section:
 
 
 def readings_section(found: ReadingsFile, key: str) -> Section:
-    """Show what a verbalizer said of activations or directions, and how much of it comes back."""
+    """Show what a verbalizer said of activations or directions, and how much of it is reconstructed."""
     return Section(key, "What another model reads", "readings", found)
 
 

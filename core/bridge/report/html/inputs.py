@@ -108,7 +108,7 @@ class AuditFile:
 @final
 @dataclass(frozen=True)
 class SteeringFile:
-    """What `bridge steer --out` wrote: the metrics, and by prompt what the model goes on with, by arm."""
+    """What `bridge steer --out` wrote: the metrics, and by prompt what the model generates, by arm."""
 
     path: Path
     metrics: list[Metric]

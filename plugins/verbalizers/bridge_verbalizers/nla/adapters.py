@@ -90,7 +90,7 @@ def train(
     progress: Progress,
     name: str,
 ) -> list[float]:
-    """Train with AdamW, warming up and cooling down linearly; go on from what an interrupted run saved.
+    """Train with AdamW, warming up and cooling down linearly; resume what an interrupted run saved.
 
     Args:
         weights: What is trained, by name.
@@ -98,7 +98,7 @@ def train(
         steps: How many.
         lr: Peak learning rate.
         saved: File in which training is checkpointed.
-        identity: What must be the same for a checkpoint to be gone on from.
+        identity: What must be the same for a checkpoint to be resumed.
         progress: Is told of every step.
         name: Of the stage.
 
@@ -170,6 +170,6 @@ def _restore(
                 }
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise BridgeError(
-            f"{saved} cannot be gone on from ({error}).", remedy="Delete it to begin again, or choose another --out."
+            f"{saved} cannot be resumed ({error}).", remedy="Delete it to begin again, or choose another --out."
         ) from error
     return list(map(float, record["losses"]))

@@ -20,7 +20,7 @@ CROWDED = 7 / 8
 
 @final
 class Speaker:
-    """A language model that goes on from a fixed prompt with a vector in it.
+    """A language model that continues a fixed prompt with a vector in it.
 
     Args:
         module: A causal language model of transformers.
@@ -57,7 +57,7 @@ class Speaker:
         rows = torch.from_numpy(blends.vectors).flatten(0, 1)
         streams = torch.arange(len(rows)).view(n, backgrounds)
         if blends.beta:
-            # The prompts with a background alone are read once, and each direction goes on from a copy of them.
+            # The prompts with a background alone are read once, and each direction continues from a copy of them.
             alone = torch.arange(len(rows), len(rows) + backgrounds)
             rows = torch.cat([rows, torch.from_numpy(blends.backgrounds)])
             streams = torch.cat([streams, alone.expand(n, -1)], 1)

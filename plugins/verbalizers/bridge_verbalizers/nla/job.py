@@ -22,7 +22,7 @@ class Job:
         data: Examples of them.
         recipe: How to train.
         out: Folder that `av/` and `ar/` are written into.
-        identity: What a training that was interrupted must share to be gone on from.
+        identity: What a training that was interrupted must share to be resumed.
         progress: Is told of every step.
     """
 
