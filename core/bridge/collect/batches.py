@@ -20,10 +20,7 @@ def pad(sequences: Sequence[NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
     """
     import torch
 
-    width = max(len(sequence) for sequence in sequences)
-    ids = torch.zeros((len(sequences), width), dtype=torch.int64)
-    mask = torch.zeros_like(ids)
-    for row, sequence in enumerate(sequences):
-        ids[row, : len(sequence)] = torch.from_numpy(sequence)
-        mask[row, : len(sequence)] = 1
+    tensors = [torch.from_numpy(sequence) for sequence in sequences]
+    ones = [torch.ones_like(tensor) for tensor in tensors]
+    ids, mask = (torch.nn.utils.rnn.pad_sequence(some, batch_first=True) for some in (tensors, ones))
     return ids, mask

@@ -49,8 +49,8 @@ class Reading:
     token: str
     position: int
     explanation: str
-    flags: tuple[str, ...]
-    round_trip: float | None
+    flags: tuple[str, ...] = ()
+    round_trip: float | None = None
 
 
 @final

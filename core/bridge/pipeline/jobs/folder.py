@@ -7,9 +7,9 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.verbalize.activations import reading_records
 from bridge.pipeline.verbalize.both_models import Verbalized
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 EXPLANATIONS, DIRECTIONS, KEPT = "explanations.jsonl", "directions.safetensors", "scored.safetensors"
 CONTEXTS, READINGS = "contexts.jsonl", "readings.jsonl"
@@ -119,8 +122,8 @@ def write_kept(out: Path, kept: Mapping[str, NDArray[np.floating]]) -> None:
         write_arrays(out / KEPT, {name: array.astype(np.float32) for name, array in kept.items()}, {})
 
 
-def _write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    write_bytes(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode())
+def _write_lines(path: Path, records: Iterable[DataclassInstance]) -> None:
+    write_bytes(path, "".join(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records).encode())
 
 
 def config_text(plan: Plan) -> str:

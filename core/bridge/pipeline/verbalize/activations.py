@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from bridge.maps import FittedMap
 from bridge.pipeline.fit.fit import Fit
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.verbalize.cache import parts
+from bridge.pipeline.verbalize.records import PositionRecord
 from bridge.pipeline.verbalize.round_trip import rebuilt_from
 from bridge.pipeline.verbalize.subject import ModelSubject
 from bridge.scorers import NATIVE, SELF, ArmExplanations, ExplainedActivations
@@ -150,16 +151,9 @@ class ReadingJob:
         return {arm: explanations[i * count : (i + 1) * count] for i, arm in enumerate(by_arm)}
 
 
-def reading_records(readings: ExplainedActivations) -> list[dict[str, Any]]:
-    """Return one record a position: its text and topic, and what every arm says, with its flags."""
+def reading_records(readings: ExplainedActivations) -> list[PositionRecord]:
+    """Return one record a position: its text and topic, and what every arm says."""
     return [
-        {
-            "text": text,
-            "topic": topic,
-            "said": {
-                arm: {"text": reading.explanations[row].text, "flags": list(reading.explanations[row].flags)}
-                for arm, reading in readings.arms.items()
-            },
-        }
+        PositionRecord(text, topic, {arm: reading.explanations[row] for arm, reading in readings.arms.items()})
         for row, (text, topic) in enumerate(zip(readings.texts, readings.topics, strict=True))
     ]

@@ -11,6 +11,7 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from bridge.directions import read_arrays, write_arrays
 from bridge.errors import BridgeError
@@ -115,7 +116,6 @@ def _read_rows(path: Path, shape: tuple[int, int]) -> Floats | None:
 
 def _read(path: Path) -> list[Explanation] | None:
     try:
-        kept = json.loads(path.read_bytes())
-        return [Explanation(one["text"], tuple(one["flags"])) for one in kept]
-    except (OSError, ValueError, KeyError, TypeError):
+        return TypeAdapter(list[Explanation]).validate_json(path.read_bytes())
+    except (OSError, ValueError):  # a damaged entry is asked for again
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
@@ -14,6 +14,7 @@ from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.transfer.arms import Vectors, carry_directions
 from bridge.pipeline.verbalize.cache import parts
 from bridge.pipeline.verbalize.contexts import FeatureContexts, feature_contexts
+from bridge.pipeline.verbalize.records import ContextRecord, FeatureRecord
 from bridge.pipeline.verbalize.sampling import Features, background_of, draw_features
 from bridge.pipeline.verbalize.setup import VerbalizerSetup
 from bridge.pipeline.verbalize.subject import ModelSubject
@@ -41,23 +42,23 @@ class ExplainedFeatures:
     directions: Mapping[str, Vectors]
     explained: Mapping[str, Explained]
 
-    def records(self) -> list[dict[str, Any]]:
-        """Return one record a feature and washout: the texts and flags of every arm."""
+    def records(self) -> list[FeatureRecord]:
+        """Return one record a feature and washout."""
         return [
-            {
-                "feature": int(number),
-                "washout": washout,
-                "native": _record(explained.native[row]),
-                "foreign": {arm: _record(texts[row]) for arm, texts in explained.foreign.items()},
-            }
+            FeatureRecord(
+                int(number),
+                washout,
+                explained.native[row],
+                {arm: explanations[row] for arm, explanations in explained.foreign.items()},
+            )
             for washout, explained in self.explained.items()
             for row, number in enumerate(self.features.numbers)
         ]
 
-    def context_records(self) -> list[dict[str, Any]]:
+    def context_records(self) -> list[ContextRecord]:
         """Return one record a feature: its topic, and the passages where it is most active."""
         pairs = zip(self.features.numbers.tolist(), self.contexts, strict=True)
-        return [{"feature": number} | asdict(where) for number, where in pairs]
+        return [ContextRecord(number, where.contexts, where.topic, where.share) for number, where in pairs]
 
 
 @final
@@ -139,7 +140,3 @@ class FeatureJob:
                     advance(len(vectors[part]))
                 found[text] = {arm: explanations[i * count : (i + 1) * count] for i, arm in enumerate(by_arm)}
         return found
-
-
-def _record(explanation: Explanation) -> dict[str, Any]:
-    return {"text": explanation.text, "flags": list(explanation.flags)}

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from bridge.report.html.inputs import Matrix, Said, Where
+from bridge.pipeline.verbalize.records import ContextRecord, FeatureRecord
+from bridge.report.html.inputs import Matrix
 from bridge.scorers import MAPPED
 from bridge.verbalizers import Explanation
 
@@ -40,7 +41,9 @@ class Feature:
 
 
 def features(
-    said: Mapping[str, Sequence[Said]], similarity: Mapping[tuple[str, str], Matrix], where: Mapping[int, Where]
+    said: Mapping[str, Sequence[FeatureRecord]],
+    similarity: Mapping[tuple[str, str], Matrix],
+    where: Mapping[int, ContextRecord],
 ) -> list[Feature]:
     """Make a row a feature; the run's own washout, the first, is the one in the columns."""
     own = next(iter(said))
@@ -48,7 +51,9 @@ def features(
     return [_feature(row, said, matrix, where.get(one.feature)) for row, one in enumerate(said[own])]
 
 
-def _feature(row: int, said: Mapping[str, Sequence[Said]], matrix: Matrix | None, where: Where | None) -> Feature:
+def _feature(
+    row: int, said: Mapping[str, Sequence[FeatureRecord]], matrix: Matrix | None, where: ContextRecord | None
+) -> Feature:
     own = next(iter(said))
     one = said[own][row]
     mapped = one.foreign[MAPPED]
@@ -66,7 +71,7 @@ def _feature(row: int, said: Mapping[str, Sequence[Said]], matrix: Matrix | None
     return Feature(one.feature, *texts, flags, similarity, rank, others, topic, contexts)
 
 
-def _pieces(where: Where) -> list[list[tuple[str, float]]]:
+def _pieces(where: ContextRecord) -> list[list[tuple[str, float]]]:
     largest = max((value for context in where.contexts for _, _, value in context.spans), default=1.0)
     found = []
     for context in where.contexts:

@@ -11,60 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.metrics import Metric
-from bridge.verbalizers import Explanation
+from bridge.pipeline.jobs.explain import Reading
+from bridge.pipeline.verbalize.records import ContextRecord, FeatureRecord, PositionRecord
 
 Matrix = NDArray[np.floating]
-
-
-@final
-@dataclass(frozen=True)
-class Said:
-    """What both verbalizers said of one feature, under one washout.
-
-    Attributes:
-        feature: Its number in the dictionary.
-        native: By the source's own verbalizer.
-        foreign: By the destination's, of what every arm made of it.
-    """
-
-    feature: int
-    native: Explanation
-    foreign: Mapping[str, Explanation]
-
-
-@final
-@dataclass(frozen=True)
-class Context:
-    """A passage in which a feature is active.
-
-    Attributes:
-        text: The passage.
-        spans: Start, end and activation of its active tokens, in characters of the text, in order.
-    """
-
-    text: str
-    spans: list[tuple[int, int, float]]
-
-
-@final
-@dataclass(frozen=True)
-class Where:
-    """Where a feature is active: the passages where it is strongest, and the topic that it belongs to, or empty."""
-
-    feature: int
-    contexts: list[Context]
-    topic: str
-    share: float
-
-
-@final
-@dataclass(frozen=True)
-class Position:
-    """A live activation: the text up to it, the topic of that text or empty, and what every arm says, by name."""
-
-    text: str
-    topic: str
-    said: Mapping[str, Explanation]
 
 
 @final
@@ -88,11 +38,11 @@ class RunFiles:
     record: Mapping[str, Any]
     metrics: list[Metric]
     config: str
-    said: Mapping[str, list[Said]]
+    said: Mapping[str, list[FeatureRecord]]
     similarity: Mapping[tuple[str, str], Matrix]
     kept: Mapping[str, Matrix]
-    where: Mapping[int, Where]
-    positions: Sequence[Position]
+    where: Mapping[int, ContextRecord]
+    positions: Sequence[PositionRecord]
 
 
 @final
@@ -127,24 +77,11 @@ class SweepFiles:
 
 @final
 @dataclass(frozen=True)
-class Read:
-    """One explained activation or direction; the fields are those of `bridge.pipeline.jobs.explain.Reading`."""
-
-    text: str
-    token: str
-    position: int
-    explanation: str
-    flags: tuple[str, ...] = ()
-    round_trip: float | None = None
-
-
-@final
-@dataclass(frozen=True)
 class ReadingsFile:
     """What `bridge explain --out` wrote."""
 
     path: Path
-    readings: list[Read]
+    readings: list[Reading]
     about: Mapping[str, Any]
     fve: float | None
     mean_cosine: float | None

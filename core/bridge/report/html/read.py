@@ -14,8 +14,9 @@ from pydantic import TypeAdapter, ValidationError
 from bridge.errors import BridgeError
 from bridge.metrics import SCHEMA, Metric
 from bridge.pipeline.fit.bridge import BRIDGE_RECORD
+from bridge.pipeline.jobs.explain import Reading
 from bridge.pipeline.jobs.folder import CONFIG, METRICS, SWEEP_CONFIG
-from bridge.report.html.inputs import AuditFile, Input, Read, ReadingsFile, RunFiles, SteeringFile, SweepFiles
+from bridge.report.html.inputs import AuditFile, Input, ReadingsFile, RunFiles, SteeringFile, SweepFiles
 from bridge.report.html.read_explanations import read_explanations, read_kept, read_similarity
 from bridge.report.html.read_places import read_positions, read_where
 
@@ -38,7 +39,7 @@ def read_input(path: Path) -> Input:
             raise _refused(path, "It has no classes, or a generated text has no prompt")
         return SteeringFile(path, _metrics(path), about, generated)
     if "readings" in found:
-        readings = _checked(list[Read], found["readings"], path)
+        readings = _checked(list[Reading], found["readings"], path)
         scores = [_checked(float | None, found.get(name), path) for name in ("fve", "mean_cosine")]
         return ReadingsFile(path, readings, about, *scores)
     raise _refused(path, "It is no result of bridge audit, steer or explain", "Of a run or a sweep, give the folder.")

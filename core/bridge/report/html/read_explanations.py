@@ -13,14 +13,15 @@ from pydantic import TypeAdapter, ValidationError
 from bridge.directions import read_vectors
 from bridge.errors import BridgeError
 from bridge.pipeline.jobs.folder import EXPLANATIONS, KEPT
-from bridge.report.html.inputs import Matrix, Said
+from bridge.pipeline.verbalize.records import FeatureRecord
+from bridge.report.html.inputs import Matrix
 from bridge.scorers import MAPPED
 
 SIMILARITY = "similarity."
 REMEDY = "Run it again: bridge run FOLDER/config.toml --out ANOTHER."
 
 
-def read_explanations(folder: Path) -> dict[str, list[Said]]:
+def read_explanations(folder: Path) -> dict[str, list[FeatureRecord]]:
     """Return by washout what was said of each feature; empty where nothing was explained.
 
     Raises:
@@ -29,10 +30,11 @@ def read_explanations(folder: Path) -> dict[str, list[Said]]:
     path = folder / EXPLANATIONS
     if not path.is_file():
         return {}
-    found: dict[str, list[Said]] = {}
+    found: dict[str, list[FeatureRecord]] = {}
     try:
         for record in read_lines(path):
-            found.setdefault(str(record.pop("washout")), []).append(TypeAdapter(Said).validate_python(record))
+            one = TypeAdapter(FeatureRecord).validate_python(record)
+            found.setdefault(one.washout, []).append(one)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
         raise BridgeError(f"{path} is damaged ({type(error).__name__}).", remedy=REMEDY) from error
     shapes = {tuple((one.feature, *one.foreign) for one in some) for some in found.values()}
@@ -63,7 +65,7 @@ def read_kept(folder: Path) -> dict[str, Matrix]:
 
 
 def read_similarity(
-    folder: Path, said: Mapping[str, list[Said]], kept: Mapping[str, Matrix]
+    folder: Path, said: Mapping[str, list[FeatureRecord]], kept: Mapping[str, Matrix]
 ) -> dict[tuple[str, str], Matrix]:
     """Find among what scorers kept, by washout and arm, how similar native and foreign texts are, (n, n).
 

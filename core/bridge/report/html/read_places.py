@@ -11,30 +11,31 @@ from pydantic import TypeAdapter, ValidationError
 
 from bridge.errors import BridgeError
 from bridge.pipeline.jobs.folder import CONTEXTS, READINGS
-from bridge.report.html.inputs import Context, Position, Where
+from bridge.pipeline.verbalize.contexts import Context
+from bridge.pipeline.verbalize.records import ContextRecord, PositionRecord
 from bridge.report.html.read_explanations import REMEDY, read_lines
 
 
-def read_where(folder: Path) -> dict[int, Where]:
+def read_where(folder: Path) -> dict[int, ContextRecord]:
     """Return by feature where it is active; empty where there is no such file.
 
     Raises:
         BridgeError: If the file is damaged.
     """
-    found: list[Where] = _read(folder / CONTEXTS, list[Where])
+    found: list[ContextRecord] = _read(folder / CONTEXTS, list[ContextRecord])
     for context in (context for one in found for context in one.contexts):
         if not _in_order(context):
             raise BridgeError(f"{folder / CONTEXTS} is damaged: a token lies outside of its text.", remedy=REMEDY)
     return {one.feature: one for one in found}
 
 
-def read_positions(folder: Path) -> list[Position]:
+def read_positions(folder: Path) -> list[PositionRecord]:
     """Return the live activations that were read; empty where there is no such file.
 
     Raises:
         BridgeError: If the file is damaged, or an arm is missing somewhere.
     """
-    found: list[Position] = _read(folder / READINGS, list[Position])
+    found: list[PositionRecord] = _read(folder / READINGS, list[PositionRecord])
     if len({frozenset(one.said) for one in found}) > 1:
         raise BridgeError(f"{folder / READINGS} is damaged: its positions differ in arms.", remedy=REMEDY)
     return found

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from bridge.errors import BridgeError, ModelError
+from bridge.files import write_file
 from bridge.models import Placement
 from bridge.progress import Progress
 
@@ -141,10 +144,16 @@ def _save(
         state = optimizer.state[weight]
         tensors |= {f"first.{name}": state["exp_avg"], f"second.{name}": state["exp_avg_sq"]}
     record = json.dumps({"identity": identity, "losses": losses}, sort_keys=True)
-    saved.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = saved.with_suffix(".tmp")
-    save_file(tensors, unfinished, {"record": record})
-    unfinished.replace(saved)
+    write_file(saved, lambda unfinished: save_file(tensors, unfinished, {"record": record}))
+
+
+@final
+@dataclass(frozen=True)
+class _Record:
+    """What a checkpoint of a training says of itself."""
+
+    identity: Any
+    losses: list[float]
 
 
 def _restore(
@@ -157,14 +166,14 @@ def _restore(
         return []
     try:
         with safe_open(saved, "pt") as file:
-            record = json.loads(file.metadata()["record"])
-            if record["identity"] != json.loads(json.dumps(identity)):
+            record = TypeAdapter(_Record).validate_json(file.metadata()["record"])
+            if record.identity != json.loads(json.dumps(identity)):
                 return []
             for name, weight in weights.items():
                 with torch.no_grad():
                     weight.copy_(file.get_tensor(f"weight.{name}"))
                 optimizer.state[weight] = {
-                    "step": torch.tensor(float(len(record["losses"]))),
+                    "step": torch.tensor(float(len(record.losses))),
                     "exp_avg": file.get_tensor(f"first.{name}"),
                     "exp_avg_sq": file.get_tensor(f"second.{name}"),
                 }
@@ -172,4 +181,4 @@ def _restore(
         raise BridgeError(
             f"{saved} cannot be resumed ({error}).", remedy="Delete it to begin again, or choose another --out."
         ) from error
-    return list(map(float, record["losses"]))
+    return list(record.losses)

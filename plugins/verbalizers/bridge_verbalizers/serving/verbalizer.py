@@ -92,5 +92,5 @@ class ServedVerbalizer(Verbalizer):
                 f"{failures[0].what} {done} of {len(wanted)} explanations that were missing came before that, and are "
                 f"kept in {self._journal.path}.",
                 cause=failures[0].cause,
-                remedy=f"Start the server again: `{self._launch}`. The same command then goes on from there.",
+                remedy=f"Start the server again: `{self._launch}`. The same command then continues from there.",
             ) from failures[0]
