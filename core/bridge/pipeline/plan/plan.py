@@ -107,7 +107,7 @@ def prepare(options: Options, runtime: Runtime, stdin: IO[str] | None = None, co
         dst=dst.model.pinned(),
         src_identity=src.identity,
         dst_identity=dst.identity,
-        **pinned_corpus(options, corpus, runtime),
+        **pinned_corpus(corpus, runtime),
     )
     plan = Plan(pinned, src, dst, corpus, folds, shards, coverage)
     _need_enough_rows(plan, runtime)

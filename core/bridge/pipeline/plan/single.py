@@ -18,6 +18,7 @@ from bridge.models import Tokenizer
 from bridge.models.cached_tokenizer import CachedTokenizer
 from bridge.models.dtype import AUTO
 from bridge.models.resolve import ResolvedModel
+from bridge.pipeline.plan.groups import CorpusOptions
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.runtime import Runtime
@@ -73,9 +74,7 @@ def prepare_model(options: Options, runtime: Runtime, stdin: IO[str] | None = No
     options = with_defaults(options, [model])
     corpus = read_corpus(options, runtime, stdin)
     side = find_side(model, options.models.src_identity, options, runtime)
-    pinned = options.updated(
-        src=side.model.pinned(), src_identity=side.identity, **pinned_corpus(options, corpus, runtime)
-    )
+    pinned = options.updated(src=side.model.pinned(), src_identity=side.identity, **pinned_corpus(corpus, runtime))
     return ModelPlan(pinned, side, corpus, split(corpus, options))
 
 
@@ -114,7 +113,7 @@ def read_corpus(options: Options, runtime: Runtime, stdin: IO[str] | None = None
         CorpusError: If it is unreadable, or another one than the options name by content.
     """
     asked = options.corpus
-    corpus = load_corpus(asked.source, stdin, asked.max_documents, runtime.registry.corpora)
+    corpus = _moved(asked, runtime) or load_corpus(asked.source, stdin, asked.max_documents, runtime.registry.corpora)
     if asked.sha256 and corpus.identity != asked.sha256:
         raise CorpusError(
             f"The corpus {asked.source} is not the one that this experiment was made with.",
@@ -124,16 +123,28 @@ def read_corpus(options: Options, runtime: Runtime, stdin: IO[str] | None = None
     return corpus
 
 
+def _moved(asked: CorpusOptions, runtime: Runtime) -> Corpus | None:
+    """Return the named corpus of the content that is asked for, where a package's file is not where it was recorded."""
+    if not asked.sha256 or not Path(asked.source).is_absolute() or Path(asked.source).exists():
+        return None
+    for name in runtime.registry.corpora:
+        corpus = load_corpus(name, None, asked.max_documents, runtime.registry.corpora)
+        if corpus.identity == asked.sha256:
+            runtime.progress.note(f"There is no {asked.source} any more; the corpus {name} has the same content.")
+            return corpus
+    return None
+
+
 def split(corpus: Corpus, options: Options) -> NDArray[np.int64]:
     """Assign documents to folds, (documents,)."""
     asked = options.corpus
     return assign_folds(corpus, held_out=asked.held_out, folds=asked.folds, kind=asked.split, seed=options.run.seed)
 
 
-def pinned_corpus(options: Options, corpus: Corpus, runtime: Runtime) -> dict[str, str]:
+def pinned_corpus(corpus: Corpus, runtime: Runtime) -> dict[str, str]:
     """Return the options that name the same corpus from any folder."""
     names = {BUNDLED, *runtime.registry.corpora}
-    return {"corpus": _from_anywhere(options.corpus.source, names), "corpus_sha256": corpus.identity}
+    return {"corpus": _from_anywhere(corpus.name, names), "corpus_sha256": corpus.identity}
 
 
 def _from_anywhere(corpus: str, names: Collection[str]) -> str:
