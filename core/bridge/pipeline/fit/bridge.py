@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, final
@@ -12,9 +11,9 @@ from pydantic import TypeAdapter
 
 from bridge.directions import read_arrays, write_arrays
 from bridge.errors import BridgeError, CorruptArtifactError, MapError
-from bridge.files import write_bytes
 from bridge.maps import Array, FittedMap, check_width
 from bridge.pipeline.arrays import as_given, to_numpy
+from bridge.pipeline.fit.record import BRIDGE_RECORD, SCHEMA, BridgeRecord, read_record
 from bridge.pipeline.result import Shown
 from bridge.plugins.discovery import discover
 from bridge.plugins.registry import Registry
@@ -27,10 +26,8 @@ if TYPE_CHECKING:
     from bridge import Readings
 
 Activations = TypeVar("Activations", "NDArray[Any]", "Tensor")
-SCHEMA = 1
-ARRAYS, BRIDGE_RECORD = "bridge.safetensors", "bridge.json"
+ARRAYS = "bridge.safetensors"
 INVERSE = "inverse of "
-FIELDS = frozenset(("schema", "src", "dst", "map", "map_options", "d_src", "d_dst", "arrays_sha256", "provenance"))
 
 
 @final
@@ -136,18 +133,16 @@ class Bridge(Shown):
             raise MapError("An inverse is not saved.", remedy="Save the bridge, and call inverse() after loading it.")
         path = Path(folder)
         write_arrays(path / ARRAYS, self.fitted.arrays(), {"residual-bridge": f"schema {SCHEMA}"})
-        record = {
-            "schema": SCHEMA,
-            "src": self.src,
-            "dst": self.dst,
-            "map": self.map,
-            "map_options": self.options,
-            "d_src": self.fitted.d_src,
-            "d_dst": self.fitted.d_dst,
-            "arrays_sha256": sha256(path / ARRAYS),
-            "provenance": self.provenance,
-        }
-        write_bytes(path / BRIDGE_RECORD, json.dumps(record, indent=2, ensure_ascii=False).encode())
+        BridgeRecord(
+            src=self.src,
+            dst=self.dst,
+            map=self.map,
+            map_options=self.options,
+            d_src=self.fitted.d_src,
+            d_dst=self.fitted.d_dst,
+            arrays_sha256=sha256(path / ARRAYS),
+            provenance=self.provenance,
+        ).write(path)
 
     def _apply(self, move: Callable[[NDArray[np.floating]], Array], rows: Any) -> Any:
         given = to_numpy(rows)
@@ -169,24 +164,9 @@ def load_bridge(folder: str | Path, registry: Registry | None = None) -> Bridge:
         UsageError: If the map's plugin is not installed.
     """
     path = Path(folder)
+    record = read_record(path)
     try:
-        record = json.loads((path / BRIDGE_RECORD).read_text(encoding="utf-8"))
-        schema = record["schema"]
-        if schema == SCHEMA and not set(record) >= FIELDS:
-            raise KeyError(*FIELDS - set(record))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BridgeError(
-            f"{path} holds no bridge: {BRIDGE_RECORD} is missing or damaged.",
-            remedy="Give a folder that `bridge run`, `bridge fit` or Bridge.save wrote.",
-        ) from error
-    if schema != SCHEMA:
-        raise BridgeError(
-            f"{path / BRIDGE_RECORD} has schema {schema}, and this bridge reads schema {SCHEMA}.",
-            cause="It was written by a newer version.",
-            remedy="Upgrade residual-bridge.",
-        )
-    try:
-        intact = sha256(path / ARRAYS) == record["arrays_sha256"]
+        intact = sha256(path / ARRAYS) == record.arrays_sha256
     except OSError:
         intact = False
     if not intact:
@@ -195,10 +175,10 @@ def load_bridge(folder: str | Path, registry: Registry | None = None) -> Bridge:
             cause="It is missing, truncated, changed, or from another bridge.",
             remedy="Copy the folder again, or fit the bridge again: cached activations make that quick.",
         )
-    kind = (registry or discover()).map_type(str(record["map"]))
+    kind = (registry or discover()).map_type(record.map)
     arrays = read_arrays(path / ARRAYS)
     try:
-        fitted = TypeAdapter(kind).validate_python(record["map_options"]).restore(arrays)
+        fitted = TypeAdapter(kind).validate_python(record.map_options).restore(arrays)
         widths = (fitted.d_src, fitted.d_dst)
     except BridgeError:
         raise
@@ -207,6 +187,6 @@ def load_bridge(folder: str | Path, registry: Registry | None = None) -> Bridge:
             f"The map {kind.name} cannot restore what {path} holds ({type(error).__name__}: {error}).",
             cause="It was saved by another version of the map's plugin, or the plugin is broken.",
         ) from error
-    if widths != (record["d_src"], record["d_dst"]):
+    if widths != (record.d_src, record.d_dst):
         raise CorruptArtifactError(f"{path} holds a map of other widths than its {BRIDGE_RECORD} says.")
-    return Bridge(record["src"], record["dst"], kind.name, record["map_options"], fitted, record["provenance"])
+    return Bridge(record.src, record.dst, kind.name, record.map_options, fitted, record.provenance)

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bridge.errors import BridgeError
 from bridge.metrics import SCHEMA, Metric
-from bridge.pipeline.fit.bridge import BRIDGE_RECORD
+from bridge.pipeline.fit.record import BRIDGE_RECORD
 from bridge.pipeline.jobs.explain import Reading
 from bridge.pipeline.jobs.folder import CONFIG, METRICS, SWEEP_CONFIG
 from bridge.report.html.inputs import AuditFile, Input, ReadingsFile, RunFiles, SteeringFile, SweepFiles

@@ -1,0 +1,64 @@
+"""`bridge.json`: what a folder says of its bridge; written by `Bridge.save`, read by whoever loads or shows it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bridge.errors import BridgeError
+from bridge.files import write_bytes
+
+SCHEMA = 1
+BRIDGE_RECORD = "bridge.json"
+
+
+@final
+class BridgeRecord(BaseModel):
+    """What is known of a saved bridge besides its arrays."""
+
+    model_config = ConfigDict(frozen=True, validate_by_name=True, validate_by_alias=True)
+
+    version: int = Field(default=SCHEMA, alias="schema")
+    src: str
+    dst: str
+    map: str
+    map_options: dict[str, Any]
+    d_src: int
+    d_dst: int
+    arrays_sha256: str
+    provenance: dict[str, Any]
+
+    def write(self, folder: Path) -> None:
+        """Write it.
+
+        Raises:
+            StoreError: If the disk is full or read-only.
+        """
+        data = json.dumps(self.model_dump(by_alias=True), indent=2, ensure_ascii=False)
+        write_bytes(folder / BRIDGE_RECORD, data.encode())
+
+
+def read_record(folder: Path) -> BridgeRecord:
+    """Read the record of a folder.
+
+    Raises:
+        BridgeError: If it is missing or damaged, or was written by a newer version.
+    """
+    path = folder / BRIDGE_RECORD
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(found, dict) and found.get("schema", SCHEMA) != SCHEMA:
+            raise BridgeError(
+                f"{path} has schema {found['schema']}, and this bridge reads schema {SCHEMA}.",
+                cause="It was written by a newer version.",
+                remedy="Upgrade residual-bridge.",
+            )
+        return BridgeRecord.model_validate(found)
+    except (OSError, ValueError, ValidationError) as error:
+        raise BridgeError(
+            f"{folder} holds no bridge: {BRIDGE_RECORD} is missing or damaged.",
+            remedy="Give a folder that `bridge run`, `bridge fit` or Bridge.save wrote.",
+        ) from error
