@@ -58,6 +58,7 @@ def command(
     from bridge.pipeline.score.thresholds import check_requirements, parse_requirements
     from bridge.report.features import print_features
     from bridge.report.html import REPORT, need_ours, write_report
+    from bridge.report.measures import installed_measures
     from bridge.report.readings import print_readings
     from bridge.report.table import print_run, say
 
@@ -73,10 +74,12 @@ def command(
     if as_json:
         print_json(result.document())
     else:
-        print_run(result)
+        # Looked up once: finding plugins takes a twentieth of a second.
+        measures = installed_measures()
+        print_run(result, measures)
         if result.verbalized and result.verbalized.features:
-            print_features(result.verbalized.features, result.metrics)
-        print_readings(result.metrics)
+            print_features(result.verbalized.features, result.metrics, measures)
+        print_readings(result.metrics, measures)
     report = write_report([folder], folder / REPORT)
     if not as_json:
         say(f"Report: {report}")

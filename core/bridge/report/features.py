@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bridge.metrics import Metric
-from bridge.report.measures import installed_measures
+from bridge.report.measures import Measures
 from bridge.report.table import print_rows, say
 from bridge.scorers import MAPPED, Section
 
@@ -18,7 +18,7 @@ WIDTH = 100
 """Characters of a text on the terminal; the report has all of it."""
 
 
-def print_features(lines: ExplainedFeatures, metrics: Sequence[Metric]) -> None:
+def print_features(lines: ExplainedFeatures, metrics: Sequence[Metric], measures: Measures) -> None:
     """Print some features under the run's own washout, and say in words what the scores of the texts show."""
     washout, explained = next(iter(lines.explained.items()))
     rows = [
@@ -31,7 +31,7 @@ def print_features(lines: ExplainedFeatures, metrics: Sequence[Metric]) -> None:
         rows,
         title=f"{min(SHOWN, count)} of {count} features, drawn by seed; washout {washout}",
     )
-    for sentence in installed_measures().sentences(metrics, Section.EXPLANATIONS):
+    for sentence in measures.sentences(metrics, Section.EXPLANATIONS):
         say(sentence)
 
 

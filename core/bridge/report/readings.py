@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bridge.metrics import Metric
-from bridge.report.measures import installed_measures
+from bridge.report.measures import Measures
 from bridge.report.table import say
 from bridge.scorers import Section
 
 
-def print_readings(metrics: Sequence[Metric]) -> None:
+def print_readings(metrics: Sequence[Metric], measures: Measures) -> None:
     """Say what the scores of explained activations show, where there are any."""
-    for sentence in installed_measures().sentences(metrics, Section.ACTIVATIONS):
+    for sentence in measures.sentences(metrics, Section.ACTIVATIONS):
         say(sentence)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bridge.errors import printable
 from bridge.metrics import Metric
-from bridge.report.measures import installed_measures
+from bridge.report.measures import Measures
 from bridge.scorers import MAPPED, Section
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def wide_console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=200)
 
 
-def print_run(run: Run) -> None:
+def print_run(run: Run, measures: Measures) -> None:
     """Print a run: what was bridged, every metric beside its controls, and what that says."""
     rows = run.bridge.provenance["rows"]
     washouts = run.bridge.provenance.get("verbalized", {}).get("washouts", [])
@@ -55,7 +55,7 @@ def print_run(run: Run) -> None:
     for at, metrics in enumerate(_alike(shown)):
         scorers = ", ".join(dict.fromkeys(metric.scorer for metric in metrics))
         _print_metrics(metrics, scorers if at else f"{run.bridge.src} -> {run.bridge.dst}, {run.bridge.map}")
-    for sentence in installed_measures().sentences(run.metrics, Section.MAP, Section.DICTIONARY):
+    for sentence in measures.sentences(run.metrics, Section.MAP, Section.DICTIONARY):
         say(sentence)
     say(
         f"Fitted on {rows['training_rows']:,} paired tokens; scored on {rows['held_out_rows']:,} of "
