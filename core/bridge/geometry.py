@@ -41,8 +41,7 @@ def fraction_of_variance_explained(
 ) -> float:
     """Return 1 - sum||u(x) - u(y)||^2 / sum||u(x) - u(mean)||^2, where u brings rows to unit norm.
 
-    So it compares directions, against always giving the mean activation. Definition: the FVE of the released NLA
-    checkpoints' reports.
+    So it compares directions, against always giving the mean activation.
 
     Args:
         true: x, (n, d).

@@ -43,6 +43,7 @@ def option_flags(*names: str, **described: str) -> Callable[[Command], Command]:
     """
 
     def make() -> list[click.Parameter]:
+        """Make the flags of the options."""
         from bridge.pipeline.plan.options import declared
 
         options = declared()
@@ -68,6 +69,7 @@ def field_flags(kind: str, *names: str, **written: Sequence[str]) -> Callable[[C
     """
 
     def make() -> list[click.Parameter]:
+        """Make the flags of the fields."""
         found = resolve_name(kind)
         hints, texts = get_type_hints(found), _attributes(found)
         defaults = {field.name: field.default for field in dataclasses.fields(found)}

@@ -26,7 +26,8 @@ def contrast_scores(logits: Tensor, blends: int, beta: float) -> Tensor:
     Returns:
         (n, vocabulary) float32.
 
-    Source: Li et al., "Contrastive decoding" (2023), arXiv 2210.15097, section 3: the plausibility constraint.
+    Source: Li et al., "Contrastive Decoding" (2023), arXiv 2210.15097, for the plausibility constraint; the contrast is
+    between two models there, and between two inputs of one here.
     """
     probabilities = logits.float().log_softmax(-1)
     blended = probabilities[:, :blends].mean(1)

@@ -16,7 +16,8 @@ from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import prepare
 from bridge.pipeline.plan.provenance import versions
 from bridge.pipeline.plan.runtime import Runtime
-from bridge.pipeline.plan.single import ModelPlan, prepare_model
+from bridge.pipeline.plan.single import ModelPlan, find_side, prepare_model
+from bridge.pipeline.plan.specs import build_map
 from bridge.pipeline.verbalize.cache import open_verbalizer
 from bridge.pipeline.verbalize.find import find_verbalizer
 from bridge.pipeline.verbalize.round_trip import rebuilt_from
@@ -100,6 +101,9 @@ def _same_model(options: Options, runtime: Runtime) -> bool:
 
 
 def _own(options: Options, runtime: Runtime) -> ModelPlan:
+    # What is not needed here is still held to what was asked: a wrong name or other weights must not go unnoticed.
+    build_map(options.map, runtime.registry)
     plan = prepare_model(options, runtime)
+    find_side(plan.side.model, options.models.dst_identity, plan.options, runtime)
     both = {"dst": plan.options.models.src, "dst_identity": plan.options.models.src_identity}
     return replace(plan, options=plan.options.updated(**both))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.dictionaries import Dictionary
-from bridge.errors import UsageError
+from bridge.errors import CorpusError, UsageError
 from bridge.features import Use, features_for
 from bridge.verbalizers import Background, Passage, Subject
 
@@ -64,7 +64,11 @@ def draw_features(subject: Subject, dictionary: Dictionary, count: int, seed: in
 
 
 def background_of(subject: Subject, seed: int) -> Background:
-    """Return the mean of a subject's training rows, and some of them drawn by seed."""
+    """Return the mean of a subject's training rows, and some of them drawn by seed.
+
+    Raises:
+        CorpusError: If there are none.
+    """
     rng = np.random.default_rng(seed)
     total, count = np.zeros(subject.d_model), 0
     kept, keys = np.empty((0, subject.d_model), np.float32), np.empty(0)
@@ -74,6 +78,12 @@ def background_of(subject: Subject, seed: int) -> Background:
         kept, keys = np.concatenate([kept, block]), np.concatenate([keys, rng.random(len(block))])
         smallest = np.argsort(keys)[:BACKGROUND_ROWS]
         kept, keys = kept[smallest], keys[smallest]
+    if not count:
+        raise CorpusError(
+            f"The training documents have no tokens of {subject.name} to take a mean of.",
+            cause="Each is shorter than what is left out at its beginning.",
+            remedy="Give longer texts, or lower --skip.",
+        )
     return Background((total / count).astype(np.float32), kept)
 
 
