@@ -58,6 +58,9 @@ bench: models  ## Measure the hot paths beside their alternatives
 	$(BIN)/python benchmarks/fit_headline.py
 	$(BIN)/python benchmarks/audit.py
 	$(BIN)/python benchmarks/generate.py
+	$(BIN)/python benchmarks/generate.py --dtype bfloat16
+	$(BIN)/python benchmarks/verbalize.py
+	$(BIN)/python benchmarks/run.py --dtype bfloat16 float32
 	$(BIN)/python benchmarks/unpack.py
 
 clean:  ## Remove .venv and caches

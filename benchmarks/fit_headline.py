@@ -77,14 +77,14 @@ def main() -> None:
     parser.add_argument("--d-src", type=int, default=3584)
     parser.add_argument("--d-dst", type=int, default=5376)
     parser.add_argument("--like", choices=("real", "steep"), default="real", help="rows of which spectrum")
-    parser.add_argument("--way-back", action="store_true", help="fit the way back too")
+    parser.add_argument("--back", action="store_true", help="fit the map back too, as `bridge fit --back` does")
     parser.add_argument("--limit-blocks", type=int, default=4, help="of the bare products")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     rows = SyntheticRows(options.rows, options.d_src, options.d_dst, options.like)
     load = os.getloadavg()[0]
     result = {"benchmark": "fit_headline", "rows": rows.n, "widths": rows.widths, "load before": load}
-    result |= measure(rows, options.reverse)
+    result |= measure(rows, options.back)
     bare = limit(rows, options.limit_blocks)
     result["limit"] = {"seconds": bare, "limit / bridge": {k: bare[k] / result["seconds"]["all"][k] for k in bare}}
     show(result, options.json)

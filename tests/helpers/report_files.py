@@ -79,6 +79,8 @@ def well_formed(page: str) -> Element:
         assert all(cell.get("scope") == "row" for cell in table.find("tbody").iter("th"))
     for svg in root.iter("svg"):
         assert svg.get("role") == "img" and svg.get("aria-label")
+        drawn = [node for node in svg.iter() if node.tag in ("use", "image")]
+        assert all(node.get("href") or node.get("xlink:href") for node in drawn), "a marker or picture is lost"
     return root
 
 

@@ -17,8 +17,8 @@ from bridge.pipeline.jobs.sweep import Sweep
 from bridge.pipeline.result import Result, Shown
 from bridge.report.heatmap import grid
 from bridge.report.html.plots import heat
+from bridge.report.html.sections import Table, metric_table
 from bridge.report.html.svg import Plot
-from bridge.report.html.tables import Table, metric_table
 from bridge.report.html.words import interval, number, plain, shown
 from bridge.report.measures import Measures, asks, installed_measures
 from bridge.scorers import Section

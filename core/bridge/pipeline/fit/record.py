@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any, final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from bridge.errors import BridgeError
 from bridge.files import write_bytes
+from bridge.json_files import read_json
 
 SCHEMA = 1
 BRIDGE_RECORD = "bridge.json"
@@ -48,17 +49,12 @@ def read_record(folder: Path) -> BridgeRecord:
         BridgeError: If it is missing or damaged, or was written by a newer version.
     """
     path = folder / BRIDGE_RECORD
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(found, dict) and found.get("schema", SCHEMA) != SCHEMA:
-            raise BridgeError(
-                f"{path} has schema {found['schema']}, and this bridge reads schema {SCHEMA}.",
-                cause="It was written by a newer version.",
-                remedy="Upgrade residual-bridge.",
-            )
-        return BridgeRecord.model_validate(found)
-    except (OSError, ValueError, ValidationError) as error:
+    remedy = "Give a folder that `bridge run`, `bridge fit` or Bridge.save wrote."
+    found = read_json(path, BridgeRecord, remedy)
+    if found.version != SCHEMA:
         raise BridgeError(
-            f"{folder} holds no bridge: {BRIDGE_RECORD} is missing or damaged.",
-            remedy="Give a folder that `bridge run`, `bridge fit` or Bridge.save wrote.",
-        ) from error
+            f"{path} has schema {found.version}, and this bridge reads schema {SCHEMA}.",
+            cause="It was written by a newer version.",
+            remedy="Upgrade residual-bridge.",
+        )
+    return found

@@ -2,109 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
 
 from bridge.errors import BridgeError
-from bridge.report.html.inputs import AuditFile, ReadingsFile, SteeringFile, SweepFiles
+from bridge.metrics import Metric
+from bridge.pipeline.jobs.results import ResultFile
 from bridge.report.html.plots import curves, heat, strip
-from bridge.report.html.section import Section
+from bridge.report.html.sections import Section, in_order, metric_table
 from bridge.report.html.svg import Plot
-from bridge.report.html.tables import in_order, metric_table
 from bridge.report.html.words import ARMS
 from bridge.report.measures import Measures, asks
 from bridge.report.steer import regime
 from bridge.scorers import MAPPED, RANDOM_DIRECTION, RAW
 
+TITLES = {
+    "audit": "Does the dictionary carry over?",
+    "steering": "Do steering vectors carry over?",
+    "sweep": "Which layers go together?",
+    "readings": "What another model reads",
+}
 
-def audit_section(found: AuditFile, key: str, measures: Measures) -> Section:
+
+def file_section(found: ResultFile, key: str, measures: Measures) -> Section:
+    """Return what a file shows, by the command that wrote it; keys of plots begin with `key`."""
+    data = {"file": found.path.name, "result": found.result}
+    if found.kind == "audit":
+        data["questions"] = _audit(found.result.metrics, key, measures)
+    elif found.kind == "steering":
+        data |= _steering(found, key, measures)
+    elif found.kind == "sweep":
+        data |= _sweep(found.result.metrics, key, measures)
+    return Section(key, TITLES[found.kind], found.kind, data)
+
+
+def _audit(all_metrics: list[Metric], key: str, measures: Measures) -> list[dict[str, object]]:
     """Show every question whose metric was measured: its table a pair, and what the number does not show."""
     questions = []
-    for at, (question, number) in enumerate(measures.questions(found.metrics)):
-        metrics = [metric for metric in found.metrics if asks(question, number, metric)]
-        by_pair = [(pair, list(some)) for pair, some in groupby(metrics, lambda m: f"{m.src} → {m.dst}")]
+    for at, (question, number) in enumerate(measures.questions(all_metrics)):
+        metrics = [metric for metric in all_metrics if asks(question, number, metric)]
+        if not metrics:
+            continue
         arms = in_order(dict.fromkeys(metric.arm for metric in metrics), ARMS)
         by_arm = {arm: [metric for metric in metrics if metric.arm == arm] for arm in arms}
+        by_pair = [(pair, list(some)) for pair, some in groupby(metrics, lambda m: f"{m.src} → {m.dst}")]
         rows = [(pair, [next((m for m in some if m.arm == arm), None) for arm in arms]) for pair, some in by_pair]
-        if metrics:
-            plot = strip(f"{key}-plot{at}", number[1], measures.of(metrics[0]).meaning, by_arm)
-            questions.append({"question": question, "name": number[1], "plots": [plot], "arms": arms, "rows": rows})
-    data = {"questions": questions, "name": found.path.name, "metrics": found.metrics, "pairs": found.pairs}
-    return Section(key, "Does the dictionary carry over?", "audit", data)
+        plots = [strip(f"{key}-plot{at}", number[1], measures.of(metrics[0]).meaning, by_arm)]
+        questions.append({"question": question, "name": number[1], "plots": plots, "arms": arms, "rows": rows})
+    return questions
 
 
-def steering_section(found: SteeringFile, key: str, measures: Measures) -> Section:
+def _steering(found: ResultFile, key: str, measures: Measures) -> dict[str, object]:
     """Show effect against dose for every arm, the regime in words, and generated texts side by side."""
-    cells = {(metric.name, metric.arm): metric for metric in found.metrics}
-    said = [
+    metrics = found.result.metrics
+    cells = {(metric.name, metric.arm): metric for metric in metrics}
+    sentences = [
         f"At dose {metric.name.rpartition('@')[2]} the {metric.arm} vector is {regime(metric, random)}."
-        for metric in found.metrics
+        for metric in metrics
         if metric.name.startswith("transfer_ratio@") and metric.arm in (MAPPED, RAW)
         if (random := cells.get((metric.name, RANDOM_DIRECTION)))
     ]
-    names = list(dict.fromkeys(metric.name.rpartition("@")[0] for metric in found.metrics))
-    plots = [_dose_curve(found, name, f"{key}-plot{at}", measures) for at, name in enumerate(names)]
-    first, second = found.about["contrast"]["classes"]
-    data = {
-        "sentences": said,
-        "plots": plots,
-        "table": metric_table("Effect at each dose, with 95% intervals over the tested texts", found.metrics, measures),
-        "generated": [_apart(texts) for texts in found.generated],
-        "classes": (first, second),
-        "about": found.about,
-        "name": found.path.name,
-        "metrics": found.metrics,
+    names = enumerate(dict.fromkeys(metric.name.rpartition("@")[0] for metric in metrics))
+    caption = "Effect at each dose, with 95% intervals over the tested texts"
+    return {
+        "sentences": sentences,
+        "plots": [_dose_curve(found, name, f"{key}-plot{at}", measures) for at, name in names],
+        "table": metric_table(caption, metrics, measures),
     }
-    return Section(key, "Do steering vectors carry over?", "steering", data)
 
 
-def _apart(texts: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    return texts["prompt"], {arm: text for arm, text in texts.items() if arm != "prompt"}
+def _dose_curve(found: ResultFile, name: str, key: str, measures: Measures) -> Plot:
+    by_arm: dict[str, dict[float, Metric]] = {}
+    for metric in found.result.metrics:
+        measure, _, dose = metric.name.rpartition("@")
+        if measure != name:
+            continue
+        try:
+            by_arm.setdefault(metric.arm, {})[float(dose)] = metric
+        except ValueError as error:
+            raise BridgeError(f"{found.path} holds the metric {metric.name}, which names no dose.") from error
+    doses = sorted({dose for some in by_arm.values() for dose in some})
+    whole = {arm: [some[dose] for dose in doses] for arm, some in by_arm.items() if len(some) == len(doses)}
+    meaning = measures.of(next(iter(next(iter(by_arm.values())).values()))).meaning
+    return curves(key, name, meaning, doses, whole)
 
 
-def _dose_curve(found: SteeringFile, name: str, key: str, measures: Measures) -> Plot:
-    metrics = [metric for metric in found.metrics if metric.name.rpartition("@")[0] == name]
-    try:
-        doses = sorted({float(metric.name.rpartition("@")[2]) for metric in metrics})
-    except ValueError as error:
-        raise BridgeError(f"{found.path} holds the metric {metrics[0].name}, which names no dose.") from error
-    by_arm = {
-        arm: sorted((m for m in metrics if m.arm == arm), key=lambda m: float(m.name.rpartition("@")[2]))
-        for arm in dict.fromkeys(metric.arm for metric in metrics)
-    }
-    whole = {arm: some for arm, some in by_arm.items() if len(some) == len(doses)}
-    return curves(key, name, measures.of(metrics[0]).meaning, doses, whole)
-
-
-def sweep_section(found: SweepFiles, key: str, measures: Measures) -> Section:
+def _sweep(metrics: list[Metric], key: str, measures: Measures) -> dict[str, object]:
     """Show EV and retrieval of every layer pair beside each other: either alone misleads."""
-    src, dst = (list(dict.fromkeys(getattr(metric, side) for metric in found.metrics)) for side in ("src", "dst"))
+    sites = [list(dict.fromkeys(getattr(metric, side) for metric in metrics)) for side in ("src", "dst")]
+    models = [some[0].rpartition("@")[0] if some else "" for some in sites]
+    rows, columns = ([site.rpartition("@")[2] for site in some] for some in sites)
     grids = []
-    for at, number in enumerate(measures.swept(found.metrics)):
-        name = measures.title(number, found.metrics)
-        values = np.full((len(src), len(dst)), np.nan)
-        metrics = [metric for metric in found.metrics if (metric.scorer, metric.name) == number]
-        for metric in metrics:
-            values[src.index(metric.src), dst.index(metric.dst)] = metric.value
-        rows, columns = ([_layer(site) for site in some] for some in (src, dst))
-        labels = f"layer of {_model(src)}", f"layer of {_model(dst)}"
-        plot = heat(f"{key}-{at}", name, measures.of(metrics[0]).meaning, values, (0.0, 1.0), labels, (rows, columns))
-        best = max(metrics, key=lambda metric: metric.value)
-        grids.append({"name": name, "plot": plot, "rows": rows, "columns": columns, "values": values, "best": best})
-    data = {"grids": grids, "name": found.path.name, "metrics": found.metrics, "models": (_model(src), _model(dst))}
-    return Section(key, "Which layers go together?", "sweep", data)
-
-
-def readings_section(found: ReadingsFile, key: str) -> Section:
-    """Show what a verbalizer said of activations or directions, and how much of it is reconstructed."""
-    return Section(key, "What another model reads", "readings", found)
-
-
-def _layer(site: str) -> str:
-    return site.rpartition("@")[2]
-
-
-def _model(sites: Sequence[str]) -> str:
-    return sites[0].rpartition("@")[0] if sites else ""
+    for at, number in enumerate(measures.swept(metrics)):
+        name = measures.title(number, metrics)
+        of_number = [metric for metric in metrics if (metric.scorer, metric.name) == number]
+        values = np.full((len(rows), len(columns)), np.nan)
+        for metric in of_number:
+            values[sites[0].index(metric.src), sites[1].index(metric.dst)] = metric.value
+        labels = f"layer of {models[0]}", f"layer of {models[1]}"
+        meaning = measures.of(of_number[0]).meaning
+        plot = heat(f"{key}-{at}", name, meaning, values, (0.0, 1.0), labels, (rows, columns))
+        best = max(of_number, key=lambda metric: metric.value)
+        grids.append({"name": name, "plot": plot, "values": values.tolist(), "best": best})
+    return {"grids": grids, "models": models, "rows": rows, "columns": columns}

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from bridge.pipeline.jobs.results import ResultFile, RunFiles
 from bridge.report.html.comparison import comparison, labels
-from bridge.report.html.file_sections import audit_section, readings_section, steering_section, sweep_section
-from bridge.report.html.inputs import AuditFile, Input, ReadingsFile, RunFiles, SteeringFile, SweepFiles
+from bridge.report.html.file_sections import file_section
 from bridge.report.html.run_sections import run_sections
-from bridge.report.html.section import Section
+from bridge.report.html.sections import Section
 from bridge.report.html.words import dig, interval, number, plain, shown
-from bridge.report.measures import Measures, installed_measures
+from bridge.report.measures import installed_measures
 
 GENERATOR = "residual-bridge report"
 """Content of the page's meta generator: pages with it may be overwritten."""
@@ -27,22 +28,21 @@ Group = tuple[str, str, list[Section]]
 """Key, heading and sections of one run, or of the page itself, whose heading is empty."""
 
 
-def render(inputs: Sequence[Input], page: Path) -> str:
+def render(inputs: Sequence[RunFiles | ResultFile], page: Path) -> str:
     """Return one page of all inputs; the same inputs give the same bytes.
 
     Args:
         inputs: What commands left, at least one.
         page: Where it will lie.
     """
-    runs = [one for one in inputs if isinstance(one, RunFiles)]
     measures = installed_measures()
-    others = [
-        _file_section(one, f"file{at}", measures) for at, one in enumerate(inputs) if not isinstance(one, RunFiles)
-    ]
+    runs = [one for one in inputs if isinstance(one, RunFiles)]
+    others = [file_section(one, f"file{at}", measures) for at, one in enumerate(inputs) if isinstance(one, ResultFile)]
+    pairs = dict.fromkeys(f"{run.record.src} → {run.record.dst}" for run in runs)
     if len(runs) == 1:
         own = run_sections(runs[0], page, measures)
         groups: list[Group] = [("", "", [*own[:-1], *others, own[-1]])]
-        title, subtitle = _title(runs[0]), f"{runs[0].record['map']} map"
+        title, subtitle = next(iter(pairs)), f"{runs[0].record.map} map"
     else:
         named = labels(runs)
         groups = [("", "", [comparison(named, measures)])] if runs else []
@@ -50,9 +50,10 @@ def render(inputs: Sequence[Input], page: Path) -> str:
             groups.append((f"run{at}", label, run_sections(run, page, measures, f"run{at}-")))
         groups.append(("", "", others))
         title = f"{len(runs)} runs compared" if runs else ", ".join(section.title for section in others)
-        subtitle = ", ".join(dict.fromkeys(map(_title, runs)))
-    script = _asset("report.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        subtitle = ", ".join(pairs)
+    style, script = (
+        files(__package__).joinpath("templates", f"report.{kind}").read_text("utf-8") for kind in ("css", "js")
+    )
     return (
         _environment()
         .get_template("page.html.j2")
@@ -61,33 +62,11 @@ def render(inputs: Sequence[Input], page: Path) -> str:
             subtitle=subtitle,
             groups=[group for group in groups if group[2]],
             generator=GENERATOR,
-            style=Markup(_asset("report.css")),
+            style=Markup(style),
             script=Markup(script),
-            script_hash=f"sha256-{digest}",
+            script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
         )
     )
-
-
-def _title(run: RunFiles) -> str:
-    return f"{run.record['src']} → {run.record['dst']}"
-
-
-def _file_section(found: Input, key: str, measures: Measures) -> Section:
-    match found:
-        case AuditFile():
-            return audit_section(found, key, measures)
-        case SteeringFile():
-            return steering_section(found, key, measures)
-        case SweepFiles():
-            return sweep_section(found, key, measures)
-        case ReadingsFile():
-            return readings_section(found, key)
-        case RunFiles():
-            raise AssertionError("runs have sections of their own")
-
-
-def _asset(name: str) -> str:
-    return Path(__file__).with_name("templates").joinpath(name).read_text(encoding="utf-8")
 
 
 @cache
@@ -100,9 +79,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_final,
     )
-    known: Mapping[str, Any] = {"number": number, "plain": plain}
-    environment.filters.update(known)
-    environment.globals.update(interval=interval, dig=dig)
+    environment.filters |= {"number": number, "plain": plain}
+    environment.globals.update(interval=interval, dig=dig, zip=zip)
     return environment
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from bridge.metrics import Metric
 from bridge.report.html import svg
 from bridge.report.html.svg import Plot
 from bridge.report.html.words import interval, number, shown
+from bridge.report.measures import Measures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,76 +23,53 @@ ANNOTATED = 12
 """Columns of a heat map up to which every cell has its number."""
 
 
-@final
-@dataclass(frozen=True)
-class Dot:
-    """One line of a plot: a label and a number with its interval."""
-
-    label: str
-    metric: Metric
-
-
-def look(arm: str) -> tuple[str, str, bool]:
-    """Return colour, marker, and whether it is filled: arms differ in more than colour, and controls are hollow."""
-    known = {
-        "mapped": (svg.MAPPED, "o", True),
-        "native": (svg.NATIVE, "D", True),
-        "self": (svg.NATIVE, "D", True),
-        "raw": (svg.RAW, "s", True),
-    }
-    arm = arm.partition(":")[0]
-    return known.get(arm, (svg.CONTROL, "^" if arm == "mispaired" else "v" if arm == "random_map" else "o", False))
+Dot = tuple[str, Metric]
+"""One line of a plot: a label and a number with its interval."""
 
 
 def line(arm: str) -> dict[str, Any]:
-    """Return the same as properties of matplotlib's lines; those of controls are dashed."""
-    colour, marker, filled = look(arm)
-    face = colour if filled else "none"
-    return {"color": colour, "marker": marker, "markerfacecolor": face, "linestyle": "-" if filled else "--"}
+    """Return an arm's look as matplotlib's properties: arms differ in more than colour, and controls are hollow."""
+    known = {"mapped": (svg.MAPPED, "o"), "native": (svg.NATIVE, "D"), "self": (svg.NATIVE, "D"), "raw": (svg.RAW, "s")}
+    arm = arm.partition(":")[0]
+    if arm in known:
+        colour, marker = known[arm]
+        return {"color": colour, "marker": marker, "markerfacecolor": colour, "linestyle": "-"}
+    marker = {"mispaired": "^", "random_map": "v"}.get(arm, "o")
+    return {"color": svg.CONTROL, "marker": marker, "markerfacecolor": "none", "linestyle": "--"}
 
 
-def arms_of(key: str, title: str, meaning: str, metrics: Sequence[Metric]) -> Plot:
-    """Draw a line an arm."""
-    return dots(key, title, meaning, [Dot(metric.arm, metric) for metric in metrics])
+def score_plots(metrics: Sequence[Metric], measures: Measures, key: str) -> list[Plot]:
+    """Draw each scorer's headlines, an arm a line; its other numbers are variants, and in the table."""
+    plots = []
+    for at, headline in enumerate(measures.headlines(metrics)):
+        some = [metric for metric in metrics if (metric.scorer, metric.name) == headline]
+        lines = [(metric.arm, metric) for metric in some]
+        plots.append(dots(f"{key}-plot{at}", measures.title(headline, metrics), measures.of(some[0]).meaning, lines))
+    return plots
 
 
 def dots(key: str, title: str, meaning: str, rows: Sequence[Dot]) -> Plot:
     """Draw one line a row: the number as a dot, its 95% interval as a bar, zero as a rule."""
-    from matplotlib.figure import Figure
-
-    with svg.drawing():
-        figure = Figure(figsize=(svg.WIDTH, 0.42 + 0.27 * len(rows)), layout="constrained")
-        axes = figure.subplots()
-        for y, row in enumerate(rows):
-            colour, marker, filled = look(row.metric.arm)
-            low, high = row.metric.low, row.metric.high
-            if math.isfinite(low) and math.isfinite(high):
-                axes.plot([low, high], [y, y], color=colour, linewidth=2.2, solid_capstyle="round", alpha=0.75)
-            face = colour if filled else "none"
-            axes.plot([row.metric.value], [y], marker, color=colour, markerfacecolor=face, markersize=6.5)
-            at: dict[str, Any] = {
-                "xycoords": axes.get_yaxis_transform(),
-                "xytext": (54, 0),
-                "textcoords": "offset points",
-            }
-            axes.annotate(number(row.metric.value), (1, y), ha="right", va="center", **at)
-        _frame(axes, [row.label for row in rows])
-        says = "; ".join(_said(row) for row in rows)
+    with svg.axes_of(0.42 + 0.27 * len(rows)) as (figure, axes):
+        for y, (_, metric) in enumerate(rows):
+            style = line(metric.arm)
+            if math.isfinite(metric.low) and math.isfinite(metric.high):
+                ends = [metric.low, metric.high]
+                axes.plot(ends, [y, y], color=style["color"], linewidth=2.2, solid_capstyle="round", alpha=0.75)
+            axes.plot([metric.value], [y], **style | {"linestyle": "none"}, markersize=6.5)
+            at: dict[str, Any] = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
+            axes.annotate(number(metric.value), (1, y), xytext=(54, 0), ha="right", va="center", **at)
+        _frame(axes, [label for label, _ in rows])
+        says = "; ".join(f"{label} {number(m.value)} {interval(m.low, m.high)}".strip() for label, m in rows)
         return svg.plot(figure, key, title, meaning, says)
 
 
 def strip(key: str, title: str, meaning: str, by_arm: Mapping[str, Sequence[Metric]]) -> Plot:
     """Draw one line an arm: a dot for each pair of references, so that what differs between pairs is seen."""
-    from matplotlib.figure import Figure
-
-    with svg.drawing():
-        figure = Figure(figsize=(svg.WIDTH, 0.42 + 0.27 * len(by_arm)), layout="constrained")
-        axes = figure.subplots()
+    with svg.axes_of(0.42 + 0.27 * len(by_arm)) as (figure, axes):
         for y, (arm, metrics) in enumerate(by_arm.items()):
-            colour, marker, filled = look(arm)
-            values = [metric.value for metric in metrics]
-            style: dict[str, Any] = {"markerfacecolor": colour if filled else "none", "markersize": 6, "alpha": 0.7}
-            axes.plot(values, [y] * len(values), marker, color=colour, **style)
+            style = line(arm) | {"linestyle": "none", "markersize": 6, "alpha": 0.7}
+            axes.plot([metric.value for metric in metrics], [y] * len(metrics), **style)
         _frame(axes, list(by_arm))
         ends = {arm: (min(m.value for m in some), max(m.value for m in some)) for arm, some in by_arm.items()}
         says = "; ".join(f"{arm} from {number(low)} to {number(high)}" for arm, (low, high) in ends.items())
@@ -109,13 +86,8 @@ def heat(
     ticks: tuple[Sequence[str], Sequence[str]] | None = None,
 ) -> Plot:
     """Draw a matrix; rows are the first of `labels` and `ticks`, columns the second."""
-    from matplotlib.figure import Figure
-
     rows, columns = values.shape
-    with svg.drawing():
-        height = min(max(svg.WIDTH * 0.8 * rows / columns, 1.4), 7.0)
-        figure = Figure(figsize=(svg.WIDTH, height + 0.5), layout="constrained")
-        axes = figure.subplots()
+    with svg.axes_of(0.5 + min(max(svg.WIDTH * 0.8 * rows / columns, 1.4), 7.0)) as (figure, axes):
         image = axes.imshow(values, cmap="viridis", vmin=ends[0], vmax=ends[1], aspect="auto", interpolation="none")
         axes.set_ylabel(shown(labels[0]))
         axes.set_xlabel(shown(labels[1]))
@@ -130,14 +102,10 @@ def heat(
 
 def curves(key: str, title: str, meaning: str, doses: Sequence[float], by_arm: Mapping[str, Sequence[Metric]]) -> Plot:
     """Draw a number against the dose, a line an arm, with its intervals."""
-    from matplotlib.figure import Figure
-
-    with svg.drawing():
-        figure = Figure(figsize=(svg.WIDTH, 3.1), layout="constrained")
-        axes = figure.subplots()
+    with svg.axes_of(3.1) as (figure, axes):
         for arm, metrics in by_arm.items():
             value, low, high = (np.array([getattr(m, end) for m in metrics]) for end in ("value", "low", "high"))
-            axes.fill_between(doses, low, high, color=look(arm)[0], alpha=0.14, linewidth=0)
+            axes.fill_between(doses, low, high, color=line(arm)["color"], alpha=0.14, linewidth=0)
             axes.plot(doses, value, label=shown(arm), linewidth=1.8, **line(arm))
         axes.axhline(0, color=svg.RULE, linewidth=1, zorder=0)
         axes.set_xlabel("dose")
@@ -174,10 +142,6 @@ def _label_cells(axes: Axes, values: NDArray[np.floating], ends: tuple[float, fl
             dark = value < ends[0] + 0.6 * (ends[1] - ends[0])
             colour = "white" if dark else "black"
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=9)
-
-
-def _said(row: Dot) -> str:
-    return f"{row.label} {number(row.metric.value)} {interval(row.metric.low, row.metric.high)}".strip()
 
 
 def _short(label: str) -> str:

@@ -10,20 +10,18 @@ from typing import Any
 
 from bridge.metrics import Metric
 from bridge.pipeline.jobs.folder import CONFIG
+from bridge.pipeline.jobs.results import RunFiles
 from bridge.report.html.features import features
-from bridge.report.html.inputs import RunFiles
-from bridge.report.html.score_plots import score_plots
 from bridge.report.html.scorer_plots import scorer_plots
-from bridge.report.html.section import Section
-from bridge.report.html.tables import in_order, metric_table
+from bridge.report.html.sections import Section, in_order, scores
 from bridge.report.html.transfer import transfer
-from bridge.report.html.words import READERS, dig
+from bridge.report.html.words import READERS
 from bridge.report.measures import Measures
 from bridge.scorers import MAPPED, NATIVE, SELF
 from bridge.scorers import Section as Question
 
 SHOWN, TAIL = 25, 160
-"""Readings on the page, and characters of the text before each; a file beside it has all of them."""
+"""Activations on the page, and characters of the text before each; a file beside it has all of them."""
 
 
 def run_sections(run: RunFiles, page: Path, measures: Measures, prefix: str = "") -> list[Section]:
@@ -35,58 +33,41 @@ def run_sections(run: RunFiles, page: Path, measures: Measures, prefix: str = ""
         measures: What its numbers are.
         prefix: Of the sections' keys, where a page has several runs.
     """
-    of_map, of_dictionary, of_texts, of_places = (
-        measures.within(run.metrics, section)
-        for section in (Question.MAP, Question.DICTIONARY, Question.EXPLANATIONS, Question.ACTIVATIONS)
-    )
-    own, undrawn = scorer_plots(run, f"{prefix}map")
-    scores = {
-        "sentences": measures.sentences(run.metrics, Question.MAP),
-        "failed": dig(run.record, "provenance", "failed_scorers") or {},
-        "undrawn": undrawn,
-        "plots": score_plots(of_map, measures, f"{prefix}map"),
-        "own": own,
-        "table": metric_table("Held-out scores, with 95% intervals", of_map, measures),
+    found = {question: measures.within(run.metrics, question) for question in Question}
+    by_map, dictionary = Question.MAP, Question.DICTIONARY
+    of_map = scores(found[by_map], measures, by_map, f"{prefix}map", "Held-out scores, with 95% intervals")
+    # Sentences about the map may need every number of their scorer.
+    of_map |= {
+        "sentences": measures.sentences(run.metrics, by_map),
+        "failed": run.record.provenance.get("failed_scorers"),
     }
+    of_map["own"], of_map["undrawn"] = scorer_plots(run, f"{prefix}map")
     sections = [
         Section(f"{prefix}bridged", "What was bridged", "bridged", run.record),
-        Section(f"{prefix}map", Question.MAP, "scores", scores),
+        Section(f"{prefix}map", by_map, "scores", of_map),
     ]
-    if of_dictionary:
-        carried = _dictionary(of_dictionary, measures, f"{prefix}dictionary")
-        sections.append(Section(f"{prefix}dictionary", Question.DICTIONARY, "scores", carried))
-    if of_texts:
-        data = transfer(run, of_texts, measures, f"{prefix}explanations")
+    if found[dictionary]:
+        caption = "Held-out scores of the source's dictionary in the destination"
+        carried = scores(found[dictionary], measures, dictionary, f"{prefix}dictionary", caption)
+        sections.append(Section(f"{prefix}dictionary", dictionary, "scores", carried))
+    if texts := found[Question.EXPLANATIONS]:
+        data = transfer(run, texts, measures, f"{prefix}explanations")
         sections.append(Section(f"{prefix}explanations", Question.EXPLANATIONS, "transfer", data))
-    if run.said:
-        sections.append(Section(f"{prefix}features", "What each feature is said to mean", "features", _features(run)))
-    if of_places and run.positions:
-        places = _places(run, of_places, measures, f"{prefix}positions")
-        sections.append(Section(f"{prefix}positions", Question.ACTIVATIONS, "positions", places))
-    return [*sections, Section(f"{prefix}origin", "Where this comes from", "origin", _origin(run, page))]
+    if run.explanations:
+        sections.append(Section(f"{prefix}features", "What each feature is said to mean", "features", features(run)))
+    if run.positions and (places := found[Question.ACTIVATIONS]):
+        data = _positions(run, places, measures, f"{prefix}positions")
+        sections.append(Section(f"{prefix}positions", Question.ACTIVATIONS, "positions", data))
+    command = f"bridge run {shlex.quote(os.path.relpath(run.folder / CONFIG, page.parent))}"
+    origin = Section(f"{prefix}origin", "Where this comes from", "origin", {"command": command, "run": run})
+    return [*sections, origin]
 
 
-def _dictionary(metrics: Sequence[Metric], measures: Measures, key: str) -> dict[str, Any]:
-    table = metric_table("Held-out scores of the source's dictionary in the destination", metrics, measures)
-    nothing: dict[str, Any] = {"failed": {}, "undrawn": {}, "own": []}
-    sentences = measures.sentences(metrics, Question.DICTIONARY)
-    return nothing | {"sentences": sentences, "plots": score_plots(metrics, measures, key), "table": table}
-
-
-def _features(run: RunFiles) -> dict[str, Any]:
-    found = features(run.said, run.similarity, run.where)
-    topics = any(feature.topic for feature in found)
-    scored = found[0].similarity is not None
-    return {"washout": next(iter(run.said)), "features": found, "scored": scored, "topics": topics}
-
-
-def _places(run: RunFiles, metrics: Sequence[Metric], measures: Measures, key: str) -> dict[str, Any]:
+def _positions(run: RunFiles, metrics: Sequence[Metric], measures: Measures, key: str) -> dict[str, Any]:
     arms = in_order(run.positions[0].said, READERS)
     shown = [arm for arm in (NATIVE, MAPPED, SELF) if arm in arms]
-    return {
-        "sentences": measures.sentences(metrics, Question.ACTIVATIONS),
-        "plots": score_plots(metrics, measures, key),
-        "table": metric_table("Scores of readings, with 95% intervals over documents", metrics, measures, READERS),
+    caption = "Scores of readings, with 95% intervals over documents"
+    return scores(metrics, measures, Question.ACTIVATIONS, key, caption, READERS) | {
         "shown": run.positions[:SHOWN],
         "count": len(run.positions),
         "arms": shown,
@@ -94,9 +75,3 @@ def _places(run: RunFiles, metrics: Sequence[Metric], measures: Measures, key: s
         "tail": TAIL,
         "topics": any(one.topic for one in run.positions),
     }
-
-
-def _origin(run: RunFiles, page: Path) -> dict[str, Any]:
-    path = os.path.relpath(run.folder / CONFIG, page.parent)
-    command = f"bridge run {shlex.quote(path)}"
-    return {"command": command, "config": run.config, "record": run.record, "metrics": run.metrics}

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import io
-import itertools
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
-from xml.etree import ElementTree
 
 from markupsafe import Markup
 
 from bridge.report.html.words import shown
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WIDTH = 4.7
@@ -35,7 +34,6 @@ COLOURS = {
 
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
-    "svg.hashsalt": "bridge",
     "text.parse_math": False,
     "font.size": 12,
     "figure.figsize": (WIDTH, 3.1),
@@ -54,10 +52,20 @@ STYLE: dict[str, Any] = {
     "xtick.major.size": 0,
     "ytick.major.size": 0,
 }
-SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 SHAPES = ("path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "text", "tspan", "image", "use")
-DRAWN = frozenset({"svg", "g", "a", "defs", "clipPath", "pattern", "linearGradient", "stop", *SHAPES})
+DRAWN = {"svg", "g", "defs", "clipPath", "pattern", "linearGradient", "stop", *SHAPES}
 """Elements that a picture is made of; no other comes into the page."""
+PLACED = "d points x y dx dy x1 y1 x2 y2 cx cy r rx ry width height viewBox transform offset style clip-path clip-rule"
+ATTRIBUTES = {"*": {*PLACED.split(), "preserveAspectRatio", "patternUnits", "gradientUnits", "gradientTransform"}}
+ATTRIBUTES |= {name: {"id"} for name in ("path", "clipPath", "pattern", "linearGradient")}
+ATTRIBUTES |= {name: {"href"} for name in ("use", "image")}
+PROPERTIES = "fill stroke opacity font font-size font-family font-style font-weight text-anchor stop-color stop-opacity"
+PROPERTIES += " fill-opacity fill-rule clip-rule" + "".join(
+    f" stroke-{name}" for name in ("width", "opacity", "linecap", "linejoin", "miterlimit", "dasharray", "dashoffset")
+)
+"""Attributes, and properties of `style`, that say where and how something is drawn; no other comes into the page."""
+
+REFERENCE = re.compile(r"url\(([^)]*)\)")
 
 
 @final
@@ -91,50 +99,53 @@ def drawing() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def axes_of(height: float) -> Iterator[tuple[Figure, Axes]]:
+    """Draw in the page's style into a new figure of some inches' height."""
+    from matplotlib.figure import Figure
+
+    with drawing():
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        yield figure, figure.subplots()
+
+
 def plot(figure: Figure, key: str, title: str, meaning: str, says: str) -> Plot:
-    """Turn a figure into markup whose ids no other plot of the page has; call it while `drawing`."""
+    """Turn a figure into markup whose ids no other plot of the page has; call it while `drawing`.
+
+    Raises:
+        ValueError: If what was drawn is no XML.
+    """
+    import nh3
+    from matplotlib import rc_context
+
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    root = ElementTree.fromstring(buffer.getvalue())
-    _clean(root, key)
-    width, height = root.get("viewBox", "").split()[2:]
-    root.attrib = {"viewBox": root.get("viewBox", ""), "width": width, "height": height, "role": "img"}
-    root.set("aria-label", f"{shown(title)}. {shown(says)}")
-    return Plot(key, title, meaning, says, Markup(ElementTree.tostring(root, encoding="unicode")))
-
-
-def _clean(root: ElementTree.Element, key: str) -> None:
-    """Keep what is drawn: no metadata, style for the whole page, link, or id that nothing refers to; text harmless."""
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag.removeprefix(SVG) not in DRAWN:
-                parent.remove(child)
-    named: dict[str, str] = {}
-    counter = itertools.count()
-    referred = " ".join(value for node in root.iter() for name, value in node.attrib.items() if name != "id")
-    for node in root.iter():
-        node.tag = node.tag.removeprefix(SVG)
-        node.attrib = {name.removeprefix(XLINK): value for name, value in node.attrib.items() if name[:2] != "on"}
-        if node.tag == "a" or not node.get("href", "#").startswith(("#", "data:image/png;base64,")):
-            node.tag, node.attrib = "g", {}
-        node.text = shown(node.text) if node.text else node.text
-        identity = node.attrib.pop("id", "")
-        if identity and f"#{identity}" in referred:
-            named[identity] = f"{key}-{next(counter)}"
-            node.set("id", named[identity])
-    for node in root.iter():
-        for name, value in node.attrib.items():
-            node.set(name, _recoloured(_renamed(name, value, named)))
-
-
-def _renamed(name: str, value: str, named: dict[str, str]) -> str:
-    if name == "href" and value.startswith("#"):
-        return f"#{named[value[1:]]}"
-    inside = {old: f"url(#{new})" for old, new in named.items()}
-    return re.sub(r"url\(#?([^)]*)\)", lambda found: inside.get(found[1], "none"), value)
-
-
-def _recoloured(value: str) -> str:
+    # matplotlib makes ids of what they name and the salt, so those of another key differ.
+    with rc_context({"svg.hashsalt": key}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    drawn = nh3.clean(
+        buffer.getvalue(),
+        tags=DRAWN,
+        clean_content_tags={"script", "style", "metadata", "title", "desc"},
+        attributes=ATTRIBUTES,
+        filter_style_properties=set(PROPERTIES.split()),
+        url_schemes={"data"},
+        attribute_filter=_own,
+    )
     for stand_in, colour in COLOURS.items():
-        value = value.replace(stand_in, colour)
-    return value
+        drawn = drawn.replace(stand_in, colour)
+    view = re.search(r'viewBox="([\d. ]+)"', drawn)
+    width, height = view[1].split()[2:] if view else ("", "")
+    label = f"{shown(title)}. {shown(says)}"
+    root = Markup('<svg viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="img" aria-label="{2}">')
+    inside = REFERENCE.sub(_inside, shown(drawn[drawn.index("<svg") :].partition(">")[2]))
+    return Plot(key, title, meaning, says, root.format(width, height, label) + Markup(inside.strip()))
+
+
+def _own(element: str, name: str, value: str) -> str | None:
+    return value if name != "href" or value.startswith(("#", "data:image/png;base64,")) else None
+
+
+def _inside(reference: re.Match[str]) -> str:
+    """Let a reference stay that names a part of the same picture, and no other."""
+    target = reference[1].replace("&quot;", "")
+    return f"url({target})" if target.startswith("#") else "none"

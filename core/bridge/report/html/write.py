@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bridge.errors import UsageError
 from bridge.files import write_bytes
+from bridge.pipeline.jobs.results import read_input
 from bridge.report.html.page import GENERATOR, render
-from bridge.report.html.read import read_input
 
 REPORT = "report.html"
 MARK = f'<meta name="generator" content="{GENERATOR}">'
