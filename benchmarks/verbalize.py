@@ -15,9 +15,9 @@ import numpy as np
 
 import bridge_toys.zoo
 from bridge.models import Placement
-from bridge.verbalizers import Blends
+from bridge.verbalizers import Blends, contrast_scores
 from bridge_verbalizers.nla.checkpoint import AV, load_module, load_tokenizer
-from bridge_verbalizers.nla.decoding import Speaker, combine, likeliest
+from bridge_verbalizers.nla.decoding import Speaker, likeliest
 from bridge_verbalizers.nla.prompt import checked_prompt
 from bridge_verbalizers.nla.sidecar import read_sidecar
 from fit import show, spread
@@ -96,7 +96,7 @@ class Ways:
                 for _ in range(self.new_tokens):
                     out = self.module(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
                     cache = out.past_key_values
-                    tokens.append(combine(out.logits[:, -1].view(len(blends), 2, -1), 1, BETA).argmax(1))
+                    tokens.append(contrast_scores(out.logits[:, -1].view(len(blends), 2, -1), 1, BETA).argmax(1))
                     inputs = {"input_ids": tokens[-1].repeat_interleave(2)[:, None]}
             said += torch.stack(tokens, 1).tolist()
         return said
