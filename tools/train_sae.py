@@ -54,9 +54,8 @@ def read_rows(args: argparse.Namespace, runtime: Runtime) -> tuple[Plan, Floats,
     site = plan.src.model.single_site()
     artifact = gather(plan, {"src": [site], "dst": []}, runtime)[0][site]
     rows = paired_rows(plan, artifact, artifact)
-    last = plan.options.corpus.folds - 1
-    scored = last if args.validate else HELD_OUT
-    fitted = [fold for fold in range(plan.options.corpus.folds) if fold != scored]
+    scored = plan.training_folds[-1] if args.validate else HELD_OUT
+    fitted = [fold for fold in plan.training_folds if fold != scored]
     return plan, typical(rows, fitted), typical(rows, [scored])
 
 

@@ -258,7 +258,7 @@ def test_excerpts_mark_the_token(registry: Registry, text: str, ends: list[int],
 @pytest.fixture
 def dyck(isolated: Path) -> ModelSubject:
     runtime = open_runtime()
-    plan = prepare_model(make_options(src="dyck:seed0@1", max_documents=300, device="cpu"), runtime)
+    _, plan = prepare_model(make_options(src="dyck:seed0@1", max_documents=300, device="cpu"), runtime)
     site = plan.side.model.single_site()
     return ModelSubject(plan, gather_model(plan, [site], runtime)[site])
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from bridge.errors import BridgeError
 from bridge.pipeline.fit.bridge import Bridge, load_bridge
 from bridge.pipeline.fit.fit import fit_plan
 from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.plan.runtime import Runtime
-from bridge.store import canonical_json
 
 
 def fitted_bridge(plan: Plan, runtime: Runtime) -> Bridge:
@@ -18,9 +15,8 @@ def fitted_bridge(plan: Plan, runtime: Runtime) -> Bridge:
     Raises:
         BridgeError: As `fit_plan`.
     """
-    # The plan's options are pinned, models and corpus by content: an old fit is never taken for a new one.
-    key = hashlib.sha256(canonical_json(plan.options.flat()).encode()).hexdigest()[:32]
-    folder = runtime.store.root / "bridges" / key
+    # Models and corpus are in the key by content: an old fit is never taken for a new one.
+    folder = runtime.store.root / "bridges" / plan.key()
     try:
         return load_bridge(folder, runtime.registry)
     except BridgeError:

@@ -14,20 +14,24 @@ from bridge.pipeline.plan.runtime import Runtime
 from bridge.scorers import MAPPED, MISPAIRED
 
 
-def fit_arms(result: Fit, runtime: Runtime) -> dict[str, FittedMap]:
+def fit_arms(result: Fit, seed: int, runtime: Runtime) -> dict[str, FittedMap]:
     """Fit the controls beside a map: itself on mispaired rows, and every installed map that is a control arm.
+
+    Args:
+        result: The fitted map.
+        seed: Of controls that are random.
+        runtime: Plugins and progress.
 
     Returns:
         The maps by arm, `mapped` first. A control that these rows or widths do not allow is left out, with a note.
     """
-    options = result.plan.options
 
     def on_mispaired_rows() -> FittedMap:
         assert result.floor, "fitted without controls"
         return map_or_raise(result.floor)
 
     def as_control(control: type[Map]) -> FittedMap:
-        seeded = {"seed": options.run.seed} if "seed" in {field.name for field in fields(control)} else {}
+        seeded = {"seed": seed} if "seed" in {field.name for field in fields(control)} else {}
         return checked_fit(control(**seeded), result.training)
 
     makers = {MISPAIRED: on_mispaired_rows} | {

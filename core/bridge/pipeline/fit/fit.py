@@ -16,7 +16,6 @@ from bridge.pipeline.plan.gather import gather, paired_rows
 from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.plan.provenance import describe
 from bridge.pipeline.plan.runtime import Runtime
-from bridge.pipeline.plan.specs import build_map
 from bridge.references import Site
 
 
@@ -30,7 +29,6 @@ class Fit:
         kind: The map, and its options.
         rows: All paired rows.
         training: What the map was fitted on.
-        plan: What was asked for.
         mispaired: The same rows with partners of other documents; None if no controls were wanted.
         floor: The map fitted on those, or why there is none.
     """
@@ -39,7 +37,6 @@ class Fit:
     kind: Map
     rows: PairedRows
     training: TrainingData
-    plan: Plan
     mispaired: TrainingData | None = None
     floor: FittedMap | MapError | None = None
 
@@ -59,15 +56,15 @@ def fit_plan(plan: Plan, runtime: Runtime, *, controls: bool = False, reverse: b
     """
     src, dst = plan.src.model.single_site(), plan.dst.model.single_site()
     if (plan.src.identity, src) == (plan.dst.identity, dst):
-        models = plan.options.models
+        names = plan.src.model.pinned(), plan.dst.model.pinned()
         raise UsageError(
-            f"{models.src} and {models.dst} are the same model at the same layer: nothing to bridge.",
+            f"{' and '.join(names)} are the same model at the same layer: nothing to bridge.",
             remedy="Choose another layer or another model.",
         )
     left, right = gather(plan, {"src": [src], "dst": [dst]}, runtime)
     runtime.progress.note("Fitting the map.")
     rows = paired_rows(plan, left[src], right[dst])
-    return fit_rows(plan, rows, src, dst, runtime, controls=controls, reverse=reverse)
+    return fit_rows(plan, rows, src, dst, controls=controls, reverse=reverse)
 
 
 def fit_rows(
@@ -75,7 +72,6 @@ def fit_rows(
     rows: PairedRows,
     src: Site,
     dst: Site,
-    runtime: Runtime,
     *,
     controls: bool = False,
     reverse: bool = False,
@@ -89,7 +85,7 @@ def fit_rows(
     Raises:
         MapError: If the map cannot be fitted.
     """
-    folds = folds or range(plan.options.corpus.folds)
+    folds = folds or plan.training_folds
     training = training_data(rows, *plan.widths, folds, expected=rows.coverage.training_rows, reverse=reverse)
     mispaired, floor = None, None
     if controls:
@@ -97,10 +93,10 @@ def fit_rows(
             mispaired = mispaired_data(rows, training, folds)
         except MapError as error:
             floor = error
-    kind = build_map(plan.options.map, runtime.registry)
+    kind = plan.map
     outcome, *beside = fit_each(kind, [training, mispaired] if mispaired else [training])
     fitted = map_or_raise(outcome)
     provenance = describe(plan, rows, src, dst) | {"chosen": dict(fitted.chosen()), "products": training.products}
     labels = plan.src.model.label(src), plan.dst.model.label(dst)
     bridge = Bridge(*labels, kind.name, asdict(kind), fitted, provenance)
-    return Fit(bridge, kind, rows, training, plan, mispaired, beside[0] if beside else floor)
+    return Fit(bridge, kind, rows, training, mispaired, beside[0] if beside else floor)

@@ -125,10 +125,9 @@ def _audit_target(plan: Plan, given: Dictionaries, runtime: Runtime) -> tuple[li
     with runtime.progress.stage(f"audit {plan.dst.model.name}", len(opened) * len(scorers), "scorers") as advance:
         for (src, dst), dictionaries in zip(pairs, opened, strict=True):
             rows = paired_rows(plan, left[src], right[dst])
-            result = fit_rows(plan, rows, src, dst, runtime, controls=True, reverse=True)
-            evidence = audit_evidence(
-                result, dictionaries, RunningModel(documents, dst) if documents else None, runtime
-            )
+            result = fit_rows(plan, rows, src, dst, controls=True, reverse=True)
+            live = RunningModel(documents, dst) if documents else None
+            evidence = audit_evidence(result, plan.options.run.seed, dictionaries, live, runtime)
             wanted = [scorer for scorer in scorers if scorer.needs <= evidence.available]
             found, failed = score_evidence(evidence, wanted, runtime.progress, advance)
             advance(len(scorers) - len(wanted))

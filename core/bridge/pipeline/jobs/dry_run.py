@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ from bridge.corpus.read import load_corpus
 from bridge.errors import BridgeError, UsageError
 from bridge.models.dtype import AUTO
 from bridge.models.resolve import ResolvedModel
-from bridge.pipeline.plan.groups import DictionaryOptions, ModelOptions
+from bridge.pipeline.plan.groups import CorpusOptions, DictionaryOptions, ModelOptions
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.runtime import Runtime
@@ -54,7 +54,7 @@ def dry_run(options: Options, runtime: Runtime) -> dict[str, Any]:
         "dst": attempt(lambda: runtime.resolve(options.models.dst)),
     }
     found = {side: attempt(partial(_model, model, options.models)) for side, model in models.items() if model}
-    corpus = attempt(lambda: _corpus(options, [model for model in models.values() if model], runtime.registry.corpora))
+    corpus = attempt(lambda: _corpus(options.corpus, [model for model in models.values() if model], runtime))
     result: dict[str, Any] = {"models": found, "corpus": corpus}
     if options.dictionary.reference or options.verbalize.positions:
         texts = {"src": options.verbalize.src_verbalizer, "dst": options.verbalize.dst_verbalizer}
@@ -84,9 +84,9 @@ def _model(model: ResolvedModel, options: ModelOptions) -> dict[str, Any]:
     }
 
 
-def _corpus(options: Options, models: Sequence[ResolvedModel], named: Mapping[str, str]) -> dict[str, Any]:
-    corpus = load_corpus(corpus_of(options, models), None, options.corpus.max_documents, named)
-    tokens = sum(min(len(one.text) / CHARACTERS_PER_TOKEN, options.corpus.max_tokens) for one in corpus.documents)
+def _corpus(asked: CorpusOptions, models: Sequence[ResolvedModel], runtime: Runtime) -> dict[str, Any]:
+    corpus = load_corpus(corpus_of(asked.source, models), None, asked.max_documents, runtime.registry.corpora)
+    tokens = sum(min(len(one.text) / CHARACTERS_PER_TOKEN, asked.max_tokens) for one in corpus.documents)
     return {"name": corpus.name, "documents": len(corpus.documents), "tokens": int(tokens)}
 
 

@@ -14,23 +14,31 @@ from bridge.maps import FittedMap
 from bridge.metrics import Metric
 from bridge.pipeline.fit.controls import fit_arms, fit_back
 from bridge.pipeline.fit.fit import Fit
+from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.score.held_out import StoredPairs
 from bridge.pipeline.score.score import score_evidence
 from bridge.pipeline.transfer.dictionary_sets import Opened
 from bridge.pipeline.verbalize.both_models import Verbalized, verbalize
 from bridge.pipeline.verbalize.setup import VerbalizerSetup
+from bridge.pipeline.verbalize.subject import ModelSubject
 from bridge.scorers import Evidence, Judge, LiveModel
 
 
 def score_fit(
-    result: Fit, dictionaries: Opened | None, setup: VerbalizerSetup | None, judge: Judge | None, runtime: Runtime
+    plan: Plan,
+    result: Fit,
+    dictionaries: Opened | None,
+    setup: VerbalizerSetup | None,
+    judge: Judge | None,
+    runtime: Runtime,
 ) -> tuple[list[Metric], Verbalized | None, dict[str, NDArray[np.floating]]]:
     """Explain what is to be explained, and run every scorer whose needs are met on held-out documents.
 
     A scorer that fails is named in the bridge's provenance, under `failed_scorers`.
 
     Args:
+        plan: What was fitted.
         result: The fitted bridge.
         dictionaries: Of the two models; None where the source has none.
         setup: Dictionary and verbalizers; None where nothing is explained.
@@ -44,9 +52,14 @@ def score_fit(
         PluginError: If every scorer failed.
         StoreError: If stored activations are damaged.
     """
-    arms, options = fit_arms(result, runtime), result.plan.options
-    back = fit_back(result, arms, runtime) if dictionaries or options.verbalize.positions else {}
-    verbalized = verbalize(result, arms, back, setup, runtime) if setup else None
+    seed = plan.options.run.seed
+    arms = fit_arms(result, seed, runtime)
+    back = fit_back(result, arms, runtime) if dictionaries or plan.options.verbalize.positions else {}
+    verbalized = None
+    if setup:
+        of_src, of_dst = result.rows.artifacts
+        subjects = ModelSubject(plan.of_src, of_src), ModelSubject(plan.of_dst, of_dst)
+        verbalized = verbalize(setup, subjects, result.training, arms, back, seed, runtime)
     features = verbalized.features if verbalized else None
     kept: dict[str, NDArray[np.floating]] = {}
 
@@ -60,6 +73,7 @@ def score_fit(
         result,
         arms,
         back,
+        seed,
         dictionaries,
         explained=features.explained if features else {},
         readings=verbalized.readings if verbalized else None,
@@ -76,17 +90,18 @@ def score_fit(
     return metrics, verbalized, kept
 
 
-def audit_evidence(result: Fit, dictionaries: Opened, live: LiveModel | None, runtime: Runtime) -> Evidence:
+def audit_evidence(result: Fit, seed: int, dictionaries: Opened, live: LiveModel | None, runtime: Runtime) -> Evidence:
     """Return what an audit's scorers look at: maps that have a way back, dictionaries, and the live model."""
-    arms = fit_arms(result, runtime)
+    arms = fit_arms(result, seed, runtime)
     back = fit_back(result, arms, runtime)
-    return evidence_of(result, {arm: arms[arm] for arm in back}, back, dictionaries, live=live)
+    return evidence_of(result, {arm: arms[arm] for arm in back}, back, seed, dictionaries, live=live)
 
 
 def evidence_of(
     result: Fit,
     arms: Mapping[str, FittedMap],
     back: Mapping[str, FittedMap],
+    seed: int,
     dictionaries: Opened | None = None,
     fold: int = HELD_OUT,
     **more: Any,
@@ -97,6 +112,7 @@ def evidence_of(
         result: The fitted map.
         arms: It and its controls.
         back: For each arm the map the other way.
+        seed: Of what scorers draw.
         dictionaries: Of the two models.
         fold: Which documents are scored: those held out, or a fold that validates.
         more: What else `Evidence` has.
@@ -108,7 +124,7 @@ def evidence_of(
         map=bridge.map,
         arms=arms,
         held_out=StoredPairs(result.rows, fold, result.training),
-        seed=result.plan.options.run.seed,
+        seed=seed,
         back=back,
         src_dictionary=dictionaries.src if dictionaries else None,
         dst_dictionary=dictionaries.dst if dictionaries else None,

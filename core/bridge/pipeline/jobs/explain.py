@@ -16,13 +16,13 @@ from bridge.errors import UsageError
 from bridge.geometry import fraction_of_variance_explained
 from bridge.maps import check_width
 from bridge.pipeline.fit.bridge import Bridge
+from bridge.pipeline.jobs.foreign import ForeignVerbalizer
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.runtime import open_runtime
 from bridge.pipeline.plan.single import ModelPlan
 from bridge.pipeline.plan.specs import build_washout
 from bridge.pipeline.result import Result
-from bridge.pipeline.verbalize.foreign import ForeignVerbalizer
 from bridge.pipeline.verbalize.round_trip import cosine
 from bridge.pipeline.verbalize.sampling import background_of
 from bridge.progress import Progress
@@ -147,7 +147,7 @@ def explain_texts(
     ]
     if returned is None:
         return Readings(readings, None, None, foreign.provenance())
-    mean = background_of(foreign.subject(foreign.src), foreign.options.run.seed).mean[None]
+    mean = background_of(foreign.subject(foreign.src), options.run.seed).mean[None]
     return Readings(
         readings,
         fraction_of_variance_explained(given.x, returned, mean),
@@ -186,11 +186,11 @@ def explain_directions(
 
 
 def _activations(plan: ModelPlan, texts: Sequence[str], every: int) -> Tokens:
-    model = plan.side.model.adapter.load(plan.side.model.weights, placement_of(plan.options.models))
+    model = plan.side.model.adapter.load(plan.side.model.weights, placement_of(plan.models))
     site = plan.side.model.single_site()
     rows, found = [], Tokens(np.empty(0, np.float32), [], [], [])
     for text in texts:
-        encoded = model.encode([Document(text, text)], plan.options.corpus.max_tokens)[0]
+        encoded = model.encode([Document(text, text)], plan.reading.max_tokens)[0]
         kept = encoded.kept[::-1][::every][::-1]
         if not len(kept):
             raise UsageError(f"The text {text[:40]!r} has no tokens to explain.")

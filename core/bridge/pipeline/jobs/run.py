@@ -82,13 +82,15 @@ def run(
     plan = prepare(options, runtime, stdin)
     if out is not None:
         plan = claim_folder(out, plan)
-    dictionaries = available_dictionaries(plan, runtime)
-    setup = set_up_verbalizers(plan, dictionaries.src if dictionaries else None, runtime)
+    dictionaries = available_dictionaries(plan, options.dictionary, runtime)
+    own = dictionaries.src if dictionaries else None
+    sides = plan.src, plan.dst
+    setup = set_up_verbalizers(sides, options.verbalize, options.dictionary, own, runtime.registry)
     # Found before the fit, too: nothing that is wrong may cost one.
     judge = load_judge(options.score.encoder, plan.of_src.training_texts(), options.run.seed) if setup else None
     with threads_for(max(plan.widths)):
         result = fit_plan(plan, runtime, controls=True, reverse=bool(dictionaries or options.verbalize.positions))
-        metrics, verbalized, kept = score_fit(result, dictionaries, setup, judge, runtime)
+        metrics, verbalized, kept = score_fit(plan, result, dictionaries, setup, judge, runtime)
     if out is not None:
         if verbalized:
             write_explanations(out, verbalized)

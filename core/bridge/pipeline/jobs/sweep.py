@@ -145,9 +145,9 @@ def swept_scorers(registry: Registry) -> list[Scorer]:
 def _score_pair(
     plan: Plan, src: Site, dst: Site, rows: PairedRows, runtime: Runtime, failed: dict[str, str]
 ) -> list[Metric]:
-    others = [fold for fold in range(plan.options.corpus.folds) if fold != VALIDATION_FOLD]
-    result = fit_rows(plan, rows, src, dst, runtime, folds=others)
-    evidence = evidence_of(result, {MAPPED: result.bridge.fitted}, {}, fold=VALIDATION_FOLD)
+    others = [fold for fold in plan.training_folds if fold != VALIDATION_FOLD]
+    result = fit_rows(plan, rows, src, dst, folds=others)
+    evidence = evidence_of(result, {MAPPED: result.bridge.fitted}, {}, plan.options.run.seed, fold=VALIDATION_FOLD)
     metrics = []
     for scorer in swept_scorers(runtime.registry):
         found, error = checked_scores(scorer, evidence)

@@ -52,7 +52,7 @@ def train_verbalizer(
     """
     runtime = open_runtime(progress)
     kind = build(backend, runtime.registry.verbalizer)
-    plan = prepare_model(options, runtime, stdin)
+    pinned, plan = prepare_model(options, runtime, stdin)
     model, identity = plan.side.model, plan.side.identity
     site = model.single_site()
     model.need_next_token()
@@ -71,7 +71,7 @@ def train_verbalizer(
         "weights": identity,
         "verbalizer": backend,
         "held_out": measured,
-        "options": plan.options.flat(),
+        "options": pinned.flat(),
     }
     write_bytes(out / TRAINING_RECORD, json.dumps(record, indent=2, ensure_ascii=False).encode())
     return record | {"folder": str(out)}

@@ -38,7 +38,7 @@ def gather_model(plan: ModelPlan, sites: Sequence[Site], runtime: Runtime) -> di
         sites: Where.
         runtime: Store and progress.
     """
-    settings, placement = collect_settings(plan.options.models, plan.options.corpus), placement_of(plan.options.models)
+    settings, placement = collect_settings(plan.models, plan.reading), placement_of(plan.models)
     model = plan.side.model
 
     def load() -> LoadedModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import IO, final
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from bridge.corpus.documents import Corpus
 from bridge.corpus.split import HELD_OUT
 from bridge.errors import CorpusError, UsageError
+from bridge.maps import Map
 from bridge.pairing.tokens import Coverage, ShardPairs, pair_corpus
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.runtime import Runtime
@@ -25,6 +27,7 @@ from bridge.pipeline.plan.single import (
     with_dtype,
 )
 from bridge.pipeline.plan.specs import build_map
+from bridge.store import canonical_json
 
 ROWS_PER_DIMENSION = 2
 """Fewer training rows a dimension than this, and held-out scores say nothing about the models."""
@@ -37,7 +40,9 @@ class Plan:
 
     Attributes:
         options: What was asked for, so pinned that it runs the same from any folder: local models and corpus by
-            absolute path, the corpus by content, the dtype decided.
+            absolute path, the corpus by content, the dtype decided. For who puts stages together, and for records; a
+            stage is handed the group that it needs.
+        map: The map that is fitted, with its own options.
         src: Source model.
         dst: Destination model.
         corpus: The texts.
@@ -47,6 +52,7 @@ class Plan:
     """
 
     options: Options
+    map: Map
     src: Side
     dst: Side
     corpus: Corpus
@@ -62,12 +68,25 @@ class Plan:
     @property
     def of_src(self) -> ModelPlan:
         """The source alone."""
-        return ModelPlan(self.options, self.src, self.corpus, self.folds)
+        return self._of(self.src)
 
     @property
     def of_dst(self) -> ModelPlan:
         """The destination alone."""
-        return ModelPlan(self.options, self.dst, self.corpus, self.folds)
+        return self._of(self.dst)
+
+    @property
+    def training_folds(self) -> range:
+        """Numbers of the training folds."""
+        return range(self.options.corpus.folds)
+
+    def key(self) -> str:
+        """Return what identifies a plan: a hash of its options, which name models and corpus by content."""
+        return hashlib.sha256(canonical_json(self.options.flat()).encode()).hexdigest()[:32]
+
+    def _of(self, side: Side) -> ModelPlan:
+        asked = self.options
+        return ModelPlan(side, self.corpus, self.folds, asked.models, asked.corpus, asked.run.seed)
 
 
 def prepare(options: Options, runtime: Runtime, stdin: IO[str] | None = None, corpus: Corpus | None = None) -> Plan:
@@ -86,14 +105,14 @@ def prepare(options: Options, runtime: Runtime, stdin: IO[str] | None = None, co
     """
     if not options.models.dst:
         raise UsageError("A second model is needed.", remedy="Name it with --dst.")
-    build_map(options.map, runtime.registry)
+    kind = build_map(options.map, runtime.registry)
     options = with_dtype(options, runtime)
     models = runtime.resolve(options.models.src), runtime.resolve(options.models.dst)
     options = with_defaults(options, models)
-    corpus = corpus or read_corpus(options, runtime, stdin)
-    src = find_side(models[0], options.models.src_identity, options, runtime)
-    dst = find_side(models[1], options.models.dst_identity, options, runtime)
-    folds = split(corpus, options)
+    corpus = corpus or read_corpus(options.corpus, runtime, stdin)
+    src = find_side(models[0], options.models.src_identity, options.corpus.max_tokens, runtime)
+    dst = find_side(models[1], options.models.dst_identity, options.corpus.max_tokens, runtime)
+    folds = split(corpus, options.corpus, options.run.seed)
     shards, coverage = pair_corpus(
         corpus,
         src.tokenizer,
@@ -109,7 +128,7 @@ def prepare(options: Options, runtime: Runtime, stdin: IO[str] | None = None, co
         dst_identity=dst.identity,
         **pinned_corpus(corpus, runtime),
     )
-    plan = Plan(pinned, src, dst, corpus, folds, shards, coverage)
+    plan = Plan(pinned, kind, src, dst, corpus, folds, shards, coverage)
     _need_enough_rows(plan, runtime)
     return plan
 

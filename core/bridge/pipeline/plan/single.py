@@ -18,7 +18,7 @@ from bridge.models import Tokenizer
 from bridge.models.cached_tokenizer import CachedTokenizer
 from bridge.models.dtype import AUTO
 from bridge.models.resolve import ResolvedModel
-from bridge.pipeline.plan.groups import CorpusOptions
+from bridge.pipeline.plan.groups import CorpusOptions, ModelOptions
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.runtime import Runtime
@@ -40,29 +40,37 @@ class ModelPlan:
     """One model, and the texts that it is run on.
 
     Attributes:
-        options: What was asked for, pinned: the model by content and absolute path, the corpus by content, the dtype.
         side: The model.
         corpus: The texts.
         folds: Fold of each document, or `HELD_OUT`, (documents,).
+        models: How models are run, the dtype decided.
+        reading: How texts are cut, and which of their rows are left out.
+        seed: Of everything random.
     """
 
-    options: Options
     side: Side
     corpus: Corpus
     folds: NDArray[np.int64]
+    models: ModelOptions
+    reading: CorpusOptions
+    seed: int
 
     def training_texts(self) -> Iterator[str]:
         """Yield the texts of the training documents."""
         return (one.text for one, fold in zip(self.corpus.documents, self.folds, strict=True) if fold != HELD_OUT)
 
 
-def prepare_model(options: Options, runtime: Runtime, stdin: IO[str] | None = None) -> ModelPlan:
+def prepare_model(options: Options, runtime: Runtime, stdin: IO[str] | None = None) -> tuple[Options, ModelPlan]:
     """Find the source model and the corpus; `dst` and the map are not looked at.
 
     Args:
         options: What was asked for.
         runtime: Plugins, store and progress.
         stdin: Where a corpus `-` comes from.
+
+    Returns:
+        What was asked for, pinned (the model by content and absolute path, the corpus by content, the dtype), and the
+        plan.
 
     Raises:
         UsageError: If a name, layer or option is wrong.
@@ -72,10 +80,11 @@ def prepare_model(options: Options, runtime: Runtime, stdin: IO[str] | None = No
     options = with_dtype(options, runtime)
     model = runtime.resolve(options.models.src)
     options = with_defaults(options, [model])
-    corpus = read_corpus(options, runtime, stdin)
-    side = find_side(model, options.models.src_identity, options, runtime)
+    corpus = read_corpus(options.corpus, runtime, stdin)
+    side = find_side(model, options.models.src_identity, options.corpus.max_tokens, runtime)
     pinned = options.updated(src=side.model.pinned(), src_identity=side.identity, **pinned_corpus(corpus, runtime))
-    return ModelPlan(pinned, side, corpus, split(corpus, options))
+    folds = split(corpus, options.corpus, options.run.seed)
+    return pinned, ModelPlan(side, corpus, folds, pinned.models, pinned.corpus, pinned.run.seed)
 
 
 def with_dtype(options: Options, runtime: Runtime) -> Options:
@@ -97,22 +106,21 @@ def with_defaults(options: Options, models: Sequence[ResolvedModel]) -> Options:
     limits = [model.info.max_tokens for model in models if model.info.max_tokens is not None]
     most = options.corpus.max_tokens
     max_tokens = most if options.given("max_tokens") else min([most, *limits])
-    return options.updated(corpus=corpus_of(options, models), max_tokens=max_tokens)
+    return options.updated(corpus=corpus_of(options.corpus.source, models), max_tokens=max_tokens)
 
 
-def corpus_of(options: Options, models: Sequence[ResolvedModel]) -> str:
+def corpus_of(asked: str, models: Sequence[ResolvedModel]) -> str:
     """Return the corpus that was asked for, the models' own where both have the same, or the bundled English."""
     corpora = {model.corpus for model in models}
-    return options.corpus.source or (corpora.pop() if len(corpora) == 1 else "") or BUNDLED
+    return asked or (corpora.pop() if len(corpora) == 1 else "") or BUNDLED
 
 
-def read_corpus(options: Options, runtime: Runtime, stdin: IO[str] | None = None) -> Corpus:
+def read_corpus(asked: CorpusOptions, runtime: Runtime, stdin: IO[str] | None = None) -> Corpus:
     """Read the corpus.
 
     Raises:
         CorpusError: If it is unreadable, or another one than the options name by content.
     """
-    asked = options.corpus
     corpus = _moved(asked, runtime) or load_corpus(asked.source, stdin, asked.max_documents, runtime.registry.corpora)
     if asked.sha256 and corpus.identity != asked.sha256:
         raise CorpusError(
@@ -135,10 +143,9 @@ def _moved(asked: CorpusOptions, runtime: Runtime) -> Corpus | None:
     return None
 
 
-def split(corpus: Corpus, options: Options) -> NDArray[np.int64]:
+def split(corpus: Corpus, asked: CorpusOptions, seed: int) -> NDArray[np.int64]:
     """Assign documents to folds, (documents,)."""
-    asked = options.corpus
-    return assign_folds(corpus, held_out=asked.held_out, folds=asked.folds, kind=asked.split, seed=options.run.seed)
+    return assign_folds(corpus, held_out=asked.held_out, folds=asked.folds, kind=asked.split, seed=seed)
 
 
 def pinned_corpus(corpus: Corpus, runtime: Runtime) -> dict[str, str]:
@@ -152,13 +159,13 @@ def _from_anywhere(corpus: str, names: Collection[str]) -> str:
     return str(path.absolute()) if corpus not in names and path.exists() else corpus
 
 
-def find_side(model: ResolvedModel, identity: str, options: Options, runtime: Runtime) -> Side:
+def find_side(model: ResolvedModel, identity: str, max_tokens: int, runtime: Runtime) -> Side:
     """Hold a model to its sites, to what it can read, and to the weights that were asked for.
 
     Args:
         model: The model.
         identity: What its weights must be, or empty.
-        options: How much of a text it must read.
+        max_tokens: How much of a text it must read.
         runtime: The store.
 
     Raises:
@@ -167,7 +174,7 @@ def find_side(model: ResolvedModel, identity: str, options: Options, runtime: Ru
     """
     model.all_sites()
     limit = model.info.max_tokens
-    if limit is not None and options.corpus.max_tokens > limit:
+    if limit is not None and max_tokens > limit:
         raise UsageError(f"{model.name} reads at most {limit} tokens.", remedy=f"Use --max-tokens {limit} or fewer.")
     tokenizer = CachedTokenizer(model.adapter.tokenizer(model.weights))
     side = Side(model, tokenizer, model.weights.identity(runtime.store))

@@ -8,6 +8,7 @@ from typing import Any, final
 
 from bridge.dictionaries import Dictionary, ReLU, SparseAutoencoder, initial_directions
 from bridge.errors import UsageError
+from bridge.pipeline.plan.groups import DictionaryOptions
 from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.plan.single import Side
@@ -73,16 +74,21 @@ def open_dictionaries(plan: Plan, src: Site, dst: Site, given: Dictionaries, run
     return Opened(first, next(iter(theirs.values()), None), twins)
 
 
-def available_dictionaries(plan: Plan, runtime: Runtime) -> Opened | None:
+def available_dictionaries(plan: Plan, asked: DictionaryOptions, runtime: Runtime) -> Opened | None:
     """Open the dictionary that a run names, or those that lie with the models' weights; None where there is none.
+
+    Args:
+        plan: The two models, at one site each.
+        asked: What names the dictionary.
+        runtime: Plugins and progress.
 
     Raises:
         BridgeError: As `open_dictionaries`.
     """
-    named, src, dst = plan.options.dictionary.reference, plan.src.model.single_site(), plan.dst.model.single_site()
-    if not named and str(src) not in shipped(plan.src.model):
+    src, dst = plan.src.model.single_site(), plan.dst.model.single_site()
+    if not asked.reference and str(src) not in shipped(plan.src.model):
         return None
-    return open_dictionaries(plan, src, dst, Dictionaries(named), runtime)
+    return open_dictionaries(plan, src, dst, Dictionaries(asked.reference), runtime)
 
 
 def _dictionaries(side: Side, site: Site, given: str, runtime: Runtime) -> dict[str, Dictionary]:

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import CorpusError
-from bridge.maps import FittedMap
-from bridge.pipeline.fit.fit import Fit
+from bridge.maps import FittedMap, TrainingData
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.verbalize.cache import parts
 from bridge.pipeline.verbalize.records import PositionRecord
@@ -89,10 +88,12 @@ class ReadingJob:
     """Draws positions, and has their activations read.
 
     Args:
-        result: The fitted bridge.
+        count: How many are drawn.
+        training: What the map was fitted on; gives the means.
         arms: The fitted map and its controls.
         back: For each arm the map from the destination to the source.
         subjects: Source and destination.
+        seed: Of the draw.
         runtime: Progress.
 
     Raises:
@@ -101,15 +102,16 @@ class ReadingJob:
 
     def __init__(
         self,
-        result: Fit,
+        count: int,
+        training: TrainingData,
         arms: Mapping[str, FittedMap],
         back: Mapping[str, FittedMap],
         subjects: tuple[ModelSubject, ModelSubject],
+        seed: int,
         runtime: Runtime,
     ) -> None:
-        options = result.plan.options
-        self._drawn = draw_positions(*subjects, options.verbalize.positions, options.run.seed)
-        self._means = result.training.moments.mean_x, result.training.moments.mean_y
+        self._drawn = draw_positions(*subjects, count, seed)
+        self._means = training.moments.mean_x, training.moments.mean_y
         self._arms, self._back, self._subjects, self._runtime = arms, back, subjects, runtime
         self._read: dict[str, ArmExplanations] = {}
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, final
 
 from bridge.collect.memory import forget_models
-from bridge.maps import FittedMap
-from bridge.pipeline.fit.fit import Fit
+from bridge.maps import FittedMap, TrainingData
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.verbalize.activations import ReadingJob
 from bridge.pipeline.verbalize.cache import open_verbalizer
@@ -46,25 +45,33 @@ class Job(Protocol):
 
 
 def verbalize(
-    result: Fit, arms: Mapping[str, FittedMap], back: Mapping[str, FittedMap], setup: VerbalizerSetup, runtime: Runtime
+    setup: VerbalizerSetup,
+    subjects: tuple[ModelSubject, ModelSubject],
+    training: TrainingData,
+    arms: Mapping[str, FittedMap],
+    back: Mapping[str, FittedMap],
+    seed: int,
+    runtime: Runtime,
 ) -> Verbalized:
     """Explain features and live activations by both verbalizers; one of them in memory at a time.
 
     Args:
-        result: The fitted bridge.
+        setup: What is explained, by which verbalizers, and how.
+        subjects: Source and destination.
+        training: What the map was fitted on.
         arms: The fitted map and its controls.
         back: For each arm the map from the destination to the source.
-        setup: Dictionary, verbalizers and washouts.
-        runtime: Plugins, store and progress.
+        seed: Of what is drawn.
+        runtime: Store and progress.
 
     Raises:
         UsageError: If too few features are alive.
         BridgeError: If a verbalizer cannot be loaded.
     """
-    plan = result.plan
-    src, dst = map(ModelSubject, (plan.of_src, plan.of_dst), result.rows.artifacts)
-    features = FeatureJob(result, arms, setup, (src, dst), runtime) if setup.dictionary else None
-    readings = ReadingJob(result, arms, back, (src, dst), runtime) if plan.options.verbalize.positions else None
+    src, dst = subjects
+    count = setup.positions
+    features = FeatureJob(setup, arms, subjects, seed, runtime) if setup.dictionary else None
+    readings = ReadingJob(count, training, arms, back, subjects, seed, runtime) if count else None
     jobs: list[Job] = [job for job in (features, readings) if job is not None]
     verbalizer = open_verbalizer(setup.src[1], setup.src[0], src, runtime.store)
     for job in jobs:

@@ -9,7 +9,6 @@ from typing import Any, final
 import numpy as np
 
 from bridge.maps import FittedMap
-from bridge.pipeline.fit.fit import Fit
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.transfer.arms import Vectors, carry_directions
 from bridge.pipeline.verbalize.cache import parts
@@ -66,10 +65,10 @@ class FeatureJob:
     """Draws features, and has them explained.
 
     Args:
-        result: The fitted bridge.
+        setup: Dictionary, which of its features, and washouts.
         arms: The fitted map and its controls.
-        setup: Dictionary and washouts.
         subjects: Source and destination.
+        seed: Of what is drawn.
         runtime: Progress.
 
     Raises:
@@ -78,13 +77,13 @@ class FeatureJob:
 
     def __init__(
         self,
-        result: Fit,
-        arms: Mapping[str, FittedMap],
         setup: VerbalizerSetup,
+        arms: Mapping[str, FittedMap],
         subjects: tuple[ModelSubject, ModelSubject],
+        seed: int,
         runtime: Runtime,
     ) -> None:
-        self._asked, self._seed = result.plan.options.dictionary, result.plan.options.run.seed
+        self._asked, self._seed = setup.drawn, seed
         assert setup.dictionary is not None
         count, use = self._asked.features, self._asked.features_of
         runtime.progress.note(f"Drawing {count} features of the dictionary {self._asked.reference}.")

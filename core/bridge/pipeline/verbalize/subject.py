@@ -30,7 +30,7 @@ class ModelSubject(Subject):
         self.site = side.model.single_site()
         self.name = side.model.label(self.site)
         self.d_model, self.n_layers = side.model.info.d_model, side.model.info.n_layers
-        self.placement, self.seed = placement_of(plan.options.models), plan.options.run.seed
+        self.placement, self.seed = placement_of(plan.models), plan.seed
         self.identity = f"{side.identity} {plan.corpus.identity}"
         self._plan, self._side, self._artifact = plan, side, artifact
 
@@ -40,9 +40,9 @@ class ModelSubject(Subject):
 
     def passages(self, held_out: bool = False) -> Iterator[Passage]:
         """Stream over the texts and their activations, outliers and the first positions left out."""
-        options, corpus = self._plan.options, self._plan.corpus
-        longest = options.corpus.outlier_factor * self._median_norm()
-        for shard, chunk in enumerate(shards(corpus, options.corpus.max_tokens)):
+        reading, corpus = self._plan.reading, self._plan.corpus
+        longest = reading.outlier_factor * self._median_norm()
+        for shard, chunk in enumerate(shards(corpus, reading.max_tokens)):
             wanted = [(self._plan.folds[index] == HELD_OUT) == held_out for index in chunk]
             if not any(wanted):
                 continue
@@ -50,16 +50,16 @@ class ModelSubject(Subject):
             documents = [corpus.documents[index] for index in chunk]
             start = 0
             for document, encoded, want in zip(
-                documents, self._side.tokenizer.encode(documents, options.corpus.max_tokens), wanted, strict=True
+                documents, self._side.tokenizer.encode(documents, reading.max_tokens), wanted, strict=True
             ):
                 rows = np.arange(start, start + len(encoded.kept))
                 start += len(encoded.kept)
                 typical = stored["norms"][rows].numpy() <= longest
-                chosen = typical & (np.arange(len(rows)) >= options.corpus.skip)
+                chosen = typical & (np.arange(len(rows)) >= reading.skip)
                 if want and chosen.any():
                     x = stored["rows"][rows[chosen]].float().numpy()
                     yield Passage(document, encoded.ends[encoded.kept[chosen]], x)
 
     def _median_norm(self) -> float:
-        count = len(list(shards(self._plan.corpus, self._plan.options.corpus.max_tokens)))
+        count = len(list(shards(self._plan.corpus, self._plan.reading.max_tokens)))
         return float(np.median(np.concatenate([self._artifact.read(shard)["norms"].numpy() for shard in range(count)])))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, final
 
 import numpy as np
@@ -51,8 +50,11 @@ class ForeignVerbalizer:
     def __init__(self, options: Options, runtime: Runtime, bridge: Bridge | None = None) -> None:
         self.runtime, self.bridge = runtime, bridge
         plan = None if _same_model(options, runtime) else prepare(options, runtime)
-        self.src, self.dst = (plan.of_src, plan.of_dst) if plan else (_own(options, runtime),) * 2
-        self.options = self.src.options
+        if plan:
+            self.options, self.src, self.dst = plan.options, plan.of_src, plan.of_dst
+        else:
+            self.options, self.src = _own(options, runtime)
+            self.dst = self.src
         # Found before the map is fitted: a verbalizer that is not there must not cost a fit.
         side, text = self.dst.side, options.verbalize.dst_verbalizer
         self.named, self.kind = find_verbalizer(text, side.model, side.identity, runtime.registry)
@@ -100,10 +102,9 @@ def _same_model(options: Options, runtime: Runtime) -> bool:
     return same and src.single_site() == dst.single_site()
 
 
-def _own(options: Options, runtime: Runtime) -> ModelPlan:
+def _own(options: Options, runtime: Runtime) -> tuple[Options, ModelPlan]:
     # What is not needed here is still held to what was asked: a wrong name or other weights must not go unnoticed.
     build_map(options.map, runtime.registry)
-    plan = prepare_model(options, runtime)
-    find_side(plan.side.model, options.models.dst_identity, plan.options, runtime)
-    both = {"dst": plan.options.models.src, "dst_identity": plan.options.models.src_identity}
-    return replace(plan, options=plan.options.updated(**both))
+    pinned, plan = prepare_model(options, runtime)
+    find_side(plan.side.model, options.models.dst_identity, plan.reading.max_tokens, runtime)
+    return pinned.updated(dst=pinned.models.src, dst_identity=pinned.models.src_identity), plan
