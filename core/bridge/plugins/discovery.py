@@ -7,7 +7,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from types import ModuleType
 
 import pluggy
@@ -15,7 +15,7 @@ import pluggy
 from bridge import hookspecs
 from bridge.errors import PluginError
 from bridge.plugins.checks import check_api
-from bridge.plugins.isolation import ANY_FAULT, GROUP, distribution_of, impatient, written_for_another
+from bridge.plugins.isolation import ANY_FAULT, GROUP, UNKNOWN, impatient, written_for_another
 from bridge.plugins.registry import KINDS, ConflictError, Plugin, Registry
 
 
@@ -39,20 +39,22 @@ def discover(manager: pluggy.PluginManager | None = None, found: Iterable[EntryP
     """
     manager = manager or build_plugin_manager()
     registry = Registry()
-    chosen = [entry for entry in (entry_points(group=GROUP) if found is None else found) if _enabled(entry)]
-    repeated = {name for name, count in Counter(entry.name for entry in chosen).items() if count > 1}
-    for entry in sorted(chosen, key=lambda entry: (entry.name, distribution_of(entry))):
-        plugin = Plugin(entry.name, distribution_of(entry), entry.dist.version if entry.dist else "unknown")
+    chosen = _enabled(entry_points(group=GROUP) if found is None else found)
+    repeated = {name for name, count in Counter(plugin.name for plugin, _ in chosen).items() if count > 1}
+    for plugin, entry in chosen:
         registry.plugins.append(plugin)
         try:
-            if entry.name in repeated:
-                others = sorted(distribution_of(other) for other in chosen if other.name == entry.name)
+            if plugin.name in repeated:
+                others = [other.distribution for other, _ in chosen if other.name == plugin.name]
                 raise ConflictError(
                     f"{' and '.join(others)} both bring an entry point {entry.name}.",
                     remedy=f"Uninstall one, or set BRIDGE_DISABLE_PLUGINS={others[-1]}:{entry.name}.",
                 )
+            # What was imported before has shown how long it takes.
+            known = entry.module in sys.modules
+            watched = contextlib.nullcontext() if known else impatient(plugin.name, plugin.distribution)
             # Standard output is for results, and may be JSON.
-            with contextlib.redirect_stdout(sys.stderr), impatient(plugin.name, plugin.distribution):
+            with contextlib.redirect_stdout(sys.stderr), watched:
                 _activate(manager, registry, plugin, entry)
         except PluginError as error:
             registry.withdraw(plugin)
@@ -104,10 +106,20 @@ def _activate(manager: pluggy.PluginManager, registry: Registry, plugin: Plugin,
         )
 
 
-def _enabled(entry: EntryPoint) -> bool:
-    names = {entry.name, f"{distribution_of(entry)}:{entry.name}"}
-    only = _names("BRIDGE_ONLY_PLUGINS")
-    return not names & _names("BRIDGE_DISABLE_PLUGINS") and (not only or bool(names & only))
+def _enabled(found: Iterable[EntryPoint]) -> list[tuple[Plugin, EntryPoint]]:
+    """Return the plugins that are not switched off, by name and distribution, with their entry points."""
+    off, only = _names("BRIDGE_DISABLE_PLUGINS"), _names("BRIDGE_ONLY_PLUGINS")
+    packages: dict[Distribution | None, tuple[str, str]] = {None: (UNKNOWN, UNKNOWN)}
+    chosen = []
+    for entry in found:
+        # A package brings many plugins, and its name and version are parsed whenever they are asked for.
+        if entry.dist and entry.dist not in packages:
+            packages[entry.dist] = entry.dist.name, entry.dist.version
+        distribution, version = packages[entry.dist]
+        names = {entry.name, f"{distribution}:{entry.name}"}
+        if not names & off and (not only or names & only):
+            chosen.append((Plugin(entry.name, distribution, version), entry))
+    return sorted(chosen, key=lambda one: (one[0].name, one[0].distribution))
 
 
 def _names(variable: str) -> set[str]:

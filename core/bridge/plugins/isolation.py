@@ -12,7 +12,8 @@ from typing import IO
 from bridge.errors import printable
 
 GROUP = "bridge"
-
+UNKNOWN = "unknown"
+"""Stands for the name and version of a package that brings an entry point, and that is not to be found."""
 
 ANY_FAULT = (Exception, SystemExit)
 """What a plugin may raise: anything. It must hurt no other, and the user must learn which one it was."""
@@ -62,7 +63,7 @@ def culprit(error: BaseException, found: Iterable[EntryPoint] | None = None) -> 
 
 def distribution_of(entry: EntryPoint) -> str:
     """Return the name of the package that brings an entry point."""
-    return entry.dist.name if entry.dist else "unknown"
+    return entry.dist.name if entry.dist else UNKNOWN
 
 
 def _complain(name: str, distribution: str, stream: IO[str]) -> None:
