@@ -8,18 +8,19 @@ from numpy.typing import NDArray
 __all__ = ["fraction_of_variance_explained", "unit_rows", "with_lengths_of"]
 
 
-def unit_rows(rows: NDArray[np.floating]) -> NDArray[np.float64]:
+def unit_rows(rows: NDArray[np.floating], negligible: float = 0.0) -> NDArray[np.float64]:
     """Bring rows to unit norm, (..., d) -> (..., d) float64; rows of zeros stay zero.
 
     Args:
         rows: (..., d), any float type.
+        negligible: Rows that are no longer than this become zeros: what is left of them is rounding.
 
     Returns:
         (..., d) float64.
     """
     wide = rows.astype(np.float64)
     lengths = np.linalg.norm(wide, axis=-1, keepdims=True)
-    return np.asarray(wide / np.maximum(lengths, np.finfo(float).tiny))
+    return np.where(lengths <= negligible, 0.0, wide / np.maximum(lengths, np.finfo(float).tiny))
 
 
 def with_lengths_of(rows: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.geometry import unit_rows
+
 
 def initial_directions(d_model: int, n_features: int, seed: int) -> NDArray[np.float32]:
     """Return the decoder directions that a dictionary of this initialisation seed starts from.
@@ -21,5 +23,4 @@ def initial_directions(d_model: int, n_features: int, seed: int) -> NDArray[np.f
         Gaussian rows of unit length, uniform on the sphere: (features, d_model) float32.
     """
     rows = np.random.default_rng(seed).normal(size=(n_features, d_model))
-    directions: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-    return directions
+    return unit_rows(rows).astype(np.float32)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.dictionaries import Dictionary, ReLU, SparseAutoencoder, TopK
+from bridge.geometry import unit_rows
 from bridge.maps import Array
 from bridge.pairing.rows import Rows
 from bridge.scorers import Edit, LiveModel
@@ -29,8 +30,7 @@ def latent_dictionary(basis: Array, mean: Array) -> Dictionary:
 
 def random_dictionary(features: int, mean: Array, seed: int) -> Dictionary:
     """Return what an untrained dictionary is: random unit directions, the encoder their transpose."""
-    directions = np.random.default_rng(seed).normal(size=(features, len(mean)))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    directions = unit_rows(np.random.default_rng(seed).normal(size=(features, len(mean))))
     return _of(directions.T, directions, mean, ReLU())
 
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.geometry import unit_rows
 from bridge.maps import FittedMap
 from bridge.pairing.rows import Rows
 from bridge.scorers import MAPPED, NATIVE, RANDOM_DIRECTION, SELF, ArmExplanations, Explained, ExplainedActivations
@@ -70,8 +71,7 @@ def judge_words(texts: Sequence[str]) -> NDArray[np.float32]:
     for index, text in enumerate(texts):
         vectors[index] = sum((_vector(word) for word in text.split()), vectors[index])
     rows = np.array(vectors).reshape(len(texts), WIDTH)
-    unit: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-    return unit
+    return unit_rows(rows).astype(np.float32)
 
 
 def _vector(word: str) -> NDArray[np.float64]:

@@ -18,13 +18,12 @@ from bridge.scorers import (
     Evidence,
     Explained,
     Judge,
-    Measure,
     Need,
     Scorer,
-    Section,
 )
 from bridge.verbalizers import Explanation
 from bridge_scorers.flags import described, quality
+from bridge_scorers.measures import of_features
 from bridge_scorers.pairing import PERMUTATIONS, Array, as_good, over_all, over_others, ranks
 from bridge_scorers.sentences import by_arm
 from bridge_scorers.shares import Interval, feature_mean
@@ -69,95 +68,18 @@ class Lift(Scorer):
     summary = "Similarity of foreign explanations to native ones, over that of random directions and other features."
     needs = frozenset({Need.EXPLANATIONS})
     measures = (
-        Measure(
-            name="lift",
-            meaning="matched, less texts of random directions",
-            unit="cosine",
-            better="higher",
-            section=Section.EXPLANATIONS,
-            order=10,
-            headline=True,
-            compared=True,
+        of_features("lift", "matched, less texts of random directions", "cosine", 10, headline=True),
+        of_features("lift_centred", "the same, less what all texts share", "cosine", 11),
+        of_features("specific_lift", "matched, less texts of other features", "cosine", 12, headline=True),
+        of_features("specific_lift_centred", "the same, less what all texts share", "cosine", 13),
+        of_features("explanation_retrieval@1", "texts that find their own feature first", "share", 14, headline=True),
+        of_features("mrr", "mean reciprocal rank of the own feature", "share", 15),
+        of_features(
+            "permutation_p", "chance that a random pairing does as well", "p", 16, better="lower", compared=True
         ),
-        Measure(
-            name="lift_centred",
-            meaning="the same, less what all texts share",
-            unit="cosine",
-            better="higher",
-            section=Section.EXPLANATIONS,
-            order=11,
-        ),
-        Measure(
-            name="specific_lift",
-            meaning="matched, less texts of other features",
-            unit="cosine",
-            better="higher",
-            section=Section.EXPLANATIONS,
-            order=12,
-            headline=True,
-            compared=True,
-        ),
-        Measure(
-            name="specific_lift_centred",
-            meaning="the same, less what all texts share",
-            unit="cosine",
-            better="higher",
-            section=Section.EXPLANATIONS,
-            order=13,
-        ),
-        Measure(
-            name="explanation_retrieval@1",
-            meaning="texts that find their own feature first",
-            unit="share",
-            better="higher",
-            section=Section.EXPLANATIONS,
-            order=14,
-            headline=True,
-            compared=True,
-        ),
-        Measure(
-            name="mrr",
-            meaning="mean reciprocal rank of the own feature",
-            unit="share",
-            better="higher",
-            section=Section.EXPLANATIONS,
-            order=15,
-        ),
-        Measure(
-            name="permutation_p",
-            meaning="chance that a random pairing does as well",
-            unit="p",
-            better="lower",
-            section=Section.EXPLANATIONS,
-            order=16,
-            compared=True,
-        ),
-        Measure(
-            name="matched",
-            meaning="mean cosine of a feature's two texts",
-            unit="cosine",
-            better="higher",
-            section=Section.EXPLANATIONS,
-            order=17,
-        ),
-        Measure(
-            name="flagged",
-            meaning="share of texts with a fault",
-            unit="share",
-            better="lower",
-            section=Section.EXPLANATIONS,
-            order=19,
-            compared=True,
-        ),
-        Measure(
-            name="distinct",
-            meaning="share of different texts",
-            unit="share",
-            better="higher",
-            section=Section.EXPLANATIONS,
-            order=20,
-            compared=True,
-        ),
+        of_features("matched", "mean cosine of a feature's two texts", "cosine", 17),
+        of_features("flagged", "share of texts with a fault", "share", 19, better="lower", compared=True),
+        of_features("distinct", "share of different texts", "share", 20, compared=True),
     )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:

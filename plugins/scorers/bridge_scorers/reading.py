@@ -10,8 +10,9 @@ import numpy as np
 
 from bridge.hookspecs import hookimpl
 from bridge.metrics import Metric
-from bridge.scorers import Evidence, Measure, Need, Scorer, Section
+from bridge.scorers import Evidence, Need, Scorer
 from bridge_scorers.flags import described
+from bridge_scorers.measures import of_readings
 from bridge_scorers.pairing import over_others, ranks
 from bridge_scorers.sentences import beside_others, by_arm
 from bridge_scorers.shares import Array, document_mean
@@ -41,46 +42,11 @@ class Reading(Scorer):
     summary = "Explanations of live activations against the text that led to them, and its topic."
     needs = frozenset({Need.READINGS})
     measures = (
-        Measure(
-            name="topic_named",
-            meaning="readings that name the topic of their text",
-            unit="share",
-            better="higher",
-            section=Section.ACTIVATIONS,
-            order=10,
-        ),
-        Measure(
-            name="reading_match",
-            meaning="mean cosine of a reading and the text before it",
-            unit="cosine",
-            better="higher",
-            section=Section.ACTIVATIONS,
-            order=11,
-        ),
-        Measure(
-            name="reading_specific",
-            meaning="the same, less texts before other activations",
-            unit="cosine",
-            better="higher",
-            section=Section.ACTIVATIONS,
-            order=12,
-        ),
-        Measure(
-            name="reading_retrieval@1",
-            meaning="readings that find their own text first",
-            unit="share",
-            better="higher",
-            section=Section.ACTIVATIONS,
-            order=13,
-        ),
-        Measure(
-            name="last_word",
-            meaning="readings that end in the word that the text ends in",
-            unit="share",
-            better="higher",
-            section=Section.ACTIVATIONS,
-            order=14,
-        ),
+        of_readings("topic_named", "readings that name the topic of their text", "share", 10),
+        of_readings("reading_match", "mean cosine of a reading and the text before it", "cosine", 11),
+        of_readings("reading_specific", "the same, less texts before other activations", "cosine", 12),
+        of_readings("reading_retrieval@1", "readings that find their own text first", "share", 13),
+        of_readings("last_word", "readings that end in the word that the text ends in", "share", 14),
     )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:

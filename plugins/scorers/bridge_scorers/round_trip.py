@@ -10,7 +10,8 @@ import numpy as np
 from bridge.geometry import unit_rows
 from bridge.hookspecs import hookimpl
 from bridge.metrics import Metric
-from bridge.scorers import MAPPED, NATIVE, Evidence, Measure, Need, Scorer, Section
+from bridge.scorers import MAPPED, NATIVE, Evidence, Need, Scorer
+from bridge_scorers.measures import of_readings
 from bridge_scorers.sentences import by_arm
 from bridge_scorers.shares import document_mean, share_explained
 
@@ -33,22 +34,8 @@ class RoundTrip(Scorer):
     summary = "What is reconstructed of an activation from its explanation, against the mean activation."
     needs = frozenset({Need.READINGS})
     measures = (
-        Measure(
-            name="round_trip_fve",
-            meaning="share of an activation that is reconstructed, against the mean's",
-            unit="share",
-            better="higher",
-            section=Section.ACTIVATIONS,
-            order=20,
-        ),
-        Measure(
-            name="round_trip_cosine",
-            meaning="cosine of the reconstruction",
-            unit="cosine",
-            better="higher",
-            section=Section.ACTIVATIONS,
-            order=21,
-        ),
+        of_readings("round_trip_fve", "share of an activation that is reconstructed, against the mean's", "share", 20),
+        of_readings("round_trip_cosine", "cosine of the reconstruction", "cosine", 21),
     )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:

@@ -9,6 +9,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.geometry import unit_rows
 from bridge.scorers import Judge
 
 Array = NDArray[np.float64]
@@ -34,9 +35,7 @@ class Embedded:
         nonempty: NDArray[np.bool_] = np.square(self.vectors).sum(1) > 0
         counts = np.bincount(self.which, minlength=len(nonempty)) * nonempty
         moved = self.vectors - counts @ self.vectors / max(counts.sum(), 1)
-        lengths = np.linalg.norm(moved, axis=1, keepdims=True)
-        kept = nonempty[:, None] & (lengths > NEGLIGIBLE)
-        return Embedded(np.where(kept, moved / np.maximum(lengths, NEGLIGIBLE), 0.0), self.which)
+        return Embedded(np.where(nonempty[:, None], unit_rows(moved, NEGLIGIBLE), 0.0), self.which)
 
     def similarity(self, other: Embedded) -> Array:
         """Return the cosine of every text with every text of another, (n, m); 0 where either is empty.

@@ -10,7 +10,8 @@ import numpy as np
 
 from bridge.hookspecs import hookimpl
 from bridge.metrics import Metric
-from bridge.scorers import MISPAIRED, NATIVE, Evidence, Measure, Need, Scorer, Section
+from bridge.scorers import MISPAIRED, NATIVE, Evidence, Need, Scorer
+from bridge_scorers.measures import of_features
 from bridge_scorers.shares import feature_mean
 
 
@@ -27,16 +28,7 @@ class Topics(Scorer):
     summary = "Whether explanations of features name the topic of the texts where they are active."
     needs = frozenset({Need.EXPLANATIONS})
     measures = (
-        Measure(
-            name="feature_topic_named",
-            meaning="texts that name the topic of their feature",
-            unit="share",
-            better="higher",
-            section=Section.EXPLANATIONS,
-            order=18,
-            headline=True,
-            compared=True,
-        ),
+        of_features("feature_topic_named", "texts that name the topic of their feature", "share", 18, headline=True),
     )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import CorpusError, UsageError
+from bridge.geometry import unit_rows
 from bridge.hookspecs import hookimpl
 from bridge.verbalizers import Explanation, Passage, Subject, Verbalizer, VerbalizerBackend, check_vectors
 
@@ -99,11 +100,8 @@ class _Reader(Verbalizer):
 
     def _across_mean(self, vectors: Floats) -> Floats:
         """Return vectors without their component along the mean, unit length, (n, d_model); zero where none is left."""
-        v = vectors / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-        along = self._mean / max(float(np.linalg.norm(self._mean)), np.finfo(float).tiny)
-        v -= (v @ along)[:, None] * along
-        length = np.linalg.norm(v, axis=1, keepdims=True)
-        return np.where(length > ALONG_MEAN, v / np.maximum(length, ALONG_MEAN), 0).astype(np.float32)
+        unit, along = unit_rows(vectors), unit_rows(self._mean)
+        return unit_rows(unit - (unit @ along)[:, None] * along, ALONG_MEAN).astype(np.float32)
 
     def _say(self, places: list[_Place]) -> Explanation:
         excerpts = [_excerpt(place, self._width) for place in places]

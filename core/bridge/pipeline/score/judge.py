@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import BridgeError, ModelError, ModelUnavailableError
+from bridge.geometry import unit_rows
 from bridge.models.transformers_adapter import quiet
 from bridge.models.weights import models_folder
 from bridge.pipeline.score.judge_lsa import latent_semantics
@@ -54,9 +55,7 @@ def load_judge(name: str, documents: Iterable[str] = (), seed: int = 0) -> Judge
             normalize_embeddings=True,
         )
         first = np.cumsum([0, *map(len, lines)])[:-1]
-        together: NDArray[np.float32] = np.add.reduceat(embedded.astype(np.float32), first)
-        together /= np.maximum(np.linalg.norm(together, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-        return together
+        return unit_rows(np.add.reduceat(embedded.astype(np.float32), first)).astype(np.float32)
 
     return judge
 

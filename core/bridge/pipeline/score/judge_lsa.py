@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import CorpusError
+from bridge.geometry import unit_rows
 from bridge.scorers import Judge
 
 DIMENSIONS = 100
+UNKNOWN = 1e-9
+"""A text whose embedding is no longer than this has no word of the documents."""
 
 
 def latent_semantics(documents: Iterable[str], seed: int) -> Judge:
@@ -44,8 +47,7 @@ def latent_semantics(documents: Iterable[str], seed: int) -> Judge:
 
     def judge(texts: Sequence[str]) -> NDArray[np.float32]:
         embedded = svd.transform(vectorizer.transform(list(texts)))
-        lengths = np.linalg.norm(embedded, axis=1, keepdims=True)
-        unknown = lengths < 1e-9
-        return np.hstack([np.where(unknown, 0, embedded / np.maximum(lengths, 1e-9)), unknown]).astype(np.float32)
+        unit = unit_rows(embedded, UNKNOWN)
+        return np.hstack([unit, ~unit.any(axis=1, keepdims=True)]).astype(np.float32)
 
     return judge

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bridge.errors import BridgeError
 from bridge_verbalizers.nla.sidecar import Sidecar, Tokens
+
+Floats = NDArray[np.float32]
 
 REMEDY = "Fetch the whole checkpoint again, its tokenizer files and chat template included."
 
@@ -56,6 +61,20 @@ def injection_position(ids: Sequence[int], tokens: Tokens) -> int:
         cause="The tokenizer or the chat template is not the one that the verbalizer was trained with.",
         remedy=REMEDY,
     )
+
+
+def scaled(vectors: Floats, scale: float | None) -> Floats:
+    """Give vectors the length that the verbalizer was trained with: (..., d_model) float32, none of zeros.
+
+    Args:
+        vectors: (..., d_model) float32.
+        scale: The length, or None to leave theirs.
+    """
+    if scale is None:
+        return vectors
+    # In float64, where the square of no float32 overflows or vanishes.
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=-1, keepdims=True)
+    return np.asarray(vectors * (scale / lengths), np.float32)
 
 
 def checked_prompt(tokenizer: Any, sidecar: Sidecar) -> tuple[list[int], int]:

@@ -14,6 +14,7 @@ from bridge.errors import BridgeError, ShapeError
 from bridge.verbalizers import Blends, Explanation, Verbalizer, check_vectors
 from bridge_verbalizers.nla.decoding import Speaker, likeliest, sampler
 from bridge_verbalizers.nla.explanation import parse, together
+from bridge_verbalizers.nla.prompt import scaled
 from bridge_verbalizers.nla.reconstructor import Reconstructor
 from bridge_verbalizers.nla.sidecar import Sidecar
 
@@ -62,7 +63,7 @@ class NLAVerbalizer(Verbalizer):
         """Explain vectors of shape (n, d_model), float32, each at the length that the AV was trained with."""
         check_vectors(vectors, self.d_model)
         none = np.zeros((0, self.d_model), np.float32)
-        return self._explain(Blends(self._scaled(vectors)[:, None], none))
+        return self._explain(Blends(scaled(vectors, self._sidecar.injection_scale)[:, None], none))
 
     def explain_blends(self, blends: Blends) -> list[Explanation]:
         """Decode from all blends of a direction together, minus beta times what the backgrounds alone say."""
@@ -71,7 +72,8 @@ class NLAVerbalizer(Verbalizer):
         if vectors.ndim != 3 or vectors.shape[1] != len(alone) or not len(alone):
             raise ShapeError(f"Blends of shape {vectors.shape} do not go with backgrounds of shape {alone.shape}.")
         check_vectors(vectors.reshape(-1, vectors.shape[-1]), self.d_model)
-        return self._explain(Blends(self._scaled(vectors), self._scaled(alone), blends.beta))
+        scale = self._sidecar.injection_scale
+        return self._explain(Blends(scaled(vectors, scale), scaled(alone, scale), blends.beta))
 
     def reconstruct(self, texts: Sequence[str]) -> Floats:
         """Return what the AR makes of texts, (n, d_model) float32."""
@@ -113,10 +115,3 @@ class NLAVerbalizer(Verbalizer):
         # By content, so that the text of a vector is the same in any order and in any company.
         digest = hashlib.sha256(f"{self._seed} {sample} ".encode() + blend.tobytes()).digest()
         return int.from_bytes(digest[:7], "big")
-
-    def _scaled(self, vectors: Floats) -> Floats:
-        # In float64, where the square of no float32 overflows or vanishes.
-        norms = np.linalg.norm(vectors.astype(np.float64), axis=-1, keepdims=True)
-        scale = self._sidecar.injection_scale
-        scaled = vectors if scale is None else vectors * (scale / norms)
-        return np.ascontiguousarray(scaled, np.float32)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bridge.errors import BridgeError
 from bridge_verbalizers.nla.checkpoint import load_tokenizer
-from bridge_verbalizers.nla.prompt import checked_prompt
+from bridge_verbalizers.nla.prompt import checked_prompt, scaled
 from bridge_verbalizers.nla.sidecar import Sidecar
 from bridge_verbalizers.serving.embeddings import embed
 
@@ -40,10 +40,7 @@ class Prompt:
         """Return what stands in the vector's place, (d_model,) in the checkpoint's dtype."""
         import torch
 
-        # In float64, where the square of no float32 overflows or vanishes.
-        length = np.linalg.norm(vector.astype(np.float64))
-        scaled = vector if self.scale is None else (vector * (self.scale / length)).astype(np.float32)
-        return torch.from_numpy(scaled).to(self.rows.dtype)
+        return torch.from_numpy(scaled(vector, self.scale)).to(self.rows.dtype)
 
     def tensor(self, vector: NDArray[np.float32]) -> Tensor:
         """Return the whole prompt with a vector in its place, (tokens, d_model)."""
