@@ -26,7 +26,7 @@ PUBLIC = (
     *(f"bridge.{name}" for name in ("models", "maps", "verbalizers", "scorers", "dictionaries")),
     *(f"bridge.{name}" for name in ("hookspecs", "testing", "errors")),
     *(f"bridge.{name}" for name in ("metrics", "moments", "corpus", "pairing", "references", "directions")),
-    *(f"bridge.{name}" for name in ("progress", "features", "files", "geometry")),
+    *(f"bridge.{name}" for name in ("progress", "features", "files", "geometry", "reservoir")),
 )
 """Modules whose `__all__` is the public surface."""
 

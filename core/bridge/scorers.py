@@ -17,6 +17,7 @@ from bridge.maps import FittedMap
 from bridge.measures import Measure, Question, Section
 from bridge.metrics import Metric
 from bridge.pairing.rows import Rows, concatenate
+from bridge.reservoir import Reservoir
 from bridge.verbalizers import Explanation
 
 if TYPE_CHECKING:
@@ -124,15 +125,13 @@ class HeldOutPairs(ABC):
         Returns:
             The rows, in the order of the stream.
         """
-        rng = np.random.default_rng(seed)
+        draw = Reservoir(count, seed)
         kept: Rows | None = None
-        keys = np.empty(0)
         for rows in self.typical():
-            kept = rows if kept is None else concatenate(kept, rows)
-            keys = np.concatenate([keys, rng.random(len(rows.x))])
-            if len(keys) > count:
-                smallest = np.sort(np.argpartition(keys, count)[:count])
-                kept, keys = kept.take(smallest), keys[smallest]
+            admitted = rows.take(draw.admit(len(rows.x)))
+            kept = admitted if kept is None else concatenate(kept, admitted)
+            if draw.excess > 0:
+                kept = kept.take(draw.trim())
         assert kept is not None, "the runtime never hands out an empty held-out set"
         return kept
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bridge.dictionaries import Dictionary
 from bridge.errors import CorpusError, UsageError
 from bridge.features import Use, features_for
+from bridge.reservoir import Reservoir
 from bridge.verbalizers import Background, Passage, Subject
 
 ALIVE = 10
@@ -69,22 +70,19 @@ def background_of(subject: Subject, seed: int) -> Background:
     Raises:
         CorpusError: If there are none.
     """
-    rng = np.random.default_rng(seed)
+    draw, kept = Reservoir(BACKGROUND_ROWS, seed), np.empty((0, subject.d_model), np.float32)
     total, count = np.zeros(subject.d_model), 0
-    kept, keys = np.empty((0, subject.d_model), np.float32), np.empty(0)
     for _, block in passage_blocks(subject):
         total += block.sum(0, dtype=np.float64)
         count += len(block)
-        kept, keys = np.concatenate([kept, block]), np.concatenate([keys, rng.random(len(block))])
-        smallest = np.argsort(keys)[:BACKGROUND_ROWS]
-        kept, keys = kept[smallest], keys[smallest]
+        kept = np.concatenate([kept, block[draw.admit(len(block))]])[draw.trim()]
     if not count:
         raise CorpusError(
             f"The training documents have no tokens of {subject.name} to take a mean of.",
             cause="Each is shorter than what is left out at its beginning.",
             remedy="Give longer texts, or lower --skip.",
         )
-    return Background((total / count).astype(np.float32), kept)
+    return Background((total / count).astype(np.float32), kept[draw.shuffled()])
 
 
 def passage_blocks(subject: Subject) -> Iterator[tuple[list[Passage], NDArray[np.float32]]]:

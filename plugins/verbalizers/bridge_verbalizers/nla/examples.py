@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bridge.dictionaries import Dictionary
 from bridge.errors import CorpusError
 from bridge.features import features_for
+from bridge.reservoir import Reservoir
 from bridge.verbalizers import Passage, Recipe, Subject
 
 TOP = 16
@@ -74,7 +75,7 @@ def gather_examples(subject: Subject, recipe: Recipe) -> TrainingSet:
         CorpusError: If there is no text long enough, or a document without the topic that is to be said.
     """
     count, seed, say = recipe.steps * recipe.batch, subject.seed, partial(text_before, recipe)
-    draw, top = _Reservoir(count, seed, say), _TopRows(recipe.dictionary, say) if recipe.dictionary else None
+    draw, top = _Drawn(count, seed, say), _TopRows(recipe.dictionary, say) if recipe.dictionary else None
     total, norm, rows = np.zeros(subject.d_model), 0.0, 0
     for passage in subject.passages():
         total += passage.x.sum(0, dtype=np.float64)
@@ -83,7 +84,7 @@ def gather_examples(subject: Subject, recipe: Recipe) -> TrainingSet:
         draw.see(passage)
         if top:
             top.see(passage)
-    held_out = _Reservoir(HELD_OUT, seed + 1, say)
+    held_out = _Drawn(HELD_OUT, seed + 1, say)
     for passage in subject.passages(held_out=True):
         held_out.see(passage)
     if not rows or not held_out.kept:
@@ -116,30 +117,24 @@ def text_before(recipe: Recipe, passage: Passage, row: int) -> str:
 
 
 @final
-class _Reservoir:
-    """Keeps a uniform sample of rows without knowing how many will come."""
+class _Drawn:
+    """Keeps a uniform sample of rows, and what is to be said of them."""
 
     def __init__(self, count: int, seed: int, say: Say) -> None:
-        self._say = say
-        self.kept: list[tuple[float, Floats, str]] = []
-        self._count, self._rng, self._bar = count, np.random.default_rng(seed), np.inf
+        self._count, self._draw, self._say = count, Reservoir(count, seed), say
+        self.kept: list[tuple[Floats, str]] = []
 
     def see(self, passage: Passage) -> None:
-        keys = self._rng.random(len(passage.x))
-        for row in np.flatnonzero(keys < self._bar):
-            text = self._say(passage, int(row))
-            self.kept.append((float(keys[row]), passage.x[row].copy(), text))
-        if len(self.kept) >= 2 * self._count:
-            self._shrink()
+        for row in self._draw.admit(len(passage.x)).tolist():
+            self.kept.append((passage.x[row].copy(), self._say(passage, row)))
+        # Not at every passage: sorting would take longer than all else.
+        if self._draw.excess >= self._count:
+            self.kept = [self.kept[index] for index in self._draw.trim()]
 
     def examples(self) -> Examples:
-        self._shrink()
-        return Examples(np.stack([x for _, x, _ in self.kept]), [text for _, _, text in self.kept])
-
-    def _shrink(self) -> None:
-        self.kept = sorted(self.kept, key=lambda item: item[0])[: self._count]
-        if len(self.kept) == self._count:
-            self._bar = self.kept[-1][0]
+        self.kept = [self.kept[index] for index in self._draw.trim()]
+        chosen = [self.kept[index] for index in self._draw.shuffled()]
+        return Examples(np.stack([x for x, _ in chosen]), [text for _, text in chosen])
 
 
 @final
