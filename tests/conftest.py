@@ -6,6 +6,7 @@ import atexit
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,9 @@ os.environ.pop("HF_HUB_CACHE", None)
 # Tiny matrices: threads that wait for each other cost ten times what they save, most of all on a busy machine.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 os.environ.update(dict.fromkeys(_THREADS, "1"))
+
+# What was started in the background ignores Ctrl-C, and so do its children: tests of interruption would test nothing.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest  # noqa: E402
 

@@ -607,9 +607,9 @@ def test_damaged_bridges(lab: Lab, tmp_path: Path) -> None:
     refused(lambda f: shutil.copy(other / arrays, f / arrays), is_not, CorruptArtifactError)
     refused(lambda f: edit(f / record, schema=99), "has schema 99, and this bridge reads schema 1")
     refused(lambda f: edit(f / record, d_src=33), "holds a map of other widths", CorruptArtifactError)
-    refused(lambda f: (f / record).write_text("{"), "bridge.json is missing or damaged")
-    refused(lambda f: (f / record).unlink(), "bridge.json is missing or damaged")
-    refused(lambda f: (f / record).write_text('{"schema": 1}'), "bridge.json is missing or damaged")
+    refused(lambda f: (f / record).write_text("{"), "bridge.json cannot be read. It is no JSON")
+    refused(lambda f: (f / record).unlink(), "bridge.json cannot be read. It is not there. Give a folder")
+    refused(lambda f: (f / record).write_text('{"schema": 1}'), "bridge.json cannot be read. src: Field required")
 
 
 def test_nothing_of_others_is_overwritten(lab: Lab, tmp_path: Path) -> None:
