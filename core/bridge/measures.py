@@ -13,7 +13,7 @@ class Section(StrEnum):
     MAP = "Does the map work?"
     DICTIONARY = "Does the dictionary carry over?"
     EXPLANATIONS = "Do explanations transfer?"
-    ACTIVATIONS = "What live activations are said to mean"
+    ACTIVATIONS = "How are live activations explained?"
 
 
 @final

@@ -69,7 +69,7 @@ def test_a_copy_is_found_in_terminal_report_sweep_and_audit(
         assert f"strange_{module}" in terminal
         assert f"strange_{module} has its say." in " ".join(terminal.split())
     page = Path("run/report.html").read_text()
-    start, end = page.index("Do explanations transfer?</h2>"), page.index("What each feature is said to mean</h2>")
+    start, end = page.index("Do explanations transfer?</h2>"), page.index("How is each feature explained?</h2>")
     assert "strange_lift has its say." in page[start:end]
     start, end = page.index("Does the dictionary carry over?</h2>"), page.index("Do explanations transfer?</h2>")
     text = re.sub(r"<wbr>|<[^>]*>", "", page[start:end])

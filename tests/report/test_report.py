@@ -42,7 +42,7 @@ def test_a_run_leaves_a_whole_page(finished: Path) -> None:
     headings = [text_of(node) for node in root.iter("h2")]
     dictionary = "Does the dictionary carry over?"
     assert headings[:4] == ["What was bridged", "Does the map work?", dictionary, "Do explanations transfer?"]
-    assert headings[4:6] == ["What each feature is said to mean", "What live activations are said to mean"]
+    assert headings[4:6] == ["How is each feature explained?", "How are live activations explained?"]
     assert headings[-1] == "Where this comes from"
     rows = [[text_of(cell) for cell in row] for row in root.iter("tr")]
     for metric in json.loads((finished / "metrics.json").read_text())["metrics"]:

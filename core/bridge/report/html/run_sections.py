@@ -54,7 +54,7 @@ def run_sections(run: RunFiles, page: Path, measures: Measures, prefix: str = ""
         data = transfer(run, texts, measures, f"{prefix}explanations")
         sections.append(Section(f"{prefix}explanations", Question.EXPLANATIONS, "transfer", data))
     if run.explanations:
-        sections.append(Section(f"{prefix}features", "What each feature is said to mean", "features", features(run)))
+        sections.append(Section(f"{prefix}features", "How is each feature explained?", "features", features(run)))
     if run.positions and (places := found[Question.ACTIVATIONS]):
         data = _positions(run, places, measures, f"{prefix}positions")
         sections.append(Section(f"{prefix}positions", Question.ACTIVATIONS, "positions", data))
