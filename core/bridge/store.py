@@ -146,6 +146,21 @@ class Artifact:
         except OSError as error:
             raise self._corrupt(path) from error
 
+    def length(self, index: int, name: str) -> int:
+        """Return how many rows a tensor of a shard has, from the file's header.
+
+        Raises:
+            CorruptArtifactError: If the shard is missing, or has no such tensor.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = self._shard(index)
+        try:
+            with safe_open(path, "numpy") as file:
+                return int(file.get_slice(name).get_shape()[0])
+        except (OSError, SafetensorError) as error:
+            raise self._corrupt(path) from error
+
     def describe(self) -> None:
         """Write the recipe beside the shards, for people who look into the cache."""
         path = self.path / "recipe.json"

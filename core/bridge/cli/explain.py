@@ -59,7 +59,9 @@ def command(
     given = flags | {"dst": via or flags["dst"], "washout": washout or None}
     options = read_options(file, given)
     progress = TerminalProgress(quiet)
-    read = [*text, *([line for line in texts.read_text("utf-8").splitlines() if line.strip()] if texts else [])]
+    # Not splitlines: U+2028 and NEL end no line of a text file.
+    lines = texts.read_text("utf-8-sig").split("\n") if texts else []
+    read = [*text, *(line for line in lines if line.strip())]
     if bool(read) == bool(directions):
         raise UsageError("Give either texts (--text, --file) or --directions.")
     if directions:

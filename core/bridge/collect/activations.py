@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -120,8 +121,9 @@ def collect(
     with contextlib.ExitStack() as locks:
         for artifact in sorted(artifacts.values(), key=lambda artifact: artifact.path):
             locks.enter_context(artifact.lock())
+        wanted = functools.cache(lambda index: _rows(encoder, corpus, chunks[index], settings))
         lacking = {
-            site: [index for index in range(len(chunks)) if not artifact.has(index)]
+            site: [index for index in range(len(chunks)) if not _holds(artifact, index, wanted)]
             for site, artifact in artifacts.items()
         }
         sites = sorted((site for site in artifacts if lacking[site]), key=lambda site: site.order)
@@ -147,6 +149,18 @@ def collect(
                 for site, artifact in zip(sites, targets, strict=True):
                     artifact.write(index, rows[site], {"budget": budget})
                 done = index
+
+
+def _rows(encoder: Encoder | None, corpus: Corpus, chunk: range, settings: CollectSettings) -> int | None:
+    """Return how many rows a shard must have; None where nothing but the model itself can tell."""
+    if encoder is None:
+        return None
+    return sum(len(one.kept) for one in encoder.encode([corpus.documents[i] for i in chunk], settings.max_tokens))
+
+
+def _holds(artifact: Artifact, index: int, rows: Callable[[int], int | None]) -> bool:
+    """Tell whether a shard is there and has a row for every token: an older version may have read fewer of them."""
+    return artifact.has(index) and rows(index) in (None, artifact.length(index, "rows"))
 
 
 @final

@@ -51,11 +51,13 @@ class Corpus:
         name: What the user called it.
         documents: The documents.
         duplicates: How many exact duplicates were left out.
+        remarks: What was read otherwise than it stands, and what was left out, with counts: sentences for people.
     """
 
     name: str
     documents: tuple[Document, ...]
     duplicates: int = 0
+    remarks: tuple[str, ...] = ()
 
     @cached_property
     def identity(self) -> str:

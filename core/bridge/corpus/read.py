@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import io
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import IO, Any
 
 from bridge.corpus.documents import Corpus, Document, Message
+from bridge.corpus.formats import BOM, is_json_line, json_lines, json_records, parsed_json, table_records
+from bridge.corpus.records import documents_of
 from bridge.errors import CorpusError, UsageError
 from bridge.references import exists
 
 BUNDLED = "english"
 HUB = "hub:"
 SUFFIXES = (".txt", ".md", ".jsonl", ".parquet")
+"""What is read of a folder."""
+
+RECORDS = (".ndjson", ".json", ".csv", ".tsv")
+"""What is read besides, where a file is named: in folders such files often are about the texts."""
+
+PROSE = (".txt", ".md", ".markdown", ".text", ".rst", ".log", "")
+NO_PROSE = (".html", ".htm", ".xml", ".yaml", ".yml", ".toml", ".ipynb", ".rtf", ".gz", ".bz2", ".xz", ".zst", ".zip")
 
 
 def load_corpus(
@@ -28,20 +36,24 @@ def load_corpus(
     """Read a corpus.
 
     Args:
-        source: `english` (bundled), a file or folder of .txt, .md, .jsonl or .parquet, `-` (standard input: JSON Lines
-            or plain text), or `hub:user/dataset[:split]` (needs the extra `datasets`). A text file is one document a
-            paragraph; records carry `text`, or `messages` of `role` and `content`, and optionally `group` and `topic`.
-            A name in `named` means its path.
+        source: `english` (bundled), a file or folder of .txt, .md, .jsonl or .parquet, a file of .json, .csv or .tsv,
+            `-` (standard input: JSON Lines or plain text), or `hub:user/dataset[:split]` (needs the extra `datasets`).
+            A text file is one document a paragraph; records carry `text`, or `messages` of `role` and `content`, and
+            optionally `group` and `topic`. A name in `named` means its path.
         stdin: Where `-` reads from.
         max_documents: Keep at most the first so many.
         named: Paths of the corpora that plugins bring, by name.
+
+    Returns:
+        The documents; `remarks` says what was read otherwise than it stands, and what was left out.
 
     Raises:
         CorpusError: If it is missing, empty, binary, not UTF-8, or not of the form above.
     """
     documents: dict[tuple[str, tuple[Message, ...]], Document] = {}
+    remarks: Counter[str] = Counter()
     count = 0
-    for document in _read((named or {}).get(source, source), stdin):
+    for document in _read((named or {}).get(source, source), stdin, remarks):
         count += 1
         # The group is not looked at: a text in two files would otherwise be fitted on and held out.
         documents.setdefault((document.text, document.messages), document)
@@ -49,22 +61,23 @@ def load_corpus(
             break
     if not documents:
         raise CorpusError(f"The corpus {source} holds no text.", remedy="Give it at least a few hundred paragraphs.")
-    return Corpus(source, tuple(documents.values()), count - len(documents))
+    said = tuple(f"{what}: {number}." for what, number in remarks.items())
+    return Corpus(source, tuple(documents.values()), count - len(documents), said)
 
 
-def _read(source: str, stdin: IO[str] | None) -> Iterator[Document]:
+def _read(source: str, stdin: IO[str] | None, remarks: Counter[str]) -> Iterator[Document]:
     if source == BUNDLED:
         text = resources.files("bridge").joinpath("data/english.jsonl").read_text(encoding="utf-8")
-        return _jsonl(io.StringIO(text), source)
+        return documents_of(json_lines(text, source), source, remarks)
     if source == "-":
         if stdin is None:
             raise UsageError("There is no standard input to read a corpus from.")
-        return _stream(stdin)
+        return _stream(stdin, remarks)
     if source.startswith(HUB):
-        return _hub(source.removeprefix(HUB))
+        return _hub(source.removeprefix(HUB), remarks)
     path = Path(source).expanduser()
     if exists(str(path)):
-        return _folder(path) if path.is_dir() else _file(path)
+        return _folder(path, remarks) if path.is_dir() else _file(path, remarks)
     raise CorpusError(
         f"There is no corpus {source}.",
         cause="It is not a file or folder here.",
@@ -72,19 +85,51 @@ def _read(source: str, stdin: IO[str] | None) -> Iterator[Document]:
     )
 
 
-def _folder(path: Path) -> Iterator[Document]:
+def _folder(path: Path, remarks: Counter[str]) -> Iterator[Document]:
+    shown = [file for file in path.rglob("*") if file.is_file() and not _hidden(file.relative_to(path))]
     files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
     if not files:
         raise CorpusError(f"The folder {path} holds no {', '.join(SUFFIXES)} file.")
+    others = sorted({file.suffix or file.name for file in shown if file.suffix not in SUFFIXES})
+    if others:
+        few = ", ".join(others[:4]) + (", ..." if len(others) > 4 else "")
+        left_out = sum(file.suffix not in SUFFIXES for file in shown)
+        remarks[f"Files of the folder that are left out, of other kinds ({few}) than {', '.join(SUFFIXES)}"] = left_out
     for number, file in enumerate(files, 1):
         # Not the file's path, which would make the corpus another one wherever the folder is moved.
-        yield from _file(file, group=f"file {number}")
+        yield from _file(file, remarks, group=f"file {number}")
 
 
-def _file(path: Path, group: str = "") -> Iterator[Document]:
-    if path.suffix == ".parquet":
-        yield from _records(_parquet(path), str(path))
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _file(path: Path, remarks: Counter[str], group: str = "") -> Iterator[Document]:
+    name, suffix = str(path), path.suffix.lower()
+    if suffix == ".parquet":
+        yield from documents_of(_parquet(path), name, remarks)
         return
+    if suffix in NO_PROSE:
+        raise CorpusError(
+            f"{path} is a {suffix} file, not plain text: its marks would be read as if they were prose.",
+            remedy=f"Unpack or convert it, to one of {', '.join((*SUFFIXES, *RECORDS))}.",
+        )
+    text = _text(path)
+    if suffix in (".jsonl", ".ndjson"):
+        yield from documents_of(json_lines(text, name), name, remarks)
+    elif suffix == ".json":
+        yield from documents_of(json_records(text, name), name, remarks)
+    elif suffix in (".csv", ".tsv"):
+        yield from documents_of(table_records(text, name, "," if suffix == ".csv" else "\t"), name, remarks)
+    elif is_json_line(text):
+        raise CorpusError(f"{path} holds JSON, and is named as text.", remedy="Rename it to .jsonl or .json.")
+    else:
+        if suffix not in PROSE:
+            remarks[f"Files read as prose, whatever their suffix {suffix} means"] += 1
+        yield from _paragraphs(text, group)
+
+
+def _text(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -96,71 +141,36 @@ def _file(path: Path, group: str = "") -> Iterator[Document]:
     except OSError as error:
         raise CorpusError(f"{path} cannot be read ({error.strerror}).") from error
     _refuse_binary(text, str(path))
-    if path.suffix == ".jsonl":
-        yield from _jsonl(io.StringIO(text), str(path))
-    else:
-        yield from _paragraphs(text, group)
+    return text
 
 
-def _stream(stdin: IO[str]) -> Iterator[Document]:
+def _stream(stdin: IO[str], remarks: Counter[str]) -> Iterator[Document]:
     try:
-        text = stdin.read().removeprefix("\ufeff")
+        text = stdin.read().removeprefix(BOM)
     except UnicodeDecodeError as error:
         raise CorpusError("Standard input is not UTF-8 text.") from error
-    _refuse_binary(text, "standard input")
+    name = "standard input"
+    _refuse_binary(text, name)
     if text.lstrip().startswith("{"):
-        return _jsonl(io.StringIO(text), "standard input")
+        return documents_of(json_lines(text, name), name, remarks)
+    # Prose may begin with a bracket, too.
+    if text.lstrip().startswith("[") and isinstance(parsed_json(text), list):
+        return documents_of(json_records(text, name), name, remarks)
     return _paragraphs(text, "")
 
 
 def _refuse_binary(text: str, name: str) -> None:
     if "\0" in text:
-        raise CorpusError(f"{name} is binary, not text.", remedy=f"Give one of {', '.join(SUFFIXES)}.")
+        raise CorpusError(f"{name} is binary, not text.", remedy=f"Give one of {', '.join((*SUFFIXES, *RECORDS))}.")
 
 
 def _paragraphs(text: str, group: str) -> Iterator[Document]:
-    blocks = (" ".join(block.split()) for block in re.split(r"\n\s*\n", text.replace("\r\n", "\n")))
+    # A byte order mark at the start of a line is left of files that were joined.
+    lines = text.replace("\r\n", "\n").replace(f"\n{BOM}", "\n")
+    blocks = (" ".join(block.split()) for block in re.split(r"\n\s*\n", lines))
     for block in blocks:
         if block:
             yield Document(block, group or block)
-
-
-def _jsonl(lines: Iterable[str], name: str) -> Iterator[Document]:
-    def parsed() -> Iterator[Any]:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    yield json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise CorpusError(f"Line {number} of {name} is not JSON ({error}).") from error
-
-    return _records(parsed(), name)
-
-
-def _records(records: Iterable[Any], name: str) -> Iterator[Document]:
-    for number, record in enumerate(records, 1):
-        try:
-            if "messages" in record:
-                messages = tuple(Message(turn["role"], turn["content"]) for turn in record["messages"])
-                text = "".join(message.content for message in messages)
-            else:
-                messages, text = (), record["text"]
-            if not isinstance(text, str):
-                raise TypeError
-            given = record.get("group")
-            group = text if given is None or given == "" else str(given)
-            topic = str(record.get("topic") or "")
-            # JSON can hold halves of surrogate pairs, which are no characters: nothing further on can encode them.
-            "".join((text, group, topic, *(message.role for message in messages))).encode()
-        except UnicodeEncodeError as error:
-            raise CorpusError(f"Record {number} of {name} is not valid Unicode ({error.reason}).") from error
-        except (KeyError, TypeError, AttributeError) as error:
-            raise CorpusError(
-                f"Record {number} of {name} has neither a text nor messages.",
-                remedy='Each record must be {"text": "..."} or {"messages": [{"role": "...", "content": "..."}]}.',
-            ) from error
-        if text.strip():
-            yield Document(text, group, messages, topic)
 
 
 def _parquet(path: Path) -> Iterator[Any]:
@@ -172,12 +182,12 @@ def _parquet(path: Path) -> Iterator[Any]:
         raise CorpusError(f"{path} is not a readable parquet file ({error}).") from error
 
 
-def _hub(name: str) -> Iterator[Document]:
+def _hub(name: str, remarks: Counter[str]) -> Iterator[Document]:
     repository, _, split = name.partition(":")
     load = _extra("datasets", "datasets").load_dataset
     try:
         # Streaming: the hub is asked for more, and can fail, at every step.
-        yield from _records(load(repository, split=split or "train", streaming=True), name)
+        yield from documents_of(load(repository, split=split or "train", streaming=True), name, remarks)
     except CorpusError:
         raise
     except Exception as error:  # datasets raises many kinds, of its own and of the libraries beneath

@@ -40,3 +40,7 @@ class CachedTokenizer(Tokenizer):
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text that token ids stand for, specials left out."""
         return self._tokenizer.decode(ids)
+
+    def remarks(self, documents: Sequence[Document]) -> list[str]:
+        """Say what the model's own tokenizer says of these documents."""
+        return self._tokenizer.remarks(documents)

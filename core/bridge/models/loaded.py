@@ -263,7 +263,8 @@ class LoadedModel:
                 cause="Its architecture is not the one that the adapter was written for.",
                 remedy="Use a model family plugin that knows it; `bridge plugins --kind models` lists them.",
             )
-        ids = torch.tensor([[1, 2, 3]])
+        # The one id that the smallest vocabulary has.
+        ids = torch.zeros((1, 3), dtype=torch.int64)
         self.activations(ids, torch.ones_like(ids), [site for site in sites if site.layer == 0])
 
 

@@ -1,10 +1,12 @@
-"""From text to ids: the one place where BOS, truncation, special tokens and chat templates are handled."""
+"""From text to ids: the one place where BOS, truncation and special tokens are handled."""
 
 from __future__ import annotations
 
+import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
@@ -12,13 +14,12 @@ from numpy.typing import NDArray
 
 from bridge.corpus.documents import Document
 from bridge.errors import ModelError
+from bridge.models.conversations import content_ends, render
+from bridge.models.offsets import text_ends
 from bridge.pairing.align import Encoded
 
 CHARACTERS_PER_TOKEN = 16
 """Of a text, so many characters for each token that is wanted are looked at first; few texts have half as many."""
-
-_MARK = "\ue000"
-"""A private-use character, which no template says: stands in for the contents of messages."""
 
 
 class Tokenizer(ABC):
@@ -41,20 +42,35 @@ class Tokenizer(ABC):
             ids: Token ids.
         """
 
+    def remarks(self, documents: Sequence[Document]) -> list[str]:
+        """Say what of these documents is read otherwise than their author may have meant, with counts.
+
+        Args:
+            documents: Texts or conversations.
+
+        Returns:
+            Sentences for people, which results carry; none by default.
+        """
+        return []
+
 
 @final
 class TransformersTokenizer(Tokenizer):
     """A fast tokenizer of transformers.
 
+    What would make ids or ends depend on more than the text is switched off in it: sampling (BPE dropout), and offsets
+    that leave white space out.
+
     Args:
         tokenizer: A `PreTrainedTokenizerFast`.
         name: What to call the model in errors.
+        vocabulary: How many tokens the model has an embedding of; None if that is not known.
 
     Raises:
         ModelError: If the tokenizer is a slow one, which knows no offsets.
     """
 
-    def __init__(self, tokenizer: Any, name: str) -> None:
+    def __init__(self, tokenizer: Any, name: str, vocabulary: int | None = None) -> None:
         if not tokenizer.is_fast:
             raise ModelError(
                 f"The tokenizer of {name} knows no character offsets.",
@@ -65,6 +81,9 @@ class TransformersTokenizer(Tokenizer):
         # A checkpoint may say "left": the two models of a pair would then keep different ends of a text.
         self.tokenizer.truncation_side = "right"
         self.name = name
+        self.vocabulary = vocabulary
+        self._sampling = _stop_sampling(tokenizer.backend_tokenizer.model)
+        _keep_white_space(tokenizer.backend_tokenizer)
 
     def encode(self, documents: Sequence[Document], max_tokens: int) -> list[Encoded]:
         """Cut documents into tokens; conversations go through the model's own chat template.
@@ -73,21 +92,78 @@ class TransformersTokenizer(Tokenizer):
             Ids and the characters that tokens end at, one record a document.
 
         Raises:
-            ModelError: If there is a conversation and the model has no chat template, or one that rewrites contents.
+            ModelError: If there is a conversation and the model has no chat template, or one that rewrites contents; if
+                the tokenizer gives an id that the model has no embedding of.
         """
         plain = self._encode([document.text for document in documents if not document.messages], max_tokens, True)
-        rendered = [self._render(document) for document in documents if document.messages]
+        rendered = [render(self.tokenizer, self.name, document) for document in documents if document.messages]
         chats = self._encode([text for text, _ in rendered], max_tokens, False)
         texts = iter(plain)
         conversations = iter(
-            Encoded(encoded.ids, _content_ends(encoded.ends, spans))
+            Encoded(encoded.ids, content_ends(encoded.ends, spans))
             for encoded, (_, spans) in zip(chats, rendered, strict=True)
         )
         return [next(conversations if document.messages else texts) for document in documents]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text that token ids stand for, specials left out."""
-        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+        if not self._words:
+            return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+        kept = [one for one in ids if one not in self._names.values()]
+        return str(self.tokenizer.decode(kept, skip_special_tokens=False))
+
+    def ends(self) -> list[int]:
+        """Return the ids that end a text: EOS, and whatever the tokenizer itself puts after one."""
+        encoding = self.tokenizer("a").encodings[0]
+        last = max(np.flatnonzero(np.array(encoding.special_tokens_mask) == 0), default=len(encoding.ids))
+        own = self.tokenizer.eos_token_id
+        return list(dict.fromkeys([*([] if own is None else [own]), *encoding.ids[last + 1 :]]))
+
+    def remarks(self, documents: Sequence[Document]) -> list[str]:
+        """Say whether the tokenizer cuts at random, and how many documents write its special tokens out."""
+        said = []
+        if self._sampling:
+            said.append(
+                f"The tokenizer of {self.name} is set to cut words at random ({self._sampling}), as for training: that "
+                "is switched off, and a text has the same tokens each time."
+            )
+        ways = {
+            False: "in plain text they are read as the characters that they are written with, not as tokens; "
+            "conversations belong into `messages`, which go through the chat template",
+            True: "within a message they are read as the tokens themselves, as the chat template's own are",
+        }
+        for chats, way in ways.items():
+            texts = (document.text for document in documents if bool(document.messages) == chats)
+            found = [match[0] for match in map(self._written_out.search, texts) if match]
+            if found:
+                named = ", ".join(sorted(set(found))[:3])
+                said.append(f"Documents that hold special tokens of {self.name} ({named}; {way}): {len(found)}.")
+        return said
+
+    @cached_property
+    def _words(self) -> frozenset[int]:
+        """Ids of special tokens that ordinary text is cut into, such as a full stop that serves as padding."""
+        ids = [one for one in self.tokenizer.all_special_ids if one != self.tokenizer.unk_token_id]
+        added = set(self.tokenizer("")["input_ids"])
+        texts = self.tokenizer.convert_ids_to_tokens(ids)
+        cut = self.tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"] if texts else []
+        return frozenset(one for one, found in zip(ids, cut, strict=True) if list(found) == [one] and one not in added)
+
+    @cached_property
+    def _controls(self) -> NDArray[np.int64]:
+        """Ids of special tokens that stand for no text."""
+        return np.array([one for one in self.tokenizer.all_special_ids if one not in self._words], dtype=np.int64)
+
+    @cached_property
+    def _names(self) -> dict[str, int]:
+        """Special tokens that are no words, by how they are written."""
+        found = {token.content: one for one, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        return {text: one for text, one in found.items() if one not in self._words and len(text) > 1}
+
+    @cached_property
+    def _written_out(self) -> re.Pattern[str]:
+        names = sorted(self._names, key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, names)) or r"(?!)")
 
     def _encode(self, texts: list[str], max_tokens: int, add_special_tokens: bool) -> list[Encoded]:
         """Encode the beginnings of texts that are far longer than what is wanted of them.
@@ -114,64 +190,64 @@ class TransformersTokenizer(Tokenizer):
             max_length=max_tokens,
             # In plain text the words "<bos>" are words; in a templated conversation they are the template's.
             split_special_tokens=add_special_tokens,
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
         )
-        specials = np.array(self.tokenizer.all_special_ids, dtype=np.int64)
-        encoded = []
-        for ids, offsets, mask in zip(
-            batch["input_ids"], batch["offset_mapping"], batch["special_tokens_mask"], strict=True
-        ):
-            row = np.array(ids, dtype=np.int64)
-            ends = np.array(offsets, dtype=np.int64).reshape(-1, 2)[:, 1]
-            special = np.array(mask, dtype=bool) | np.isin(row, specials)
-            encoded.append(Encoded(row, np.where(special, -1, ends)))
-        return encoded
+        return [self._encoded(text, one) for text, one in zip(texts, batch.encodings or [], strict=True)]
 
-    def _render(self, document: Document) -> tuple[str, list[tuple[int, int, int]]]:
-        """Return the templated text, and (start, end, offset of the content in `Document.text`) of each message."""
-        contents = [message.content for message in document.messages]
-        cores = [content.strip() for content in contents]
-        text = self._templated(document, contents)
-        # Looking for the contents themselves would find the template's own words: a role, the default system prompt.
-        marked = [
-            content.replace(core, f"{_MARK}{i}{_MARK}", 1) if core else content
-            for i, (content, core) in enumerate(zip(contents, cores, strict=True))
-        ]
-        parts = re.split(f"{_MARK}(\\d+){_MARK}", self._templated(document, marked))
-        spans: dict[int, tuple[int, int, int]] = {}
-        rebuilt = parts[0]
-        for found, after in zip(parts[1::2], parts[2::2], strict=True):
-            i = int(found)
-            lead = len(contents[i]) - len(contents[i].lstrip())
-            offset = sum(map(len, contents[:i])) + lead
-            spans.setdefault(i, (len(rebuilt), len(rebuilt) + len(cores[i]), offset))
-            rebuilt += cores[i] + after
-        if rebuilt != text or len(spans) < sum(map(bool, cores)):
-            raise ModelError(
-                f"The chat template of {self.name} rewrites the messages of {document.text[:60]!r}.",
-                remedy="Use a corpus of plain text for this model.",
-            )
-        return text, list(spans.values())
+    def _encoded(self, text: str, encoding: Any) -> Encoded:
+        ids = np.array(encoding.ids, dtype=np.int64)
+        self._need_embeddings(ids, text)
+        ends = np.full(len(ids), -1, dtype=np.int64)
+        of_text = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
+        if len(of_text):
+            offsets = np.array(encoding.offsets, dtype=np.int64)[of_text]
+            ends[of_text] = text_ends(text, offsets, _next_start(encoding, len(text)))
+        return Encoded(ids, np.where(np.isin(ids, self._controls), -1, ends))
 
-    def _templated(self, document: Document, contents: Sequence[str]) -> str:
-        turns = [
-            {"role": message.role, "content": content}
-            for message, content in zip(document.messages, contents, strict=True)
-        ]
-        try:
-            return str(self.tokenizer.apply_chat_template(turns, tokenize=False))
-        except Exception as error:  # jinja and transformers raise many kinds, all meaning: this template cannot
-            raise ModelError(
-                f"The conversation {document.text[:60]!r} does not fit the chat template of {self.name} ({error}).",
-                cause="The model has no chat template, or one that forbids these roles or their order.",
-                remedy="Use an instruct model, or a corpus of plain text.",
-            ) from error
+    def _need_embeddings(self, ids: NDArray[np.int64], text: str) -> None:
+        if self.vocabulary is None or ids.max(initial=0) < self.vocabulary:
+            return
+        first = int(ids[ids >= self.vocabulary][0])
+        raise ModelError(
+            f"The tokenizer of {self.name} gives the id {first} ({self.tokenizer.convert_ids_to_tokens(first)!r}) for "
+            f"the text {text[:40]!r}, and the model has embeddings of {self.vocabulary} tokens.",
+            cause="Tokens were added to the tokenizer and the model was not resized, or it is another model's.",
+            remedy="Restore the model's own tokenizer files, or resize the model's embeddings.",
+        )
 
 
-def _content_ends(ends: NDArray[np.int64], spans: Sequence[tuple[int, int, int]]) -> NDArray[np.int64]:
-    mapped = np.full_like(ends, -1)
-    for start, end, offset in spans:
-        inside = (ends > start) & (ends <= end)
-        mapped[inside] = ends[inside] - start + offset
-    return mapped
+def _next_start(encoding: Any, length: int) -> int:
+    """Return where the first token starts that was cut off, or the text's length."""
+    for rest in encoding.overflowing[:1]:
+        for (start, _), special in zip(rest.offsets, rest.special_tokens_mask, strict=True):
+            if not special:
+                return int(start)
+    return length
+
+
+def _stop_sampling(model: Any) -> str:
+    """Make a tokenizer's model cut a text in one way only; return what was set otherwise, or nothing."""
+    said = []
+    # Of byte-pair encoding (arXiv 1910.13267), and of unigram models (arXiv 1804.10959).
+    for option in ("dropout", "alpha", "nbest_size"):
+        value = getattr(model, option, None)
+        if value:
+            setattr(model, option, None)
+            said.append(f"{option} {value:g}")
+    return ", ".join(said)
+
+
+def _keep_white_space(backend: Any) -> None:
+    """Have a tokenizer say that a token ends where it does, white space at its end included."""
+    processor = backend.post_processor
+    state = json.loads(processor.__getstate__()) if processor is not None else {}
+    if _untrimmed(state):
+        processor.__setstate__(json.dumps(state).encode())
+        backend.post_processor = processor
+
+
+def _untrimmed(state: dict[str, Any]) -> bool:
+    """Switch `trim_offsets` off in the state of a post-processor and its parts; return whether any was on."""
+    trims = bool(state.get("trim_offsets"))
+    if trims:
+        state["trim_offsets"] = False
+    return any([trims, *map(_untrimmed, state.get("processors", []))])

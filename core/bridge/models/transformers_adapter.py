@@ -106,7 +106,8 @@ class TransformersAdapter(ModelAdapter):
             tokenizer = AutoTokenizer.from_pretrained(
                 weights.source, revision=weights.revision or None, trust_remote_code=False
             )
-        return TransformersTokenizer(tokenizer, weights.source)
+        vocabulary = getattr(self._config(weights).get_text_config(), "vocab_size", None)
+        return TransformersTokenizer(tokenizer, weights.source, vocabulary)
 
     def load(self, weights: Weights, placement: Placement) -> LoadedModel:
         """Load the model and find its sites.
@@ -209,8 +210,8 @@ def _cached_tokens(config: Any) -> int | None:
 def _ends(module: Any, tokenizer: Tokenizer) -> list[int]:
     """Return the ids that end a text: the checkpoint's own, and its tokenizer's."""
     given = getattr(getattr(module, "generation_config", None), "eos_token_id", None)
-    own = tokenizer.tokenizer.eos_token_id if isinstance(tokenizer, TransformersTokenizer) else None
-    return [token for token in [*(given if isinstance(given, list) else [given]), own] if token is not None]
+    own = tokenizer.ends() if isinstance(tokenizer, TransformersTokenizer) else []
+    return [token for token in [*(given if isinstance(given, list) else [given]), *own] if token is not None]
 
 
 @contextlib.contextmanager

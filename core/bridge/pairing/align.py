@@ -20,7 +20,7 @@ class Encoded:
     Attributes:
         ids: Token ids as fed to the model, specials included, shape (tokens,).
         ends: Offset in `Document.text` just after the last character of each token, shape (tokens,); -1 for tokens
-            that stand for none of the document's text (BOS, chat template).
+            that stand for none of the document's text (BOS, chat template), or hold a character that was cut.
     """
 
     ids: NDArray[np.int64]
@@ -30,6 +30,15 @@ class Encoded:
     def kept(self) -> NDArray[np.intp]:
         """Positions of the tokens that stand for text: the rows that collection keeps, shape (rows,)."""
         return np.flatnonzero(self.ends >= 0)
+
+    def is_cut(self, text: str, max_tokens: int) -> bool:
+        """Tell whether the end of a text, white space aside, was not read because of `max_tokens`."""
+        return len(self.ids) >= max_tokens and int(self.ends.max(initial=0)) < len(text.rstrip())
+
+    def to_last_of_text(self) -> Encoded:
+        """Return it without what follows the text: an EOS, from which nothing continues; as it is where none is."""
+        after = int(self.kept[-1]) + 1 if len(self.kept) else len(self.ids)
+        return Encoded(self.ids[:after], self.ends[:after])
 
 
 class Encoder(Protocol):

@@ -32,6 +32,8 @@ def print_dry_run(found: Mapping[str, Any]) -> None:
     if found["corpus"]:
         one = found["corpus"]
         say(f"Corpus {one['name']}: {one['documents']:,} documents, about {one['tokens']:,} tokens.")
+        for remark in one.get("remarks", []):
+            say(remark)
     if "estimates" in found:
         one = found["estimates"]
         speed = f"{one['assumed_flops_per_second'] / 1e12:g} TFLOP/s"

@@ -13,6 +13,7 @@ from bridge.models.resolve import ResolvedModel
 from bridge.pipeline.plan.groups import CorpusOptions, DictionaryOptions, ModelOptions
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.placement import placement_of
+from bridge.pipeline.plan.provenance import said
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.plan.single import corpus_of
 from bridge.pipeline.plan.specs import build_map, build_washout
@@ -87,7 +88,7 @@ def _model(model: ResolvedModel, options: ModelOptions) -> dict[str, Any]:
 def _corpus(asked: CorpusOptions, models: Sequence[ResolvedModel], runtime: Runtime) -> dict[str, Any]:
     corpus = load_corpus(corpus_of(asked.source, models), None, asked.max_documents, runtime.registry.corpora)
     tokens = sum(min(len(one.text) / CHARACTERS_PER_TOKEN, asked.max_tokens) for one in corpus.documents)
-    return {"name": corpus.name, "documents": len(corpus.documents), "tokens": int(tokens)}
+    return {"name": corpus.name, "documents": len(corpus.documents), "tokens": int(tokens)} | said(corpus.remarks)
 
 
 def _verbalizer(text: str, model: ResolvedModel, runtime: Runtime) -> dict[str, Any]:

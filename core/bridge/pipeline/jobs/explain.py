@@ -19,6 +19,7 @@ from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.jobs.foreign import ForeignVerbalizer
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.placement import placement_of
+from bridge.pipeline.plan.provenance import said
 from bridge.pipeline.plan.runtime import open_runtime
 from bridge.pipeline.plan.single import ModelPlan
 from bridge.pipeline.plan.specs import build_washout
@@ -103,12 +104,14 @@ class Tokens:
         texts: The text of each row.
         tokens: The token of each row.
         ends: Where it ends in its text, in characters.
+        remarks: What of the texts was read otherwise than it stands, or not to its end: sentences for people.
     """
 
     x: Float32
     texts: list[str]
     tokens: list[str]
     ends: list[int]
+    remarks: list[str]
 
 
 def explain_texts(
@@ -134,6 +137,10 @@ def explain_texts(
     """
     foreign = ForeignVerbalizer(options, open_runtime(progress), bridge)
     given = _activations(foreign.src, texts, every)
+    for remark in given.remarks:
+        foreign.runtime.progress.note(remark)
+    provenance = foreign.provenance()
+    provenance |= said([*provenance.get("remarks", []), *given.remarks])
     points = given.x if foreign.bridge is None else foreign.bridge(given.x).astype(np.float32)
     verbalizer = foreign.open()
     explanations = foreign.explain(len(points), lambda: verbalizer.explain(points))
@@ -146,13 +153,13 @@ def explain_texts(
         )
     ]
     if returned is None:
-        return Readings(readings, None, None, foreign.provenance())
+        return Readings(readings, None, None, provenance)
     mean = background_of(foreign.subject(foreign.src), options.run.seed).mean[None]
     return Readings(
         readings,
         fraction_of_variance_explained(given.x, returned, mean),
         float(cosine(given.x, mean).mean()),
-        foreign.provenance(),
+        provenance,
     )
 
 
@@ -188,12 +195,15 @@ def explain_directions(
 def _activations(plan: ModelPlan, texts: Sequence[str], every: int) -> Tokens:
     model = plan.side.model.adapter.load(plan.side.model.weights, placement_of(plan.models))
     site = plan.side.model.single_site()
-    rows, found = [], Tokens(np.empty(0, np.float32), [], [], [])
-    for text in texts:
-        encoded = model.encode([Document(text, text)], plan.reading.max_tokens)[0]
+    limit = plan.reading.max_tokens
+    documents = [Document(text, text) for text in texts]
+    rows, cut = [], 0
+    found = Tokens(np.empty(0, np.float32), [], [], [], model.tokenizer.remarks(documents))
+    for text, encoded in zip(texts, model.encode(documents, limit), strict=True):
         kept = encoded.kept[::-1][::every][::-1]
         if not len(kept):
             raise UsageError(f"The text {text[:40]!r} has no tokens to explain.")
+        cut += encoded.is_cut(text, limit)
         ids, mask = pad([encoded.ids])
         rows.append(model.activations(ids, mask, [site])[0][0, kept].float().cpu().numpy())
         begins = np.concatenate([[0], encoded.ends[encoded.kept]])[np.searchsorted(encoded.kept, kept)]
@@ -203,6 +213,8 @@ def _activations(plan: ModelPlan, texts: Sequence[str], every: int) -> Tokens:
             found.ends.append(end)
     if not rows:
         raise UsageError("There is no text to explain.", remedy="Give --text, --file or --directions.")
+    if cut:
+        found.remarks.append(f"{cut} of {len(texts)} texts are longer than {limit} tokens, and are read that far only.")
     del model
     forget_models()
     return replace(found, x=np.concatenate(rows))

@@ -13,7 +13,7 @@ from bridge.pipeline.fit.cache import fitted_bridge
 from bridge.pipeline.plan.gather import gather_model
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import prepare
-from bridge.pipeline.plan.provenance import versions
+from bridge.pipeline.plan.provenance import said, versions
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.plan.single import ModelPlan, find_side, prepare_model
 from bridge.pipeline.plan.specs import build_map
@@ -92,7 +92,7 @@ class ForeignVerbalizer:
     def provenance(self) -> dict[str, Any]:
         """Return models, verbalizer, options and versions."""
         named = {"verbalizer": self.named, "options": self.options.flat(), "versions": versions()}
-        return {"src": self.options.models.src, "dst": self.options.models.dst, **named}
+        return {"src": self.options.models.src, "dst": self.options.models.dst, **named} | said(self.src.remarks)
 
 
 def _same_model(options: Options, runtime: Runtime) -> bool:

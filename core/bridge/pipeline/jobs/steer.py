@@ -18,10 +18,10 @@ from bridge.models.loaded import need_room
 from bridge.models.resolve import ResolvedModel
 from bridge.pairing.align import Encoded
 from bridge.pipeline.fit.bridge import Bridge
-from bridge.pipeline.plan.provenance import versions
+from bridge.pipeline.plan.provenance import said, versions
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
 from bridge.pipeline.result import Result, headline
-from bridge.pipeline.score.steering import Dose, Floats, SteeredModel, last_token_batches, steering_metrics
+from bridge.pipeline.score.steering import Dose, Floats, SteeredModel, last_token_batches, readable, steering_metrics
 from bridge.pipeline.transfer.contrast import Contrast, LabelledRows
 from bridge.progress import Progress
 from bridge.references import Site
@@ -101,15 +101,19 @@ def steer(
     dst = runtime.resolve(bridge.dst)
     site = dst.single_site()
     dst.need_next_token()
-    prompts = _prompts(dst, dose)
-    cut = sum(one.ends.max(initial=0) < len(text) for text, one in zip(dose.prompts, prompts, strict=True))
+    src = None if rows is not None else runtime.resolve(bridge.src)
+    remarks = [*contrast.remarks]
+    for model in (src, dst):
+        remarks += _read_otherwise(model, contrast, dose) if model else []
+    prompts, cut = _prompts(dst, dose)
     if cut:
-        runtime.progress.note(
-            f"{cut} of {len(prompts)} prompts are longer than {dose.max_tokens} tokens, and are cut there."
-        )
-    given = (
-        _source_vector(bridge, contrast, dose, runtime) if rows is None else _told_apart(rows.difference(), rows.name)
-    )
+        remarks.append(f"{cut} of {len(prompts)} prompts are longer than {dose.max_tokens} tokens, and are cut there.")
+    remarks = list(dict.fromkeys(remarks))
+    for remark in remarks:
+        runtime.progress.note(remark)
+    given = _told_apart(rows.difference(), rows.name) if rows is not None else None
+    if given is None:
+        given = _source_vector(bridge, contrast, dose, runtime)
     live = _load(dst, dose, runtime)
     vectors = _vectors(bridge, given, _difference(live, site, contrast, dose), dose.seed)
     steered = SteeredModel(live, site, contrast, dose)
@@ -132,9 +136,9 @@ def steer(
         "seed": dose.seed,
         "device": dose.placement.torch_device(),
         "dtype": dose.placement.dtype,
-        "generation": {"new_tokens": dose.new_tokens, "ends": sorted(live.ends), "prompts_cut": int(cut)},
+        "generation": {"new_tokens": dose.new_tokens, "ends": sorted(live.ends), "prompts_cut": cut},
         "versions": versions(),
-    }
+    } | said(remarks)
     return Steering(metrics, texts, provenance)
 
 
@@ -153,10 +157,11 @@ def _source_vector(bridge: Bridge, contrast: Contrast, dose: Dose, runtime: Runt
 
 def _difference(model: LoadedModel, site: Site, contrast: Contrast, dose: Dose) -> Floats:
     """Return mean(first) - mean(second) at the last token of the texts that make the vector, (d_model,) float64."""
+    limit = readable(dose.max_tokens, model.max_tokens)
     rows = np.concatenate(
         [
             model.activations(ids, mask, [site])[0][range(len(last)), last].float().cpu().numpy().astype(np.float64)
-            for ids, mask, last in last_token_batches(model, contrast.documents, dose.max_tokens)
+            for ids, mask, last in last_token_batches(model, contrast.documents, limit)
         ]
     )
     making = ~contrast.tested
@@ -171,10 +176,41 @@ def _told_apart(difference: Floats, where: str, cause: str = "") -> Floats:
     return difference
 
 
-def _prompts(model: ResolvedModel, dose: Dose) -> list[Encoded]:
-    """Encode the prompts, and refuse before anything is run those that the model cannot continue."""
-    documents = [Document(prompt, prompt) for prompt in dose.prompts]
-    encoded = model.adapter.tokenizer(model.weights).encode(documents, dose.max_tokens) if documents else []
+def _read_otherwise(model: ResolvedModel, contrast: Contrast, dose: Dose) -> list[str]:
+    """Say what of the texts a model reads otherwise than they stand, or not to their end."""
+    tokenizer, limit = model.adapter.tokenizer(model.weights), readable(dose.max_tokens, model.info.max_tokens)
+    found = tokenizer.remarks([*contrast.documents, *map(_document, dose.prompts)])
+    encoded = tokenizer.encode(contrast.documents, limit)
+    cut = sum(one.is_cut(text.text, limit) for text, one in zip(contrast.documents, encoded, strict=True))
+    if cut:
+        found.append(
+            f"{cut} of {len(encoded)} texts of {contrast.name} are longer than {limit} tokens of {model.name}, and are "
+            "cut there: what is read and steered is not where they end."
+        )
+    return found
+
+
+def _document(text: str) -> Document:
+    return Document(text, text)
+
+
+def _prompts(model: ResolvedModel, dose: Dose) -> tuple[list[Encoded], int]:
+    """Encode the prompts, and refuse before anything is run those that the model cannot continue.
+
+    What a tokenizer puts after a text (EOS) is left out, because nothing continues from there.
+
+    Returns:
+        One record a prompt, and how many prompts are cut.
+    """
+    if not dose.prompts:
+        return [], 0
+    documents = [*map(_document, dose.prompts), _document("a")]
+    *encoded, word = model.adapter.tokenizer(model.weights).encode(documents, dose.max_tokens)
+    cut = sum(one.is_cut(text, dose.max_tokens) for text, one in zip(dose.prompts, encoded, strict=True))
+    before = int(word.kept[0]) if len(word.kept) else len(word.ids)
+    encoded = [
+        one.to_last_of_text() if len(one.kept) else Encoded(one.ids[:before], one.ends[:before]) for one in encoded
+    ]
     for prompt, one in zip(dose.prompts, encoded, strict=True):
         if not len(one.ids):
             raise UsageError(
@@ -183,7 +219,7 @@ def _prompts(model: ResolvedModel, dose: Dose) -> list[Encoded]:
                 remedy="Give a prompt of a word at least.",
             )
         need_room(model.name, len(one.ids) + dose.new_tokens - 1, model.info.max_tokens)
-    return encoded
+    return encoded, cut
 
 
 def _vectors(bridge: Bridge, given: Floats, native: Floats, seed: int) -> dict[str, Floats]:

@@ -15,7 +15,7 @@ from bridge.pipeline.jobs.folder import SWEEP_CONFIG, claim_folder, write_config
 from bridge.pipeline.plan.gather import gather, paired_rows
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import Plan, prepare
-from bridge.pipeline.plan.provenance import versions
+from bridge.pipeline.plan.provenance import said, versions
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
 from bridge.pipeline.result import MOST, Result
 from bridge.pipeline.score.score import checked_scores
@@ -124,12 +124,16 @@ def sweep(
         raise PluginError(f"Every scorer failed: {'; '.join(f'{name}: {what}' for name, what in failed.items())}.")
     for name, what in failed.items():
         runtime.progress.note(f"The scorer {name} failed and is left out: {what}")
-    provenance = {
-        "corpus": {"name": plan.options.corpus.source, "sha256": plan.corpus.identity},
-        "options": plan.options.flat(),
-        "split": "scores are on validation documents (training fold 0); held-out documents were not used",
-        "versions": versions(),
-    } | ({"failed_scorers": failed} if failed else {})
+    provenance = (
+        {
+            "corpus": {"name": plan.options.corpus.source, "sha256": plan.corpus.identity},
+            "options": plan.options.flat(),
+            "split": "scores are on validation documents (training fold 0); held-out documents were not used",
+            "versions": versions(),
+        }
+        | said(plan.remarks)
+        | ({"failed_scorers": failed} if failed else {})
+    )
     if out is not None:
         write_config(out, plan, SWEEP_CONFIG)
     labels = [[side.model.label(s) for s in some] for side, some in zip((plan.src, plan.dst), sites, strict=True)]

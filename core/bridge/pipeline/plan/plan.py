@@ -15,6 +15,7 @@ from bridge.errors import CorpusError, UsageError
 from bridge.maps import Map
 from bridge.pairing.tokens import Coverage, ShardPairs, pair_corpus
 from bridge.pipeline.plan.options import Options
+from bridge.pipeline.plan.remarks import remarks_of
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.plan.single import (
     ModelPlan,
@@ -49,6 +50,7 @@ class Plan:
         folds: Fold of each document, or `HELD_OUT`, (documents,).
         shards: Which rows correspond.
         coverage: How many tokens were paired.
+        remarks: What of the texts is read otherwise than it stands, with counts: sentences for people.
     """
 
     options: Options
@@ -59,6 +61,7 @@ class Plan:
     folds: NDArray[np.int64]
     shards: list[ShardPairs]
     coverage: Coverage
+    remarks: tuple[str, ...] = ()
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -86,7 +89,7 @@ class Plan:
 
     def _of(self, side: Side) -> ModelPlan:
         asked = self.options
-        return ModelPlan(side, self.corpus, self.folds, asked.models, asked.corpus, asked.run.seed)
+        return ModelPlan(side, self.corpus, self.folds, asked.models, asked.corpus, asked.run.seed, self.remarks)
 
 
 def prepare(options: Options, runtime: Runtime, stdin: IO[str] | None = None, corpus: Corpus | None = None) -> Plan:
@@ -128,7 +131,8 @@ def prepare(options: Options, runtime: Runtime, stdin: IO[str] | None = None, co
         dst_identity=dst.identity,
         **pinned_corpus(corpus, runtime),
     )
-    plan = Plan(pinned, kind, src, dst, corpus, folds, shards, coverage)
+    remarks = remarks_of(corpus, [src.tokenizer, dst.tokenizer], runtime)
+    plan = Plan(pinned, kind, src, dst, corpus, folds, shards, coverage, remarks)
     _need_enough_rows(plan, runtime)
     return plan
 

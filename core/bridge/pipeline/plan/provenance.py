@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from bridge.pairing.rows import PairedRows
@@ -24,7 +25,12 @@ def describe(plan: Plan, rows: PairedRows, src: Site, dst: Site) -> dict[str, An
         "rows": rows.coverage.summary(),
         "options": plan.options.flat(),
         "versions": versions(),
-    }
+    } | said(plan.remarks)
+
+
+def said(remarks: Sequence[str]) -> dict[str, list[str]]:
+    """Return what a record says of texts that were read otherwise than they stand: nothing where all were."""
+    return {"remarks": list(remarks)} if remarks else {}
 
 
 def versions() -> dict[str, str]:

@@ -21,6 +21,7 @@ from bridge.models.resolve import ResolvedModel
 from bridge.pipeline.plan.groups import CorpusOptions, ModelOptions
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.placement import placement_of
+from bridge.pipeline.plan.remarks import remarks_of
 from bridge.pipeline.plan.runtime import Runtime
 
 
@@ -46,6 +47,7 @@ class ModelPlan:
         models: How models are run, the dtype decided.
         reading: How texts are cut, and which of their rows are left out.
         seed: Of everything random.
+        remarks: What of the texts is read otherwise than it stands, with counts: sentences for people.
     """
 
     side: Side
@@ -54,6 +56,7 @@ class ModelPlan:
     models: ModelOptions
     reading: CorpusOptions
     seed: int
+    remarks: tuple[str, ...] = ()
 
     def training_texts(self) -> Iterator[str]:
         """Yield the texts of the training documents."""
@@ -84,7 +87,8 @@ def prepare_model(options: Options, runtime: Runtime, stdin: IO[str] | None = No
     side = find_side(model, options.models.src_identity, options.corpus.max_tokens, runtime)
     pinned = options.updated(src=side.model.pinned(), src_identity=side.identity, **pinned_corpus(corpus, runtime))
     folds = split(corpus, options.corpus, options.run.seed)
-    return pinned, ModelPlan(side, corpus, folds, pinned.models, pinned.corpus, pinned.run.seed)
+    remarks = remarks_of(corpus, [side.tokenizer], runtime)
+    return pinned, ModelPlan(side, corpus, folds, pinned.models, pinned.corpus, pinned.run.seed, remarks)
 
 
 def with_dtype(options: Options, runtime: Runtime) -> Options:

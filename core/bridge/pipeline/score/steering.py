@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bridge.collect.batches import pad
 from bridge.corpus.documents import Document
-from bridge.errors import UsageError
+from bridge.errors import CorpusError, UsageError
 from bridge.metrics import Metric, ratio_interval
 from bridge.models import LoadedModel, Placement
 from bridge.pairing.align import Encoded
@@ -63,14 +63,34 @@ class Dose:
             raise UsageError("Steering needs a dose, one new token and two tokens of a text at least.")
 
 
+def readable(max_tokens: int, limit: int | None) -> int:
+    """Return after how many tokens texts are cut: what was asked for, or what the model reads at most."""
+    return max_tokens if limit is None else min(max_tokens, limit)
+
+
 def last_token_batches(
     model: LoadedModel, documents: Sequence[Document], max_tokens: int
 ) -> list[tuple[Tensor, Tensor, list[int]]]:
-    """Return ids, mask, and the position of each text's last token."""
+    """Return ids, mask, and the position of each text's last token, batch by batch.
+
+    The last token is the last that stands for text: some tokenizers put an EOS after it, where a model says what comes
+    after a text and not within it.
+
+    Raises:
+        CorpusError: If a text has no tokens.
+    """
     batches = []
     for start in range(0, len(documents), TEXTS_PER_BATCH):
-        encoded = model.encode(documents[start : start + TEXTS_PER_BATCH], max_tokens)
-        batches.append((*pad([one.ids for one in encoded]), [len(one.ids) - 1 for one in encoded]))
+        some = documents[start : start + TEXTS_PER_BATCH]
+        encoded = model.encode(some, max_tokens)
+        empty = [document.text for document, one in zip(some, encoded, strict=True) if not len(one.kept)]
+        if empty:
+            raise CorpusError(
+                f"The text {empty[0][:40]!r} has no tokens in {model.name}.",
+                cause="Its tokenizer leaves all of its characters out.",
+                remedy="Take it out of the contrast.",
+            )
+        batches.append((*pad([one.ids for one in encoded]), [int(one.kept[-1]) for one in encoded]))
     return batches
 
 
@@ -80,6 +100,7 @@ class SteeredModel:
 
     def __init__(self, model: LoadedModel, site: Site, contrast: Contrast, dose: Dose) -> None:
         self._model, self._site, self._dose = model, site, dose
+        self._max_tokens = readable(dose.max_tokens, model.max_tokens)
         plain = self._predictions(contrast.documents, None, np.zeros(len(contrast.documents)))
         making, first = ~contrast.tested, contrast.first
         # The class's own mean prediction is the read-out: no list of words has to be made up.
@@ -123,7 +144,7 @@ class SteeredModel:
         import torch
 
         found, start = [], 0
-        for ids, mask, last in last_token_batches(self._model, documents, self._dose.max_tokens):
+        for ids, mask, last in last_token_batches(self._model, documents, self._max_tokens):
             edits = {}
             if vector is not None:
                 signed = torch.from_numpy(sign[start : start + len(last), None, None] * vector)

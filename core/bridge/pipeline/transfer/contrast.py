@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.corpus.documents import Document
+from bridge.corpus.formats import json_lines
 from bridge.directions import _finite, read_arrays
 from bridge.errors import BridgeError, CorpusError
 
@@ -29,6 +29,7 @@ class Contrast:
         documents: The texts.
         first: Whether each text is of the first class, (texts,) bool.
         tested: Whether each text tests the vector rather than making it, (texts,) bool.
+        remarks: What of the file was left out, with counts: sentences for people.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Contrast:
     documents: tuple[Document, ...]
     first: NDArray[np.bool_]
     tested: NDArray[np.bool_]
+    remarks: tuple[str, ...] = ()
 
 
 def load_contrast(path: Path, seed: int) -> Contrast:
@@ -46,19 +48,27 @@ def load_contrast(path: Path, seed: int) -> Contrast:
         seed: Of the split.
 
     Raises:
-        CorpusError: If it is unreadable, has other than two classes, or too few texts of one.
+        CorpusError: If it is unreadable, has other than two classes, too few texts of one, or a text under both.
     """
+    form = 'Give JSON Lines such as {"text": "What a day!", "class": "glad"}.'
     try:
-        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        records = list(json_lines(path.read_text(encoding="utf-8-sig"), str(path)))
         pairs = [(record["text"], record["class"]) for record in records]
+    except CorpusError as error:
+        raise CorpusError(f"{path} is not a readable contrast set: {error.what}", remedy=form) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorpusError(
-            f"{path} is not a readable contrast set ({type(error).__name__}: {error}).",
-            remedy='Give JSON Lines such as {"text": "What a day!", "class": "glad"}.',
+            f"{path} is not a readable contrast set ({type(error).__name__}: {error}).", remedy=form
         ) from error
     if not all(isinstance(text, str) and text and isinstance(label, str) for text, label in pairs):
         raise CorpusError(f"A record of {path} has a text or class that is empty or no string.")
     texts = dict(pairs)
+    both = [text for text, label in pairs if texts[text] != label]
+    if both:
+        raise CorpusError(
+            f"{path} has {len(set(both))} texts under two classes, such as {both[0][:60]!r}.",
+            remedy="Leave each text under the class that it is of.",
+        )
     labels = np.array(list(texts.values()))
     classes = list(dict.fromkeys(texts.values()))
     counts = {label: int((labels == label).sum()) for label in classes}
@@ -74,7 +84,9 @@ def load_contrast(path: Path, seed: int) -> Contrast:
         members = rng.permutation(np.flatnonzero(labels == label))
         tested[members[len(members) // 2 :]] = True
     documents = tuple(Document(text, text) for text in texts)
-    return Contrast(path.stem, (classes[0], classes[1]), documents, labels == classes[0], tested)
+    again = len(pairs) - len(texts)
+    remarks = (f"Texts that {path.stem} holds more than once, and that are read once: {again}.",) if again else ()
+    return Contrast(path.stem, (classes[0], classes[1]), documents, labels == classes[0], tested, remarks)
 
 
 @final
