@@ -200,7 +200,9 @@ class TransformersTokenizer(Tokenizer):
         of_text = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
         if len(of_text):
             offsets = np.array(encoding.offsets, dtype=np.int64)[of_text]
-            ends[of_text] = text_ends(text, offsets, _next_start(encoding, len(text)))
+            normaliser = self.tokenizer.backend_tokenizer.normalizer
+            normalise = normaliser.normalize_str if normaliser is not None else None
+            ends[of_text] = text_ends(text, offsets, _next_start(encoding, len(text)), normalise)
         return Encoded(ids, np.where(np.isin(ids, self._controls), -1, ends))
 
     def _need_embeddings(self, ids: NDArray[np.int64], text: str) -> None:
