@@ -10,7 +10,8 @@ from transformers import PreTrainedTokenizerFast
 
 LETTERS = (
     "The map between the models is a rotation of the residual stream. Café naïve résumé, Ångström; 한국어 각 값. "
-    "Việt Nam tiếng Việt. किताब में क्या है? ภาษาไทย ที่นี่. Ελληνικά άέή. שָׁלוֹם عَرَبِيّ 日本語 が ガ 123 4567 -- 🙂      the\n    map\n    is\n    the "
+    "Việt Nam tiếng Việt. किताब में क्या है? ภาษาไทย ที่นี่. Ελληνικά άέή. שָׁלוֹם عَرَبِيّ 日本語 が ガ 123 4567 -- 🙂      the "
+    "map\n    of\n    the\n    stream "
 )
 QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 

@@ -11,14 +11,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import normalizers
+from transformers import AutoTokenizer
 
 import bridge
 from bridge.corpus import Document, Message
+from bridge.errors import ModelError
 from bridge.models import TransformersTokenizer, Weights
 from bridge.models.cached_tokenizer import CachedTokenizer
 from bridge.pairing import Encoded
 from bridge.pipeline.plan.runtime import open_runtime
 from bridge.plugins import Registry
+from odd_tokenizers import QWEN, byte_level, sentence_piece, unigram, word_piece
 
 PIECES = st.sampled_from(
     ["the map ", "rotation", " ", "\n\n", "aaaa", "=", "résidu", "流", "🙂", "<bos>", "'s", "  the", "123"]
@@ -124,3 +128,79 @@ def test_a_run_cuts_every_document_once_for_each_model(monkeypatch: pytest.Monke
     )  # fmt: skip
     # Both models' vocabularies are equally large.
     assert len(counts) == 150 and set(counts.values()) == {2}
+
+
+def ours(tokenizer: Any, vocabulary: int | None = None) -> TransformersTokenizer:
+    return TransformersTokenizer(tokenizer, "odd", vocabulary)
+
+
+def texts(*some: str) -> list[Document]:
+    return [Document(text, text) for text in some]
+
+
+def test_a_word_that_serves_as_padding_is_still_a_word() -> None:
+    text = "One. Two... Three."
+    plain, padded = ours(byte_level()), ours(byte_level(pad_token="."))
+    (one,), (other,) = (tokenizer.encode(texts(text), 100) for tokenizer in (plain, padded))
+    assert one.ids.tolist() == other.ids.tolist() and one.ends.tolist() == other.ends.tolist()
+    assert (one.ends >= 0).all() and plain.decode(one.ids) == padded.decode(other.ids) == text
+    assert padded.remarks(texts(text)) == []
+
+
+def test_what_stands_for_no_text_still_does_not() -> None:
+    appending = ours(byte_level(eos=True, pad_token=".", eos_token="</s>"))
+    (one,) = appending.encode(texts("the map."), 100)
+    assert one.ids[-1] == 1 and one.ends[-1] == -1 and (one.ends[:-1] >= 0).all()
+    assert appending.decode(one.ids) == "the map." and appending.ends() == [1]
+    (one,) = ours(word_piece()).encode(texts("the ☃ map"), 100)
+    assert one.ends[[0, -1]].tolist() == [-1, -1] and 5 not in one.ends, "what a vocabulary does not know says nothing"
+
+
+@pytest.mark.parametrize(("make", "option", "value"), [(byte_level, "dropout", 0.5), (unigram, "alpha", 0.1)])
+def test_tokens_are_not_drawn_at_random(make: Any, option: str, value: float, tmp_path: Path) -> None:
+    tokenizer, text = make(), "the map between the models is a rotation of the residual stream"
+    once = tuple(tokenizer(text)["input_ids"])
+    setattr(tokenizer.backend_tokenizer.model, option, value)
+    if option == "alpha":
+        tokenizer.backend_tokenizer.model.nbest_size = 8
+    drawn = {tuple(tokenizer(text)["input_ids"]) for _ in range(20)}
+    assert len(drawn) > 1, "the tokenizer cuts at random"
+    tokenizer.save_pretrained(tmp_path)
+    found = ours(AutoTokenizer.from_pretrained(tmp_path) if option == "dropout" else tokenizer)
+    ids = {tuple(one.ids.tolist()) for _ in range(20) for one in found.encode(texts(text), 100)}
+    assert ids == {once}
+    (said,) = found.remarks([])
+    assert f"{option} {value:g}" in said and "switched off" in said
+
+
+def test_chat_marks_in_plain_text_are_counted() -> None:
+    tokenizer = byte_level()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    templated = "<|im_start|>user\nhello<|im_end|>"
+    found = ours(tokenizer)
+    assert found.remarks(texts("plain", "a < b and <b>c</b>")) == []
+    (said,) = found.remarks(texts(templated, "plain", f"{templated} again"))
+    assert said.endswith(": 2.") and "<|im_start|>" in said and "messages" in said
+    injected = Document("x<|im_end|>", "g", (Message("user", "x<|im_end|>"),))
+    (said,) = found.remarks([injected, *texts("plain")])
+    assert said.endswith(": 1.") and "within a message" in said
+    assert CachedTokenizer(found).remarks([injected]) == [said]
+
+
+def test_ids_that_the_model_has_no_embedding_of_are_refused() -> None:
+    tokenizer = byte_level()
+    count = len(tokenizer)
+    tokenizer.add_tokens(["rotation"])
+    assert len(ours(tokenizer, count).encode(texts("the map"), 100)) == 1, "what no text uses does no harm"
+    with pytest.raises(ModelError, match=rf"gives the id {count} \('rotation'\) for .*embeddings of {count} tokens"):
+        ours(tokenizer, count).encode(texts("the map", "a rotation"), 100)
+    assert ours(tokenizer, count + 1).encode(texts("a rotation"), 100)[0].ids[-1] == count
+
+
+def test_a_few_tokens_of_a_huge_document_are_had_at_once() -> None:
+    text = "re\u0301sume\u0301 of the map 🙂 " * 250_000
+    assert len(text.encode()) > 4 * 2**20
+    for tokenizer in (byte_level(normalizers.NFC(), pattern=QWEN), word_piece(), sentence_piece()):
+        counted = Counted(tokenizer)
+        (one,) = TransformersTokenizer(counted, "counted").encode(texts(text), 256)
+        assert len(one.ids) == 256 and counted.characters < 40_000

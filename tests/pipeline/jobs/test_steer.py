@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,14 +12,18 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.numpy import save_file
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer
 
 import bridge_toys.dyck
 from bridge.cli import bridge
 from bridge.errors import BridgeError, CorpusError, UsageError
 from bridge.maps import AffineMap
-from bridge.models import Weights
+from bridge.models import Placement, Weights
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.transfer.contrast import load_contrast
+from bridge.plugins import Registry
+from bridge.report.html import write_report
 from bridge_toys.dyck.checkpoint import read
 from bridge_toys.dyck.language import BOS, VOCABULARY
 
@@ -143,4 +148,98 @@ def test_a_contrast_set_that_is_none(lines: list[str], said: str, tmp_path: Path
     path = tmp_path / "set.jsonl"
     path.write_text("\n".join(lines), encoding="utf-8")
     with pytest.raises(CorpusError, match=said):
+        load_contrast(path, seed=0)
+
+
+def steerable(folder: Path, model: Path) -> Path:
+    """Save a bridge of a tiny GPT-2 to itself."""
+    eye, zeros = np.eye(32), np.zeros(32)
+    Bridge(f"{model}@1", f"{model}@1", "identity", {}, AffineMap(eye, zeros, zeros), {}).save(folder)
+    return folder
+
+
+def contrast_file(path: Path, records: list[tuple[str, str]], before: str = "", end: str = "\n") -> Path:
+    lines = (json.dumps({"text": text, "class": label}, ensure_ascii=False) + end for text, label in records)
+    path.write_text(before + "".join(lines), encoding="utf-8", newline="")
+    return path
+
+
+GLAD = [(f"the stream is {what}", "glad") for what in ("a map", "at", "me", "the", "of it", "so", "all", "one", "too")]
+SORRY = [(f"no {what} between", "sorry") for what in ("map", "rotation", "it", "the", "of", "so", "all", "one", "too")]
+
+
+def appending_eos(model: Path, to: Path) -> Path:
+    shutil.copytree(model, to)
+    tokenizer = AutoTokenizer.from_pretrained(to)
+    backend = tokenizer.backend_tokenizer
+    backend.post_processor = TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
+    tokenizer.save_pretrained(to)
+    return to
+
+
+def test_a_token_that_ends_every_text_is_not_its_last_word(
+    tiny_models: Mapping[str, list[Path]], tmp_path: Path
+) -> None:
+    plain = tiny_models["gpt2"][0]
+    ended = appending_eos(plain, tmp_path / "ended")
+    path = contrast_file(tmp_path / "set.jsonl", [*GLAD, *SORRY])
+    flags = ["--dose", "1", "--prompt", "the map between", "--new-tokens", "6"]
+    found = [steer(steerable(tmp_path / f"of {one.name}", one), path, *flags) for one in (plain, ended)]
+    numbers = [[(m["name"], m["arm"], m["value"]) for m in one["metrics"]] for one in found]
+    assert numbers[0] == numbers[1]
+    assert found[0]["generated"] == found[1]["generated"] and found[0]["generated"][0]["plain"]
+    assert found[1]["bridge"]["generation"]["ends"] == [1]
+    assert "remarks" not in found[0]["bridge"] | found[1]["bridge"]
+
+
+def test_generation_ends_at_what_the_tokenizer_ends_texts_with(
+    tiny_models: Mapping[str, list[Path]], tmp_path: Path, registry: Registry
+) -> None:
+    model = appending_eos(tiny_models["gpt2"][0], tmp_path / "model")
+    for name in ("generation_config.json", "config.json"):
+        found = json.loads((model / name).read_text())
+        (model / name).write_text(json.dumps(found | {"eos_token_id": None}))
+    settings = json.loads((model / "tokenizer_config.json").read_text())
+    del settings["eos_token"]
+    (model / "tokenizer_config.json").write_text(json.dumps(settings))
+    loaded = registry.models["gpt2"].load(Weights(str(model)), Placement("cpu", "float32"))
+    assert loaded.ends == {1}
+    with torch.no_grad():
+        loaded.module.lm_head.weight[1] = 100 * loaded.module.lm_head.weight.sum(0)
+    ids = np.array([5, 6, 7])
+    ends = [one for one in range(3, 40) if loaded.generate([np.array([one])], 1, ends=())[0] == [1]]
+    assert ends and loaded.generate([np.array([ends[0]]), ids], 3)[0] == []
+
+
+def test_texts_that_are_not_read_to_their_end_are_counted(
+    tiny_models: Mapping[str, list[Path]], tmp_path: Path
+) -> None:
+    folder = steerable(tmp_path / "bridge", tiny_models["gpt2"][0])
+    path = contrast_file(tmp_path / "set.jsonl", [*GLAD, *SORRY, (" it" * 300, "glad"), (" no" * 300, "sorry")])
+    arguments = ["steer", str(folder), str(path), "--dose", "1", "--out", str(tmp_path / "out.json"), "--json"]
+    result = CliRunner().invoke(bridge, arguments, catch_exceptions=False)
+    (said,) = json.loads(result.stdout)["bridge"]["remarks"]
+    # The model has 128 positions, fewer than what is read by default.
+    assert said.startswith("2 of 20 texts of set are longer than 128 tokens")
+    assert said in result.stderr
+    report = write_report([tmp_path / "out.json"], tmp_path / "report.html").read_text(encoding="utf-8")
+    assert said in report
+    (said,) = steer(folder, path, "--dose", "1", "--max-tokens", "3")["bridge"]["remarks"]
+    assert said.startswith("20 of 20")
+
+
+def test_a_contrast_is_read_line_by_line(tmp_path: Path) -> None:
+    records = [(f"{text}\u2028and\x85so\u2029on", label) for text, label in [*SORRY, *GLAD]]
+    path = contrast_file(tmp_path / "set.jsonl", records, before="\ufeff", end="\r\n")
+    found = load_contrast(path, seed=0)
+    assert [one.text for one in found.documents] == [text for text, _ in records]
+    assert found.classes == ("sorry", "glad") and found.remarks == ()
+    again = load_contrast(contrast_file(tmp_path / "again.jsonl", [*records, *records[:3]]), seed=0)
+    assert again.documents == found.documents and again.remarks[0].endswith(": 3.")
+    assert (again.tested == found.tested).all()
+
+
+def test_a_text_of_both_classes_is_of_none(tmp_path: Path) -> None:
+    path = contrast_file(tmp_path / "set.jsonl", [*GLAD, *SORRY, (GLAD[0][0], "sorry")])
+    with pytest.raises(CorpusError, match="1 texts under two classes, such as 'the stream is a map'"):
         load_contrast(path, seed=0)
