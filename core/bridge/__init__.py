@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bridge.pipeline.jobs.run import Run
     from bridge.pipeline.jobs.steer import Steering
     from bridge.pipeline.jobs.sweep import Sweep
+    from bridge.pipeline.transfer.sae import TransferredDictionary
     from bridge.pipeline.transfer.transferred import Transferred
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Steering",
     "Sweep",
     "Transferred",
+    "TransferredDictionary",
     "audit",
     "doctor",
     "dry_run",
@@ -73,6 +75,7 @@ _PLACES = {
     "bridge.pipeline.jobs.run": ("Run",),
     "bridge.pipeline.jobs.steer": ("Steering",),
     "bridge.pipeline.jobs.sweep": ("Sweep",),
+    "bridge.pipeline.transfer.sae": ("TransferredDictionary",),
     "bridge.pipeline.transfer.transferred": ("Transferred",),
 }
 

@@ -17,21 +17,15 @@ from bridge.maps import AffineMap
 
 D_SRC, D_DST = 6, 8
 RNG = np.random.default_rng(0)
-BRIDGE = bridge.Bridge(
-    "a@0",
-    "b@0",
-    "ols",
-    {},
-    AffineMap(RNG.normal(size=(D_SRC, D_DST)), RNG.normal(size=D_SRC), RNG.normal(size=D_DST)),
-    {},
-)
+FITTED = AffineMap(RNG.normal(size=(D_SRC, D_DST)), RNG.normal(size=D_SRC), RNG.normal(size=D_DST))
+BRIDGE = bridge.Bridge("a@0", "b@0", "ols", {}, FITTED, {}, FITTED.inverse())
 KINDS = [np.float16, np.float32, np.float64, torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
 MOVES: dict[str, Callable[[Any], Any]] = {
     "points": BRIDGE,
     "directions": BRIDGE.direction,
     "transfer_directions": lambda v: bridge.transfer_directions(BRIDGE, {"v": v}).arrays["v"],
-    "transfer_probes": lambda v: bridge.transfer_probes(BRIDGE, {"v": v}).arrays["v"],
+    "transfer_probes": lambda v: bridge.transfer_probes(BRIDGE, {"v": v}, score=False).arrays["v"],
 }
 
 

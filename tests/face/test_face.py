@@ -110,7 +110,8 @@ def test_probes_and_dictionaries(rotation: bridge.Bridge, tmp_path: Path) -> Non
     x = rng.normal(size=(5, 64))
     np.testing.assert_allclose(rotation(x) @ carried["p"].T + carried["p.bias"], x @ weights.T + bias, atol=1e-9)
     sae = bridge.transfer_sae(rotation, SAE, tmp_path / "sae")
-    assert sae.origin.model == "dyck:seed1" and (tmp_path / "sae").is_dir()
+    assert sae.dictionary.origin.model == "dyck:seed1" and (tmp_path / "sae").is_dir()
+    assert not sae.held_out and "not scored" in repr(sae), "this bridge does not say what it was fitted on"
 
 
 def test_audit_steer_explain_and_report(tmp_path: Path) -> None:

@@ -60,36 +60,45 @@ def directions(
 @click.argument("bridge_folder", metavar="BRIDGE", type=click.Path(file_okay=False, path_type=Path))
 @click.argument("given", metavar="PROBES", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--back", type=click.Path(file_okay=False, path_type=Path), help="A bridge fitted the other way.")
+@click.option("--score/--no-score", default=True, help="Score it on the bridge's held-out activations (default).")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
 @output_options
-def probes(bridge_folder: Path, given: Path, back: Path | None, out: Path, as_json: bool, quiet: bool) -> None:
+def probes(
+    bridge_folder: Path, given: Path, back: Path | None, score: bool, out: Path, as_json: bool, quiet: bool
+) -> None:
     """Write the linear probes of the safetensors file PROBES as probes of BRIDGE's destination.
 
     PROBES has for each probe a tensor NAME, (width,) or (n, width), and where it has a bias a tensor NAME.bias. A
-    carried probe reads an activation of the destination as the given one reads what the map back makes of it; every
-    carried probe has a bias, because the models' means differ. For a map that shrinks (ridge) fit a second bridge with
-    --src and --dst exchanged and give it as --back; the default is the inverse of the map.
+    carried probe reads an activation of the destination as the given one reads what the way back makes of it; every
+    carried probe has a bias, because the models' means differ. The way back was fitted with the bridge; --back gives
+    another. What is printed, and kept with the probes: how their readings of held-out activations agree with the given
+    ones' (EV: share of the variance; r: correlation).
 
     \b
     bridge transfer probes rotation truth-probe.safetensors --out truth-probe-on-gemma.safetensors
     """
     from bridge.face.transfer import transfer_probes
 
-    _print(transfer_probes(bridge_folder, given, back=back, out=out).document(), as_json)
+    carried = transfer_probes(bridge_folder, given, back=back, out=out, score=score, progress=TerminalProgress(quiet))
+    _print(carried.document(), as_json)
 
 
 @command.command("sae")
 @click.argument("bridge_folder", metavar="BRIDGE", type=click.Path(file_okay=False, path_type=Path))
 @click.argument("dictionary", metavar="SAE")
 @click.option("--back", type=click.Path(file_okay=False, path_type=Path), help="A bridge fitted the other way.")
+@click.option("--score/--no-score", default=True, help="Score it on the bridge's held-out activations (default).")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @output_options
-def sae(bridge_folder: Path, dictionary: str, back: Path | None, out: Path, as_json: bool, quiet: bool) -> None:
+def sae(
+    bridge_folder: Path, dictionary: str, back: Path | None, score: bool, out: Path, as_json: bool, quiet: bool
+) -> None:
     """Write the sparse autoencoder SAE of BRIDGE's source as one of its destination, in SAELens layout.
 
     SAE is a path or hub:user/repo/subfolder, in any installed format. The result loads in sae-lens and takes the
-    destination's own activations. It reads through the inverse of the map; for a map that shrinks (ridge) fit a second
-    bridge with --src and --dst exchanged and give it as --back. Score it first: bridge audit.
+    destination's own activations. It reads through the way back, which was fitted with the bridge; --back gives
+    another. What is printed, and kept beside it in transfer.json: the share of the destination's held-out variance that
+    it reconstructs. bridge audit says more.
 
     \b
     bridge fit --src dyck:seed0@1 --dst dyck:seed1@1 --map procrustes --out rotation
@@ -98,12 +107,25 @@ def sae(bridge_folder: Path, dictionary: str, back: Path | None, out: Path, as_j
     from bridge.errors import printable
     from bridge.face.transfer import transfer_sae
 
-    carried = transfer_sae(bridge_folder, dictionary, out, back=back, progress=TerminalProgress(quiet))
-    features, d_model = carried.directions.shape
+    progress = TerminalProgress(quiet)
+    carried = transfer_sae(bridge_folder, dictionary, out, back=back, score=score, progress=progress)
     if as_json:
-        print_json({"out": str(out), "features": features, "d_model": d_model, "site": carried.origin.site})
+        print_json({"out": str(out)} | carried.document())
+        return
+    origin, about = carried.dictionary.origin, carried.provenance
+    click.echo(printable(f"{out}: {len(carried.dictionary.directions)} features of {origin.model} at {origin.site}."))
+    if carried.held_out:
+        mapped, given = (carried.held_out[arm] for arm in ("mapped", "self"))
+        click.echo(
+            printable(
+                f"It explains {_ev(mapped)} of the variance of {mapped['n']} held-out activations of {about['dst']}; "
+                f"on {about['src']} the given one explains {_ev(given)}."
+            )
+        )
+        if (mapped["ev"] or 0) <= 0:
+            click.echo("That is NO better than always giving the mean activation: it is of no use there.")
     else:
-        click.echo(printable(f"{out}: {features} features of {carried.origin.model} at {carried.origin.site}."))
+        click.echo("It is NOT scored: how well it works there is not known. See bridge audit.")
 
 
 def _print(report: dict[str, Any], as_json: bool) -> None:
@@ -113,4 +135,16 @@ def _print(report: dict[str, Any], as_json: bool) -> None:
         print_json(report)
     else:
         for name, row in report.items():
-            click.echo(printable(f"{name}: {row['shape']}, gain {row['gain']:.3f}"))
+            scored = row.get("held_out")
+            said = (
+                f"; agrees on {scored['n']} held-out rows: EV {_ev(scored)}, r {_number(scored['r'])}" if scored else ""
+            )
+            click.echo(printable(f"{name}: {row['shape']}, gain {row['gain']:.3f}{said}"))
+
+
+def _ev(scored: dict[str, Any]) -> str:
+    return f"{_number(scored['ev'])} [{_number(scored['low'])}, {_number(scored['high'])}]"
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"

@@ -1,4 +1,4 @@
-"""Carry directions, probes and dictionaries through a fitted bridge; no model is loaded."""
+"""Carry directions, probes and dictionaries through a fitted bridge; what reads activations is scored on some."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bridge.dictionaries import SparseAutoencoder
     from bridge.pipeline.fit.bridge import Bridge
+    from bridge.pipeline.transfer.sae import TransferredDictionary
     from bridge.pipeline.transfer.transferred import Transferred
     from bridge.progress import Progress
 
@@ -61,6 +61,8 @@ def transfer_probes(
     *,
     back: Bridge | str | Path | None = None,
     out: str | Path | None = None,
+    score: bool = True,
+    progress: Progress | None = None,
 ) -> Transferred:
     """Carry linear probes of the source to the destination: they read its activations through the map back.
 
@@ -68,23 +70,27 @@ def transfer_probes(
         bridge: The bridge, or its folder.
         probes: A safetensors file, or arrays by name, numpy or torch: for each probe `NAME`, (d_src,) or (n, d_src),
             and where it has a bias `NAME.bias`, () or (n,); any float type.
-        back: A bridge fitted the other way, or its folder; by default the inverse of the map.
+        back: A bridge fitted the other way, or its folder; by default the way back that the bridge keeps.
         out: Safetensors file to write; None to write nothing.
+        score: Score them on the bridge's held-out activations, which are collected again if they are not stored.
+        progress: Is told what is noticed.
 
     Returns:
         The carried probes under the same names, each with a bias, numpy or torch as their weights were given (float64
-        stays, all else becomes float32), on the same device.
+        stays, all else becomes float32), on the same device; and how well they agree with the given ones (`held_out`).
 
     Raises:
         bridge.errors.UsageError: If `out` exists, or `back` is between other models.
-        bridge.errors.MapError: If a map is not affine, or has no inverse and no `back` is given.
+        bridge.errors.MapError: If a map is not affine, or there is no way back.
         bridge.errors.ShapeError: If weights have another width, or a bias another shape than the probe's outputs.
         bridge.errors.BridgeError: If a value is not finite, or a bias has no weights.
     """
+    from bridge.pipeline.plan.runtime import open_runtime
     from bridge.pipeline.transfer.probes import transfer_probes as carry
 
-    given = Path(probes) if isinstance(probes, str) else probes
-    return carry(_bridge(bridge), given, _path(out), None if back is None else _bridge(back))
+    given, way_back = Path(probes) if isinstance(probes, str) else probes, None if back is None else _bridge(back)
+    runtime = open_runtime(progress) if score else None
+    return carry(_bridge(bridge), given, _path(out), way_back, runtime, score=score)
 
 
 def transfer_sae(
@@ -93,30 +99,32 @@ def transfer_sae(
     out: str | Path,
     *,
     back: Bridge | str | Path | None = None,
+    score: bool = True,
     progress: Progress | None = None,
-) -> SparseAutoencoder:
+) -> TransferredDictionary:
     """Write a sparse autoencoder of the source as one of the destination, in SAELens layout.
 
     Args:
         bridge: The bridge, or its folder.
         dictionary: The source's: a path, or hub:user/repo/subfolder, in any installed format.
         out: Folder to write; refuses to overwrite.
-        back: A bridge fitted the other way, or its folder; by default the inverse of the map.
+        back: A bridge fitted the other way, or its folder; by default the way back that the bridge keeps.
+        score: Score it on the bridge's held-out activations, which are collected again if they are not stored.
         progress: Is told what is noticed.
 
     Returns:
-        What was written; its arrays are numpy, float32.
+        What was written (`dictionary`), and what it scores (`held_out`), as `transfer.json` in the folder has it.
 
     Raises:
         bridge.errors.UsageError: If `out` exists, or `back` is between other models.
-        bridge.errors.MapError: If a map is not affine, or has no inverse and no `back` is given.
+        bridge.errors.MapError: If a map is not affine, or there is no way back.
         bridge.errors.BridgeError: If the dictionary is not the source's, or is no autoencoder.
     """
     from bridge.pipeline.plan.runtime import open_runtime
     from bridge.pipeline.transfer.sae import transfer_sae as carry
 
     through, way_back = _bridge(bridge), None if back is None else _bridge(back)
-    return carry(through, str(dictionary), Path(out), way_back, open_runtime(progress))
+    return carry(through, str(dictionary), Path(out), way_back, open_runtime(progress), score=score)
 
 
 def _bridge(given: Bridge | str | Path) -> Bridge:

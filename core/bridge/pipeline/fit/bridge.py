@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, final
@@ -10,8 +11,8 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from bridge.directions import read_arrays, write_arrays
-from bridge.errors import BridgeError, CorruptArtifactError, MapError
-from bridge.maps import Array, FittedMap, check_width
+from bridge.errors import BridgeError, CorruptArtifactError, MapError, UsageError
+from bridge.maps import Array, FittedMap, Map, check_width
 from bridge.pipeline.arrays import as_given, to_numpy
 from bridge.pipeline.fit.record import BRIDGE_RECORD, SCHEMA, BridgeRecord, read_record
 from bridge.pipeline.result import Shown
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from bridge import Readings
 
 Activations = TypeVar("Activations", "NDArray[Any]", "Tensor")
-ARRAYS = "bridge.safetensors"
-INVERSE = "inverse of "
+ARRAYS, BACK_ARRAYS = "bridge.safetensors", "back.safetensors"
+INVERSE, BACK = "inverse of ", "way back of "
 
 
 @final
@@ -41,14 +42,23 @@ class Bridge(Shown):
         options: Options of the map type, as scalars.
         fitted: The fitted map.
         provenance: Models, corpus, split, counts, versions and what fitting chose.
+        fitted_back: The same map fitted the other way on the same rows, which reads activations of the destination;
+            None where it could not be fitted, or was not kept (before 0.1.0).
     """
 
     def __init__(
-        self, src: str, dst: str, map: str, options: Mapping[str, Any], fitted: FittedMap, provenance: dict[str, Any]
+        self,
+        src: str,
+        dst: str,
+        map: str,
+        options: Mapping[str, Any],
+        fitted: FittedMap,
+        provenance: dict[str, Any],
+        fitted_back: FittedMap | None = None,
     ) -> None:
         self.src, self.dst = src, dst
         self.map, self.options = map, dict(options)
-        self.fitted = fitted
+        self.fitted, self.fitted_back = fitted, fitted_back
         self.provenance = provenance
 
     def __repr__(self) -> str:
@@ -86,18 +96,36 @@ class Bridge(Shown):
         return moved
 
     def inverse(self) -> Bridge:
-        """Return the bridge back, from the destination to the source.
+        """Return what undoes the map: it gives back x from this bridge's own b(x).
+
+        Not what the source would have where the destination has y: a map that shrinks what it cannot predict (ridge)
+        has an inverse that blows that up. `back` is fitted for it.
 
         Raises:
             MapError: If the map loses dimensions.
         """
         back = self.fitted.inverse()
-        return Bridge(self.dst, self.src, f"{INVERSE}{self.map}", self.options, back, self.provenance)
+        return Bridge(self.dst, self.src, f"{INVERSE}{self.map}", self.options, back, self.provenance, self.fitted)
+
+    def back(self) -> Bridge:
+        """Return the way back: the same kind of map, fitted from the destination to the source on the same rows.
+
+        Raises:
+            MapError: If none was kept.
+        """
+        if self.fitted_back is None:
+            raise MapError(
+                f"The bridge from {self.src} to {self.dst} has no way back.",
+                cause="It was fitted by an earlier version, or its map can be fitted one way only.",
+                remedy="Fit it again (bridge fit FOLDER/config.toml --out NEW): the way back is kept since.",
+            )
+        name = f"{BACK}{self.map}"
+        return Bridge(self.dst, self.src, name, self.options, self.fitted_back, self.provenance, self.fitted)
 
     @property
     def is_inverse(self) -> bool:
-        """Whether `inverse` made it."""
-        return self.map.startswith(INVERSE)
+        """Whether `inverse` or `back` made it."""
+        return self.map.startswith((INVERSE, BACK))
 
     def explain(self, texts: Sequence[str], every: int = 1, verbalizer: str = "") -> Readings:
         """Read the source's activations on some texts with the destination's verbalizer: `bridge.explain_through`.
@@ -120,19 +148,35 @@ class Bridge(Shown):
         return explain_through(self, texts, every=every, verbalizer=verbalizer)
 
     def save(self, folder: str | Path) -> None:
-        """Write `bridge.safetensors` and `bridge.json`.
+        """Write `bridge.safetensors`, `back.safetensors` where there is a way back, and `bridge.json`.
 
         Args:
-            folder: Where to; it is made where it is not there, and a bridge in it is replaced.
+            folder: Where to; it is made where it is not there. Another bridge in it is never overwritten; the same one
+                is written again.
 
         Raises:
+            UsageError: If the folder holds another bridge.
             StoreError: If the disk is full or read-only.
             MapError: If this is an inverse: save the bridge itself and invert it after loading.
         """
         if self.is_inverse:
-            raise MapError("An inverse is not saved.", remedy="Save the bridge, and call inverse() after loading it.")
+            raise MapError(
+                "An inverse is not saved.", remedy="Save the bridge, and call inverse() or back() after loading it."
+            )
         path = Path(folder)
-        write_arrays(path / ARRAYS, self.fitted.arrays(), {"residual-bridge": f"schema {SCHEMA}"})
+        self._refuse_another(path)
+        self.write(path)
+
+    def write(self, path: Path) -> None:
+        """Write as `save` does, into a folder that is known to be this bridge's: what is there is replaced.
+
+        Raises:
+            StoreError: If the disk is full or read-only.
+        """
+        metadata = {"residual-bridge": f"schema {SCHEMA}"}
+        write_arrays(path / ARRAYS, self.fitted.arrays(), metadata)
+        if self.fitted_back is not None:
+            write_arrays(path / BACK_ARRAYS, self.fitted_back.arrays(), metadata)
         BridgeRecord(
             src=self.src,
             dst=self.dst,
@@ -141,8 +185,25 @@ class Bridge(Shown):
             d_src=self.fitted.d_src,
             d_dst=self.fitted.d_dst,
             arrays_sha256=sha256(path / ARRAYS),
+            back_sha256=sha256(path / BACK_ARRAYS) if self.fitted_back is not None else "",
             provenance=self.provenance,
         ).write(path)
+        if self.fitted_back is None:
+            (path / BACK_ARRAYS).unlink(missing_ok=True)
+
+    def _refuse_another(self, path: Path) -> None:
+        if not (path / BRIDGE_RECORD).exists() and not (path / ARRAYS).exists():
+            return
+        try:
+            there = load_bridge(path)
+            same = _same(there, self)
+        except BridgeError:
+            same = False
+        if not same:
+            raise UsageError(
+                f"{path} already holds another bridge; nothing is overwritten.",
+                remedy="Choose another folder, or move it away.",
+            )
 
     def _apply(self, move: Callable[[NDArray[np.floating]], Array], rows: Any) -> Any:
         given = to_numpy(rows)
@@ -165,28 +226,54 @@ def load_bridge(folder: str | Path, registry: Registry | None = None) -> Bridge:
     """
     path = Path(folder)
     record = read_record(path)
-    try:
-        intact = sha256(path / ARRAYS) == record.arrays_sha256
-    except OSError:
-        intact = False
-    if not intact:
-        raise CorruptArtifactError(
-            f"{path / ARRAYS} is not the file that was saved with {BRIDGE_RECORD}.",
-            cause="It is missing, truncated, changed, or from another bridge.",
-            remedy="Copy the folder again, or fit the bridge again: cached activations make that quick.",
-        )
+    for file, wanted in ((path / ARRAYS, record.arrays_sha256), (path / BACK_ARRAYS, record.back_sha256)):
+        if wanted and not _intact(file, wanted):
+            raise CorruptArtifactError(
+                f"{file} is not the file that was saved with {BRIDGE_RECORD}.",
+                cause="It is missing, truncated, changed, or from another bridge.",
+                remedy="Copy the folder again, or fit the bridge again: cached activations make that quick.",
+            )
     kind = (registry or discover()).map_type(record.map)
-    arrays = read_arrays(path / ARRAYS)
+    fitted = _restored(kind, record.map_options, path / ARRAYS, (record.d_src, record.d_dst))
+    back = None
+    if record.back_sha256:
+        back = _restored(kind, record.map_options, path / BACK_ARRAYS, (record.d_dst, record.d_src))
+    return Bridge(record.src, record.dst, kind.name, record.map_options, fitted, record.provenance, back)
+
+
+def _restored(kind: type[Map], options: Mapping[str, Any], file: Path, widths: tuple[int, int]) -> FittedMap:
+    arrays = read_arrays(file)
     try:
-        fitted = TypeAdapter(kind).validate_python(record.map_options).restore(arrays)
-        widths = (fitted.d_src, fitted.d_dst)
+        fitted = TypeAdapter(kind).validate_python(options).restore(arrays)
+        found = (fitted.d_src, fitted.d_dst)
     except BridgeError:
         raise
     except Exception as error:  # a plugin's restore may fail in any way
         raise MapError(
-            f"The map {kind.name} cannot restore what {path} holds ({type(error).__name__}: {error}).",
+            f"The map {kind.name} cannot restore what {file.parent} holds ({type(error).__name__}: {error}).",
             cause="It was saved by another version of the map's plugin, or the plugin is broken.",
         ) from error
-    if widths != (record.d_src, record.d_dst):
-        raise CorruptArtifactError(f"{path} holds a map of other widths than its {BRIDGE_RECORD} says.")
-    return Bridge(record.src, record.dst, kind.name, record.map_options, fitted, record.provenance)
+    if found != widths:
+        raise CorruptArtifactError(f"{file.parent} holds a map of other widths than its {BRIDGE_RECORD} says.")
+    return fitted
+
+
+def _intact(file: Path, wanted: str) -> bool:
+    try:
+        return sha256(file) == wanted
+    except OSError:
+        return False
+
+
+def _same(one: Bridge, other: Bridge) -> bool:
+    maps = [(bridge.fitted.arrays(), (bridge.fitted_back or bridge.fitted).arrays()) for bridge in (one, other)]
+    equal = all(
+        left.keys() == right.keys() and all(np.array_equal(left[name], right[name]) for name in left)
+        for left, right in zip(*maps, strict=True)
+    )
+    said = [
+        # As JSON, where a tuple is the list that is read back.
+        json.dumps([bridge.src, bridge.dst, bridge.map, bridge.options, bridge.provenance, bridge.fitted_back is None])
+        for bridge in (one, other)
+    ]
+    return equal and said[0] == said[1]

@@ -21,5 +21,5 @@ def fitted_bridge(plan: Plan, runtime: Runtime) -> Bridge:
         return load_bridge(folder, runtime.registry)
     except BridgeError:
         bridge = fit_plan(plan, runtime).bridge
-        bridge.save(folder)
+        bridge.write(folder)  # of this key alone: what is there is damaged, or of another version
         return bridge

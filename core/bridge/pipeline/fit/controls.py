@@ -8,7 +8,7 @@ from functools import partial
 
 from bridge.errors import MapError
 from bridge.maps import FittedMap, Map
-from bridge.pipeline.fit.checks import checked_fit, fit_each, map_or_raise
+from bridge.pipeline.fit.checks import checked_fit, map_or_raise
 from bridge.pipeline.fit.fit import Fit
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.scorers import MAPPED, MISPAIRED
@@ -51,17 +51,15 @@ def fit_arms(result: Fit, seed: int, runtime: Runtime) -> dict[str, FittedMap]:
 def fit_back(result: Fit, arms: Mapping[str, FittedMap], runtime: Runtime) -> dict[str, FittedMap]:
     """Return for every arm the map from the destination to the source, through which a carried dictionary reads.
 
-    The map that was asked for, and its mispaired control, are fitted again on the same rows the other way round: the
+    The map that was asked for, and its mispaired control, were fitted on the same rows the other way round: the
     inverse of a map that shrinks what it cannot predict (ridge) would blow up noise. A control that is no fit of the
     rows is inverted.
 
     Raises:
-        MapError: If the map cannot be fitted the other way.
+        MapError: If the map has no way back.
     """
-
-    both = {MAPPED: result.training, MISPAIRED: result.mispaired}
-    data = {arm: rows.reversed() for arm, rows in both.items() if rows and arm in arms}
-    refits = dict(zip(data, fit_each(result.kind, list(data.values())), strict=True))
+    both = {MAPPED: result.back, MISPAIRED: result.floor_back}
+    refits = {arm: outcome for arm, outcome in both.items() if outcome is not None}
     back = {}
     for arm, there in arms.items():
         try:

@@ -89,7 +89,7 @@ def write_folder(out: Path, plan: Plan, bridge: Bridge, metrics: Iterable[Metric
         StoreError: If the disk is full or read-only.
     """
     write_config(out, plan)
-    bridge.save(out)
+    bridge.write(out)  # the folder was claimed for exactly these options
     if metrics is not None:
         data = document(metrics, bridge.provenance)
         write_bytes(out / METRICS, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False).encode())

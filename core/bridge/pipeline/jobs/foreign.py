@@ -83,6 +83,8 @@ class ForeignVerbalizer:
         rebuilt = rebuilt_from(verbalizer, explanations, points, self.named)
         if rebuilt is None or self.bridge is None:
             return rebuilt
+        if self.bridge.fitted_back is not None:
+            return np.asarray(self.bridge.fitted_back(rebuilt), np.float32)
         options = self.options
         exchanged = {"src": options.models.dst, "dst": options.models.src}
         exchanged |= {"src_identity": options.models.dst_identity, "dst_identity": options.models.src_identity}

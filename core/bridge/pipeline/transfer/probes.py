@@ -14,14 +14,25 @@ from bridge.errors import BridgeError, ShapeError
 from bridge.maps import AffineMap, check_width
 from bridge.pipeline.arrays import as_given
 from bridge.pipeline.fit.bridge import Bridge
-from bridge.pipeline.transfer.sae import need_free, reverse_map
+from bridge.pipeline.plan.runtime import Runtime, open_runtime
+from bridge.pipeline.transfer.held_out import open_held_out, score_probes
+from bridge.pipeline.transfer.sae import need_free
 from bridge.pipeline.transfer.transferred import Named, Transferred, gain, read_named
+from bridge.pipeline.transfer.way_back import reverse_map
 
 BIAS = ".bias"
 
 
-def transfer_probes(bridge: Bridge, source: Named, out: Path | None = None, back: Bridge | None = None) -> Transferred:
-    """Write probes of the source model as probes of the destination.
+def transfer_probes(
+    bridge: Bridge,
+    source: Named,
+    out: Path | None = None,
+    back: Bridge | None = None,
+    runtime: Runtime | None = None,
+    *,
+    score: bool = True,
+) -> Transferred:
+    """Write probes of the source model as probes of the destination, and score them.
 
     A probe reads w x + b. The carried one reads an activation y of the destination as the given one reads back(y). Its
     weights are the moved direction w only where the map is a rotation, and its bias makes up for the means.
@@ -32,19 +43,22 @@ def transfer_probes(bridge: Bridge, source: Named, out: Path | None = None, back
             (n, d_src), n outputs, and where it has a bias a tensor NAME.bias of shape () or (n,); any float type.
         out: Where the carried probes are written, under the same names, each with a bias, in float64 where the weights
             are and otherwise float32; refuses to overwrite.
-        back: A bridge fitted the other way; by default the inverse of the map, which for a rotation is as good.
+        back: A bridge fitted the other way; by default the way back that the bridge keeps.
+        runtime: Plugins, store and progress; those of this machine, silent, by default.
+        score: Whether they are scored on the bridge's held-out rows.
 
     Returns:
-        The carried probes, each with a bias, as their weights were given; and the gain of their weights.
+        The carried probes, each with a bias, as their weights were given; the gain of their weights; and how well their
+        readings of held-out rows agree with those of the given ones.
 
     Raises:
         UsageError: If `out` exists, or `back` is between other models.
-        MapError: If a map is not affine, or has no inverse and no `back` is given.
+        MapError: If a map is not affine, or there is no way back.
         ShapeError: If weights have another width, or a bias another shape than the probe's outputs.
         BridgeError: If a tensor is not all finite floats, or a bias has no weights.
     """
     need_free(out)
-    inverse = reverse_map(bridge, back)
+    inverse, which = reverse_map(bridge, back)
     given, origin = read_named(source)
     names = [name for name in given if not name.endswith(BIAS)]
     lone = given.keys() - names - {name + BIAS for name in names}
@@ -54,21 +68,27 @@ def transfer_probes(bridge: Bridge, source: Named, out: Path | None = None, back
             remedy="Name a probe's weights NAME, and its bias NAME.bias.",
         )
     arrays: dict[str, NDArray[Any]] = {}
+    biases = {}
     for name in names:
         weights = given[name]
-        bias = given.get(name + BIAS, np.zeros(weights.shape[:-1]))
+        bias = biases[name] = given.get(name + BIAS, np.zeros(weights.shape[:-1]))
         check_width(np.atleast_2d(weights), inverse.d_dst, f"The probe {name}")
         if bias.shape != weights.shape[:-1]:
             raise ShapeError(f"{name}{BIAS} has shape {bias.shape}; its probe's outputs are {weights.shape[:-1]}.")
         carried = reading(weights, bias, inverse)
         kind = np.result_type(weights.dtype, np.float32)
         arrays |= {key: part.astype(kind) for key, part in zip((name, name + BIAS), carried, strict=True)}
-    record = {"src": bridge.src, "dst": bridge.dst, "map": bridge.map, "back": back is not None, "from": origin}
+    rows = open_held_out(bridge, runtime or open_runtime()) if score and names else None
+    probes = {name: (given[name].astype(np.float64), biases[name].astype(np.float64)) for name in names}
+    moved = {name: (arrays[name].astype(np.float64), arrays[name + BIAS].astype(np.float64)) for name in names}
+    scored = score_probes(rows, probes, moved) if rows else {}
+    record: dict[str, Any] = {"src": bridge.src, "dst": bridge.dst, "map": bridge.map, "back": which, "from": origin}
+    record |= {"held_out": scored} if scored else {}
     if out is not None:
         write_arrays(out, arrays, {"residual-bridge": json.dumps(record)})
     as_given_by = given if isinstance(source, Path) else source
     returned = {key: as_given(part, as_given_by[key.removesuffix(BIAS)]) for key, part in arrays.items()}
-    return Transferred(returned, {name: gain(given[name], arrays[name]) for name in names}, record)
+    return Transferred(returned, {name: gain(given[name], arrays[name]) for name in names}, record, scored)
 
 
 def reading(

@@ -2,22 +2,76 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, final
 
 from bridge.dictionaries import Origin, SparseAutoencoder
-from bridge.errors import BridgeError, MapError, UsageError, did_you_mean
-from bridge.maps import AffineMap, FittedMap
+from bridge.errors import BridgeError, UsageError, did_you_mean
+from bridge.files import write_bytes
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
+from bridge.pipeline.result import Result
 from bridge.pipeline.transfer.dictionaries import open_source
+from bridge.pipeline.transfer.held_out import open_held_out, score_dictionaries
+from bridge.pipeline.transfer.way_back import affine, reverse_map
 from bridge.references import parse_reference, parse_site
+
+RECORD = "transfer.json"
+"""Beside a carried dictionary: what it was carried through, and what it scores."""
+
+
+@final
+@dataclass(frozen=True)
+class TransferredDictionary(Result):
+    """A dictionary, carried through a bridge.
+
+    Attributes:
+        dictionary: What was written; its arrays are numpy, float32.
+        held_out: By arm (`mapped`, the carried dictionary in the destination; `self`, the given one in the source) the
+            share of variance that it reconstructs: `ev`, `low`, `high`, `n`. Empty where it was not scored.
+        provenance: Source, destination, map, way back, and which dictionary.
+    """
+
+    dictionary: SparseAutoencoder
+    held_out: dict[str, dict[str, Any]]
+    provenance: dict[str, Any]
+
+    def __repr__(self) -> str:
+        about, scored = self.provenance, self.held_out.get("mapped")
+        worth = f"EV {scored['ev']:.3f} on {scored['n']} held-out rows" if scored else "not scored"
+        return f"TransferredDictionary({about['src']} -> {about['dst']}: {worth})"
+
+    def document(self) -> dict[str, Any]:
+        """Return what `transfer.json` holds.
+
+        Returns:
+            The provenance, `features`, `d_model`, `site` and `held_out`, ready for `json.dump`.
+        """
+        features, d_model = self.dictionary.directions.shape
+        shape = {"features": features, "d_model": d_model, "site": self.dictionary.origin.site}
+        return {**self.provenance, **shape, "held_out": self.held_out}
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return a row for each arm.
+
+        Returns:
+            Rows of `arm`, `ev`, `low`, `high` and `n`.
+        """
+        return [{"arm": arm, **scored} for arm, scored in self.held_out.items()]
 
 
 def transfer_sae(
-    bridge: Bridge, reference: str, out: Path, back: Bridge | None = None, runtime: Runtime | None = None
-) -> SparseAutoencoder:
-    """Write a sparse autoencoder of the source model as one of the destination, in SAELens layout.
+    bridge: Bridge,
+    reference: str,
+    out: Path,
+    back: Bridge | None = None,
+    runtime: Runtime | None = None,
+    *,
+    score: bool = True,
+) -> TransferredDictionary:
+    """Write a sparse autoencoder of the source model as one of the destination, in SAELens layout, and score it.
 
     It reads the destination's activations through the map back, and writes through the map forward: both are folded
     into its weights, so that the file needs no bridge.
@@ -26,15 +80,16 @@ def transfer_sae(
         bridge: From the dictionary's model to the other.
         reference: The source's dictionary: a path, or hub:user/repo/subfolder.
         out: The folder to write; refuses to overwrite.
-        back: A bridge fitted the other way; by default the inverse of the map, which for a rotation is as good.
+        back: A bridge fitted the other way; by default the way back that the bridge keeps.
         runtime: Plugins, store and progress; those of this machine, silent, by default.
+        score: Whether it is scored on the bridge's held-out rows.
 
     Returns:
-        What was written.
+        What was written, and what it scores.
 
     Raises:
         UsageError: If `out` exists, or `back` is between other models.
-        MapError: If a map is not affine, or has no inverse and no `back` is given.
+        MapError: If a map is not affine, or there is no way back.
         BridgeError: If the dictionary is of another width or site than the bridge's source, or is no autoencoder.
     """
     need_free(out)
@@ -42,7 +97,7 @@ def transfer_sae(
     formats = runtime.registry.dictionary_formats
     if "saelens" not in formats:
         raise UsageError("The format saelens is not installed.", remedy=did_you_mean("", formats))
-    forward, inverse = _affine(bridge.fitted, bridge), reverse_map(bridge, back)
+    forward, (inverse, which) = affine(bridge.fitted, bridge), reverse_map(bridge, back)
     dictionary = open_source(bridge, reference, runtime)
     if not isinstance(dictionary, SparseAutoencoder):
         raise BridgeError(f"{reference} is a {type(dictionary).__name__}, and only autoencoders can be folded.")
@@ -51,29 +106,13 @@ def transfer_sae(
     model = str(replace(parse_reference(bridge.dst), site=""))
     origin = Origin(model, f"blocks.{site.layer}.hook_{site.point}", None)
     carried = dictionary.carried(forward, inverse, origin)
+    rows = open_held_out(bridge, runtime) if score else None
+    scored = score_dictionaries(rows, dictionary, carried) if rows else {}
+    provenance = {"src": bridge.src, "dst": bridge.dst, "map": bridge.map, "back": which, "dictionary": reference}
+    result = TransferredDictionary(carried, scored, provenance)
     formats["saelens"].save(carried, out)
-    return carried
-
-
-def reverse_map(bridge: Bridge, back: Bridge | None) -> AffineMap:
-    """Return the map from the bridge's destination to its source, through which carried tools read.
-
-    Args:
-        bridge: The bridge forward.
-        back: A bridge fitted the other way; by default the inverse of the map.
-
-    Raises:
-        UsageError: If `back` is between other models.
-        MapError: If the map back is not affine, or there is no `back` and the map has no inverse.
-    """
-    if back is None:
-        return _affine(bridge.fitted, bridge).inverse()
-    if (back.src, back.dst) != (bridge.dst, bridge.src):
-        raise UsageError(
-            f"The bridge back goes from {back.src} to {back.dst}, not from {bridge.dst} to {bridge.src}.",
-            remedy="Fit it with --src and --dst exchanged.",
-        )
-    return _affine(back.fitted, back)
+    write_bytes(out / RECORD, json.dumps(result.document(), indent=2, ensure_ascii=False, allow_nan=False).encode())
+    return result
 
 
 def need_free(out: Path | None) -> None:
@@ -84,12 +123,3 @@ def need_free(out: Path | None) -> None:
     """
     if out is not None and out.exists():
         raise UsageError(f"{out} already exists; nothing is overwritten.", remedy="Choose another --out.")
-
-
-def _affine(fitted: FittedMap, bridge: Bridge) -> AffineMap:
-    if not isinstance(fitted, AffineMap):
-        raise MapError(
-            f"The map {bridge.map} is not affine, so it cannot be folded into weights.",
-            remedy="Fit the bridge with --map procrustes or --map ridge.",
-        )
-    return fitted

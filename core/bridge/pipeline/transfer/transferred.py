@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
@@ -28,32 +28,46 @@ class Transferred(Result):
         arrays: What was carried, by name: numpy or torch as it was given, numpy where it came from a file.
         gains: For each name the mean length of its rows after, over before; zeros are left out.
         provenance: Source, destination, map, and where the vectors came from.
+        held_out: For each probe how what it reads of the destination's held-out activations agrees with what the given
+            one reads of the source's: `ev` (share of that variance), `low`, `high`, `n`, `r` (correlation) and `spread`
+            (ratio of standard deviations). Empty for directions, and where nothing was scored.
     """
 
     arrays: dict[str, Any]
     gains: dict[str, float]
     provenance: dict[str, Any]
+    held_out: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         gains = ", ".join(f"{name} {gain:.3f}" for name, gain in self.gains.items())
         return f"Transferred({self.provenance['src']} -> {self.provenance['dst']}: gains {gains})"
 
     def document(self) -> dict[str, Any]:
-        """Return shape and gain of what was carried, as JSON.
+        """Return shape, gain and score of what was carried, as JSON.
 
         Returns:
-            By name `shape`, a list, and `gain`.
+            By name `shape`, a list, `gain`, and of scored probes `held_out`.
         """
-        return {name: {"shape": list(self.arrays[name].shape), "gain": gain} for name, gain in self.gains.items()}
+        said = {name: {"shape": list(self.arrays[name].shape), "gain": gain} for name, gain in self.gains.items()}
+        return {
+            name: row | ({"held_out": self.held_out[name]} if name in self.held_out else {})
+            for name, row in said.items()
+        }
 
     def records(self) -> list[dict[str, Any]]:
         """Return a row for each name.
 
         Returns:
-            Rows of `name`, `shape` (a tuple) and `gain`.
+            Rows of `name`, `shape` (a tuple), `gain`, and of scored probes what `held_out` has.
         """
         return [
-            {"name": name, "shape": tuple(self.arrays[name].shape), "gain": self.gains[name]} for name in self.gains
+            {
+                "name": name,
+                "shape": tuple(self.arrays[name].shape),
+                "gain": self.gains[name],
+                **self.held_out.get(name, {}),
+            }
+            for name in self.gains
         ]
 
 
