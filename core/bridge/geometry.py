@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["fraction_of_variance_explained", "unit_rows", "with_lengths_of"]
+__all__ = ["fraction_of_variance_explained", "nrm_variance_explained", "unit_rows", "with_lengths_of"]
 
 
 def unit_rows(rows: NDArray[np.floating], negligible: float = 0.0) -> NDArray[np.float64]:
@@ -42,7 +42,8 @@ def fraction_of_variance_explained(
 ) -> float:
     """Return 1 - sum||u(x) - u(y)||^2 / sum||u(x) - u(mean)||^2, where u brings rows to unit norm.
 
-    So it compares directions, against always giving the mean activation.
+    So it compares directions, against always giving the mean activation. Not what cards of released autoencoders call
+    FVE: see `nrm_variance_explained`.
 
     Args:
         true: x, (n, d).
@@ -51,3 +52,23 @@ def fraction_of_variance_explained(
     """
     error, baseline = (float(np.square(unit_rows(true) - unit_rows(other)).sum()) for other in (found, mean))
     return 1 - error / baseline
+
+
+def nrm_variance_explained(true: NDArray[np.floating], found: NDArray[np.floating]) -> float:
+    """Return 1 - sum||u(x) - u(y)||^2 / sum||u(x) - mean u(x)||^2, where u brings rows to unit norm.
+
+    Over the variance of the unit vectors themselves, whose mean is shorter than they are: the baseline is lower than
+    any unit vector can reach, so this is below `fraction_of_variance_explained`.
+
+    Args:
+        true: x, (n, d).
+        found: y, (n, d).
+
+    Returns:
+        The share; NaN for a single row, which has no variance.
+
+    Source: `fve_nrm` of github.com/kitft/natural_language_autoencoders, nla/schema.py, which model cards print.
+    """
+    units = unit_rows(true)
+    error, variance = (float(np.square(units - other).sum()) for other in (unit_rows(found), units.mean(0)))
+    return 1 - error / variance if variance else float("nan")

@@ -28,6 +28,7 @@ class Keywords(TypedDict, total=False):
         dtype: bfloat16, float32, or auto: the faster one.
         dictionary: Explain features of this dictionary of the source, or of its `own`.
         features: How many features are drawn by seed.
+        allow_other_model: Take a dictionary though its file names another model.
         positions: Explain so many live activations of held-out texts, too.
         features_of: Which features are drawn from: see bridge.features.
         src_verbalizer: The source's: a folder, NAME:OPTION=VALUE,... or own:... (default: the model's own).
@@ -54,6 +55,7 @@ class Keywords(TypedDict, total=False):
     dtype: str | PathLike[str]
     dictionary: str | PathLike[str]
     features: int
+    allow_other_model: bool
     positions: int
     features_of: Literal["training", "tuning", "reporting"]
     src_verbalizer: str | PathLike[str]

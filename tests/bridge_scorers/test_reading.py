@@ -85,6 +85,11 @@ def test_round_trips_against_a_loop() -> None:
             u, v, m = (row / np.sqrt(row @ row) for row in (x, back, reading.mean))
             error, spread, total = error + (u - v) @ (u - v), spread + (u - m) @ (u - m), total + u @ v
         assert found["round_trip_fve", arm].value == pytest.approx(1 - error / spread, abs=1e-6)
+        # nla/schema.py of the released code, compute_predict_mean_baselines: the raw variance of unit vectors.
+        units = [row / np.sqrt(row @ row) for row in reading.truth.astype(float)]
+        variance = sum(float(((unit - np.mean(units, axis=0)) ** 2).sum()) for unit in units)
+        assert found["round_trip_fve_nrm", arm].value == pytest.approx(1 - error / variance, abs=1e-6)
+        assert found["round_trip_fve_nrm", arm].value < found["round_trip_fve", arm].value
         assert found["round_trip_cosine", arm].value == pytest.approx(total / len(readings.texts), abs=1e-6)
     # What went through a map that knows nothing comes back as nearly the mean.
     assert found["round_trip_fve", "mispaired"].high < found["round_trip_fve", "mapped"].low

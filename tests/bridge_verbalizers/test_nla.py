@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from bridge.errors import BridgeError, ModelError, ModelUnavailableError, ShapeError, UsageError
 from bridge.models import Placement
+from bridge.references import Site
 from bridge.testing import check_verbalizer
 from bridge.verbalizers import Blends, Verbalizer, contrast_scores
 from bridge_verbalizers.nla import NLA
@@ -212,9 +213,84 @@ def test_scales_in_every_spelling(tmp_path: Path, scale: Any, length: float | No
     assert (same[0] == same[1]) == (length is not None)
 
 
-def test_an_absent_scale_is_the_root_of_the_width(pair: Path) -> None:
+def test_a_missing_scale_is_refused_as_the_released_client_does(pair: Path) -> None:
     edit(pair / "av", lambda data: data["extraction"].pop("injection_scale"))
-    assert read_sidecar(pair / "av", "av").injection_scale == pytest.approx(math.sqrt(32))
+    with pytest.raises(BridgeError, match=r"extraction\.injection_scale is missing.*released client refuses"):
+        open_(pair)
+    edit(pair / "av", lambda data: data.pop("extraction"))
+    with pytest.raises(BridgeError, match="injection_scale is missing"):
+        NLA(checkpoint=str(pair)).preview(32)
+    # An AR injects nothing.
+    edit(pair / "ar", lambda data: data["extraction"].pop("injection_scale"))
+    assert read_sidecar(pair / "ar", "ar").d_model == 32
+
+
+@pytest.mark.parametrize(("role", "older"), [("av", "actor"), ("ar", "critic")])
+def test_the_newer_keys_win_wherever_they_stand(role: Any, older: str, pair: Path) -> None:
+    path = pair / role / "nla_meta.yaml"
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    wanted = data["prompt_templates"][role]
+    for templates in ({role: wanted, older: f"old {wanted}"}, {older: f"old {wanted}", role: wanted}):
+        text = yaml.safe_dump(data | {"prompt_templates": templates}, sort_keys=False)
+        path.write_text(text, encoding="utf-8")
+        assert read_sidecar(pair / role, role).template == wanted, text
+
+
+PLACES: dict[str, Callable[[dict[str, Any], int], Any]] = {
+    "extraction.layer_index": lambda data, k: data["extraction"].update(layer_index=k),
+    "extraction_layer_index": lambda data, k: data.update(extraction_layer_index=k),
+    "critic.extraction_layer_index": lambda data, k: data.update(critic={"extraction_layer_index": k}),
+    "critic.num_hidden_layers": lambda data, k: data.update(critic={"num_hidden_layers": k}),
+    "ar.num_hidden_layers": lambda data, k: data.update(ar={"num_hidden_layers": k}),
+    "ar over critic": lambda data, k: data.update(critic={"num_hidden_layers": 0}, ar={"num_hidden_layers": k}),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_another_layer_is_refused_wherever_the_sidecar_names_it(place: str, tmp_path: Path) -> None:
+    width = write_av(tmp_path)
+    for layer, fits in ((1, True), (2, False), (40, False)):
+        edit(tmp_path, lambda data, layer=layer: PLACES[place](data, layer))
+        kind = NLA(checkpoint=str(tmp_path))
+        assert kind.trained_at() == str(layer)
+        if fits:
+            kind.open(TrainedSubject(width))
+            continue
+        with pytest.raises(BridgeError, match=f"trained on vectors of the site {layer}, and these are of 1"):
+            kind.open(TrainedSubject(width))
+        NLA(checkpoint=str(tmp_path), any_site=True).open(TrainedSubject(width))
+
+
+def test_layers_that_contradict_each_other_are_refused(pair: Path) -> None:
+    edit(pair / "av", lambda data: data.update(extraction_layer_index=2, critic={"num_hidden_layers": 1}))
+    with pytest.raises(BridgeError, match=r"several layers: extraction_layer_index 2, critic\.num_hidden_layers 1"):
+        open_(pair)
+    edit(pair / "av", lambda data: data.update(extraction_layer_index=2, critic={}))
+    with pytest.raises(BridgeError, match="halves are of different sites"):
+        open_(pair)
+
+
+def test_sites_that_are_no_block_s_output(tmp_path: Path) -> None:
+    width = write_av(tmp_path)
+    subject = TrainedSubject(width)
+    for extraction, site, fits in (
+        ({"layer_index": 1}, Site(2, "resid_pre"), True),
+        ({"layer_index": 1}, Site(1, "resid_pre"), False),
+        ({"layer_index": 1}, Site(1, "attn_out"), False),
+        ({"layer_index": 1, "point": "attn_out"}, Site(1, "attn_out"), True),
+        ({"layer_index": 1, "point": "resid_post"}, Site(1), True),
+    ):
+        edit(tmp_path, lambda data, found=extraction: data.update(extraction={"injection_scale": 3.0} | found))
+        subject.site = site
+        if fits:
+            NLA(checkpoint=str(tmp_path)).open(subject)
+        else:
+            with pytest.raises(BridgeError, match="trained on vectors of the site"):
+                NLA(checkpoint=str(tmp_path)).open(subject)
+    # As earlier versions wrote it: the point stands in the record of the training alone.
+    edit(tmp_path, lambda data: data.update(training={"subject": "./model@1.attn_out"}))
+    edit(tmp_path, lambda data: data["extraction"].pop("point"))
+    assert NLA(checkpoint=str(tmp_path)).trained_at() == "1.attn_out"
 
 
 @pytest.mark.parametrize("bare", [True, False])
@@ -378,6 +454,10 @@ AV_SPOILERS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda f: other_chat(f / "av", CHAT.replace("<model>", "{{ messages[0]['content'] }}")),
         "2 times",
     ),
+    "marker twice, once with the right neighbours": (
+        lambda f: other_chat(f / "av", CHAT.replace("<model>", f"{CHAR}<model>")),
+        "stands in the prompt 2 times",
+    ),
     "chat template without content": (lambda f: other_chat(f / "av", "hello"), "stands in the prompt not at all"),
     "chat template that fails": (
         lambda f: other_chat(f / "av", "{{ raise_exception('no') }}"),
@@ -481,7 +561,7 @@ AR_SPOILERS: dict[str, tuple[Callable[[Path], Any], str]] = {
 def test_spoilt_reconstructors_are_refused(name: str, pair: Path) -> None:
     spoil, said = AR_SPOILERS[name]
     spoil(pair / "ar")
-    verbalizer = open_(pair)
+    verbalizer = open_(pair, any_site=True)  # otherwise the site that another layer's AR names is refused first
     assert verbalizer.explain(draw(1, 32))
     with pytest.raises(BridgeError, match=said):
         verbalizer.reconstruct(["a text"])

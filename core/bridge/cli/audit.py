@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from bridge.cli.flags import OptionsCommand
+from bridge.cli.flags import OptionsCommand, option_flags
 from bridge.cli.options import experiment_options, output_options, print_json, read_options
 from bridge.cli.progress import TerminalProgress
 
@@ -18,6 +18,7 @@ from bridge.cli.progress import TerminalProgress
 @click.option("--sites", help="Sites of both models, as 3,6,9; all: every one that the source has a dictionary of.")
 @click.option("--dictionary", metavar="SAE", help="The source's dictionary: a path, or hub:user/repo/subfolder.")
 @click.option("--dst-dictionary", metavar="SAE", help="The destination's own dictionary at its site.")
+@option_flags("allow_other_model")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File for the result as JSON.")
 @output_options
 def command(
@@ -50,7 +51,7 @@ def command(
 
     need_free(out)
     options = read_options(file, {"map": AUDIT_MAP} | {k: v for k, v in flags.items() if v is not None})
-    given = Dictionaries(dictionary or "", dst_dictionary or "")
+    given = Dictionaries(dictionary or "", dst_dictionary or "", options.dictionary.allow_other_model)
     result = audit(options, sites or "", given, TerminalProgress(quiet), sys.stdin)
     write_document(out, result.document())
     if as_json:

@@ -101,7 +101,9 @@ def _flag(
     if kind is bool:
         # Where a thing is done by default, the flag must be able to say no.
         switch = f"{written[0]}/--no-{written[0][2:]}" if default else written[0]
-        return click.Option([switch, written[-1]], is_flag=True, default=bool(default), help=text, **more)
+        return click.Option(
+            [switch, written[-1]], is_flag=True, default=None if default is None else bool(default), help=text, **more
+        )
     if get_origin(kind) is tuple:
         return click.Option(written, type=get_args(kind)[0], multiple=True, default=default or None, help=text, **more)
     if get_origin(kind) is Literal:

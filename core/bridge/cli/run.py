@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for results (default runs/...).")
 @click.option("--dry-run", is_flag=True, help="Only say what would be fetched and loaded, and what it would take.")
 @click.option("--require", multiple=True, metavar="METRIC>=X", help="Exit with 4 unless the mapped arm reaches X.")
-@option_flags("dictionary", "features", "positions", "src_verbalizer", "dst_verbalizer", "washout", "encoder")
+@option_flags(
+    "dictionary", "allow_other_model", "features", "positions", "src_verbalizer", "dst_verbalizer", "washout", "encoder"
+)
 @output_options
 def command(
     file: Path | None,

@@ -21,6 +21,7 @@ def command() -> None:
 @click.argument("vectors", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--dictionary", metavar="SAE", help="Move decoder rows of this dictionary of the source instead.")
 @click.option("--features", metavar="FEATURES", help="Which features' rows, as 3,17,45-50.")
+@click.option("--allow-other-model", is_flag=True, help="Take a dictionary though its file names another model.")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
 @output_options
 def directions(
@@ -28,6 +29,7 @@ def directions(
     vectors: Path | None,
     dictionary: str | None,
     features: str | None,
+    allow_other_model: bool,
     out: Path,
     as_json: bool,
     quiet: bool,
@@ -50,6 +52,7 @@ def directions(
         vectors,
         dictionary=dictionary or "",
         features=features or "",
+        allow_other_model=allow_other_model,
         out=out,
         progress=TerminalProgress(quiet),
     )
@@ -88,10 +91,18 @@ def probes(
 @click.argument("dictionary", metavar="SAE")
 @click.option("--back", type=click.Path(file_okay=False, path_type=Path), help="A bridge fitted the other way.")
 @click.option("--score/--no-score", default=True, help="Score it on the bridge's held-out activations (default).")
+@click.option("--allow-other-model", is_flag=True, help="Take a dictionary though its file names another model.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @output_options
 def sae(
-    bridge_folder: Path, dictionary: str, back: Path | None, score: bool, out: Path, as_json: bool, quiet: bool
+    bridge_folder: Path,
+    dictionary: str,
+    back: Path | None,
+    score: bool,
+    allow_other_model: bool,
+    out: Path,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Write the sparse autoencoder SAE of BRIDGE's source as one of its destination, in SAELens layout.
 
@@ -108,7 +119,15 @@ def sae(
     from bridge.face.transfer import transfer_sae
 
     progress = TerminalProgress(quiet)
-    carried = transfer_sae(bridge_folder, dictionary, out, back=back, score=score, progress=progress)
+    carried = transfer_sae(
+        bridge_folder,
+        dictionary,
+        out,
+        back=back,
+        score=score,
+        allow_other_model=allow_other_model,
+        progress=progress,
+    )
     if as_json:
         print_json({"out": str(out)} | carried.document())
         return

@@ -25,12 +25,17 @@ class Origin:
         site: Site in any notation that `bridge.references.parse_site` reads (`blocks.20.hook_resid_post`, `layers.20`).
         prepends_bos: Whether its training texts began with BOS.
         init_seed: Seed of its initialisation, where known: two dictionaries of one seed match before any training.
+        centred: Whether it reads a model whose writing weights were centred (TransformerLens' center_writing_weights):
+            activations without their mean over the width.
+        notes: What a user must know of how the file is read, a sentence each.
     """
 
     model: str = ""
     site: str = ""
     prepends_bos: bool | None = None
     init_seed: int | None = None
+    centred: bool = False
+    notes: tuple[str, ...] = ()
 
 
 class Dictionary(ABC):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import final
 
 import numpy as np
@@ -76,6 +77,26 @@ class SparseAutoencoder(Dictionary):
         """Return reconstructed activations: (n, features) -> (n, d_model), float32."""
         reconstructed: Floats = features @ self.directions + self.decoder_bias
         return reconstructed
+
+    def reading_uncentred(self) -> SparseAutoencoder:
+        """Return the dictionary that reads activations as they are, where this one reads them without their mean.
+
+        With P = I - 11'/d, (P x - shift) encoder = x (P encoder) - shift encoder: the encoder is centred, and its bias
+        makes up for the shift. What it decodes is the same.
+
+        Returns:
+            A dictionary whose features of x are this one's of x - mean(x), the mean being over the width.
+        """
+        encoder = self.encoder - self.encoder.mean(0, keepdims=True)
+        return SparseAutoencoder(
+            encoder,
+            self.encoder_bias + self.shift @ (encoder - self.encoder),
+            self.directions,
+            self.decoder_bias,
+            self.activation,
+            shift=self.shift,
+            origin=replace(self.origin, centred=False),
+        )
 
     def carried(self, forward: AffineMap, back: AffineMap, origin: Origin) -> SparseAutoencoder:
         """Return the dictionary of another model that reads through one map and writes through another.

@@ -53,7 +53,8 @@ def audit(
 
     need_free(out)
     given = make_options(src=src, dst=dst, map=map, **options)
-    result = audit_options(given, sites, Dictionaries(dictionary, dst_dictionary))
+    dictionaries = Dictionaries(dictionary, dst_dictionary, given.dictionary.allow_other_model)
+    result = audit_options(given, sites, dictionaries)
     write_document(out, result.document())
     return result
 

@@ -19,6 +19,7 @@ def transfer_directions(
     *,
     dictionary: str = "",
     features: str | Sequence[int] = (),
+    allow_other_model: bool = False,
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Transferred:
@@ -29,6 +30,7 @@ def transfer_directions(
         vectors: A safetensors file, or arrays by name: numpy or torch, (n, d_src) or (d_src,), any float type.
         dictionary: Move decoder rows of this dictionary of the source instead.
         features: Which features' rows: numbers, or text as in `3,17,45-50`.
+        allow_other_model: Take a dictionary though its file names another model.
         out: Safetensors file to write, the same names, float32; None to write nothing.
         progress: Is told what is noticed.
 
@@ -51,7 +53,8 @@ def transfer_directions(
     if vectors is not None and not dictionary and not chosen:
         return directions.transfer_directions(through, Path(vectors) if isinstance(vectors, str) else vectors, file)
     if dictionary and chosen and vectors is None:
-        return directions.transfer_features(through, dictionary, chosen, file, open_runtime(progress))
+        runtime = open_runtime(progress)
+        return directions.transfer_features(through, dictionary, chosen, file, runtime, any_model=allow_other_model)
     raise UsageError("Give either VECTORS, or --dictionary and --features.")
 
 
@@ -99,6 +102,7 @@ def transfer_sae(
     out: str | Path,
     *,
     back: Bridge | str | Path | None = None,
+    allow_other_model: bool = False,
     score: bool = True,
     progress: Progress | None = None,
 ) -> TransferredDictionary:
@@ -109,6 +113,7 @@ def transfer_sae(
         dictionary: The source's: a path, or hub:user/repo/subfolder, in any installed format.
         out: Folder to write; refuses to overwrite.
         back: A bridge fitted the other way, or its folder; by default the way back that the bridge keeps.
+        allow_other_model: Take a dictionary though its file names another model.
         score: Score it on the bridge's held-out activations, which are collected again if they are not stored.
         progress: Is told what is noticed.
 
@@ -124,7 +129,8 @@ def transfer_sae(
     from bridge.pipeline.transfer.sae import transfer_sae as carry
 
     through, way_back = _bridge(bridge), None if back is None else _bridge(back)
-    return carry(through, str(dictionary), Path(out), way_back, open_runtime(progress), score=score)
+    runtime = open_runtime(progress)
+    return carry(through, str(dictionary), Path(out), way_back, runtime, score=score, any_model=allow_other_model)
 
 
 def _bridge(given: Bridge | str | Path) -> Bridge:

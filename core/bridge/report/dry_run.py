@@ -29,6 +29,8 @@ def print_dry_run(found: Mapping[str, Any]) -> None:
         one = found["dictionary"]
         size = f"{one['features']} features, {one['d_model']} wide"
         say(f"Dictionary {one['reference']}: {size}; {one['explained']} explained.")
+        for note in one.get("notes", ()):
+            say(f"Dictionary {one['reference']}: {note}")
     if found["corpus"]:
         one = found["corpus"]
         say(f"Corpus {one['name']}: {one['documents']:,} documents, about {one['tokens']:,} tokens.")

@@ -29,8 +29,13 @@ def print_readings(result: Readings) -> None:
     if result.fve is not None:
         verdict = "more" if result.fve > 0 else "NO more"
         say(
-            f"Round trip: the explanations carry {verdict} than the mean activation does (FVE {result.fve:.3f}; the "
-            f"mean alone has cosine {result.mean_cosine:.3f}, which each round trip must be read against)."
+            f"Round trip: the explanations carry {verdict} than the mean activation does (FVE {result.fve:.3f}"
+            + (
+                ""
+                if result.fve_nrm is None
+                else f"; over the variance of unit vectors, as model cards print it, {result.fve_nrm:.3f}"
+            )
+            + f"; the mean alone has cosine {result.mean_cosine:.3f}, which each round trip must be read against)."
         )
     elif result.readings and result.readings[0].position >= 0:
         say(

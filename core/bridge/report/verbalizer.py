@@ -23,6 +23,7 @@ def print_training(record: Mapping[str, Any]) -> None:
     print_rows(["half", "measure", "value"], rows, title=title)
     say(
         "Losses are nats a token: `loss` with the own activation, the others with the mean activation and with another "
-        "text's. The difference is what the verbalizer reads in the vector. `fve` is against always giving the mean."
+        "text's. The difference is what the verbalizer reads in the vector. `fve` is against always giving the mean; "
+        "`fve_nrm` is over the variance of unit vectors, as model cards print it."
     )
     say(f"Written to {record['folder']}.")

@@ -1,6 +1,6 @@
 """The contract of verbalizer plugins, and the washout strategies that work with all of them."""
 
-from bridge.verbalizers.contract import Blends, Explanation, Verbalizer, VerbalizerBackend, check_vectors
+from bridge.verbalizers.contract import Blends, Explanation, Verbalizer, VerbalizerBackend, check_site, check_vectors
 from bridge.verbalizers.contrast import contrast_scores
 from bridge.verbalizers.subject import Passage, Recipe, Subject
 from bridge.verbalizers.washout import Background, Washout
@@ -15,6 +15,7 @@ __all__ = [
     "Verbalizer",
     "VerbalizerBackend",
     "Washout",
+    "check_site",
     "check_vectors",
     "contrast_scores",
 ]

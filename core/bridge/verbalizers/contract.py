@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bridge.errors import BridgeError, ShapeError, UsageError
 from bridge.progress import Progress
+from bridge.references import Site, parse_site
 from bridge.verbalizers.subject import Recipe, Subject
 
 
@@ -171,6 +172,19 @@ class VerbalizerBackend(ABC):
         """
         return []
 
+    def trained_at(self) -> str:
+        """Return the site whose vectors this reads, as its files name it: `20`, `20.attn_out`, `layers.20`.
+
+        The core refuses vectors of another site, before anything is run. The default: it reads any.
+
+        Returns:
+            The site; empty where nothing says so, or any will do.
+
+        Raises:
+            BridgeError: If its files cannot be read.
+        """
+        return ""
+
     def train(self, subject: Subject, recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
         """Train a verbalizer of the subject and write it to a folder that `open` reads; resume what was interrupted.
 
@@ -187,6 +201,37 @@ class VerbalizerBackend(ABC):
             UsageError: If this kind is not trained.
         """
         raise UsageError(f"The verbalizer {self.name} needs no training.", remedy=f"Use it as it is: {self.summary}")
+
+
+def check_site(trained_at: str, site: Site, n_layers: int, what: str) -> None:
+    """Refuse a verbalizer that was trained on another site: it would read these vectors, too, and not say so.
+
+    Args:
+        trained_at: Site that its files name, in any notation; empty where they name none, which refuses nothing.
+        site: Where the vectors come from.
+        n_layers: Number of blocks of their model.
+        what: What to call the verbalizer in the message.
+
+    Raises:
+        BridgeError: Naming both sites.
+    """
+    if not trained_at:
+        return
+    refusal = BridgeError(
+        f"{what} was trained on vectors of the site {trained_at}, and these are of {site}.",
+        cause="It is the verbalizer of another layer, or of another model of this width.",
+        remedy=f"Refer to @{trained_at}, or give the verbalizer of @{site}; to read another site all the same, say "
+        "any_site=true where its kind has that option.",
+    )
+    try:
+        trained = parse_site(trained_at, n_layers)
+    except UsageError as error:
+        raise refusal from error
+    # What a block leaves is what the next one is given.
+    before = {Site(trained.layer + 1, "resid_pre")} if trained.point == "resid_post" else set()
+    before |= {Site(trained.layer - 1)} if trained.point == "resid_pre" and trained.layer else set()
+    if site != trained and site not in before:
+        raise refusal
 
 
 def check_vectors(vectors: NDArray[np.float32], d_model: int) -> None:

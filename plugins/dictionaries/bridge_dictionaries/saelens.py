@@ -17,6 +17,16 @@ from bridge_dictionaries.saelens_writer import CONFIG, WEIGHTS, write
 
 _BATCH = ("batchtopk", "matryoshka_batchtopk")
 _ARCHITECTURES = ("standard", "topk", "jumprelu", "gated", *_BATCH)
+# How TransformerLens processes weights, by what it does to the streams that are read here. It loads without any of it
+# unless asked (HookedTransformer.from_pretrained_no_processing), and only the first changes them.
+_CENTRED = "center_writing_weights"
+_HARMLESS = (
+    *("fold_ln", "center_unembed", "fold_value_biases", "refactor_factored_attn_matrices"),
+    *("device", "device_map", "n_devices", "move_to_device", "dtype", "torch_dtype", "cache_dir", "local_files_only"),
+    *("token", "trust_remote_code", "attn_implementation", "low_cpu_mem_usage", "default_prepend_bos"),
+    *("default_padding_side", "first_n_layers"),
+)
+_CHECKPOINT = ("revision", "checkpoint_index", "checkpoint_value", "checkpoint_label")
 
 
 @final
@@ -102,12 +112,44 @@ def _refuse_finetuned(config: Config, weights: Weights) -> None:
 
 def _origin(config: Config) -> Origin:
     metadata = config.inner("metadata") if "metadata" in config.values else config
+    centred, notes = _processing(metadata)
     return Origin(
         model=metadata.get("model_name", str) or "",
         site=metadata.get("hook_name", str) or metadata.get("hook_point", str) or "",
         prepends_bos=metadata.get("prepend_bos", bool),
         init_seed=metadata.get("init_seed", int),
+        centred=centred,
+        notes=notes,
     )
+
+
+def _processing(metadata: Config) -> tuple[bool, tuple[str, ...]]:
+    """Return whether the model's writing weights were centred, and what else is to be said of how it was loaded.
+
+    Raises:
+        BridgeError: If the model was changed in a way that is not known here.
+    """
+    options = metadata.inner("model_from_pretrained_kwargs").values
+    unknown = sorted(
+        name for name, value in options.items() if value and name not in (*_HARMLESS, *_CHECKPOINT, _CENTRED)
+    )
+    if unknown:
+        raise BridgeError(
+            f"{metadata.path}: its model was loaded with {', '.join(unknown)} (model_from_pretrained_kwargs), and what "
+            "that does to activations is not known here.",
+            remedy="Train it, or ask for it, on the model as transformers loads it.",
+        )
+    notes = [
+        f"It was trained on the checkpoint {name} = {options[name]} of its model."
+        for name in _CHECKPOINT
+        if options.get(name)
+    ]
+    if "hook_point" in metadata.values and "model_from_pretrained_kwargs" not in metadata.values:
+        notes.append(
+            "Its file is of a release that does not say whether the model's weights were centred (TransformerLens' "
+            "center_writing_weights); it is read as if they were not."
+        )
+    return bool(options.get(_CENTRED)), tuple(notes)
 
 
 @hookimpl

@@ -165,31 +165,7 @@ class Bridge(Shown):
             )
         path = Path(folder)
         self._refuse_another(path)
-        self.write(path)
-
-    def write(self, path: Path) -> None:
-        """Write as `save` does, into a folder that is known to be this bridge's: what is there is replaced.
-
-        Raises:
-            StoreError: If the disk is full or read-only.
-        """
-        metadata = {"residual-bridge": f"schema {SCHEMA}"}
-        write_arrays(path / ARRAYS, self.fitted.arrays(), metadata)
-        if self.fitted_back is not None:
-            write_arrays(path / BACK_ARRAYS, self.fitted_back.arrays(), metadata)
-        BridgeRecord(
-            src=self.src,
-            dst=self.dst,
-            map=self.map,
-            map_options=self.options,
-            d_src=self.fitted.d_src,
-            d_dst=self.fitted.d_dst,
-            arrays_sha256=sha256(path / ARRAYS),
-            back_sha256=sha256(path / BACK_ARRAYS) if self.fitted_back is not None else "",
-            provenance=self.provenance,
-        ).write(path)
-        if self.fitted_back is None:
-            (path / BACK_ARRAYS).unlink(missing_ok=True)
+        write_bridge(self, path)
 
     def _refuse_another(self, path: Path) -> None:
         if not (path / BRIDGE_RECORD).exists() and not (path / ARRAYS).exists():
@@ -210,6 +186,31 @@ class Bridge(Shown):
         check_width(np.atleast_2d(given), self.fitted.d_src, "The input")
         moved = move(np.atleast_2d(given)).reshape(*given.shape[:-1], self.fitted.d_dst)
         return as_given(moved, rows)
+
+
+def write_bridge(bridge: Bridge, folder: Path) -> None:
+    """Write as `Bridge.save` does, into a folder that is known to be this bridge's: what is there is replaced.
+
+    Raises:
+        StoreError: If the disk is full or read-only.
+    """
+    metadata, back = {"residual-bridge": f"schema {SCHEMA}"}, bridge.fitted_back
+    write_arrays(folder / ARRAYS, bridge.fitted.arrays(), metadata)
+    if back is not None:
+        write_arrays(folder / BACK_ARRAYS, back.arrays(), metadata)
+    BridgeRecord(
+        src=bridge.src,
+        dst=bridge.dst,
+        map=bridge.map,
+        map_options=bridge.options,
+        d_src=bridge.fitted.d_src,
+        d_dst=bridge.fitted.d_dst,
+        arrays_sha256=sha256(folder / ARRAYS),
+        back_sha256="" if back is None else sha256(folder / BACK_ARRAYS),
+        provenance=bridge.provenance,
+    ).write(folder)
+    if back is None:
+        (folder / BACK_ARRAYS).unlink(missing_ok=True)
 
 
 def load_bridge(folder: str | Path, registry: Registry | None = None) -> Bridge:

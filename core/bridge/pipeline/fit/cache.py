@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge.errors import BridgeError
-from bridge.pipeline.fit.bridge import Bridge, load_bridge
+from bridge.pipeline.fit.bridge import Bridge, load_bridge, write_bridge
 from bridge.pipeline.fit.fit import fit_plan
 from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.plan.runtime import Runtime
@@ -21,5 +21,5 @@ def fitted_bridge(plan: Plan, runtime: Runtime) -> Bridge:
         return load_bridge(folder, runtime.registry)
     except BridgeError:
         bridge = fit_plan(plan, runtime).bridge
-        bridge.write(folder)  # of this key alone: what is there is damaged, or of another version
+        write_bridge(bridge, folder)  # of this key alone: what is there is damaged, or of another version
         return bridge

@@ -132,7 +132,12 @@ def _audit_target(plan: Plan, given: Dictionaries, runtime: Runtime) -> tuple[li
             found, failed = score_evidence(evidence, wanted, runtime.progress, advance)
             advance(len(scorers) - len(wanted))
             metrics += found
-            provenance.append(describe(plan, rows, src, dst) | ({"failed_scorers": failed} if failed else {}))
+            notes = list(dictionaries.src.origin.notes)
+            provenance.append(
+                describe(plan, rows, src, dst)
+                | ({"failed_scorers": failed} if failed else {})
+                | ({"dictionary_notes": notes} if notes else {})
+            )
     return metrics, provenance
 
 
@@ -150,12 +155,12 @@ def _live_documents(plan: Plan, runtime: Runtime) -> LiveDocuments | None:
 
 def _site_pairs(plan: Plan, given: Dictionaries) -> list[tuple[Site, Site]]:
     """Return the pairs in the order in which they were written: the first of one model goes with the other's first."""
-    sides = plan.src.model, plan.dst.model
+    sides, named = (plan.src.model, plan.dst.model), given.src or given.dst
     src, dst = ([parse_sites(part, side.info.n_layers)[0] for part in side.site.split(",")] for side in sides)
-    if len(src) != len(dst) or (given != Dictionaries() and len(src) > 1):
+    if len(src) != len(dst) or (named and len(src) > 1):
         raise UsageError(
             f"{len(src)} sites of the source do not go with {len(dst)} of the destination"
-            f"{' and the dictionaries given' if given != Dictionaries() else ''}.",
+            f"{' and the dictionaries given' if named else ''}.",
             remedy="Give as many sites of one model as of the other; with --dictionary exactly one.",
         )
     return list(zip(src, dst, strict=True))

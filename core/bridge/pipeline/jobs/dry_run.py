@@ -17,7 +17,7 @@ from bridge.pipeline.plan.provenance import said
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.plan.single import corpus_of
 from bridge.pipeline.plan.specs import build_map, build_washout
-from bridge.pipeline.transfer.dictionaries import check_belongs, open_own
+from bridge.pipeline.transfer.dictionaries import OWN, check_belongs, open_own
 from bridge.pipeline.verbalize.find import find_verbalizer
 
 CHARACTERS_PER_TOKEN = 4.3
@@ -99,9 +99,12 @@ def _verbalizer(text: str, model: ResolvedModel, runtime: Runtime) -> dict[str, 
 def _dictionary(asked: DictionaryOptions, model: ResolvedModel | None, runtime: Runtime) -> dict[str, Any]:
     if not model:
         return {"reference": asked.reference}
-    found = check_belongs(open_own(asked.reference, model, runtime.registry), model, model.single_site())
+    any_model = asked.allow_other_model or asked.reference == OWN
+    found = open_own(asked.reference, model, runtime.registry)
+    found = check_belongs(found, model, model.single_site(), any_model=any_model)
     features, d_model = found.directions.shape
-    return {"reference": asked.reference, "features": features, "d_model": d_model, "explained": asked.features}
+    said = {"reference": asked.reference, "features": features, "d_model": d_model, "explained": asked.features}
+    return said | {"notes": list(found.origin.notes)}
 
 
 def _estimates(options: Options, models: dict[str, Any], corpus: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from bridge.collect.batches import pad
 from bridge.collect.memory import forget_models
 from bridge.corpus.documents import Document
 from bridge.errors import UsageError
-from bridge.geometry import fraction_of_variance_explained
+from bridge.geometry import fraction_of_variance_explained, nrm_variance_explained
 from bridge.maps import check_width
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.jobs.foreign import ForeignVerbalizer
@@ -63,6 +63,8 @@ class Readings(Result):
         readings: One a vector.
         fve: Fraction of the variance of the activations' directions that the round trip explains, against always
             giving the mean activation; None without a reconstructor.
+        fve_nrm: The same over the variance of unit vectors, as cards of released models print it; None likewise, and
+            for a single activation.
         mean_cosine: Cosine of always giving the mean activation; None likewise.
         provenance: Models, map, verbalizer and versions.
     """
@@ -71,6 +73,7 @@ class Readings(Result):
     fve: float | None
     mean_cosine: float | None
     provenance: dict[str, Any]
+    fve_nrm: float | None = None
 
     def __repr__(self) -> str:
         about, back = self.provenance, "" if self.fve is None else f", fve {self.fve:.3f}"
@@ -88,9 +91,9 @@ class Readings(Result):
         """Return the result as `bridge explain --out` writes it.
 
         Returns:
-            `schema`, `bridge` (the provenance), `fve`, `mean_cosine` and `readings`, ready for `json.dump`.
+            `schema`, `bridge` (the provenance), `fve`, `fve_nrm`, `mean_cosine` and `readings`, ready for `json.dump`.
         """
-        scores = {"fve": self.fve, "mean_cosine": self.mean_cosine}
+        scores = {"fve": self.fve, "fve_nrm": self.fve_nrm, "mean_cosine": self.mean_cosine}
         return {"schema": 1, "bridge": self.provenance, **scores, "readings": [asdict(one) for one in self.readings]}
 
 
@@ -155,11 +158,13 @@ def explain_texts(
     if returned is None:
         return Readings(readings, None, None, provenance)
     mean = background_of(foreign.subject(foreign.src), options.run.seed).mean[None]
+    cards = nrm_variance_explained(given.x, returned)
     return Readings(
         readings,
         fraction_of_variance_explained(given.x, returned, mean),
         float(cosine(given.x, mean).mean()),
         provenance,
+        cards if np.isfinite(cards) else None,
     )
 
 

@@ -18,7 +18,7 @@ from bridge.directions import write_arrays
 from bridge.errors import StoreError, UsageError
 from bridge.files import write_bytes
 from bridge.metrics import Metric, document
-from bridge.pipeline.fit.bridge import Bridge
+from bridge.pipeline.fit.bridge import Bridge, write_bridge
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.verbalize.activations import reading_records
@@ -89,7 +89,7 @@ def write_folder(out: Path, plan: Plan, bridge: Bridge, metrics: Iterable[Metric
         StoreError: If the disk is full or read-only.
     """
     write_config(out, plan)
-    bridge.write(out)  # the folder was claimed for exactly these options
+    write_bridge(bridge, out)  # the folder was claimed for exactly these options
     if metrics is not None:
         data = document(metrics, bridge.provenance)
         write_bytes(out / METRICS, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False).encode())

@@ -43,6 +43,7 @@ class _Result(BaseModel):
     generated: list[dict[str, str]] | None = None
     readings: list[Reading] | None = None
     fve: float | None = None
+    fve_nrm: float | None = None
     mean_cosine: float | None = None
 
 

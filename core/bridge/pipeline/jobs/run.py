@@ -90,6 +90,8 @@ def run(
     judge = load_judge(options.score.encoder, plan.of_src.training_texts(), options.run.seed) if setup else None
     with threads_for(max(plan.widths)):
         result = fit_plan(plan, runtime, controls=True, reverse=bool(dictionaries or options.verbalize.positions))
+        if dictionaries and dictionaries.src.origin.notes:
+            result.bridge.provenance["dictionary_notes"] = list(dictionaries.src.origin.notes)
         metrics, verbalized, kept = score_fit(plan, result, dictionaries, setup, judge, runtime)
     if out is not None:
         if verbalized:

@@ -15,7 +15,7 @@ from bridge.pipeline.plan.runtime import open_runtime
 from bridge.pipeline.plan.single import prepare_model
 from bridge.pipeline.plan.specs import build
 from bridge.pipeline.plan.threads import threads_for
-from bridge.pipeline.transfer.dictionaries import check_belongs, open_dictionary
+from bridge.pipeline.transfer.dictionaries import check_belongs, open_dictionary, say_notes
 from bridge.pipeline.verbalize.find import TRAINING_RECORD, trained_folder
 from bridge.pipeline.verbalize.subject import ModelSubject
 from bridge.progress import Progress
@@ -60,7 +60,9 @@ def train_verbalizer(
     if (out / TRAINING_RECORD).exists():
         raise UsageError(f"{out} already holds a trained verbalizer.", remedy="Choose another --out, or move it away.")
     if dictionary:
-        found = check_belongs(open_dictionary(dictionary, runtime.registry), model, site)
+        any_model = options.dictionary.allow_other_model
+        found = check_belongs(open_dictionary(dictionary, runtime.registry), model, site, any_model=any_model)
+        say_notes(found, dictionary, runtime)
         recipe = replace(recipe, dictionary=found)
     subject = ModelSubject(plan, gather_model(plan, [site], runtime)[site])
     out.mkdir(parents=True, exist_ok=True)

@@ -88,6 +88,7 @@ class DictionaryOptions(Group):
         description="Explain features of this dictionary of the source, or of its `own`.",
         json_schema_extra={"metavar": "SAE"},
     )
+    allow_other_model: bool = Field(False, description="Take a dictionary though its file names another model.")
     features: int = Field(45, ge=2, description="How many features are drawn by seed.")
     features_of: Use = Field("reporting", description="Which features are drawn from: see bridge.features.")
 

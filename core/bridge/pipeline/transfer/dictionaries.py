@@ -7,12 +7,13 @@ from pathlib import Path
 from bridge.corpus.documents import Document
 from bridge.dictionaries import Dictionary, DictionaryFormat
 from bridge.errors import BridgeError, PluginError, UsageError
-from bridge.models import ModelInfo, Tokenizer
+from bridge.models import Tokenizer
 from bridge.models.resolve import ResolvedModel
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.plan.runtime import Runtime
+from bridge.pipeline.transfer.origins import held_to, reader_of, reader_of_side
 from bridge.plugins.registry import Registry
-from bridge.references import Site, parse_site
+from bridge.references import Site
 
 HUB = "hub:"
 OWN = "own"
@@ -70,17 +71,22 @@ def open_own(reference: str, model: ResolvedModel, registry: Registry) -> Dictio
     return open_dictionary(str(next(iter(there.values()))), registry)
 
 
-def open_source(bridge: Bridge, reference: str, runtime: Runtime) -> Dictionary:
-    """Read a dictionary of a bridge's source, and hold it to the width, site and BOS of that model.
+def open_source(bridge: Bridge, reference: str, runtime: Runtime, *, any_model: bool = False) -> Dictionary:
+    """Read a dictionary of a bridge's source, and hold it to the width, site, model and BOS of that model.
+
+    Args:
+        bridge: The bridge.
+        reference: A path, or hub:user/repo/subfolder.
+        runtime: Plugins, and who is told what is noticed.
+        any_model: Take it though its file names another model.
 
     Raises:
         UsageError: As `open_dictionary`.
-        BridgeError: As `open_dictionary`, or if it is of another width or site.
+        BridgeError: As `open_dictionary`, or if it is of another width, site or model.
     """
-    dictionary = open_dictionary(reference, runtime.registry)
-    side = bridge.provenance["src"]
-    info = ModelInfo(bridge.fitted.d_src, side["n_layers"])
-    _check(dictionary, bridge.src, info, parse_site(side["site"], info.n_layers))
+    reader = reader_of_side(bridge.provenance["src"], bridge.src, bridge.fitted.d_src)
+    dictionary = held_to(open_dictionary(reference, runtime.registry), reader, any_model=any_model)
+    say_notes(dictionary, reference, runtime)
     if dictionary.origin.prepends_bos is not None:
         try:
             model = runtime.resolve(bridge.src)
@@ -90,14 +96,19 @@ def open_source(bridge: Bridge, reference: str, runtime: Runtime) -> Dictionary:
     return dictionary
 
 
-def check_belongs(dictionary: Dictionary, model: ResolvedModel, site: Site) -> Dictionary:
-    """Refuse a dictionary of another width or site than the model's.
+def check_belongs(dictionary: Dictionary, model: ResolvedModel, site: Site, *, any_model: bool = False) -> Dictionary:
+    """Return a dictionary as it reads a model at a site, or refuse one of another width, site or model.
 
     Raises:
-        BridgeError: Naming what differs.
+        BridgeError: As `held_to`.
     """
-    _check(dictionary, model.label(site), model.info, site)
-    return dictionary
+    return held_to(dictionary, reader_of(model, site), any_model=any_model)
+
+
+def say_notes(dictionary: Dictionary, name: str, runtime: Runtime) -> None:
+    """Tell the user what the file's format has to say of how it is read."""
+    for note in dictionary.origin.notes:
+        runtime.progress.note(f"The dictionary {name}: {note}")
 
 
 def note_bos(dictionary: Dictionary, name: str, model: str, tokenizer: Tokenizer, runtime: Runtime) -> None:
@@ -118,21 +129,6 @@ def note_bos(dictionary: Dictionary, name: str, model: str, tokenizer: Tokenizer
         runtime.progress.note(
             f"The dictionary {name} was trained on texts {'with' if trained else 'without'} BOS, and {model} reads "
             f"them {'with' if begins else 'without'} it: its features may fire otherwise than its authors say."
-        )
-
-
-def _check(dictionary: Dictionary, label: str, info: ModelInfo, site: Site) -> None:
-    width = dictionary.directions.shape[1]
-    if width != info.d_model:
-        raise BridgeError(
-            f"The dictionary is {width} wide, and {label} is {info.d_model} wide.",
-            cause="It was trained on another model.",
-        )
-    declared = dictionary.origin.site
-    if declared and parse_site(declared, info.n_layers) != site:
-        raise BridgeError(
-            f"The dictionary says that it belongs at {declared}, and the reference is {label}.",
-            remedy=f"Refer to {declared}, or give the dictionary of {site}.",
         )
 
 

@@ -12,7 +12,7 @@ from bridge.pipeline.plan.groups import DictionaryOptions
 from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.plan.single import Side
-from bridge.pipeline.transfer.dictionaries import OWN, check_belongs, note_bos, open_dictionary, shipped
+from bridge.pipeline.transfer.dictionaries import OWN, check_belongs, note_bos, open_dictionary, say_notes, shipped
 from bridge.references import Site
 
 
@@ -24,10 +24,12 @@ class Dictionaries:
     Attributes:
         src: Reference of the source's dictionary; empty or `own` for the one that lies with its weights.
         dst: Reference of the destination's own dictionary, or empty.
+        any_model: Take one that is given though its file names another model.
     """
 
     src: str = ""
     dst: str = ""
+    any_model: bool = False
 
 
 @final
@@ -53,8 +55,8 @@ def open_dictionaries(plan: Plan, src: Site, dst: Site, given: Dictionaries, run
         UsageError: If the source has no dictionary there.
         BridgeError: If one cannot be read, or belongs to another width or site.
     """
-    own = _dictionaries(plan.src, src, given.src, runtime)
-    theirs = _dictionaries(plan.dst, dst, given.dst, runtime)
+    own = _dictionaries(plan.src, src, given.src, given.any_model, runtime)
+    theirs = _dictionaries(plan.dst, dst, given.dst, given.any_model, runtime)
     if not own:
         raise UsageError(
             f"There is no dictionary of {plan.src.model.label(src)}.",
@@ -88,17 +90,22 @@ def available_dictionaries(plan: Plan, asked: DictionaryOptions, runtime: Runtim
     src, dst = plan.src.model.single_site(), plan.dst.model.single_site()
     if not asked.reference and str(src) not in shipped(plan.src.model):
         return None
-    return open_dictionaries(plan, src, dst, Dictionaries(asked.reference), runtime)
+    given = Dictionaries(asked.reference, any_model=asked.allow_other_model)
+    return open_dictionaries(plan, src, dst, given, runtime)
 
 
-def _dictionaries(side: Side, site: Site, given: str, runtime: Runtime) -> dict[str, Dictionary]:
+def _dictionaries(side: Side, site: Site, given: str, any_model: bool, runtime: Runtime) -> dict[str, Dictionary]:
     named = given not in ("", OWN)
+    # Whoever put it beside the weights says that it belongs to them, whatever the folder is called now.
+    any_model = any_model or not named
     paths: Mapping[str, Any] = {given: given} if named else shipped(side.model).get(str(site), {})
     found = {
-        name: check_belongs(open_dictionary(str(path), runtime.registry), side.model, site)
+        name: check_belongs(open_dictionary(str(path), runtime.registry), side.model, site, any_model=any_model)
         for name, path in paths.items()
     }
     for name, dictionary in found.items():
+        if named:
+            say_notes(dictionary, name, runtime)
         note_bos(dictionary, name, side.model.name, side.tokenizer, runtime)
     return found
 

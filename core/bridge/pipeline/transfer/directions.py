@@ -52,7 +52,13 @@ def transfer_directions(bridge: Bridge, source: Named, out: Path | None = None) 
 
 
 def transfer_features(
-    bridge: Bridge, reference: str, features: Sequence[int], out: Path | None, runtime: Runtime | None = None
+    bridge: Bridge,
+    reference: str,
+    features: Sequence[int],
+    out: Path | None,
+    runtime: Runtime | None = None,
+    *,
+    any_model: bool = False,
 ) -> Transferred:
     """Move the decoder rows of chosen features of the source's dictionary.
 
@@ -63,16 +69,17 @@ def transfer_features(
         out: Where they are written, as one tensor `directions` (len(features), d_dst), float32, with a record of which
             features of which dictionary they are; refuses to overwrite.
         runtime: Plugins, store and progress; those of this machine, silent, by default.
+        any_model: Take a dictionary though its file names another model.
 
     Returns:
         As `transfer_directions`.
 
     Raises:
         UsageError: If `out` exists, or the dictionary has not all of the features.
-        BridgeError: If the dictionary is of another width or site than the bridge's source.
+        BridgeError: If the dictionary is of another width, site or model than the bridge's source.
     """
     need_free(out)
-    rows = open_source(bridge, reference, runtime or open_runtime()).directions
+    rows = open_source(bridge, reference, runtime or open_runtime(), any_model=any_model).directions
     beyond = [feature for feature in features if not 0 <= feature < len(rows)]
     if beyond or not features:
         listed = ", ".join(map(str, beyond[:5])) + (", ..." if len(beyond) > 5 else "")

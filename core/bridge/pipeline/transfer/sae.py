@@ -70,6 +70,7 @@ def transfer_sae(
     runtime: Runtime | None = None,
     *,
     score: bool = True,
+    any_model: bool = False,
 ) -> TransferredDictionary:
     """Write a sparse autoencoder of the source model as one of the destination, in SAELens layout, and score it.
 
@@ -83,6 +84,7 @@ def transfer_sae(
         back: A bridge fitted the other way; by default the way back that the bridge keeps.
         runtime: Plugins, store and progress; those of this machine, silent, by default.
         score: Whether it is scored on the bridge's held-out rows.
+        any_model: Take a dictionary though its file names another model.
 
     Returns:
         What was written, and what it scores.
@@ -90,7 +92,7 @@ def transfer_sae(
     Raises:
         UsageError: If `out` exists, or `back` is between other models.
         MapError: If a map is not affine, or there is no way back.
-        BridgeError: If the dictionary is of another width or site than the bridge's source, or is no autoencoder.
+        BridgeError: If the dictionary is of another width, site or model than the source, or is no autoencoder.
     """
     need_free(out)
     runtime = runtime or open_runtime()
@@ -98,7 +100,7 @@ def transfer_sae(
     if "saelens" not in formats:
         raise UsageError("The format saelens is not installed.", remedy=did_you_mean("", formats))
     forward, (inverse, which) = affine(bridge.fitted, bridge), reverse_map(bridge, back)
-    dictionary = open_source(bridge, reference, runtime)
+    dictionary = open_source(bridge, reference, runtime, any_model=any_model)
     if not isinstance(dictionary, SparseAutoencoder):
         raise BridgeError(f"{reference} is a {type(dictionary).__name__}, and only autoencoders can be folded.")
     side = bridge.provenance["dst"]
@@ -108,7 +110,14 @@ def transfer_sae(
     carried = dictionary.carried(forward, inverse, origin)
     rows = open_held_out(bridge, runtime) if score else None
     scored = score_dictionaries(rows, dictionary, carried) if rows else {}
-    provenance = {"src": bridge.src, "dst": bridge.dst, "map": bridge.map, "back": which, "dictionary": reference}
+    provenance: dict[str, Any] = {
+        "src": bridge.src,
+        "dst": bridge.dst,
+        "map": bridge.map,
+        "back": which,
+        "dictionary": reference,
+    }
+    provenance |= {"notes": list(dictionary.origin.notes)} if dictionary.origin.notes else {}
     result = TransferredDictionary(carried, scored, provenance)
     formats["saelens"].save(carried, out)
     write_bytes(out / RECORD, json.dumps(result.document(), indent=2, ensure_ascii=False, allow_nan=False).encode())

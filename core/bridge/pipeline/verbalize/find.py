@@ -10,7 +10,7 @@ from bridge.models.resolve import ResolvedModel
 from bridge.models.weights import models_folder
 from bridge.pipeline.plan.specs import build
 from bridge.plugins.registry import Registry
-from bridge.verbalizers import VerbalizerBackend
+from bridge.verbalizers import VerbalizerBackend, check_site
 
 FOLDER = "verbalizers"
 """Inside a checkpoint's folder: `verbalizers/SITE`, as `bridge verbalizer train` writes."""
@@ -35,6 +35,7 @@ def find_verbalizer(
 
     Raises:
         UsageError: If the model has none, or the text names none.
+        BridgeError: If its files say that it reads another site.
     """
     name, _, given = text.partition(":")
     is_own = name in ("", OWN)
@@ -50,7 +51,9 @@ def find_verbalizer(
     if named.partition(":")[0] not in registry.verbalizers and Path(named).expanduser().is_dir():
         named = _of_folder(Path(named).expanduser().absolute(), registry)
     named = f"{named},{given}" if is_own and given else named
-    return named, build(named, registry.verbalizer)
+    kind = build(named, registry.verbalizer)
+    check_site(kind.trained_at(), model.single_site(), model.info.n_layers, f"The verbalizer {named}")
+    return named, kind
 
 
 def _of_folder(folder: Path, registry: Registry) -> str:

@@ -13,8 +13,8 @@ from bridge.errors import BridgeError, ShapeError, UsageError
 from bridge.hookspecs import hookimpl
 from bridge.models import Placement
 from bridge.progress import Progress
-from bridge.verbalizers import Recipe, Subject, Verbalizer, VerbalizerBackend
-from bridge_verbalizers.nla.checkpoint import AR, AV, fingerprint, halves, load_module, load_tokenizer
+from bridge.verbalizers import Recipe, Subject, Verbalizer, VerbalizerBackend, check_site
+from bridge_verbalizers.nla.checkpoint import AR, AV, Role, fingerprint, halves, load_module, load_tokenizer
 from bridge_verbalizers.nla.sidecar import NAME as SIDECAR
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class NLA(VerbalizerBackend):
         samples: How many texts are drawn of a vector; its explanation is all of them, a line each.
         batch: How many sequences are run at once; a direction in B backgrounds takes B, and 2 B in contrast. 0 for as
             many as suit the model's width: see `sequences_at_once`.
+        any_site: Read vectors of another site than the sidecar names.
     """
 
     name = "nla"
@@ -47,6 +48,7 @@ class NLA(VerbalizerBackend):
     temperature: float = 0.0
     samples: int = 1
     batch: int = 0
+    any_site: bool = False
 
     @classmethod
     def of_folder(cls, folder: Path) -> str:
@@ -62,6 +64,8 @@ class NLA(VerbalizerBackend):
 
         self._check()
         av, ar = halves(self.checkpoint, self.ar, subject.name)
+        site = "" if self.any_site else site_of([(AV, av), (AR, ar)] if ar else [(AV, av)])
+        check_site(site, subject.site, subject.n_layers, f"The verbalizer in {self.checkpoint}")
         sidecar = read_sidecar(av, "av")
         _check_width(av, sidecar.d_model, subject)
         batch = self.batch or sequences_at_once(subject.d_model)
@@ -101,6 +105,13 @@ class NLA(VerbalizerBackend):
             given = self.ar if role == AR and self.ar else self.checkpoint
             lines.append(f"{role.upper()} of {given}: vectors of {d_model}{length}")
         return lines
+
+    def trained_at(self) -> str:
+        """Read the site from the sidecars; AV and AR must name the same."""
+        from bridge_verbalizers.nla.checkpoint import sidecar_folders
+
+        self._check()
+        return "" if self.any_site else site_of(sidecar_folders(self.checkpoint, self.ar))
 
     def train(self, subject: Subject, recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
         """Train an AV by LoRA, and an AR, and write them to `out/av` and `out/ar`."""
@@ -166,6 +177,27 @@ def load_speaker(
             remedy="Fetch the whole checkpoint again.",
         )
     return Speaker(module, prompt, at, ends(module, tokenizer))
+
+
+def site_of(folders: Sequence[tuple[Role, Path]]) -> str:
+    """Return the site that the sidecars of one autoencoder name; empty where none does.
+
+    Raises:
+        BridgeError: If they name two, or one cannot be read.
+    """
+    from bridge_verbalizers.nla.sidecar import read_sidecar
+
+    # Whoever loads one says that a sidecar is missing, and what to do.
+    there = [(role, folder) for role, folder in folders if (folder / SIDECAR).is_file()]
+    found = {str(folder): read_sidecar(folder, role).site for role, folder in there}
+    named = {folder: site for folder, site in found.items() if site}
+    if len({site.removesuffix(".resid_post") for site in named.values()}) > 1:
+        raise BridgeError(
+            f"The halves are of different sites: {', '.join(f'{folder} of {site}' for folder, site in named.items())}.",
+            cause="AV and AR are not of one autoencoder.",
+            remedy="Give the AR that was trained with the AV, or say any_site=true.",
+        )
+    return next(iter(named.values()), "")
 
 
 def sequences_at_once(d_model: int) -> int:

@@ -43,12 +43,12 @@ def injection_position(ids: Sequence[int], tokens: Tokens) -> int:
     """Return where the vector goes: the injection token between its two neighbours.
 
     Raises:
-        BridgeError: If it stands there not once, or between other tokens.
+        BridgeError: If it stands there not once (even where one has the right neighbours), or between other tokens.
     """
     places = [at for at, token in enumerate(ids) if token == tokens.injection_token_id]
     wanted = (tokens.injection_left_neighbor_id, tokens.injection_right_neighbor_id)
     matching = [at for at in places if 0 < at < len(ids) - 1 and (ids[at - 1], ids[at + 1]) == wanted]
-    if len(matching) == 1:
+    if len(matching) == len(places) == 1:
         return matching[0]
     if places:
         at = places[0]

@@ -18,13 +18,18 @@ Scale = float | Literal["sqrt_d_model"] | None
 
 @final
 class Extraction(BaseModel):
-    """Lengths that vectors are given before they are injected or compared; None leaves them as they are."""
+    """Lengths that vectors are given before they are injected or compared (None leaves them as they are), and the site.
+
+    `layer_index` is K where the output of block K is read (`hidden_states[K + 1]`), wherever in the file it is said;
+    `point` is ours, for sites that are not the output of a block.
+    """
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
     injection_scale: Scale = "sqrt_d_model"
     mse_scale: Scale = "sqrt_d_model"
     layer_index: int | None = None
+    point: str = ""
     base_model: str = ""
 
     @field_validator("injection_scale", "mse_scale", mode="before")
@@ -74,7 +79,20 @@ class Sidecar(BaseModel):
         data["role"] = OLDER_ROLES.get(str(data.get("role")), data.get("role"))
         templates = data.get("prompt_templates")
         if isinstance(templates, dict):
-            data["prompt_templates"] = {OLDER_ROLES.get(key, key): value for key, value in templates.items() if value}
+            data["prompt_templates"] = _newest(templates)
+        extraction = data.get("extraction") or {}
+        if isinstance(extraction, dict):
+            if data["role"] == "av" and "injection_scale" not in extraction:
+                raise ValueError(
+                    "extraction.injection_scale is missing, the length that vectors are given: the released client "
+                    "refuses this, too (write the number that it was trained with, sqrt_d_model, or null for raw)"
+                )
+            data["extraction"] = extraction | {"layer_index": _layer(data, extraction)}
+            training = data.get("training")
+            if not extraction.get("point") and isinstance(training, dict):
+                # What was trained here before the point was written said the site in its subject, MODEL@SITE.
+                _, _, point = str(training.get("subject", "")).rpartition("@")[2].partition(".")
+                data["extraction"]["point"] = point
         return data
 
     @model_validator(mode="after")
@@ -102,8 +120,46 @@ class Sidecar(BaseModel):
         """Length that a vector is given before it is injected, or None."""
         return self._resolve(self.extraction.injection_scale)
 
+    @property
+    def site(self) -> str:
+        """Where its vectors were read, as `20` or `20.attn_out`; empty where the file does not say."""
+        layer, point = self.extraction.layer_index, self.extraction.point
+        return "" if layer is None else f"{layer}.{point}" if point else str(layer)
+
     def _resolve(self, scale: Scale) -> float | None:
         return math.sqrt(self.d_model) if scale == "sqrt_d_model" else scale
+
+
+def _newest(by_role: dict[Any, Any]) -> dict[Any, Any]:
+    """Name roles as the newer generation does; where a file has both, the newer one's value counts."""
+    older = {OLDER_ROLES[key]: value for key, value in by_role.items() if key in OLDER_ROLES and value}
+    return older | {key: value for key, value in by_role.items() if key not in OLDER_ROLES and value}
+
+
+def _layer(data: dict[str, Any], extraction: dict[str, Any]) -> Any:
+    """Return the layer that a file names, K for the output of block K, in any of the places where released ones do.
+
+    `num_hidden_layers` of a sidecar is K, where that of `config.json` is K + 1 (docs/design.md of the released code).
+
+    Raises:
+        ValueError: If it names two.
+    """
+    sections = {name: part for name in ("ar", "critic", "av", "actor") if isinstance(part := data.get(name), dict)}
+    if "ar" in sections:
+        sections.pop("critic", None)
+    if "av" in sections:
+        sections.pop("actor", None)
+    places = {"extraction": extraction, "": data, **sections}
+    keys = ("layer_index", "extraction_layer_index", "num_hidden_layers")
+    found = {
+        f"{place}.{key}".lstrip("."): part[key]
+        for place, part in places.items()
+        for key in keys
+        if part.get(key) is not None and (place or key != "num_hidden_layers")
+    }
+    if len({str(value) for value in found.values()}) > 1:
+        raise ValueError(f"it names several layers: {', '.join(f'{key} {value}' for key, value in found.items())}")
+    return next(iter(found.values()), None)
 
 
 def read_sidecar(folder: Path, role: Literal["av", "ar"]) -> Sidecar:

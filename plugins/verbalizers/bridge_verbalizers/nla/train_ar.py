@@ -65,7 +65,8 @@ def train_ar(job: Job) -> dict[str, float]:
         tokenizer.save_pretrained(out)
     save_file({"weight": head.weight.detach().contiguous()}, out / HEAD)
     suffix = tokenizer.encode(TEMPLATE.partition("{explanation}")[2], add_special_tokens=False)
-    extraction = Extraction(injection_scale=None, layer_index=subject.site.layer, base_model=subject.name)
+    site = subject.site
+    extraction = Extraction(injection_scale=None, layer_index=site.layer, point=site.point, base_model=subject.name)
     tokens = Tokens(critic_suffix_ids=suffix[1:])
     sidecar = Sidecar(
         role="ar", d_model=subject.d_model, extraction=extraction, tokens=tokens, prompt_templates={"ar": TEMPLATE}
@@ -82,12 +83,15 @@ def prompt(tokenizer: Any, text: str) -> list[int]:
 def agreement(wanted: Floats, found: Floats, mean: Floats) -> dict[str, float]:
     """Compare directions: mean cosine, and the fraction of variance explained against always predicting the mean.
 
-    All vectors are brought to unit norm first, (n, d_model) and the mean (d_model,).
+    All vectors are brought to unit norm first, (n, d_model) and the mean (d_model,). `fve` is against that mean at unit
+    norm, `fve_nrm` over the variance of the unit vectors, as the cards of released models have it.
     """
     true = unit_rows(wanted)
     error, baseline = (float(np.square(true - unit_rows(other)).sum(1).mean()) for other in (found, mean))
+    variance = float(np.square(true - true.mean(0)).sum(1).mean())
     return {
         "cosine": 1 - error / 2,
         "cosine_mean_vector": 1 - baseline / 2,
         "fve": 1 - error / baseline,
+        "fve_nrm": 1 - error / variance,
     }

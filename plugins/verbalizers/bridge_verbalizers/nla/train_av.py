@@ -116,7 +116,10 @@ def _sidecar(subject: Subject, tokenizer: Any, norm: float) -> Sidecar:
             )
             # As in the released ones: a round number near the mean norm of the activations.
             extraction = Extraction(
-                injection_scale=float(f"{norm:.1g}"), layer_index=subject.site.layer, base_model=subject.name
+                injection_scale=float(f"{norm:.1g}"),
+                layer_index=subject.site.layer,
+                point=subject.site.point,
+                base_model=subject.name,
             )
             return Sidecar(
                 role="av",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
 
 from bridge.errors import ShapeError, UsageError
-from bridge.verbalizers import Subject, Verbalizer, VerbalizerBackend
+from bridge.verbalizers import Subject, Verbalizer, VerbalizerBackend, check_site
 
 if TYPE_CHECKING:
     from bridge_verbalizers.serving.protocol import Protocol
@@ -28,6 +28,7 @@ class ServedNLA(VerbalizerBackend):
         temperature: Of sampling; 0 always takes the likeliest token. Of a sampled text the first one is kept.
         concurrency: How many requests may be under way at once.
         timeout: How long one may take, in seconds, before it is asked again.
+        any_site: Read vectors of another site than the sidecar names.
     """
 
     checkpoint: str = ""
@@ -36,6 +37,7 @@ class ServedNLA(VerbalizerBackend):
     temperature: float = 0.0
     concurrency: int = 16
     timeout: float = 120.0
+    any_site: bool = False
 
     server: ClassVar[str]
     """What the server is called."""
@@ -61,6 +63,8 @@ class ServedNLA(VerbalizerBackend):
         self._check()
         folder, _ = halves(self.checkpoint, "", subject.name)
         sidecar = read_sidecar(folder, "av")
+        site = "" if self.any_site else sidecar.site
+        check_site(site, subject.site, subject.n_layers, f"The verbalizer in {self.checkpoint}")
         if sidecar.d_model != subject.d_model:
             raise ShapeError(
                 f"{folder} explains vectors of {sidecar.d_model} dimensions; those of {subject.name} have "
@@ -89,6 +93,17 @@ class ServedNLA(VerbalizerBackend):
             concurrency=self.concurrency,
             timeout=self.timeout,
         )
+
+    def trained_at(self) -> str:
+        """Read the site from the AV's sidecar."""
+        from bridge_verbalizers.nla.checkpoint import AV, halves
+        from bridge_verbalizers.nla.sidecar import NAME, read_sidecar
+
+        self._check()
+        if self.any_site:
+            return ""
+        folder, _ = halves(self.checkpoint, "", "MODEL@SITE", (NAME, f"*/{NAME}"))
+        return read_sidecar(folder, AV).site if (folder / NAME).is_file() else ""
 
     def likely_cause(self, model_type: str) -> str:
         """Say why a server may drop the embeddings that it is sent."""
