@@ -55,6 +55,7 @@ T = W["threshold"]
         ("dictionary_learning", {"kind": "GatedAutoEncoder"}, ("gated", W["b_dec"])),
         ("dictionary_learning", {"kind": "AutoEncoder"}, ("relu", W["b_dec"])),
         ("gemma_scope", {}, ("jump", NONE, T)),
+        ("gemma_scope_2", {}, ("jump", NONE, T)),
     ],
 )
 def test_reads(name: str, options: dict, want: tuple, tmp_path: Path) -> None:
@@ -112,3 +113,38 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(BridgeError, match=message):
             FORMATS[name].load(path)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("kind", ["AutoEncoderTopK", "BatchTopKSAE"])
+def test_an_annealed_k_is_refused_as_its_own_loader_does(kind: str, tmp_path: Path) -> None:
+    path = files.dictionary_learning(tmp_path / "dl", kind)
+    FORMATS["dictionary_learning"].load(path)
+    state = torch.load(path / "ae.pt")
+    torch.save(state | {"k": torch.tensor(5)}, path / "ae.pt")
+    with pytest.raises(BridgeError, match=r"ae\.pt says k = 5, and .*config\.json says 3.*annealed"):
+        FORMATS["dictionary_learning"].load(path)
+
+
+def test_which_reconstruction_of_multi_topk_is_read_is_said(tmp_path: Path) -> None:
+    plain = FORMATS["sparsify"].load(files.sparsify(tmp_path / "plain"))
+    multi = FORMATS["sparsify"].load(files.sparsify(tmp_path / "multi", multi_topk=True))
+    np.testing.assert_array_equal(plain.reconstruct(X), multi.reconstruct(X))
+    assert not plain.origin.notes and "with k = 3; the sae_out of its forward is of 12" in multi.origin.notes[0]
+
+
+def test_where_gemma_scope_2_belongs(tmp_path: Path) -> None:
+    load, write = FORMATS["gemma_scope_2"].load, files.gemma_scope_2
+    origin = load(write(tmp_path / "a")).origin
+    assert (origin.model, origin.site) == ("google/gemma-3-270m", "blocks.12.hook_resid_post") and origin.prepends_bos
+    alone = write(tmp_path / "b")
+    (alone / "config.json").unlink()
+    assert load(alone / "params.safetensors").origin == origin
+    assert load(write(tmp_path / "c", model_name="gemma-v3-12b-it")).origin.model == "google/gemma-3-12b-it"
+    for name, changes, said in (
+        ("d", {"hf_hook_point_out": "model.layers.12.mlp.output"}, "is a transcoder"),
+        ("e", {"type": "crosscoder"}, "is a crosscoder"),
+        ("f", {"architecture": "topk"}, "only jump_relu"),
+        ("g", {"hf_hook_point_in": "model.layers.3.output", "hf_hook_point_out": None}, "folder of layer 12"),
+    ):
+        with pytest.raises(BridgeError, match=said):
+            load(write(tmp_path / name, **changes))

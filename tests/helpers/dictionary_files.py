@@ -70,11 +70,25 @@ def gemma_scope(path: Path) -> Path:
     return folder
 
 
+def gemma_scope_2(path: Path, **changes: Any) -> Path:
+    folder = path / "gemma-scope-2-270m-pt" / "resid_post_all" / "layer_12_width_16k_l0_small"
+    folder.mkdir(parents=True)
+    names = {"W_enc": "w_enc", "W_dec": "w_dec", "b_enc": "b_enc", "b_dec": "b_dec", "threshold": "threshold"}
+    save_file(
+        {there: np.ascontiguousarray(arrays()[name]) for name, there in names.items()}, folder / "params.safetensors"
+    )
+    hook = "model.layers.12.output"
+    said = {"hf_hook_point_in": hook, "hf_hook_point_out": hook, "architecture": "jump_relu", "type": "sae"}
+    (folder / "config.json").write_text(json.dumps(said | {"model_name": "gemma-v3-270m-pt", "l0": 20} | changes))
+    return folder
+
+
 WRITERS = {
     "saelens": saelens,
     "sparsify": sparsify,
     "dictionary_learning": dictionary_learning,
     "gemma_scope": gemma_scope,
+    "gemma_scope_2": gemma_scope_2,
 }
 W = arrays()
 X = np.random.default_rng(1).normal(size=(50, D)).astype(np.float32)

@@ -72,16 +72,19 @@ def _new(weights: Weights, trainer: Config) -> Parts:
 
 def _top_k(weights: Weights, trainer: Config) -> Parts:
     bias = weights("b_dec")
+    _need_agreed_k(weights, trainer)
     return *_linear(weights), bias, TopK(trainer.positive("k")), bias
 
 
 def _batch_top_k(weights: Weights, trainer: Config) -> Parts:
     bias = weights("b_dec")
+    _need_agreed_k(weights, trainer)
     return *_linear(weights), bias, _estimated(weights), bias
 
 
 def _matryoshka(weights: Weights, trainer: Config) -> Parts:
     bias = weights("b_dec")
+    _need_agreed_k(weights, trainer)
     return weights("W_enc", 2), weights("b_enc"), weights("W_dec", 2), bias, _estimated(weights), bias
 
 
@@ -98,6 +101,21 @@ def _gated(weights: Weights, trainer: Config) -> Parts:
 
 def _linear(weights: Weights) -> tuple[Floats, Floats, Floats]:
     return weights("encoder.weight", 2).T, weights("encoder.bias"), weights("decoder.weight", 2).T
+
+
+def _need_agreed_k(weights: Weights, trainer: Config) -> None:
+    """Refuse a state that says another k than the configuration.
+
+    Trainers that anneal k write what it was at that step into the state. The library's own loader refuses it, too
+    (`from_pretrained(path, k=...)` in trainers/top_k.py, batch_top_k.py and matryoshka_batch_top_k.py).
+    """
+    k, state = trainer.get("k", int), weights.arrays.get("k")
+    if k is not None and state is not None and (state.size != 1 or float(state.reshape(-1)[0]) != k):
+        raise BridgeError(
+            f"{weights.path} says k = {str(state.reshape(-1)[:3].tolist())[1:-1]}, and {trainer.path} says {k}.",
+            cause="k was annealed, and the checkpoint is from before it came to rest. Its own library refuses it, too.",
+            remedy="Take the last checkpoint; or, if the state's is meant, write it into the configuration.",
+        )
 
 
 def _estimated(weights: Weights) -> JumpReLU:

@@ -15,12 +15,16 @@ from bridge_dictionaries.files import Config, Weights, assemble
 
 _CONFIG, _WEIGHTS = "cfg.json", "sae.safetensors"
 _HOOKPOINT = re.compile(r"(?:\w+\.)*(?:layers|h|blocks)\.\d+(?:\.\w+)*")
-# `multi_topk` is not among them: it is a loss of training and leaves the forward pass as it is.
 _REFUSED = {
     "signed": "keeps the entries of largest size, negative ones too",
     "transcode": "is a transcoder: it predicts a module's output, not its own input",
     "skip_connection": "adds a linear map of the input to what it decodes",
 }
+# Its `encode` keeps k; its `forward` decodes 4 k besides, for a loss of training, and that is what it returns.
+_MULTI = (
+    "It was trained with multi_topk. What is read is what sparsify's encode and decode give, with k = {k}; the sae_out "
+    "of its forward is of {more} features instead, and explains more."
+)
 
 
 @final
@@ -47,16 +51,17 @@ class Sparsify(DictionaryFormat):
         if "W_skip" in weights.arrays:
             raise BridgeError(f"{file} holds W_skip: the dictionary {_REFUSED['skip_connection']}, not supported.")
         hookpoint = path.absolute().name
-        bias = weights("b_dec")
+        bias, k = weights("b_dec"), config.positive("k")
+        notes = (_MULTI.format(k=k, more=4 * k),) if config.get("multi_topk", bool) else ()
         return assemble(
             file,
             weights("encoder.weight", 2).T,
             weights("encoder.bias"),
             weights("W_dec", 2),
             bias,
-            TopK(config.positive("k")),
+            TopK(k),
             bias,
-            Origin(site=hookpoint if _HOOKPOINT.fullmatch(hookpoint) else ""),
+            Origin(site=hookpoint if _HOOKPOINT.fullmatch(hookpoint) else "", notes=notes),
         )
 
 
