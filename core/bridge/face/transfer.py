@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,12 +89,14 @@ def transfer_probes(
         bridge.errors.ShapeError: If weights have another width, or a bias another shape than the probe's outputs.
         bridge.errors.BridgeError: If a value is not finite, or a bias has no weights.
     """
+    from bridge.pipeline.jobs.held_out import open_held_out
     from bridge.pipeline.plan.runtime import open_runtime
     from bridge.pipeline.transfer.probes import transfer_probes as carry
 
     given, way_back = Path(probes) if isinstance(probes, str) else probes, None if back is None else _bridge(back)
-    runtime = open_runtime(progress) if score else None
-    return carry(_bridge(bridge), given, _path(out), way_back, runtime, score=score)
+    through = _bridge(bridge)
+    rows = partial(open_held_out, through, open_runtime(progress)) if score else None
+    return carry(through, given, _path(out), way_back, rows)
 
 
 def transfer_sae(
@@ -125,12 +128,15 @@ def transfer_sae(
         bridge.errors.MapError: If a map is not affine, or there is no way back.
         bridge.errors.BridgeError: If the dictionary is not the source's, or is no autoencoder.
     """
+    from bridge.pipeline.jobs.held_out import open_held_out
     from bridge.pipeline.plan.runtime import open_runtime
     from bridge.pipeline.transfer.sae import transfer_sae as carry
 
     through, way_back = _bridge(bridge), None if back is None else _bridge(back)
     runtime = open_runtime(progress)
-    return carry(through, str(dictionary), Path(out), way_back, runtime, score=score, any_model=allow_other_model)
+    rows = partial(open_held_out, through, runtime) if score else None
+    any_model = allow_other_model
+    return carry(through, str(dictionary), Path(out), way_back, runtime, open_rows=rows, any_model=any_model)
 
 
 def _bridge(given: Bridge | str | Path) -> Bridge:

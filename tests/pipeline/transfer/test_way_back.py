@@ -17,9 +17,9 @@ from bridge import load
 from bridge.errors import BridgeError, CorruptArtifactError, MapError, UsageError
 from bridge.maps import AffineMap
 from bridge.pipeline.fit.bridge import Bridge
+from bridge.pipeline.jobs.held_out import open_held_out
 from bridge.pipeline.plan.runtime import open_runtime
 from bridge.pipeline.transfer.dictionaries import open_dictionary
-from bridge.pipeline.transfer.held_out import open_held_out
 from small_plugins import bridge
 
 SAE = Path(bridge_toys.zoo.__file__).parent / "checkpoints" / "tiny-gemma" / "dictionaries" / "2" / "topk"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, final
 
 import numpy as np
@@ -10,14 +10,8 @@ from numpy.typing import NDArray
 
 from bridge.corpus.split import HELD_OUT, document_groups
 from bridge.dictionaries import Dictionary
-from bridge.errors import BridgeError, UsageError
 from bridge.metrics import ratio_interval
 from bridge.pairing.rows import PairedRows, Rows
-from bridge.pipeline.fit.bridge import Bridge
-from bridge.pipeline.plan.gather import gather, paired_rows
-from bridge.pipeline.plan.options import make_options
-from bridge.pipeline.plan.plan import prepare
-from bridge.pipeline.plan.runtime import Runtime
 
 Array = NDArray[np.float64]
 CHUNK = 2**22
@@ -48,23 +42,8 @@ class HeldOutRows:
             yield Rows(kept.x, kept.y, self._groups[kept.document], kept.outlier)
 
 
-def open_held_out(bridge: Bridge, runtime: Runtime) -> HeldOutRows | None:
-    """Open the held-out rows that a bridge was fitted beside; a model runs only where its activations are not stored.
-
-    Returns:
-        The rows; None, with a note that says why, where models, corpus or record of the fit are not to be had.
-    """
-    try:
-        if "options" not in bridge.provenance:
-            raise UsageError("the bridge does not say what it was fitted on.")
-        options = make_options(**bridge.provenance["options"])
-        plan = prepare(options, runtime)
-        src, dst = plan.src.model.single_site(), plan.dst.model.single_site()
-        left, right = gather(plan, {"src": [src], "dst": [dst]}, runtime)
-        return HeldOutRows(paired_rows(plan, left[src], right[dst]), options.run.seed)
-    except BridgeError as error:  # a bridge is of use where its models are not
-        runtime.progress.note(f"What is carried is NOT scored on held-out activations: {error.what}")
-        return None
+OpenRows = Callable[[], HeldOutRows | None]
+"""Opens the held-out rows when everything else is found to be right; None where they are not to be had."""
 
 
 def score_dictionaries(rows: HeldOutRows, source: Dictionary, carried: Dictionary) -> dict[str, dict[str, Any]]:

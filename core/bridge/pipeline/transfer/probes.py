@@ -14,8 +14,7 @@ from bridge.errors import BridgeError, ShapeError
 from bridge.maps import AffineMap, check_width
 from bridge.pipeline.arrays import as_given
 from bridge.pipeline.fit.bridge import Bridge
-from bridge.pipeline.plan.runtime import Runtime, open_runtime
-from bridge.pipeline.transfer.held_out import open_held_out, score_probes
+from bridge.pipeline.transfer.held_out import OpenRows, score_probes
 from bridge.pipeline.transfer.sae import need_free
 from bridge.pipeline.transfer.transferred import Named, Transferred, gain, read_named
 from bridge.pipeline.transfer.way_back import reverse_map
@@ -28,9 +27,7 @@ def transfer_probes(
     source: Named,
     out: Path | None = None,
     back: Bridge | None = None,
-    runtime: Runtime | None = None,
-    *,
-    score: bool = True,
+    open_rows: OpenRows | None = None,
 ) -> Transferred:
     """Write probes of the source model as probes of the destination, and score them.
 
@@ -44,8 +41,7 @@ def transfer_probes(
         out: Where the carried probes are written, under the same names, each with a bias, in float64 where the weights
             are and otherwise float32; refuses to overwrite.
         back: A bridge fitted the other way; by default the way back that the bridge keeps.
-        runtime: Plugins, store and progress; those of this machine, silent, by default.
-        score: Whether they are scored on the bridge's held-out rows.
+        open_rows: Opens the rows that they are scored on, when all else is found to be right; None to score nothing.
 
     Returns:
         The carried probes, each with a bias, as their weights were given; the gain of their weights; and how well their
@@ -78,7 +74,7 @@ def transfer_probes(
         carried = reading(weights, bias, inverse)
         kind = np.result_type(weights.dtype, np.float32)
         arrays |= {key: part.astype(kind) for key, part in zip((name, name + BIAS), carried, strict=True)}
-    rows = open_held_out(bridge, runtime or open_runtime()) if score and names else None
+    rows = open_rows() if open_rows and names else None
     probes = {name: (given[name].astype(np.float64), biases[name].astype(np.float64)) for name in names}
     moved = {name: (arrays[name].astype(np.float64), arrays[name + BIAS].astype(np.float64)) for name in names}
     scored = score_probes(rows, probes, moved) if rows else {}

@@ -14,7 +14,7 @@ from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
 from bridge.pipeline.result import Result
 from bridge.pipeline.transfer.dictionaries import open_source
-from bridge.pipeline.transfer.held_out import open_held_out, score_dictionaries
+from bridge.pipeline.transfer.held_out import OpenRows, score_dictionaries
 from bridge.pipeline.transfer.way_back import affine, reverse_map
 from bridge.references import parse_reference, parse_site
 
@@ -69,7 +69,7 @@ def transfer_sae(
     back: Bridge | None = None,
     runtime: Runtime | None = None,
     *,
-    score: bool = True,
+    open_rows: OpenRows | None = None,
     any_model: bool = False,
 ) -> TransferredDictionary:
     """Write a sparse autoencoder of the source model as one of the destination, in SAELens layout, and score it.
@@ -83,7 +83,7 @@ def transfer_sae(
         out: The folder to write; refuses to overwrite.
         back: A bridge fitted the other way; by default the way back that the bridge keeps.
         runtime: Plugins, store and progress; those of this machine, silent, by default.
-        score: Whether it is scored on the bridge's held-out rows.
+        open_rows: Opens the rows that it is scored on, when all else is found to be right; None to score nothing.
         any_model: Take a dictionary though its file names another model.
 
     Returns:
@@ -108,7 +108,7 @@ def transfer_sae(
     model = str(replace(parse_reference(bridge.dst), site=""))
     origin = Origin(model, f"blocks.{site.layer}.hook_{site.point}", None)
     carried = dictionary.carried(forward, inverse, origin)
-    rows = open_held_out(bridge, runtime) if score else None
+    rows = open_rows() if open_rows else None
     scored = score_dictionaries(rows, dictionary, carried) if rows else {}
     provenance: dict[str, Any] = {
         "src": bridge.src,
