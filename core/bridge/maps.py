@@ -23,6 +23,7 @@ __all__ = [
     "TrainingData",
     "check_width",
     "need_equal_widths",
+    "refuse_unequal",
 ]
 
 Array = NDArray[np.float64]
@@ -200,6 +201,17 @@ class Map(ABC):
     """If set, this map is fitted beside every other one and scored as the arm of this name (`raw`, `random_map`); an
     option `seed`, where it has one, is set to the run's."""
 
+    def check_widths(self, d_src: int, d_dst: int) -> None:  # noqa: B027  (most maps suit any widths)
+        """Refuse models whose widths do not suit this map; called before either of them runs.
+
+        Args:
+            d_src: Width of the source model.
+            d_dst: Width of the destination model.
+
+        Raises:
+            MapError: Naming both widths; see `refuse_unequal`.
+        """
+
     @abstractmethod
     def fit(self, data: TrainingData) -> FittedMap:
         """Fit on training rows.
@@ -356,8 +368,22 @@ def need_equal_widths(data: TrainingData, name: str) -> None:
     Raises:
         MapError: Naming both widths.
     """
-    if data.d_src != data.d_dst:
+    refuse_unequal(data.d_src, data.d_dst, name)
+
+
+def refuse_unequal(d_src: int, d_dst: int, name: str) -> None:
+    """Refuse different widths, as `need_equal_widths`, before there are rows: what `Map.check_widths` calls.
+
+    Args:
+        d_src: Width of the source model.
+        d_dst: Width of the destination model.
+        name: Of the map that needs it.
+
+    Raises:
+        MapError: Naming both widths.
+    """
+    if d_src != d_dst:
         raise MapError(
-            f"The map {name} needs equal widths, and these models have {data.d_src} and {data.d_dst}.",
+            f"The map {name} needs equal widths, and these models have {d_src} and {d_dst}.",
             remedy="Choose ridge or procrustes.",
         )

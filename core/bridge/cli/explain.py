@@ -21,6 +21,7 @@ from bridge.cli.progress import TerminalProgress
     "--file", "texts", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Texts, one a line."
 )
 @click.option("--directions", type=click.Path(dir_okay=False, path_type=Path), help="Safetensors file of directions.")
+@click.option("--any-layer", is_flag=True, help="Take all directions to be of the source's site, whatever their names.")
 @click.option("--every", type=click.IntRange(min=1), default=1, show_default=True, help="One token in so many.")
 @click.option("--verbalizer", "dst_verbalizer", metavar="VERBALIZER", help="A folder, or NAME:OPTION=VALUE,...")
 @option_flags("washout", washout="How directions are shown: none, mean, blend or contrast.")
@@ -32,6 +33,7 @@ def command(
     text: tuple[str, ...],
     texts: Path | None,
     directions: Path | None,
+    any_layer: bool,
     every: int,
     washout: tuple[str, ...],
     out: Path | None,
@@ -51,6 +53,7 @@ def command(
     """
     from bridge.directions import read_vectors
     from bridge.errors import UsageError
+    from bridge.face.explain import refuse_idle
     from bridge.face.files import need_free, write_document
     from bridge.pipeline.jobs.explain import explain_directions, explain_texts
     from bridge.report.explain import print_readings
@@ -64,9 +67,10 @@ def command(
     read = [*text, *(line for line in lines if line.strip())]
     if bool(read) == bool(directions):
         raise UsageError("Give either texts (--text, --file) or --directions.")
+    refuse_idle(bool(directions), bool(washout), every)
     if directions:
         vectors = {name: rows.astype("float32") for name, rows in read_vectors(directions).items()}
-        result = explain_directions(options, vectors, progress)
+        result = explain_directions(options, vectors, progress, any_layer=any_layer)
     else:
         result = explain_texts(options, read, every, progress)
     write_document(out, result.document())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,7 @@ def command(
     """
     from bridge.pipeline.jobs.folder import default_folder
     from bridge.pipeline.jobs.run import run
+    from bridge.pipeline.plan.idle import refuse_idle
     from bridge.pipeline.score.thresholds import check_requirements, parse_requirements
     from bridge.report.features import print_features
     from bridge.report.html import REPORT, need_ours, write_report
@@ -67,9 +69,12 @@ def command(
     wanted = parse_requirements(require)
     flags |= {"washout": washout or None}
     options = read_options(demo(flags) if file is None else file, flags)
+    refuse_unknown(wanted, options)
+    given = {name for name, value in flags.items() if value is not None}
     if dry_run:
-        plan_only(options, as_json, quiet)
+        plan_only(options, given, as_json, quiet)
         return
+    refuse_idle(options, given)
     folder = out or default_folder(options)
     need_ours(folder / REPORT)
     result = run(options, folder, TerminalProgress(quiet), sys.stdin)
@@ -95,13 +100,25 @@ def demo(flags: dict[str, Any]) -> Path | None:
     return Path(str(resources.files("bridge").joinpath("data/demo.toml")))
 
 
-def plan_only(options: Options, as_json: bool, quiet: bool) -> None:
+def refuse_unknown(wanted: Sequence[tuple[str, float]], options: Options) -> None:
+    """Refuse requirements that this run could not answer, before it starts."""
+    if not wanted:
+        return
+    from bridge.pipeline.score.thresholds import refuse_unmeasured
+    from bridge.plugins import discover
+    from bridge.scorers import Need
+
+    explained = {Need.EXPLANATIONS: options.dictionary.reference, Need.READINGS: options.verbalize.positions}
+    refuse_unmeasured(wanted, discover().scorers, {need for need, asked in explained.items() if asked})
+
+
+def plan_only(options: Options, given: Collection[str], as_json: bool, quiet: bool) -> None:
     """Print what a run would take; exit with 1 if something stands against it."""
     from bridge.pipeline.jobs.dry_run import dry_run
     from bridge.pipeline.plan.runtime import open_runtime
     from bridge.report.dry_run import print_dry_run
 
-    found = dry_run(options, open_runtime(TerminalProgress(quiet)))
+    found = dry_run(options, open_runtime(TerminalProgress(quiet)), given)
     if as_json:
         print_json(found)
     else:

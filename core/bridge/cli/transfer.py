@@ -22,6 +22,9 @@ def command() -> None:
 @click.option("--dictionary", metavar="SAE", help="Move decoder rows of this dictionary of the source instead.")
 @click.option("--features", metavar="FEATURES", help="Which features' rows, as 3,17,45-50.")
 @click.option("--allow-other-model", is_flag=True, help="Take a dictionary though its file names another model.")
+@click.option(
+    "--any-layer", is_flag=True, help="Take all vectors to be of the source's site, whatever their names say."
+)
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
 @output_options
 def directions(
@@ -30,6 +33,7 @@ def directions(
     dictionary: str | None,
     features: str | None,
     allow_other_model: bool,
+    any_layer: bool,
     out: Path,
     as_json: bool,
     quiet: bool,
@@ -53,6 +57,7 @@ def directions(
         dictionary=dictionary or "",
         features=features or "",
         allow_other_model=allow_other_model,
+        any_layer=any_layer,
         out=out,
         progress=TerminalProgress(quiet),
     )
@@ -64,10 +69,20 @@ def directions(
 @click.argument("given", metavar="PROBES", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--back", type=click.Path(file_okay=False, path_type=Path), help="A bridge fitted the other way.")
 @click.option("--score/--no-score", default=True, help="Score it on the bridge's held-out activations (default).")
+@click.option(
+    "--any-layer", is_flag=True, help="Take all vectors to be of the source's site, whatever their names say."
+)
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
 @output_options
 def probes(
-    bridge_folder: Path, given: Path, back: Path | None, score: bool, out: Path, as_json: bool, quiet: bool
+    bridge_folder: Path,
+    given: Path,
+    back: Path | None,
+    score: bool,
+    any_layer: bool,
+    out: Path,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Write the linear probes of the safetensors file PROBES as probes of BRIDGE's destination.
 
@@ -82,7 +97,10 @@ def probes(
     """
     from bridge.face.transfer import transfer_probes
 
-    carried = transfer_probes(bridge_folder, given, back=back, out=out, score=score, progress=TerminalProgress(quiet))
+    progress = TerminalProgress(quiet)
+    carried = transfer_probes(
+        bridge_folder, given, back=back, any_layer=any_layer, out=out, score=score, progress=progress
+    )
     _print(carried.document(), as_json)
 
 

@@ -24,6 +24,7 @@ def explain(
     *,
     every: int = 1,
     directions: Directions | None = None,
+    any_layer: bool = False,
     out: str | Path | None = None,
     **options: Unpack[Keywords],
 ) -> Readings:
@@ -36,6 +37,7 @@ def explain(
         every: Explain one token in so many, counted from the last.
         directions: To be explained instead of texts: a safetensors file, or arrays by name, (n, d_src) or (d_src,),
             numpy or torch. The option `washout`, as in `("contrast:strength=2",)`, is how they are shown.
+        any_layer: Take all directions to be of the source's site, whatever layers their names or number say.
         out: File for the result as JSON; None to write nothing.
         options: As for `fit`, which makes the map where it is not in the cache; `dst_verbalizer` names another one.
 
@@ -48,7 +50,8 @@ def explain(
     """
     from bridge.pipeline.plan.options import make_options
 
-    return _explain(make_options(src=src, dst=via, **options), texts, every, directions, out)
+    refuse_idle(directions is not None, "washout" in options, every)
+    return _explain(make_options(src=src, dst=via, **options), texts, every, directions, out, any_layer=any_layer)
 
 
 def explain_through(
@@ -57,6 +60,7 @@ def explain_through(
     *,
     every: int = 1,
     directions: Directions | None = None,
+    any_layer: bool = False,
     verbalizer: str = "",
     washout: str = "",
     out: str | Path | None = None,
@@ -68,6 +72,7 @@ def explain_through(
         texts: What the source is run on.
         every: Explain one token in so many, counted from the last.
         directions: To be explained instead of texts, as for `explain`.
+        any_layer: Take all directions to be of the source's site, whatever layers their names or number say.
         verbalizer: Which one, as `nla:checkpoint=FOLDER`; the destination's own by default.
         washout: How directions are shown; as the bridge's options say by default.
         out: File for the result as JSON; None to write nothing.
@@ -84,10 +89,33 @@ def explain_through(
 
     if bridge.is_inverse:
         raise UsageError("An inverse explains nothing.", remedy=f"Fit a bridge from {bridge.src} instead.")
+    refuse_idle(directions is not None, bool(washout), every)
     named: dict[str, Any] = {"dst_verbalizer": verbalizer} if verbalizer else {}
     named |= {"washout": (washout,)} if washout else {}
     options = make_options(**bridge.provenance["options"] | named)
-    return _explain(options, texts, every, directions, out, bridge=bridge)
+    return _explain(options, texts, every, directions, out, bridge=bridge, any_layer=any_layer)
+
+
+def refuse_idle(directions: bool, washout: bool, every: int) -> None:
+    """Refuse what has no effect on what is explained.
+
+    Args:
+        directions: Whether directions are explained, and not texts.
+        washout: Whether a washout was given.
+        every: One token in so many.
+
+    Raises:
+        bridge.errors.UsageError: Naming the option.
+    """
+    from bridge.errors import UsageError
+
+    if washout and not directions:
+        raise UsageError(
+            "A washout has no effect on texts: their activations are shown as they are.",
+            remedy="Leave it out, or explain directions.",
+        )
+    if every != 1 and directions:
+        raise UsageError("every has no effect on directions: all of them are explained.", remedy="Leave it out.")
 
 
 def _explain(
@@ -98,6 +126,7 @@ def _explain(
     out: str | Path | None,
     progress: Progress | None = None,
     bridge: Bridge | None = None,
+    any_layer: bool = False,
 ) -> Readings:
     from bridge.errors import UsageError
     from bridge.face.files import need_free, write_document
@@ -112,7 +141,7 @@ def _explain(
     else:
         vectors, _ = read_named(Path(directions) if isinstance(directions, str) else directions)
         narrow = {name: rows.astype("float32") for name, rows in vectors.items()}
-        result = explain_directions(options, narrow, progress, bridge)
+        result = explain_directions(options, narrow, progress, bridge, any_layer=any_layer)
     write_document(out, result.document())
     return result
 

@@ -21,6 +21,7 @@ def transfer_directions(
     dictionary: str = "",
     features: str | Sequence[int] = (),
     allow_other_model: bool = False,
+    any_layer: bool = False,
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Transferred:
@@ -32,6 +33,7 @@ def transfer_directions(
         dictionary: Move decoder rows of this dictionary of the source instead.
         features: Which features' rows: numbers, or text as in `3,17,45-50`.
         allow_other_model: Take a dictionary though its file names another model.
+        any_layer: Take all vectors to be of the source's site, whatever layers their names or number say.
         out: Safetensors file to write, the same names, float32; None to write nothing.
         progress: Is told what is noticed.
 
@@ -40,7 +42,8 @@ def transfer_directions(
         device; rows of a dictionary are one array, `directions`. A gain is the mean length after, over before.
 
     Raises:
-        bridge.errors.UsageError: If `out` exists, a feature is not there, or neither or both sources are given.
+        bridge.errors.UsageError: If `out` exists, a feature is not there, neither or both sources are given, or vectors
+            are of other layers than the source's.
         bridge.errors.ShapeError: If an array has another width.
         bridge.errors.BridgeError: If a value is not finite, or the dictionary is not the source's.
     """
@@ -52,7 +55,8 @@ def transfer_directions(
     written = isinstance(features, str) and features
     chosen = directions.parse_features(written) if written else [int(one) for one in features]
     if vectors is not None and not dictionary and not chosen:
-        return directions.transfer_directions(through, Path(vectors) if isinstance(vectors, str) else vectors, file)
+        given = Path(vectors) if isinstance(vectors, str) else vectors
+        return directions.transfer_directions(through, given, file, any_layer=any_layer)
     if dictionary and chosen and vectors is None:
         runtime = open_runtime(progress)
         return directions.transfer_features(through, dictionary, chosen, file, runtime, any_model=allow_other_model)
@@ -64,6 +68,7 @@ def transfer_probes(
     probes: str | Path | Mapping[str, Any],
     *,
     back: Bridge | str | Path | None = None,
+    any_layer: bool = False,
     out: str | Path | None = None,
     score: bool = True,
     progress: Progress | None = None,
@@ -75,6 +80,7 @@ def transfer_probes(
         probes: A safetensors file, or arrays by name, numpy or torch: for each probe `NAME`, (d_src,) or (n, d_src),
             and where it has a bias `NAME.bias`, () or (n,); any float type.
         back: A bridge fitted the other way, or its folder; by default the way back that the bridge keeps.
+        any_layer: Take all probes to be of the source's site, whatever layers their names or number say.
         out: Safetensors file to write; None to write nothing.
         score: Score them on the bridge's held-out activations, which are collected again if they are not stored.
         progress: Is told what is noticed.
@@ -96,7 +102,7 @@ def transfer_probes(
     given, way_back = Path(probes) if isinstance(probes, str) else probes, None if back is None else _bridge(back)
     through = _bridge(bridge)
     rows = partial(open_held_out, through, open_runtime(progress)) if score else None
-    return carry(through, given, _path(out), way_back, rows)
+    return carry(through, given, _path(out), way_back, rows, any_layer=any_layer)
 
 
 def transfer_sae(

@@ -9,7 +9,7 @@ from typing import final
 import numpy as np
 
 from bridge.hookspecs import hookimpl
-from bridge.maps import AffineMap, LinearMap, Map, TrainingData, need_equal_widths
+from bridge.maps import AffineMap, LinearMap, Map, TrainingData, need_equal_widths, refuse_unequal
 
 
 @final
@@ -20,6 +20,10 @@ class Identity(LinearMap):
     name = "identity"
     summary = "No map (equal widths only): what happens without a bridge."
     control_arm = "raw"
+
+    def check_widths(self, d_src: int, d_dst: int) -> None:
+        """Refuse different widths."""
+        refuse_unequal(d_src, d_dst, self.name)
 
     def fit(self, data: TrainingData) -> AffineMap:
         """Return the identity."""

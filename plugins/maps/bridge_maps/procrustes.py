@@ -9,7 +9,7 @@ from typing import final
 import numpy as np
 
 from bridge.hookspecs import hookimpl
-from bridge.maps import AffineMap, LinearMap, Map, TrainingData, need_equal_widths
+from bridge.maps import AffineMap, LinearMap, Map, TrainingData, need_equal_widths, refuse_unequal
 
 
 @final
@@ -30,6 +30,11 @@ class Procrustes(LinearMap):
 
     name = "procrustes"
     summary = "The best rotation and scale: few degrees of freedom, keeps angles."
+
+    def check_widths(self, d_src: int, d_dst: int) -> None:
+        """Refuse different widths where only rotations are allowed."""
+        if self.rotation:
+            refuse_unequal(d_src, d_dst, f"{self.name}:rotation=true")
 
     def fit(self, data: TrainingData) -> AffineMap:
         """Fit by one singular value decomposition."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from bridge.errors import BridgeError, UsageError
 from bridge.models.dtype import AUTO
 from bridge.models.resolve import ResolvedModel
 from bridge.pipeline.plan.groups import CorpusOptions, DictionaryOptions, ModelOptions
+from bridge.pipeline.plan.idle import refuse_idle
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.provenance import said
@@ -33,8 +34,13 @@ ARMS = 5
 GIB = 2**30
 
 
-def dry_run(options: Options, runtime: Runtime) -> dict[str, Any]:
+def dry_run(options: Options, runtime: Runtime, given: Collection[str] = ()) -> dict[str, Any]:
     """Find everything that a run needs, check what small files can tell, and estimate memory and time.
+
+    Args:
+        options: Of the run.
+        runtime: Plugins, store and progress.
+        given: Names of options that were set by flags.
 
     Returns:
         `models`, `verbalizers`, `dictionary`, `corpus` and `estimates` as JSON, and `problems`: what stands in the way.
@@ -48,7 +54,8 @@ def dry_run(options: Options, runtime: Runtime) -> dict[str, Any]:
             problems.append(str(error))
             return None
 
-    attempt(lambda: build_map(options.map, runtime.registry))
+    attempt(lambda: refuse_idle(options, given))
+    kind = attempt(lambda: build_map(options.map, runtime.registry))
     attempt(lambda: [build_washout(text) for text in options.verbalize.washout])
     models = {
         "src": attempt(lambda: runtime.resolve(options.models.src)),
@@ -64,6 +71,8 @@ def dry_run(options: Options, runtime: Runtime) -> dict[str, Any]:
         }
     if options.dictionary.reference:
         result["dictionary"] = attempt(lambda: _dictionary(options.dictionary, models["src"], runtime))
+    if kind and all(models.values()):
+        attempt(lambda: kind.check_widths(models["src"].info.d_model, models["dst"].info.d_model))
     if corpus and len(found) == len(models) and all(found.values()):
         result["estimates"] = _estimates(options, found, corpus)
     return result | {"problems": problems}

@@ -24,6 +24,7 @@ from bridge.pipeline.plan.runtime import open_runtime
 from bridge.pipeline.plan.single import ModelPlan
 from bridge.pipeline.plan.specs import build_washout
 from bridge.pipeline.result import Result
+from bridge.pipeline.transfer.layers import refuse_other_layers
 from bridge.pipeline.verbalize.round_trip import cosine
 from bridge.pipeline.verbalize.sampling import background_of
 from bridge.progress import Progress
@@ -169,7 +170,12 @@ def explain_texts(
 
 
 def explain_directions(
-    options: Options, directions: Mapping[str, Float32], progress: Progress | None = None, bridge: Bridge | None = None
+    options: Options,
+    directions: Mapping[str, Float32],
+    progress: Progress | None = None,
+    bridge: Bridge | None = None,
+    *,
+    any_layer: bool = False,
 ) -> Readings:
     """Explain directions of the source: moved by the map, and shown as the washout says.
 
@@ -178,13 +184,19 @@ def explain_directions(
         directions: By name (n, d_src) or (d_src,) float32.
         progress: Is told of every stage.
         bridge: The map, where there is one.
+        any_layer: Take all directions to be of the source's site, whatever layers their names or number say.
 
     Raises:
-        UsageError: If the destination has no verbalizer.
+        UsageError: If the destination has no verbalizer, or directions are of other layers than the source's.
         ShapeError: If a direction has another width.
         BridgeError: As `prepare`.
     """
-    foreign = ForeignVerbalizer(options, open_runtime(progress), bridge)
+    runtime = open_runtime(progress)
+    if not any_layer:
+        model = runtime.resolve(options.models.src)
+        site = model.single_site()
+        refuse_other_layers(directions, "What is explained", model.label(site), str(site), model.info.n_layers)
+    foreign = ForeignVerbalizer(options, runtime, bridge)
     washout = build_washout(options.verbalize.washout[0])
     names = [f"{name}[{row}]" for name, some in directions.items() for row in range(len(np.atleast_2d(some)))]
     given = np.concatenate([np.atleast_2d(some) for some in directions.values()])

@@ -103,6 +103,7 @@ def prepare(options: Options, runtime: Runtime, stdin: IO[str] | None = None, co
 
     Raises:
         UsageError: If a name, layer or option is wrong.
+        MapError: If the map does not suit the models' widths.
         ModelUnavailableError: If weights cannot be had.
         CorpusError: If the corpus is unreadable, or too small for the models' widths.
     """
@@ -111,6 +112,7 @@ def prepare(options: Options, runtime: Runtime, stdin: IO[str] | None = None, co
     kind = build_map(options.map, runtime.registry)
     options = with_dtype(options, runtime)
     models = runtime.resolve(options.models.src), runtime.resolve(options.models.dst)
+    kind.check_widths(*(model.info.d_model for model in models))
     options = with_defaults(options, models)
     corpus = corpus or read_corpus(options.corpus, runtime, stdin)
     src = find_side(models[0], options.models.src_identity, options.corpus.max_tokens, runtime)

@@ -17,6 +17,7 @@ from bridge.pipeline.arrays import as_given
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
 from bridge.pipeline.transfer.dictionaries import open_source
+from bridge.pipeline.transfer.layers import need_one_site
 from bridge.pipeline.transfer.sae import need_free
 from bridge.pipeline.transfer.transferred import Named, Transferred, gain, read_named
 
@@ -30,24 +31,29 @@ MOST = 1_000_000
 _SPAN = re.compile(r"(\d+)(?:-(\d+))?")
 
 
-def transfer_directions(bridge: Bridge, source: Named, out: Path | None = None) -> Transferred:
+def transfer_directions(
+    bridge: Bridge, source: Named, out: Path | None = None, *, any_layer: bool = False
+) -> Transferred:
     """Move vectors as directions (steering vectors, decoder rows).
 
     Args:
         bridge: The bridge to carry them through; any map, equal widths or not.
         source: A safetensors file, or arrays by name: (n, d_src) or (d_src,), any float type.
         out: Where the moved tensors are written, under the same names, float32; refuses to overwrite.
+        any_layer: Take all vectors to be of the source's site, whatever layers their names or number say.
 
     Returns:
         For each name what was moved, as given, and how much of its length the map keeps.
 
     Raises:
-        UsageError: If `out` exists.
+        UsageError: If `out` exists, or the vectors are of other layers than the source's.
         ShapeError: If a tensor has another width.
         BridgeError: If a tensor holds NaN or infinite values, or is no float tensor.
     """
     need_free(out)
     vectors, name = read_named(source)
+    if not any_layer:
+        need_one_site(bridge, vectors, name)
     return _move(bridge, vectors, vectors if isinstance(source, Path) else source, out, {"from": name})
 
 

@@ -15,6 +15,7 @@ from bridge.maps import AffineMap, check_width
 from bridge.pipeline.arrays import as_given
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.transfer.held_out import OpenRows, score_probes
+from bridge.pipeline.transfer.layers import need_one_site
 from bridge.pipeline.transfer.sae import need_free
 from bridge.pipeline.transfer.transferred import Named, Transferred, gain, read_named
 from bridge.pipeline.transfer.way_back import reverse_map
@@ -28,6 +29,8 @@ def transfer_probes(
     out: Path | None = None,
     back: Bridge | None = None,
     open_rows: OpenRows | None = None,
+    *,
+    any_layer: bool = False,
 ) -> Transferred:
     """Write probes of the source model as probes of the destination, and score them.
 
@@ -42,13 +45,14 @@ def transfer_probes(
             are and otherwise float32; refuses to overwrite.
         back: A bridge fitted the other way; by default the way back that the bridge keeps.
         open_rows: Opens the rows that they are scored on, when all else is found to be right; None to score nothing.
+        any_layer: Take all probes to be of the source's site, whatever layers their names or number say.
 
     Returns:
         The carried probes, each with a bias, as their weights were given; the gain of their weights; and how well their
         readings of held-out rows agree with those of the given ones.
 
     Raises:
-        UsageError: If `out` exists, or `back` is between other models.
+        UsageError: If `out` exists, `back` is between other models, or probes are of other layers than the source's.
         MapError: If a map is not affine, or there is no way back.
         ShapeError: If weights have another width, or a bias another shape than the probe's outputs.
         BridgeError: If a tensor is not all finite floats, or a bias has no weights.
@@ -56,6 +60,8 @@ def transfer_probes(
     need_free(out)
     inverse, which = reverse_map(bridge, back)
     given, origin = read_named(source)
+    if not any_layer:
+        need_one_site(bridge, given, origin)
     names = [name for name in given if not name.endswith(BIAS)]
     lone = given.keys() - names - {name + BIAS for name in names}
     if lone:
