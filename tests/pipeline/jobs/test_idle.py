@@ -23,17 +23,13 @@ LENS = ("--src-verbalizer", "logit_lens", "--dst-verbalizer", "logit_lens")
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--src-verbalizer", "logit_lens"), "--src-verbalizer logit_lens has no effect here: nothing is explained"),
-        (("--dst-verbalizer", "logit_lens"), "--dst-verbalizer logit_lens has no effect"),
-        (("--washout", "mean"), "--washout mean has no effect"),
-        (("--washout", "contrast"), "--washout contrast has no effect"),
-        (("--features", 45), "--features 45 has no effect"),
-        (("--features", 8, "--encoder", "lsa"), "--features 8, --encoder lsa have no effect"),
-        (
-            ("--positions", 5, *LENS, "--washout", "mean"),
-            "--washout mean has no effect here: no features are explained",
-        ),
-        (("--allow-other-model",), "--allow-other-model has no effect"),
+        (("--src-verbalizer", "logit_lens"), "--src-verbalizer logit_lens is without effect: nothing is explained"),
+        (("--dst-verbalizer", "logit_lens"), "--dst-verbalizer logit_lens is without effect"),
+        (("--washout", "mean"), "--washout mean is without effect"),
+        (("--washout", "contrast"), "--washout contrast is without effect"),
+        (("--features", 45), "--features 45 is without effect"),
+        (("--features", 8, "--encoder", "lsa"), "--features 8, --encoder lsa are without effect"),
+        (("--allow-other-model",), "--allow-other-model is without effect"),
         (("--require", "evv>=0.3"), "No installed scorer measures evv"),
         (("--require", "lift>=0.1"), "lift is not measured in this run. It needs features that are explained"),
         (("--require", "round_trip_fve>=0"), "It needs live activations that are explained: give --positions"),
@@ -51,7 +47,7 @@ def test_what_has_no_effect_is_refused_before_work_starts(flags: tuple[object, .
 def test_a_file_that_sets_everything_runs_again(tmp_path: Path) -> None:
     assert bridge("run", *PAIR, "--out", tmp_path / "run", "--require", "retrieval@1>=0", "--quiet")[0] == 0
     assert bridge("run", tmp_path / "run" / "config.toml", "--dry-run")[0] == 0
-    with pytest.raises(UsageError, match="--features 7 has no effect"):
+    with pytest.raises(UsageError, match="--features 7 is without effect"):
         run("dyck:seed0@1", "dyck:seed1@1", features=7)
 
 
@@ -89,3 +85,9 @@ def test_explain_refuses_what_its_input_does_not_take(tmp_path: Path) -> None:
     assert code == 2 and "every has no effect on directions" in " ".join(err.split())
     with pytest.raises(UsageError, match="no effect on texts"):
         explain("dyck:seed0@1", "dyck:seed1@1", ["(())"], washout=("mean",))
+
+
+def test_what_does_nothing_beside_live_activations_is_said(tmp_path: Path) -> None:
+    flags = ("--src", "tiny-qwen", "--dst", "tiny-gemma", "--max-documents", 120, *LENS)
+    code, _, err = bridge("run", *flags, "--positions", 5, "--encoder", "lsa", "--features", 9, "--out", tmp_path / "r")
+    assert code == 0 and "--features 9 is without effect: no features are explained" in " ".join(err.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -14,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 import bridge_toys.zoo
 from bridge import load
-from bridge.errors import BridgeError, CorruptArtifactError, MapError, UsageError
+from bridge.errors import BridgeError, MapError, UsageError
 from bridge.maps import AffineMap
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.jobs.held_out import open_held_out
@@ -45,9 +46,12 @@ def ridge(tmp_path_factory: pytest.TempPathFactory, warm_cache: Path) -> Path:
 def older(ridge: Path, tmp_path: Path) -> Path:
     """The folder as earlier versions wrote it."""
     folder = shutil.copytree(ridge, tmp_path / "older")
-    (folder / "back.safetensors").unlink()
+    arrays = {name: array for name, array in load_file(folder / "bridge.safetensors").items() if "/" not in name}
+    assert set(arrays) == {"weight", "mean_src", "mean_dst"}
+    save_file(arrays, folder / "bridge.safetensors")
     record = json.loads((folder / "bridge.json").read_text())
-    record.pop("back_sha256")
+    assert record.pop("way_back")
+    record["arrays_sha256"] = hashlib.sha256((folder / "bridge.safetensors").read_bytes()).hexdigest()
     (folder / "bridge.json").write_text(json.dumps(record))
     return folder
 
@@ -130,11 +134,11 @@ def test_folders_without_a_way_back_load_and_refuse_in_words(older: Path, ridge:
     assert bridge("transfer", "sae", tmp_path / "again", SAE, "--out", tmp_path / "sae", "--quiet")[0] == 0
 
 
-def test_a_damaged_way_back_is_found(ridge: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(ridge, tmp_path / "damaged")
-    shutil.copy(folder / "bridge.safetensors", folder / "back.safetensors")
-    with pytest.raises(CorruptArtifactError, match=r"back\.safetensors is not the file"):
-        load(folder)
+def test_a_way_back_that_is_not_there_is_found(older: Path) -> None:
+    record = json.loads((older / "bridge.json").read_text())
+    (older / "bridge.json").write_text(json.dumps(record | {"way_back": True}))
+    with pytest.raises(BridgeError, match="affine map is weight"):
+        load(older)
 
 
 def test_a_rotation_without_a_way_back_is_its_own_transpose(tmp_path: Path) -> None:

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from bridge import Readings
 
 Activations = TypeVar("Activations", "NDArray[Any]", "Tensor")
-ARRAYS, BACK_ARRAYS = "bridge.safetensors", "back.safetensors"
+ARRAYS = "bridge.safetensors"
 INVERSE, BACK = "inverse of ", "way back of "
+OF_BACK = "back/"
+"""Before the names of the way back's arrays, in the same file."""
 
 
 @final
@@ -148,7 +150,7 @@ class Bridge(Shown):
         return explain_through(self, texts, every=every, verbalizer=verbalizer)
 
     def save(self, folder: str | Path) -> None:
-        """Write `bridge.safetensors`, `back.safetensors` where there is a way back, and `bridge.json`.
+        """Write `bridge.safetensors`, with the way back where there is one, and `bridge.json`.
 
         Args:
             folder: Where to; it is made where it is not there. Another bridge in it is never overwritten; the same one
@@ -194,10 +196,9 @@ def write_bridge(bridge: Bridge, folder: Path) -> None:
     Raises:
         StoreError: If the disk is full or read-only.
     """
-    metadata, back = {"residual-bridge": f"schema {SCHEMA}"}, bridge.fitted_back
-    write_arrays(folder / ARRAYS, bridge.fitted.arrays(), metadata)
-    if back is not None:
-        write_arrays(folder / BACK_ARRAYS, back.arrays(), metadata)
+    back = bridge.fitted_back.arrays() if bridge.fitted_back is not None else {}
+    arrays = bridge.fitted.arrays() | {OF_BACK + name: array for name, array in back.items()}
+    write_arrays(folder / ARRAYS, arrays, {"residual-bridge": f"schema {SCHEMA}"})
     BridgeRecord(
         src=bridge.src,
         dst=bridge.dst,
@@ -206,11 +207,9 @@ def write_bridge(bridge: Bridge, folder: Path) -> None:
         d_src=bridge.fitted.d_src,
         d_dst=bridge.fitted.d_dst,
         arrays_sha256=sha256(folder / ARRAYS),
-        back_sha256="" if back is None else sha256(folder / BACK_ARRAYS),
+        way_back=bridge.fitted_back is not None,
         provenance=bridge.provenance,
     ).write(folder)
-    if back is None:
-        (folder / BACK_ARRAYS).unlink(missing_ok=True)
 
 
 def load_bridge(folder: str | Path, registry: Registry | None = None) -> Bridge:
@@ -227,23 +226,28 @@ def load_bridge(folder: str | Path, registry: Registry | None = None) -> Bridge:
     """
     path = Path(folder)
     record = read_record(path)
-    for file, wanted in ((path / ARRAYS, record.arrays_sha256), (path / BACK_ARRAYS, record.back_sha256)):
-        if wanted and not _intact(file, wanted):
-            raise CorruptArtifactError(
-                f"{file} is not the file that was saved with {BRIDGE_RECORD}.",
-                cause="It is missing, truncated, changed, or from another bridge.",
-                remedy="Copy the folder again, or fit the bridge again: cached activations make that quick.",
-            )
+    try:
+        intact = sha256(path / ARRAYS) == record.arrays_sha256
+    except OSError:
+        intact = False
+    if not intact:
+        raise CorruptArtifactError(
+            f"{path / ARRAYS} is not the file that was saved with {BRIDGE_RECORD}.",
+            cause="It is missing, truncated, changed, or from another bridge.",
+            remedy="Copy the folder again, or fit the bridge again: cached activations make that quick.",
+        )
     kind = (registry or discover()).map_type(record.map)
-    fitted = _restored(kind, record.map_options, path / ARRAYS, (record.d_src, record.d_dst))
-    back = None
-    if record.back_sha256:
-        back = _restored(kind, record.map_options, path / BACK_ARRAYS, (record.d_dst, record.d_src))
+    arrays, back = read_arrays(path / ARRAYS), None
+    if record.way_back:
+        of_back = {name.removeprefix(OF_BACK): arrays.pop(name) for name in list(arrays) if name.startswith(OF_BACK)}
+        back = _restored(kind, record.map_options, of_back, (record.d_dst, record.d_src), path)
+    fitted = _restored(kind, record.map_options, arrays, (record.d_src, record.d_dst), path)
     return Bridge(record.src, record.dst, kind.name, record.map_options, fitted, record.provenance, back)
 
 
-def _restored(kind: type[Map], options: Mapping[str, Any], file: Path, widths: tuple[int, int]) -> FittedMap:
-    arrays = read_arrays(file)
+def _restored(
+    kind: type[Map], options: Mapping[str, Any], arrays: dict[str, NDArray[Any]], widths: tuple[int, int], path: Path
+) -> FittedMap:
     try:
         fitted = TypeAdapter(kind).validate_python(options).restore(arrays)
         found = (fitted.d_src, fitted.d_dst)
@@ -251,19 +255,12 @@ def _restored(kind: type[Map], options: Mapping[str, Any], file: Path, widths: t
         raise
     except Exception as error:  # a plugin's restore may fail in any way
         raise MapError(
-            f"The map {kind.name} cannot restore what {file.parent} holds ({type(error).__name__}: {error}).",
+            f"The map {kind.name} cannot restore what {path} holds ({type(error).__name__}: {error}).",
             cause="It was saved by another version of the map's plugin, or the plugin is broken.",
         ) from error
     if found != widths:
-        raise CorruptArtifactError(f"{file.parent} holds a map of other widths than its {BRIDGE_RECORD} says.")
+        raise CorruptArtifactError(f"{path} holds a map of other widths than its {BRIDGE_RECORD} says.")
     return fitted
-
-
-def _intact(file: Path, wanted: str) -> bool:
-    try:
-        return sha256(file) == wanted
-    except OSError:
-        return False
 
 
 def _same(one: Bridge, other: Bridge) -> bool:

@@ -30,7 +30,7 @@ class BridgeRecord(BaseModel):
     d_src: int
     d_dst: int
     arrays_sha256: str
-    back_sha256: str = ""
+    way_back: bool = False
     provenance: dict[str, Any]
 
     def write(self, folder: Path) -> None:

@@ -11,7 +11,7 @@ from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.fit.fit import fit_plan
 from bridge.pipeline.jobs.evidence import score_fit
 from bridge.pipeline.jobs.folder import claim_folder, write_explanations, write_folder, write_kept
-from bridge.pipeline.plan.idle import refuse_idle
+from bridge.pipeline.plan.idle import idle_beside_positions, refuse_idle
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import prepare
 from bridge.pipeline.plan.runtime import open_runtime
@@ -81,6 +81,8 @@ def run(
     """
     refuse_idle(options)
     runtime = open_runtime(progress)
+    if idle := idle_beside_positions(options):
+        runtime.progress.note(idle)
     plan = prepare(options, runtime, stdin)
     if out is not None:
         plan = claim_folder(out, plan)

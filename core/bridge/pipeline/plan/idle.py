@@ -7,7 +7,7 @@ from collections.abc import Collection
 from bridge.errors import UsageError
 from bridge.pipeline.plan.options import Options, declared
 
-OF_FEATURES = ("features", "features_of", "washout")
+OF_FEATURES = ("features", "features_of", "washout", "allow_other_model")
 OF_EXPLANATIONS = (*OF_FEATURES, "src_verbalizer", "dst_verbalizer", "encoder")
 
 
@@ -22,22 +22,33 @@ def refuse_idle(options: Options, given: Collection[str] = ()) -> None:
     Raises:
         UsageError: Naming every such option.
     """
-    features, positions = bool(options.dictionary.reference), bool(options.verbalize.positions)
-    idle: tuple[str, ...] = () if features else OF_FEATURES if positions else OF_EXPLANATIONS
-    if not features:
-        idle += ("allow_other_model",)
-    where, flat = declared(), options.flat()
-    found = [name for name in idle if name in given or flat[name] != where[name][2].get_default()]
-    if not found:
+    if options.dictionary.reference or options.verbalize.positions:
         return
+    if found := _set(options, OF_EXPLANATIONS, given):
+        raise UsageError(
+            f"{found} without effect: nothing is explained in this run.",
+            remedy="Say what is to be explained (--dictionary SAE, --positions N), or leave that out.",
+        )
+
+
+def idle_beside_positions(options: Options, given: Collection[str] = ()) -> str:
+    """Say what has no effect where live activations are explained, and no features; empty where all has.
+
+    Args:
+        options: Of a run.
+        given: As for `refuse_idle`.
+    """
+    if options.dictionary.reference or not options.verbalize.positions:
+        return ""
+    found = _set(options, OF_FEATURES, given)
+    return f"{found} without effect: no features are explained, and activations are shown as they are." if found else ""
+
+
+def _set(options: Options, names: Collection[str], given: Collection[str]) -> str:
+    where, flat = declared(), options.flat()
+    found = [name for name in names if name in given or flat[name] != where[name][2].get_default()]
     written = ", ".join(f"--{name.replace('_', '-')} {_text(flat[name])}".rstrip() for name in found)
-    one = len(found) == 1
-    raise UsageError(
-        f"{written} {'has' if one else 'have'} no effect here: "
-        + ("no features are explained." if positions else "nothing is explained."),
-        remedy=f"Say what is to be explained (--dictionary SAE{'' if positions else ', --positions N'}), or leave "
-        f"{'it' if one else 'them'} out.",
-    )
+    return f"{written} {'is' if len(found) == 1 else 'are'}" if found else ""
 
 
 def _text(value: object) -> str:
