@@ -37,7 +37,9 @@ class RoundTrip(Scorer):
     needs = frozenset({Need.READINGS})
     measures = (
         of_readings("round_trip_fve", "share of an activation that is reconstructed, against the mean's", "share", 20),
-        of_readings("round_trip_fve_nrm", "the same over the variance of unit vectors, as model cards print it", "share", 21),
+        of_readings(
+            "round_trip_fve_nrm", "the same over the variance of unit vectors, as model cards print it", "share", 21
+        ),
         of_readings("round_trip_cosine", "cosine of the reconstruction", "cosine", 22),
     )
 
