@@ -8,10 +8,15 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from bridge.errors import StoreError
 
-__all__ = ["cache_folder", "sync_file", "write_bytes", "write_file", "writing"]
+__all__ = ["RACY_NS", "cache_folder", "stamp_of", "sync_file", "write_bytes", "write_file", "writing"]
+
+RACY_NS = 2 * 10**9
+"""What changed less than so many ns ago may change again and bear the same times: FAT, the coarsest of file systems,
+counts in steps of two seconds."""
 
 
 def cache_folder() -> Path:
@@ -55,6 +60,23 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
             _sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def stamp_of(path: Path) -> tuple[dict[str, Any], int]:
+    """Return what tells one state of a file from another without reading it, and when it last changed.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its real path, inode, size and both times of change, as JSON; and the later time, in ns since 1970.
+
+    Raises:
+        OSError: If there is no such file.
+    """
+    stat = path.stat()
+    times = (stat.st_mtime_ns, stat.st_ctime_ns)
+    return {"path": str(path.resolve()), "inode": stat.st_ino, "size": stat.st_size, "changed": times}, max(times)
 
 
 def sync_file(path: Path) -> None:

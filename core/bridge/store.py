@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from bridge.errors import CorruptArtifactError
-from bridge.files import cache_folder, write_bytes, writing
+from bridge.files import RACY_NS, cache_folder, stamp_of, write_bytes, writing
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 1
-RACY_NS = 2 * 10**9  # FAT, the coarsest, counts in steps of two seconds
 
 
 @final
@@ -49,13 +48,13 @@ class Store:
             OSError: If it cannot be read.
             StoreError: If the store cannot be written.
         """
-        stamp, changed = _stamp(path)
+        stamp, changed = stamp_of(path)
         memo = self.root / "hashes" / hashlib.sha256(canonical_json(stamp).encode()).hexdigest()
         if memo.is_file():
             return memo.read_text(encoding="ascii")
         settled = time.time_ns() - changed > RACY_NS
         digest = sha256(path)
-        if settled and _stamp(path) == (stamp, changed):
+        if settled and stamp_of(path) == (stamp, changed):
             write_bytes(memo, digest.encode("ascii"))
         return digest
 
@@ -190,10 +189,3 @@ def sha256(path: Path) -> str:
     """Return a file's SHA-256 as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _stamp(path: Path) -> tuple[dict[str, Any], int]:
-    """Return what tells one state of a file from another, and when the file last changed, in ns since 1970."""
-    stat = path.stat()
-    times = (stat.st_mtime_ns, stat.st_ctime_ns)
-    return {"path": str(path.resolve()), "inode": stat.st_ino, "size": stat.st_size, "changed": times}, max(times)

@@ -481,11 +481,11 @@ AV_SPOILERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no weights": (lambda f: (f / "av" / "model.safetensors").unlink(), "cannot be loaded"),
     "weights missing": (
         lambda f: edit_weights(f / "av" / "model.safetensors", lambda w: w.pop("model.layers.1.mlp.up_proj.weight")),
-        "lacks 1 of the model's weights",
+        "lacks model.layers.1.mlp.up_proj.weight",
     ),
     "no final norm": (
         lambda f: edit_weights(f / "av" / "model.safetensors", lambda w: w.pop("model.norm.weight")),
-        "lacks 1 of the model's weights",
+        "lacks model.norm.weight",
     ),
     "no configuration": (lambda f: (f / "av" / "config.json").unlink(), "cannot be loaded"),
 }
@@ -547,11 +547,11 @@ AR_SPOILERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "weights missing": (
         lambda ar: edit_weights(ar / "model.safetensors", lambda w: w.pop("model.layers.1.mlp.up_proj.weight")),
-        "lacks 1 of the model's weights",
+        "lacks model.layers.1.mlp.up_proj.weight",
     ),
     "configured deeper": (
         lambda ar: edit_json(ar / "config.json", num_hidden_layers=3),
-        "lacks .* of the model's weights",
+        "lacks model.layers.2",
     ),
     "weights cut short": (lambda ar: cut(ar / "model.safetensors"), "cannot be loaded"),
 }

@@ -178,6 +178,20 @@ class ModelAdapter(ABC):
         """
         return None
 
+    def check_weights(self, weights: Weights) -> Sequence[str]:
+        """Check weights that are on this machine before anything is computed, without reading them.
+
+        Args:
+            weights: The checkpoint.
+
+        Returns:
+            What a user must know of how they are read, as sentences: kept in the provenance of every result.
+
+        Raises:
+            ModelError: If they are not all the model's, or not all there.
+        """
+        return ()
+
     @abstractmethod
     def tokenizer(self, weights: Weights) -> Tokenizer:
         """Load the tokenizer alone.

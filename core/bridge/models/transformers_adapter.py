@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from bridge.errors import BridgeError
 from bridge.models.adapter import ModelAdapter, ModelInfo, Placement
+from bridge.models.checkpoint import check_whole, load_whole
 from bridge.models.layout import Layout
 from bridge.models.loaded import LoadedModel
 from bridge.models.tokenizer import Tokenizer, TransformersTokenizer
@@ -91,6 +93,22 @@ class TransformersAdapter(ModelAdapter):
         with _calls_of_transformers(weights), torch.device("meta"):
             return sum(weight.numel() for weight in self._auto().from_config(config).parameters())
 
+    def check_weights(self, weights: Weights) -> Sequence[str]:
+        """Hold the tensors that lie in the files to those that the model has, by name and shape.
+
+        Args:
+            weights: The checkpoint.
+
+        Returns:
+            Which prefixes names are read without, and which heads are not read.
+
+        Raises:
+            ModelError: If tensors are missing, unexpected, of another shape, of no float type, or there twice.
+        """
+        config = self._config(weights)
+        with _calls_of_transformers(weights):
+            return check_whole(self._auto(), weights, config)
+
     def tokenizer(self, weights: Weights) -> Tokenizer:
         """Load the checkpoint's tokenizer.
 
@@ -126,13 +144,7 @@ class TransformersAdapter(ModelAdapter):
             {"device_map": "auto" if device == "cuda" else {"": device}} if "cuda" in device else {}
         )
         with _calls_of_transformers(weights):
-            module = self._auto().from_pretrained(
-                weights.source,
-                revision=weights.revision or None,
-                dtype=getattr(torch, placement.dtype),
-                trust_remote_code=False,
-                **spread,
-            )
+            module = load_whole(self._auto(), weights, dtype=getattr(torch, placement.dtype), **spread)
         if not spread:
             module = module.to(device)
         info = self.describe(weights)
@@ -219,6 +231,8 @@ def _calls_of_transformers(weights: Weights) -> Iterator[None]:
     with quiet():
         try:
             yield
+        except BridgeError:
+            raise
         except Exception as error:  # OSError, ValueError, KeyError, SafetensorError, ...: all mean it cannot load
             raise unavailable(weights, error) from error
 

@@ -73,6 +73,41 @@ class Weights:
         revision = self.revision or None
         return any(isinstance(try_to_load_from_cache(self.source, f, revision=revision), str) for f in _INDEX_FILES)
 
+    def tensor_files(self, fetch: bool) -> list[Path]:
+        """Return the files that transformers reads tensors from, in its order of preference: safetensors, then pickles.
+
+        Args:
+            fetch: Whether what is not on this machine is fetched from the hub.
+
+        Returns:
+            The files; none where there are none, or where one of them is not here and is not fetched.
+
+        Raises:
+            ModelUnavailableError: If the hub cannot be reached.
+            ModelError: If an index is damaged, or names a file that is not there.
+        """
+        for name in _INDEX_FILES:
+            found = self._file(name, fetch)
+            if found is None:
+                continue
+            if found.suffix != ".json":
+                return [found]
+            try:
+                names = sorted(set(json.loads(found.read_text(encoding="utf-8"))["weight_map"].values()))
+                shards = {shard: self._file(shard, fetch) for shard in names}
+            except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+                raise ModelError(f"{found} is not a readable index of a checkpoint ({error!r}).") from error
+            absent = [shard for shard, file in shards.items() if file is None]
+            if absent and (self.folder or fetch):
+                raise ModelError(
+                    f"{self.source} lacks {', '.join(absent[:4])}{' and more' if len(absent) > 4 else ''}, which "
+                    f"{found.name} names.",
+                    cause="It was not copied or fetched to the end.",
+                    remedy="Copy or fetch what is missing.",
+                )
+            return [] if absent else [file for file in shards.values() if file is not None]
+        return []
+
     def identity(self, store: Store) -> str:
         """Return what identifies the content: hub id and commit, or a hash over the folder's files.
 
@@ -95,6 +130,26 @@ class Weights:
         """
         # The hub's cache keeps each commit's files in a folder named by the commit.
         return self if self.folder else Weights(self.source, self._download("config.json").parent.name)
+
+    def _file(self, name: str, fetch: bool) -> Path | None:
+        """Return one file of the checkpoint, or None where it has none of that name or it is not here."""
+        from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
+
+        if self.folder:
+            return self.folder / name if (self.folder / name).is_file() else None
+        found = try_to_load_from_cache(self.source, name, revision=self.revision or None)
+        if isinstance(found, str):
+            return Path(found)
+        if not fetch:
+            return None
+        try:
+            return Path(hf_hub_download(self.source, name, revision=self.revision or None))
+        except (errors.EntryNotFoundError, errors.LocalEntryNotFoundError) as error:
+            if isinstance(error, errors.LocalEntryNotFoundError) and not self.are_here():
+                raise unavailable(self, error) from error
+            return None
+        except Exception as error:
+            raise unavailable(self, error) from error
 
     def _download(self, name: str) -> Path:
         from huggingface_hub import hf_hub_download

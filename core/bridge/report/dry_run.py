@@ -22,6 +22,9 @@ def print_dry_run(found: Mapping[str, Any]) -> None:
         if one
     ]
     print_rows(["model", "weights", "", "width x depth read", "size"], rows)
+    for one in found["models"].values():
+        for note in one["notes"] if one else []:
+            say(note)
     for side, verbalizer in found.get("verbalizers", {}).items():
         for line in [verbalizer["name"], *verbalizer["loads"]] if verbalizer else []:
             say(f"{side} verbalizer: {line}")

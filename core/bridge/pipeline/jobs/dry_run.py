@@ -80,13 +80,16 @@ def dry_run(options: Options, runtime: Runtime, given: Collection[str] = ()) -> 
 
 def _model(model: ResolvedModel, options: ModelOptions) -> dict[str, Any]:
     site = model.single_site()
+    here = model.weights.are_here()
+    notes = model.adapter.check_weights(model.weights) if here else ()
     count = model.adapter.parameters(model.weights)
     size = 4 if _placed(options)[1] == "float32" else 2
     return {
         "reference": model.label(site),
         "family": model.adapter.name,
         "weights": model.weights.source,
-        "here": model.weights.are_here(),
+        "here": here,
+        "notes": list(notes),
         "d_model": model.info.d_model,
         "depth": [site.layer + 1, model.info.n_layers],
         "parameters": count,

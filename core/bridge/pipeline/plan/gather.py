@@ -43,7 +43,11 @@ def gather_model(plan: ModelPlan, sites: Sequence[Site], runtime: Runtime) -> di
 
     def load() -> LoadedModel:
         runtime.progress.note(f"Loading {model.name}.")
-        return model.adapter.load(model.weights, placement)
+        here = model.weights.are_here()
+        loaded = model.adapter.load(model.weights, placement)
+        for note in () if here else plan.side.notes:
+            runtime.progress.note(note)
+        return loaded
 
     name = f"{model.adapter.name} {plan.side.identity}"
     artifacts = {site: activations_artifact(runtime.store, name, site, plan.corpus, settings) for site in sites}

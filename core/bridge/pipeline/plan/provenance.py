@@ -53,4 +53,5 @@ def _describe_side(side: Side, site: Site) -> dict[str, Any]:
         "point": site.point,
         "d_model": model.info.d_model,
         "n_layers": model.info.n_layers,
+        **({"notes": list(side.notes)} if side.notes else {}),
     }

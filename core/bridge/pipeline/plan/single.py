@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, final
 
@@ -28,11 +29,26 @@ from bridge.pipeline.plan.runtime import Runtime
 @final
 @dataclass(frozen=True)
 class Side:
-    """A model, found but not loaded."""
+    """A model, found but not loaded.
+
+    Attributes:
+        model: Which.
+        tokenizer: Its own.
+        identity: What identifies its weights.
+    """
 
     model: ResolvedModel
     tokenizer: Tokenizer
     identity: str
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What must be known of how its weights are read; none while they are not on this machine.
+
+        Raises:
+            ModelError: If they are not all there, or not all the model's.
+        """
+        return tuple(self.model.adapter.check_weights(self.model.weights)) if self.model.weights.are_here() else ()
 
 
 @final
@@ -188,4 +204,7 @@ def find_side(model: ResolvedModel, identity: str, max_tokens: int, runtime: Run
             cause="They were replaced since.",
             remedy="Restore them, or remove src_identity and dst_identity from the file to run with the new ones.",
         )
+    if model.weights.are_here():
+        for note in side.notes:
+            runtime.progress.note(note)
     return side

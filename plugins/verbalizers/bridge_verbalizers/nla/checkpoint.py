@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from bridge.errors import BridgeError, ModelError
+from bridge.errors import BridgeError
+from bridge.files import RACY_NS, stamp_of
 from bridge.models import Placement, Weights
+from bridge.models.checkpoint import load_whole
 from bridge.models.transformers_adapter import quiet
 from bridge.models.weights import models_folder, unavailable
 from bridge_verbalizers.nla.sidecar import NAME as SIDECAR
@@ -19,9 +23,6 @@ AR: Role = "ar"
 HUB = "hub:"
 FILES = ("*.json", "*.safetensors", "*.yaml", "*.jinja", "*.model", "*.txt")
 """What is fetched from the hub: whatever a checkpoint needs, and no pickle."""
-
-NOT_RUN = ("vision_tower", "multi_modal_projector")
-"""Parts of a multimodal wrapper that a text trainer may not have kept."""
 
 
 def halves(checkpoint: str, reconstructor: str, model: str, wanted: Sequence[str] = FILES) -> tuple[Path, Path | None]:
@@ -57,9 +58,19 @@ def sidecar_folders(checkpoint: str, reconstructor: str) -> list[tuple[Role, Pat
 
 
 def fingerprint(folder: Path) -> str:
-    """Return what tells a checkpoint from a changed one without reading it: names, sizes and times of its files."""
+    """Return what tells a checkpoint from a changed one: of each file name, inode, size and times of change.
+
+    What changed a moment ago is told by its content, because a later write might bear the same times.
+    """
     files = sorted({file for pattern in FILES for file in folder.glob(pattern)})
-    return json.dumps([(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files])
+    stamps = {file: stamp_of(file) for file in files}
+    lately = time.time_ns() - RACY_NS
+    return json.dumps(
+        [
+            (file.name, stamp if changed <= lately else hashlib.sha256(file.read_bytes()).hexdigest())
+            for file, (stamp, changed) in stamps.items()
+        ]
+    )
 
 
 def load_module(folder: Path, placement: Placement, absent: tuple[str, ...] = ()) -> Any:
@@ -71,33 +82,23 @@ def load_module(folder: Path, placement: Placement, absent: tuple[str, ...] = ()
         absent: Ends of the names of weights that it need not have.
 
     Raises:
-        ModelError: If a file is damaged, or weights are missing: transformers would put random ones in their place.
+        ModelError: If a file is damaged, or tensors and model do not fit: transformers would put random ones in place.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     device = placement.torch_device()
     spread: dict[str, Any] = {"device_map": "auto" if device == "cuda" else {"": device}} if "cuda" in device else {}
+    weights, dtype = Weights(str(folder.absolute())), getattr(torch, placement.dtype)
     with quiet():
         try:
-            module, info = AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=getattr(torch, placement.dtype),
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-                **spread,
+            module = load_whole(
+                AutoModelForCausalLM, weights, absent=absent, dtype=dtype, use_safetensors=True, **spread
             )
+        except BridgeError:
+            raise
         except Exception as error:  # as in bridge.models: whatever transformers raises means that it cannot be loaded
-            raise unavailable(Weights(str(folder)), error) from error
-    needed = [name for name in info["missing_keys"] if not any(part in name for part in NOT_RUN)]
-    missing = sorted(name for name in needed if not name.endswith(absent))
-    if missing:
-        raise ModelError(
-            f"{folder} lacks {len(missing)} of the model's weights, {missing[0]} among them.",
-            cause="It was not written or copied to the end, or its config.json is another model's.",
-            remedy="Fetch or copy the whole checkpoint again.",
-        )
+            raise unavailable(weights, error) from error
     return module if spread else module.to(device)
 
 
