@@ -81,7 +81,7 @@ lists what is raised; every error says what happened, why, and what to do.
 """
 
 KEYWORDS = '''\
-"""The keywords of `bridge.fit`, `run`, `sweep` and `explain`: made by tools/build_reference.py from options."""
+"""The keywords of `bridge.fit`, `run`, `sweep`, `audit`, ...: made by tools/build_reference.py from options."""
 
 from __future__ import annotations
 

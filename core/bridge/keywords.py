@@ -1,4 +1,4 @@
-"""The keywords of `bridge.fit`, `run`, `sweep` and `explain`: made by tools/build_reference.py from options."""
+"""The keywords of `bridge.fit`, `run`, `sweep`, `audit`, ...: made by tools/build_reference.py from options."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -150,7 +151,6 @@ def train_verbalizer(
     model: str,
     *,
     verbalizer: str = "nla",
-    dictionary: str = "",
     out: str | Path | None = None,
     steps: int = 1500,
     batch: int = 16,
@@ -160,14 +160,13 @@ def train_verbalizer(
     topics: bool = False,
     reconstructor: bool = True,
     progress: Progress | None = None,
-    **options: Any,
+    **options: Unpack[Keywords],
 ) -> dict[str, Any]:
     """Train a verbalizer of a model, from the model itself and plain text.
 
     Args:
         model: Whose activations it reads, as in `smollm2-135m@19`.
         verbalizer: Kind of verbalizer, with its options.
-        dictionary: Train on half of the features of this dictionary too; the others stay unseen.
         out: Folder to write; an interrupted training in it is resumed. By default where every command finds the
             model's own verbalizer.
         steps: Optimizer steps, of the verbalizer and of its reconstructor each.
@@ -178,7 +177,8 @@ def train_verbalizer(
         topics: Say the topic of a text first; the corpus's records carry `topic`.
         reconstructor: Train the way back, too.
         progress: Is told of every stage.
-        options: `corpus`, `max_documents`, `max_tokens`, `seed` and `device`, as for `fit`.
+        options: See `bridge.Keywords`: `corpus`, `max_documents`, `max_tokens`, `seed`, `device`, ... Half of the
+            features of `dictionary` are trained on too; the others stay unseen.
 
     Returns:
         Where it lies (`folder`), and what was measured on held-out documents (`held_out`; losses in nats a token).
@@ -192,5 +192,6 @@ def train_verbalizer(
     from bridge.verbalizers import Recipe
 
     recipe = Recipe(steps, batch, rank, lr, characters, topics, None, reconstructor)
+    dictionary = os.fspath(options.pop("dictionary", ""))
     given = make_options(src=model, **options)
     return train(given, verbalizer, recipe, dictionary, None if out is None else Path(out), progress)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 if TYPE_CHECKING:
+    from bridge.keywords import Keywords
     from bridge.pipeline.fit.bridge import Bridge
     from bridge.pipeline.jobs.audit import Audit
     from bridge.pipeline.jobs.steer import Steering
@@ -21,11 +23,9 @@ def audit(
     dst: str,
     *,
     sites: str = "",
-    dictionary: str = "",
     dst_dictionary: str = "",
-    map: str = AUDIT_MAP,
     out: str | Path | None = None,
-    **options: Any,
+    **options: Unpack[Keywords],
 ) -> Audit:
     """Carry a model's sparse autoencoder into one or many others, and hold every number to its control.
 
@@ -33,11 +33,10 @@ def audit(
         src: Source model, and layer where `sites` names none.
         dst: Destination model; several, as in `dyck:seed1..4`.
         sites: Sites of both models, as `3,6,9`; `all` for every one that the source has a dictionary of.
-        dictionary: The source's dictionary: a path, or hub:user/repo/subfolder; by default those in its folder.
         dst_dictionary: The destination's own dictionary at its site.
-        map: Map type and its options.
         out: File for the result as JSON; None to write nothing.
-        options: As for `fit`.
+        options: See `bridge.Keywords`. `dictionary` is the source's: a path, or hub:user/repo/subfolder; by default
+            those in its folder. `map` is procrustes:scaled=false where it is not given.
 
     Returns:
         Every arm's numbers, for each target and site.
@@ -52,7 +51,8 @@ def audit(
     from bridge.pipeline.transfer.dictionary_sets import Dictionaries
 
     need_free(out)
-    given = make_options(src=src, dst=dst, map=map, **options)
+    dictionary = os.fspath(options.pop("dictionary", ""))
+    given = make_options(**{"src": src, "dst": dst, "map": AUDIT_MAP, **options})
     dictionaries = Dictionaries(dictionary, dst_dictionary, given.dictionary.allow_other_model)
     result = audit_options(given, sites, dictionaries)
     write_document(out, result.document())
