@@ -16,7 +16,7 @@ from bridge.pipeline.jobs.steer import Steering
 from bridge.pipeline.jobs.sweep import Sweep
 from bridge.pipeline.result import Result, Shown
 from bridge.report.heatmap import grid
-from bridge.report.html.plots import heat
+from bridge.report.html.plots import heat, score_plots
 from bridge.report.html.sections import Table, metric_table
 from bridge.report.html.svg import Plot
 from bridge.report.html.words import interval, number, plain, shown
@@ -27,7 +27,9 @@ STYLE = Markup(
     "<style>.bridge-result{--rule:#8888;--mapped:#3b82c4;--native:#3f9a6c;--raw:#c07a2c;--control:#85898f}"
     ".bridge-result table{border-collapse:collapse}.bridge-result td,.bridge-result th{text-align:left;"
     "vertical-align:top;padding:.2em .8em .2em 0}.bridge-result small{opacity:.7}.bridge-result .plots{display:flex;"
-    "flex-wrap:wrap;gap:1em}.bridge-result .wide{overflow-x:auto}.bridge-result td{white-space:pre-wrap}</style>"
+    "flex-wrap:wrap;gap:1em}.bridge-result image{image-rendering:pixelated}"
+    ".bridge-result caption{text-align:left}.bridge-result .wide{overflow-x:auto}"
+    ".bridge-result td{white-space:pre-wrap}</style>"
 )
 """Colours that are read on light and dark alike: a notebook does not say which it is."""
 
@@ -72,32 +74,31 @@ def _bridge(bridge: Bridge) -> Markup:
 
 
 def _run(run: Run) -> list[Markup]:
-    measures = installed_measures()
+    measures, key = installed_measures(), _key(run.metrics)
     parts: list[Markup] = []
     for section in Section:
         found = measures.within(run.metrics, section)
         if found:
             parts += map(_line, measures.sentences(run.metrics, section))
+            parts.append(_plots(score_plots(found, measures, f"{key}-{section.name.lower()}")))
             parts.append(_metrics(f"{section.value} Held-out scores, with 95% intervals", found, measures))
     return parts
 
 
 def _sweep(sweep: Sweep) -> list[Markup]:
     measures = installed_measures()
-    key = f"b{hashlib.sha256(repr(sweep.metrics).encode()).hexdigest()[:12]}"
+    key = _key(sweep.metrics)
     ticks = _layers(sweep.src_sites), _layers(sweep.dst_sites)
     plots, lines = [], []
     for at, name in enumerate(measures.swept(sweep.metrics)):
         title = measures.title(name, sweep.metrics)
         best = sweep.best(name[1], name[0])
         labels = f"layer of {best.src.rpartition('@')[0]}", f"layer of {best.dst.rpartition('@')[0]}"
-        plots.append(
-            _plot(heat(f"{key}-{at}", title, measures.of(best).meaning, grid(sweep, name), (0, 1), labels, ticks))
-        )
+        plots.append(heat(f"{key}-{at}", title, measures.of(best).meaning, grid(sweep, name), (0, 1), labels, ticks))
         lines.append(
             _line(f"Best {title}: {best.src} → {best.dst}, {number(best.value)} {interval(best.low, best.high)}")
         )
-    return [*lines, Markup('<div class="plots">{}</div>').format(Markup("").join(plots))]
+    return [*lines, _plots(plots)]
 
 
 def _audit(audit: Audit) -> list[Markup]:
@@ -163,9 +164,15 @@ def _line(text: str) -> Markup:
     return Markup("<p>{}</p>").format(shown(text))
 
 
-def _plot(plot: Plot) -> Markup:
-    caption = Markup("<figcaption><b>{}</b> <small>{}</small></figcaption>").format(shown(plot.title), plot.meaning)
-    return Markup("<figure>{}{}</figure>").format(caption, plot.svg)
+def _plots(plots: Sequence[Plot]) -> Markup:
+    figure = Markup("<figure><figcaption><b>{}</b> <small>{}</small></figcaption>{}</figure>")
+    figures = [figure.format(shown(plot.title), shown(plot.meaning), plot.svg) for plot in plots]
+    return Markup('<div class="plots">{}</div>').format(Markup("").join(figures))
+
+
+def _key(metrics: Sequence[Metric]) -> str:
+    """Return what the ids of a result's plots begin with: a notebook is one page of many results."""
+    return f"b{hashlib.sha256(repr(metrics).encode()).hexdigest()[:12]}"
 
 
 def _layers(sites: Sequence[str]) -> list[str]:
