@@ -32,11 +32,23 @@ class Encoded:
         return np.flatnonzero(self.ends >= 0)
 
     def is_cut(self, text: str, max_tokens: int) -> bool:
-        """Tell whether the end of a text, white space aside, was not read because of `max_tokens`."""
+        """Tell whether the end of a text, white space aside, was not read because of `max_tokens`.
+
+        Args:
+            text: The document's text.
+            max_tokens: After how many tokens it was cut.
+
+        Returns:
+            Whether some of the text was cut off.
+        """
         return len(self.ids) >= max_tokens and int(self.ends.max(initial=0)) < len(text.rstrip())
 
     def to_last_of_text(self) -> Encoded:
-        """Return it without what follows the text: an EOS, from which nothing continues; as it is where none is."""
+        """Leave out what follows the text: an EOS, from which nothing continues.
+
+        Returns:
+            The tokens up to the last that stands for text; all of them where none does.
+        """
         after = int(self.kept[-1]) + 1 if len(self.kept) else len(self.ids)
         return Encoded(self.ids[:after], self.ends[:after])
 

@@ -20,7 +20,7 @@ def remarks_of(corpus: Corpus, tokenizers: Sequence[Tokenizer], runtime: Runtime
     Returns:
         Sentences with counts, none twice.
     """
-    told = [remark for tokenizer in tokenizers for remark in tokenizer.remarks(corpus.documents)]
+    told = [str(remark) for tokenizer in tokenizers for remark in tokenizer.remarks(corpus.documents)]
     said = tuple(dict.fromkeys([*corpus.remarks, *told]))
     for remark in said:
         runtime.progress.note(remark)
