@@ -54,21 +54,27 @@ def fraction_of_variance_explained(
     return 1 - error / baseline
 
 
-def nrm_variance_explained(true: NDArray[np.floating], found: NDArray[np.floating]) -> float:
-    """Return 1 - sum||u(x) - u(y)||^2 / sum||u(x) - mean u(x)||^2, where u brings rows to unit norm.
+def nrm_variance_explained(
+    true: NDArray[np.floating], found: NDArray[np.floating], rows: NDArray[np.floating]
+) -> float:
+    """Return 1 - mean||u(x) - u(y)||^2 / mean||u(r) - mean u(r)||^2, where u brings rows to unit norm.
 
-    Over the variance of the unit vectors themselves, whose mean is shorter than they are: the baseline is lower than
-    any unit vector can reach, so this is below `fraction_of_variance_explained`.
+    Over the variance of unit vectors, whose mean is shorter than they are: always giving that mean is better than any
+    unit vector can be, so this is below `fraction_of_variance_explained`.
 
     Args:
         true: x, (n, d).
         found: y, (n, d).
+        rows: r, activations like x whose variance it is, (m, d): many, where there are few x.
 
     Returns:
-        The share; NaN for a single row, which has no variance.
+        The share; NaN where the rows do not vary.
 
-    Source: `fve_nrm` of github.com/kitft/natural_language_autoencoders, nla/schema.py, which model cards print.
+    Source: `fve_nrm` of github.com/kitft/natural_language_autoencoders, nla/loss.py and schema.py, which cards print.
     """
-    units = unit_rows(true)
-    error, variance = (float(np.square(units - other).sum()) for other in (unit_rows(found), units.mean(0)))
+    units = unit_rows(rows)
+    error, variance = (
+        float(np.square(one - other).sum(-1).mean())
+        for one, other in ((unit_rows(true), unit_rows(found)), (units, units.mean(0)))
+    )
     return 1 - error / variance if variance else float("nan")

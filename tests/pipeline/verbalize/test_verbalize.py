@@ -18,7 +18,7 @@ import bridge_toys.dyck
 from bridge.cli import bridge as command
 from bridge.errors import UsageError
 from bridge.features import features_for
-from bridge.geometry import fraction_of_variance_explained
+from bridge.geometry import fraction_of_variance_explained, nrm_variance_explained
 from bridge.pipeline.plan.runtime import open_runtime
 from bridge.pipeline.transfer.arms import carry_directions
 from bridge.pipeline.verbalize.find import find_verbalizer
@@ -167,3 +167,12 @@ def test_round_trip_scores_against_the_mean() -> None:
     assert fraction_of_variance_explained(x, 3 * x, mean) == pytest.approx(1)
     assert fraction_of_variance_explained(x, np.repeat(mean, 40, 0), mean) == pytest.approx(0)
     assert fraction_of_variance_explained(x, x[::-1].copy(), mean) < 0
+    # compute_predict_mean_baselines of the released code: fve_nrm_meannorm and fve_nrm, with the rows' own mean.
+    units = x / np.linalg.norm(x, axis=1, keepdims=True)
+    found = (x + rng.normal(size=x.shape)).astype(np.float32)
+    error = np.square(units - found / np.linalg.norm(found, axis=1, keepdims=True)).mean()
+    own = units.mean(0)
+    raw, normed = (np.square(units - one).mean() for one in (own, own / np.linalg.norm(own)))
+    assert nrm_variance_explained(x, found, x) == pytest.approx(1 - error / raw)
+    assert fraction_of_variance_explained(x, found, own[None]) == pytest.approx(1 - error / normed)
+    assert nrm_variance_explained(x, found, x) < fraction_of_variance_explained(x, found, own[None])

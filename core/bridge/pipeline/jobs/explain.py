@@ -64,8 +64,8 @@ class Readings(Result):
         readings: One a vector.
         fve: Fraction of the variance of the activations' directions that the round trip explains, against always
             giving the mean activation; None without a reconstructor.
-        fve_nrm: The same over the variance of unit vectors, as cards of released models print it; None likewise, and
-            for a single activation.
+        fve_nrm: The same over the variance of unit vectors of training activations, as cards of released models print
+            it; None likewise.
         mean_cosine: Cosine of always giving the mean activation; None likewise.
         provenance: Models, map, verbalizer and versions.
     """
@@ -158,8 +158,8 @@ def explain_texts(
     ]
     if returned is None:
         return Readings(readings, None, None, provenance)
-    mean = background_of(foreign.subject(foreign.src), options.run.seed).mean[None]
-    cards = nrm_variance_explained(given.x, returned)
+    background = background_of(foreign.subject(foreign.src), options.run.seed)
+    mean, cards = background.mean[None], nrm_variance_explained(given.x, returned, background.rows)
     return Readings(
         readings,
         fraction_of_variance_explained(given.x, returned, mean),
