@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from bridge.testing import check_verbalizer
 from bridge.verbalizers import Blends, Verbalizer, contrast_scores
 from bridge_verbalizers.nla import NLA
 from bridge_verbalizers.nla.body import decoder
-from bridge_verbalizers.nla.checkpoint import load_module, load_tokenizer
+from bridge_verbalizers.nla.checkpoint import fingerprint, load_module, load_tokenizer
 from bridge_verbalizers.nla.decoding import Speaker, likeliest
 from bridge_verbalizers.nla.explanation import parse
 from bridge_verbalizers.nla.prompt import checked_prompt
@@ -612,3 +613,12 @@ def test_what_is_asked_must_make_sense(tmp_path: Path) -> None:
 def test_a_tilde_is_the_home_folder(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(pair))
     assert NLA(checkpoint="~/av", max_new_tokens=1).open(TrainedSubject(32)).explain(draw(1, 32))
+
+
+def test_a_checkpoint_that_was_just_written_keeps_its_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    first, now = fingerprint(tmp_path), time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now + 10**10)
+    assert fingerprint(tmp_path) == first, "or all that it explained would be explained again"
+    (tmp_path / "config.json").write_text("[]")
+    assert fingerprint(tmp_path) != first
