@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from bridge.errors import CorruptArtifactError
+from bridge.errors import CorruptArtifactError, StoreError
 from bridge.files import RACY_NS, cache_folder, stamp_of, write_bytes, writing
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class Store:
         settled = time.time_ns() - changed > RACY_NS
         digest = sha256(path)
         if settled and stamp_of(path) == (stamp, changed):
-            write_bytes(memo, digest.encode("ascii"))
+            with contextlib.suppress(StoreError):  # a cache that may only be read is of use all the same
+                write_bytes(memo, digest.encode("ascii"))
         return digest
 
 

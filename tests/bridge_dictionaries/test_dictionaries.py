@@ -148,3 +148,27 @@ def test_where_gemma_scope_2_belongs(tmp_path: Path) -> None:
     ):
         with pytest.raises(BridgeError, match=said):
             load(write(tmp_path / name, **changes))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("sparsify", {"matching_pursuit": True}, "matching_pursuit = True"),
+        ("sparsify", {"slice_encoder": 4, "multi_topk": True}, "slice_encoder = 4"),
+        ("saelens", {"changes": {"reshape_activations": "hook_z"}}, "reshape_activations = 'hook_z'"),
+    ],
+)
+def test_options_that_change_the_forward_pass_are_refused_by_name(
+    name: str, options: dict, message: str, tmp_path: Path
+) -> None:
+    path = files.WRITERS[name](tmp_path / "one", **options)
+    with pytest.raises(BridgeError, match=message):
+        FORMATS[name].load(path)
+
+
+def test_a_compiled_dictionary_is_read(tmp_path: Path) -> None:
+    plain, compiled = (files.dictionary_learning(tmp_path / name) for name in ("plain", "compiled"))
+    state = torch.load(plain / "ae.pt", weights_only=True)
+    torch.save({f"_orig_mod.{name}": tensor for name, tensor in state.items()}, compiled / "ae.pt")
+    read = [FORMATS["dictionary_learning"].load(path) for path in (plain, compiled)]
+    np.testing.assert_array_equal(read[0].encode(files.X), read[1].encode(files.X))

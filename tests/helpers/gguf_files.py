@@ -66,20 +66,24 @@ def write(
     tensors: Mapping[str, np.ndarray],
     tokenizer: Path,
     kinds: tuple[GGMLQuantizationType, ...] = (F32,),
+    general: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a file with the metadata `architecture.key`; matrices are stored as each of `kinds` in turn, where it fits.
 
     Args:
         tokenizer: A folder with a byte-level `tokenizer.json`.
+        general: Metadata that is not the architecture's, by whole names.
     """
     vocabulary = json.loads((tokenizer / "tokenizer.json").read_text())["model"]
     tokens = sorted(vocabulary["vocab"], key=vocabulary["vocab"].get)
     tokens += [f"<unused{i}>" for i in range(keys["vocab_size"] - len(tokens))]
     special = [TokenType.CONTROL if token.startswith("<") and len(token) > 1 else TokenType.NORMAL for token in tokens]
     writer = GGUFWriter(path, architecture)
-    for key, value in keys.items():
-        add = {int: writer.add_uint32, float: writer.add_float32, list: writer.add_array, str: writer.add_string}
-        add[type(value)](f"{architecture}.{key}", value)
+    add: dict[type, Any] = {int: writer.add_uint32, float: writer.add_float32}
+    add |= {list: writer.add_array, str: writer.add_string, bool: writer.add_bool}
+    named = {f"{architecture}.{key}": value for key, value in keys.items()} | dict(general or {})
+    for key, value in named.items():
+        add[type(value)](key, value)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("default")
     writer.add_token_list(tokens)

@@ -199,7 +199,6 @@ def test_the_quick_reader_reads_what_the_slow_one_does(llama: Content, file: Cal
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("llama", {"tensors": {"rope_freqs.weight": np.ones(32, np.float32)}}, "no place for: rope_freqs.weight"),
         ("llama", {"tensors": {"blk.1.attn_q.bias": np.ones(256, np.float32)}}, "no place for: blk.1.attn_q.bias"),
         ("llama", {"tensors": {"output_norm.weight": np.ones(255, np.float32)}}, "other shapes .*: model.norm.weight"),
         ("llama", {"without": ["blk.1.ffn_up.weight"]}, "lacks weights .*: model.layers.1.mlp.up_proj.weight"),
@@ -223,13 +222,10 @@ def test_nothing_is_left_out_or_made_up(
     assert not list((tmp_path / "store").rglob("*.safetensors"))
 
 
-def test_ignored_metadata_is_said_and_neighbours_do_not_count(
-    llama: Content, file: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_neighbours_do_not_count(llama: Content, file: Callable[..., Path], tmp_path: Path) -> None:
     told = Recorder()
-    path = file(llama, keys={"rope.scaling.factor": 4.0})
+    path = file(llama)
     alone = files(checkpoint_of_gguf(path, Store(tmp_path / "store"), told))
-    assert "llama.rope.scaling.factor = 4.0" in told.notes[1]
     (path.parent / "tokenizer_config.json").write_text('{"add_bos_token": true, "model_max_length": 7}')
     assert files(checkpoint_of_gguf(path, Store(tmp_path / "other"), told)) == alone
 

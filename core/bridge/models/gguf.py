@@ -12,7 +12,7 @@ from bridge.progress import Progress
 from bridge.store import Artifact, Store, canonical_json, sha256
 
 HASHES = "checkpoint.json"
-FORMAT = 2  # 2: nothing in the checkpoint is made up, nothing of the file left out
+FORMAT = 3  # 3: what the metadata says of the forward pass is in the configuration
 
 
 def checkpoint_of_gguf(path: Path, store: Store, progress: Progress) -> Path:
@@ -56,8 +56,6 @@ def _unpack(path: Path, artifact: Artifact, done: Path, progress: Progress) -> N
     try:
         with quiet():
             file = GgufFile(path, unfinished)
-            if file.ignored:
-                progress.note(f"{path.name}: transformers does not look at {', '.join(file.ignored)}.")
             # Every megabyte counts twice, since writing takes about as long as dequantising.
             with progress.stage(f"unpack and write {path.name}", 2 * file.megabytes, "MB") as advance:
                 model, tokenizer = file.read(advance)

@@ -15,11 +15,13 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.integrations import GGUF_CONFIG_MAPPING
-from transformers.integrations.gguf import is_gguf_arch_supported
+from transformers.integrations.gguf import get_gguf_config, is_gguf_arch_supported, read_gguf_metadata
 from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor, get_gguf_hf_weights_map
 
 from bridge.errors import BridgeError, ModelError
+from bridge.models.gguf_config import completed
 from bridge.models.gguf_reader import QuickReader, dequantised, read_quickly
+from bridge.models.gguf_rope import FACTORS
 from bridge.progress import Advance
 
 MB = 10**6
@@ -36,7 +38,6 @@ class GgufFile:
 
     Attributes:
         megabytes: Of its weights in float32.
-        ignored: Metadata about its architecture that transformers does not look at, as `key = value`.
 
     Raises:
         ModelError: If it is no whole GGUF file, or of an architecture that transformers does not know.
@@ -50,9 +51,17 @@ class GgufFile:
             if self._reader.byte_order != "I":
                 raise ValueError("its numbers have the other byte order")
             self._architecture = str(self._reader.fields["general.architecture"].contents())
-            self._config = AutoConfig.from_pretrained(**self._where)
-        self.megabytes = sum(tensor.n_elements for tensor in self._reader.tensors) * 4 // MB
-        self.ignored = self._ignored()
+            self._refuse_parts()
+            self._config = completed(
+                AutoConfig.from_pretrained(**self._where),
+                self._architecture,
+                self._keys(),
+                self._read_by_transformers(),
+                {one.name: dequantised(one, lambda _: None) for one in self._reader.tensors if one.name in FACTORS},
+                str(path),
+            )
+        self._weights = [tensor for tensor in self._reader.tensors if tensor.name not in FACTORS]
+        self.megabytes = sum(tensor.n_elements for tensor in self._weights) * 4 // MB
 
     def read(self, advance: Advance) -> tuple[Any, Any]:
         """Return a transformers model, in float32, and its tokenizer.
@@ -76,6 +85,7 @@ class GgufFile:
         """Read an architecture that transformers reads quickly itself, telling what it could not place."""
         model, found = AutoModelForCausalLM.from_pretrained(
             **self._where,
+            config=self._config,
             dtype=torch.float32,
             quantization_config=GgufConfig(dequantize=True),
             output_loading_info=True,
@@ -103,7 +113,7 @@ class GgufFile:
             advance((done + values) * 4 // MB - done * 4 // MB)
             done += values
 
-        for tensor in self._reader.tensors:
+        for tensor in self._weights:
             placed = processor.process(
                 weights=dequantised(tensor, count),
                 name=tensor.name,
@@ -128,7 +138,7 @@ class GgufFile:
 
     def _check(self, places: Mapping[str, str]) -> None:
         """Refuse a file with tensors that have no place, or with some of the parts of a weight only."""
-        tensors = {tensor.name for tensor in self._reader.tensors}
+        tensors = {tensor.name for tensor in self._weights}
         # Parts of a weight (the experts' matrices) go by their names without the suffix.
         known = tensors | {name.removesuffix(".weight") for name in tensors}
         self._refuse(
@@ -138,24 +148,51 @@ class GgufFile:
         begun = {places[name] for name in known & places.keys()}
         self._refuse("lacks tensors", (name for name in places.keys() - known if places[name] in begun))
 
-    def _ignored(self) -> list[str]:
-        mapping = GGUF_CONFIG_MAPPING.get(self._architecture) or GGUF_CONFIG_MAPPING.get(self._config.model_type)
+    def _keys(self) -> dict[str, Any]:
+        """Return the metadata of the file's architecture, without its name in front."""
         prefix = f"{self._architecture}."
-        if mapping is None or is_gguf_arch_supported(self._architecture):
-            return []  # transformers does not tell which keys it reads
-        return [
-            f"{key} = {field.contents()!s:.40}"
-            for key, field in self._reader.fields.items()
-            if key.startswith(prefix) and key.removeprefix(prefix) not in mapping
-        ]
+        fields = self._reader.fields.items()
+        return {key.removeprefix(prefix): field.contents() for key, field in fields if key.startswith(prefix)}
+
+    def _read_by_transformers(self) -> set[str]:
+        """Return the keys that transformers puts into its configuration, as far as it says which."""
+        if is_gguf_arch_supported(self._architecture):
+            metadata, names = read_gguf_metadata(str(self._path))
+            asked = _Asked(metadata)
+            get_gguf_config(asked, names)
+            return {key.removeprefix(f"{self._architecture}.") for key in asked.keys_read}
+        kind = self._architecture.replace("-", "_")
+        kind = {"qwen2moe": "qwen2_moe", "qwen3moe": "qwen3_moe"}.get(kind, kind)
+        mapping = GGUF_CONFIG_MAPPING.get(kind, {})
+        # What it maps to a name that its configuration does not have, it drops.
+        mapped = {key for key, name in mapping.items() if name not in (None, "feed_forward_length")}
+        return mapped - {"rope.freq_base", "rope.dimension_count"}
+
+    def _refuse_parts(self) -> None:
+        """Refuse a file that is not a whole model."""
+        fields = self._reader.fields
+        count = int(fields["split.count"].contents()) if "split.count" in fields else 1
+        if count > 1:
+            number = int(fields["split.no"].contents()) + 1 if "split.no" in fields else 1
+            raise ModelError(
+                f"{self._path} is part {number} of {count} of a model.",
+                remedy="Join the parts first: llama-gguf-split --merge FIRST-PART WHOLE.gguf.",
+            )
+        kind = str(fields["general.type"].contents()) if "general.type" in fields else "model"
+        if kind != "model":
+            raise ModelError(
+                f"{self._path} holds no model, but what its general.type calls {kind!r}.",
+                cause="Adapters, projectors of images (mmproj) and importance matrices are kept in such files, too.",
+                remedy="Give the file of the language model; merge an adapter into it first.",
+            )
 
     def _refuse(self, what: str, names: Iterable[str]) -> None:
         if found := sorted(names):
             more = f" and {len(found) - 8} more" if len(found) > 8 else ""
             raise ModelError(
                 f"{self._path} {what}: {', '.join(found[:8])}{more}.",
-                cause="It is one part of several, was damaged, or holds a variant that transformers does not know.",
-                remedy="Join its parts (llama-gguf-split --merge), or use the original checkpoint.",
+                cause="It was damaged, or holds a variant that transformers does not know.",
+                remedy="Use the original checkpoint.",
             )
 
     @contextlib.contextmanager
@@ -170,3 +207,20 @@ class GgufFile:
                 cause="The file is truncated or damaged, or holds an architecture that transformers does not know.",
                 remedy="Fetch it again, or use the original checkpoint.",
             ) from error
+
+
+@final
+class _Asked(dict[str, Any]):
+    """Remembers which of its keys were asked for."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self.keys_read: set[str] = set()
+
+    def __getitem__(self, key: str) -> Any:
+        self.keys_read.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.keys_read.add(key)
+        return super().get(key, default)

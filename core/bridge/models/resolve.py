@@ -13,6 +13,7 @@ from bridge.errors import BridgeError, ModelError, PluginError, UsageError, did_
 from bridge.models.adapter import Alias, ModelAdapter, ModelInfo
 from bridge.models.gguf import checkpoint_of_gguf
 from bridge.models.loaded import no_next_token
+from bridge.models.refusals import refuse_unreadable
 from bridge.models.weights import Weights, models_folder
 from bridge.progress import Progress
 from bridge.references import Reference, Site, is_path, parse_reference, parse_site, parse_sites
@@ -168,6 +169,7 @@ def resolve(
             remedy=f"{did_you_mean(target, aliases)} Or give a hub id (user/model), a folder (./folder) or .gguf file.",
         )
     weights = weights.pinned()
+    refuse_unreadable(weights)
     adapter = adapter or _claimed_by(weights, adapters)
     info = adapter.describe(weights)
     return ResolvedModel(reference, adapter, weights, info, site, released, corpus or adapter.corpus())

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, ModelError
 from bridge.models.adapter import ModelAdapter, ModelInfo, Placement
 from bridge.models.checkpoint import check_whole, load_whole
 from bridge.models.layout import Layout
@@ -19,6 +19,9 @@ from bridge.models.weights import Weights, unavailable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.*", "*.model", "*.tiktoken", "tekken.json")
+"""Files that hold a vocabulary."""
 
 
 class TransformersAdapter(ModelAdapter):
@@ -70,7 +73,14 @@ class TransformersAdapter(ModelAdapter):
         Returns:
             Width, depth, and what else is known of the model.
         """
-        text = self._config(weights).get_text_config()
+        config = self._config(weights)
+        if type(config) not in self._auto()._model_mapping:
+            raise ModelError(
+                f"{weights.source} is a {config.model_type}, for which {self._auto().__name__} has no class.",
+                cause="It reads images or sound as well, has an encoder and a decoder, or is no language model.",
+                remedy="Give its language model alone, or write a family plugin for it (CONTRIBUTING.md).",
+            )
+        text = config.get_text_config()
         return ModelInfo(
             int(text.hidden_size),
             int(text.num_hidden_layers),
@@ -120,10 +130,15 @@ class TransformersAdapter(ModelAdapter):
         """
         from transformers import AutoTokenizer
 
+        if weights.folder and not any(next(weights.folder.glob(name), None) for name in TOKENIZERS):
+            raise _without_tokenizer(weights)
         with _calls_of_transformers(weights):
             tokenizer = AutoTokenizer.from_pretrained(
                 weights.source, revision=weights.revision or None, trust_remote_code=False
             )
+        # Where files are missing, transformers makes up an empty tokenizer, which knows no word.
+        if not set(tokenizer.get_vocab()) - set(tokenizer.get_added_vocab()):
+            raise _without_tokenizer(weights)
         vocabulary = getattr(self._config(weights).get_text_config(), "vocab_size", None)
         return TransformersTokenizer(tokenizer, weights.source, vocabulary)
 
@@ -193,6 +208,14 @@ class TransformersAdapter(ModelAdapter):
             return AutoConfig.from_pretrained(
                 weights.source, revision=weights.revision or None, trust_remote_code=False
             )
+
+
+def _without_tokenizer(weights: Weights) -> ModelError:
+    return ModelError(
+        f"{weights.source} has no tokenizer.",
+        cause=f"None of its files is one ({', '.join(TOKENIZERS)}), or it is empty.",
+        remedy="Put the tokenizer's files of the model that it was made from beside the weights.",
+    )
 
 
 def _cached_inputs(ids: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> dict[str, Any]:

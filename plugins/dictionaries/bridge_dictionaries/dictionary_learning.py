@@ -47,7 +47,9 @@ def _read(file: Path) -> dict[str, NDArray[Any]]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
         return {
-            str(name): (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
+            str(name).replace("_orig_mod.", ""): (tensor.float() if tensor.is_floating_point() else tensor)
+            .detach()
+            .numpy()
             for name, tensor in state.items()
         }
     except Exception as error:  # zip, pickle and torch each have errors of their own for damaged files

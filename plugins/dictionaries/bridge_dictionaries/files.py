@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, final
 
@@ -76,6 +76,21 @@ class Config:
         if value < 1:
             raise BridgeError(f"{self.path}: {name} should be at least 1, but is {value}.")
         return value
+
+
+def refuse_unknown(config: Config, known: Collection[str]) -> None:
+    """Refuse options that nobody here knows and that are switched on: they may change what a dictionary computes.
+
+    Raises:
+        BridgeError: Naming them.
+    """
+    found = [f"{name} = {str(value)[:40]}" for name, value in config.values.items() if value and name not in known]
+    if found:
+        raise BridgeError(
+            f"{config.path} says what is not known here: {', '.join(sorted(found))}.",
+            cause="It was written by a later release or a variant, whose options may change what it computes.",
+            remedy="If an option is one of training alone, remove it from the file.",
+        )
 
 
 @final

@@ -16,6 +16,7 @@ from bridge_dictionaries.files import Config, Weights, assemble, fold_norms
 from bridge_dictionaries.saelens_writer import CONFIG, WEIGHTS, write
 
 _BATCH = ("batchtopk", "matryoshka_batchtopk")
+
 _ARCHITECTURES = ("standard", "topk", "jumprelu", "gated", *_BATCH)
 # How TransformerLens processes weights, by what it does to the streams that are read here. It loads without any of it
 # unless asked (HookedTransformer.from_pretrained_no_processing), and only the first changes them.
@@ -44,6 +45,7 @@ class SAELens(DictionaryFormat):
         """Read a folder."""
         config = Config.read(path / CONFIG)
         _refuse_normalised(config)
+        _refuse_reshaped(config)
         architecture = _architecture(config)
         weights = Weights(path / WEIGHTS, read_arrays(path / WEIGHTS))
         _refuse_finetuned(config, weights)
@@ -100,6 +102,12 @@ def _refuse_normalised(config: Config) -> None:
             remedy="Fold it in first with SAELens and save again: sae.fold_activation_norm_scaling_factor(factor), "
             "then sae.save_model(folder). layer_norm and constant_norm_rescale cannot be folded.",
         )
+
+
+def _refuse_reshaped(config: Config) -> None:
+    shape = config.get("reshape_activations", str)
+    if shape not in (None, "", "none"):
+        raise BridgeError(f"{config.path} says reshape_activations = {shape!r}: it reads heads side by side.")
 
 
 def _refuse_finetuned(config: Config, weights: Weights) -> None:

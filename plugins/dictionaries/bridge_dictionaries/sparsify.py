@@ -11,10 +11,12 @@ from bridge.dictionaries import Dictionary, DictionaryFormat, Origin, TopK
 from bridge.directions import read_arrays
 from bridge.errors import BridgeError
 from bridge.hookspecs import hookimpl
-from bridge_dictionaries.files import Config, Weights, assemble
+from bridge_dictionaries.files import Config, Weights, assemble, refuse_unknown
 
 _CONFIG, _WEIGHTS = "cfg.json", "sae.safetensors"
 _HOOKPOINT = re.compile(r"(?:\w+\.)*(?:layers|h|blocks)\.\d+(?:\.\w+)*")
+# `multi_topk` is not among them: it is a loss of training and leaves the forward pass as it is.
+_KNOWN = ("activation", "d_in", "expansion_factor", "k", "multi_topk", "normalize_decoder", "num_latents")
 _REFUSED = {
     "signed": "keeps the entries of largest size, negative ones too",
     "transcode": "is a transcoder: it predicts a module's output, not its own input",
@@ -44,6 +46,7 @@ class Sparsify(DictionaryFormat):
         for option, meaning in _REFUSED.items():
             if config.get(option, bool):
                 raise BridgeError(f"{config.path} has {option}: the dictionary {meaning}, which is not supported.")
+        refuse_unknown(config, (*_KNOWN, *_REFUSED))
         if (kind := config.get("activation", str)) not in (None, "topk"):
             raise BridgeError(f"{config.path} asks for the activation {kind!r}; only topk is supported.")
         file = path / _WEIGHTS

@@ -7,8 +7,9 @@ from pathlib import Path
 from bridge.corpus.documents import Document
 from bridge.dictionaries import Dictionary, DictionaryFormat
 from bridge.errors import BridgeError, PluginError, UsageError
-from bridge.models import Tokenizer
+from bridge.models import Tokenizer, Weights
 from bridge.models.resolve import ResolvedModel
+from bridge.models.weights import unavailable
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.transfer.origins import held_to, reader_of, reader_of_side
@@ -148,16 +149,24 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     user, _, rest = name.partition("/")
-    repository, _, folder = rest.partition("/")
-    if not user or not repository:
-        raise UsageError(f"{HUB}{name} is no hub reference.", remedy="Write hub:user/repo/subfolder.")
+    named, _, folder = rest.partition("/")
+    repository, at, revision = named.partition("@")
+    if not user or not repository or (at and not revision):
+        raise UsageError(
+            f"{HUB}{name} is no hub reference.",
+            remedy="Write hub:user/repo/subfolder, or hub:user/repo@revision/subfolder.",
+        )
+    weights = Weights(f"{user}/{repository}", revision)
     try:
-        snapshot = snapshot_download(f"{user}/{repository}", allow_patterns=[f"{folder}/*" if folder else "*"])
+        snapshot = snapshot_download(
+            weights.source, revision=revision or None, allow_patterns=[f"{folder}/*" if folder else "*"]
+        )
     except Exception as error:  # the hub's client raises many kinds, all meaning: not to be had
+        found = unavailable(weights, error)
         raise BridgeError(
-            f"The dictionary {name} could not be fetched from the hub ({type(error).__name__}: {error}).",
-            cause="The name is misspelt, the repository is private, or there is no network.",
-            remedy="Fetch its folder by hand and give the path.",
+            f"The dictionary {HUB}{name} could not be fetched. {found.what}",
+            cause=found.cause,
+            remedy="Fetch its folder by hand and give the path." if weights.source in found.remedy else found.remedy,
         ) from error
     return Path(snapshot) / folder
 

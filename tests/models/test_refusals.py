@@ -1,0 +1,64 @@
+"""What cannot be read is refused for its real reason, and no message says to fetch again what is whole."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.errors import BridgeError
+from bridge.models.resolve import resolve
+from bridge.plugins import Registry
+from bridge.progress import Silent
+from bridge.store import Store
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def adapter(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "someone/base"}')
+
+
+CASES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "an adapter": (adapter, r"holds an adapter .*someone/base.*Merge it .*or give its base"),
+    "bitsandbytes": (
+        lambda f: edit(f, quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}),
+        "bitsandbytes is not installed. pip install bitsandbytes",
+    ),
+    "gptq": (lambda f: edit(f, quantization_config={"quant_method": "gptq"}), "gptqmodel is not installed"),
+    "remote code": (
+        lambda f: edit(f, model_type="mine", auto_map={"AutoModelForCausalLM": "modeling.Mine"}),
+        "code of its own .*never run",
+    ),
+    "multimodal": (lambda f: edit(f, model_type="clip"), "is a clip, for which AutoModelForCausalLM has no class"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_real_reason_is_said(
+    name: str, tiny_models: Mapping[str, list[Path]], registry: Registry, tmp_path: Path
+) -> None:
+    spoil, message = CASES[name]
+    folder = shutil.copytree(tiny_models["llama"][0], tmp_path / "model")
+    spoil(folder)
+    with pytest.raises(BridgeError, match=message) as refused:
+        resolve(f"{folder}@1", registry.models, Store(tmp_path / "store"), Silent())
+    assert "again" not in str(refused.value)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen", "gpt2"])
+def test_an_empty_tokenizer_is_not_made_up(
+    family: str, tiny_models: Mapping[str, list[Path]], registry: Registry, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_models[family][0], tmp_path / "m", ignore=shutil.ignore_patterns("tokenizer*"))
+    found = resolve(f"{folder}@1", registry.models, Store(tmp_path / "store"), Silent())
+    with pytest.raises(BridgeError, match="has no tokenizer"):
+        found.adapter.tokenizer(found.weights)
