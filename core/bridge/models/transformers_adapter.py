@@ -24,6 +24,12 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.*", "*.model", "*.tikt
 """Files that hold a vocabulary."""
 
 
+POSITIONS_AFTER_PADDING = frozenset(
+    ("camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod")
+)
+"""Types of models whose first token has the position after that of padding."""
+
+
 class TransformersAdapter(ModelAdapter):
     """A family of language models of transformers.
 
@@ -84,7 +90,7 @@ class TransformersAdapter(ModelAdapter):
         return ModelInfo(
             int(text.hidden_size),
             int(text.num_hidden_layers),
-            getattr(text, "max_position_embeddings", None),
+            _positions(text),
             self.causal,
         )
 
@@ -240,6 +246,14 @@ def _cached_tokens(config: Any) -> int | None:
         (kind["original_max_position_embeddings"] for kind in kinds if kind.get("rope_type") == "longrope"),
         default=None,
     )
+
+
+def _positions(config: Any) -> int | None:
+    """Return how many tokens a model has positions for: RoBERTa's and its kin's begin after that of padding."""
+    count = getattr(config, "max_position_embeddings", None)
+    if count is None or config.model_type not in POSITIONS_AFTER_PADDING:
+        return count
+    return int(count) - (config.pad_token_id or 0) - 1
 
 
 def _ends(module: Any, tokenizer: Tokenizer) -> list[int]:

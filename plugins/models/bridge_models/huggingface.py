@@ -109,6 +109,8 @@ def _find_parts(module: nn.Module, block: nn.Module) -> dict[str, Location]:
     ]
     try:
         ids = torch.tensor([[3, 1, 4, 1, 5, 9]], device=next(module.parameters()).device)
+        known: Any = module  # to transformers: a torch module has no such method
+        ids %= known.get_input_embeddings().num_embeddings
         with torch.inference_mode():
             module(input_ids=ids, use_cache=False)
     finally:
