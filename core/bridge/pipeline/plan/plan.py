@@ -84,8 +84,14 @@ class Plan:
         return range(self.options.corpus.folds)
 
     def key(self) -> str:
-        """Return what identifies a plan: a hash of its options, which name models and corpus by content."""
-        return hashlib.sha256(canonical_json(self.options.flat()).encode()).hexdigest()[:32]
+        """Return what identifies a plan: a hash of its options, which name models and corpus by content, and of pairs.
+
+        Another version may find other pairs in the same texts.
+        """
+        hashed = hashlib.sha256(canonical_json(self.options.flat()).encode())
+        for shard in self.shards:
+            hashed.update(shard.src.tobytes() + shard.dst.tobytes())
+        return hashed.hexdigest()[:32]
 
     def _of(self, side: Side) -> ModelPlan:
         asked = self.options
