@@ -259,3 +259,19 @@ def test_a_hash_is_remembered_until_something_touches_the_file(tmp_path: Path, m
     write(tmp_path / "other", b"uvw")
     (tmp_path / "other").replace(file)
     assert store.hash_of(file) == sha256(file), "same size and time, put in its place"
+
+
+def test_a_complete_cache_that_may_only_be_read_is_read(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    with artifact.lock():
+        artifact.write(0, {"rows": torch.ones(2, 3)}, {})
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with artifact.lock():
+        assert artifact.has(0)
+        assert torch.equal(artifact.read(0)["rows"], torch.ones(2, 3))
+    absent = Store(artifact.path.parent.parent).artifact("kind", {"other": 1})
+    with pytest.raises(StoreError, match="read-only"), absent.lock():
+        pass

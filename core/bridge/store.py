@@ -8,6 +8,7 @@ exist. Every file is written under a temporary name, fsynced and renamed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import time
@@ -73,21 +74,30 @@ class Artifact:
     def lock(self) -> Iterator[None]:
         """Hold the artifact for writing; a second process waits until the first is done or dead.
 
+        One that is there already, in a cache that may only be read, is not locked: what is complete is read, and only
+        what has to be written fails.
+
         Raises:
-            StoreError: If the cache cannot be written.
+            StoreError: If the cache cannot be written, and has no such artifact.
         """
         from filelock import FileLock
 
+        there, lock = self.path.is_dir(), None
         with writing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock")
-            lock.acquire()
-            for orphan in self.path.glob(".*.tmp"):
-                orphan.unlink(missing_ok=True)
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                lock = FileLock(self.path / ".lock")
+                lock.acquire()
+                for orphan in self.path.glob(".*.tmp"):
+                    orphan.unlink(missing_ok=True)
+            except OSError as error:
+                if not there or error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                    raise
         try:
             yield
         finally:
-            lock.release()
+            if lock is not None:
+                lock.release()
 
     def has(self, index: int) -> bool:
         """Tell whether a shard is there and is byte for byte the one that was written."""

@@ -152,11 +152,16 @@ class Weights:
             raise unavailable(self, error) from error
 
     def _download(self, name: str) -> Path:
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
         try:
             return Path(hf_hub_download(self.source, name, revision=self.revision or None))
         except Exception as error:
+            # A cache that may only be read takes no lock and no news of a branch; what is in it is of use all the same.
+            cached = try_to_load_from_cache(self.source, name, revision=self.revision or None)
+            refused = isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+            if refused and isinstance(cached, str):
+                return Path(cached)
             raise unavailable(self, error) from error
 
 
