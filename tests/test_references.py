@@ -92,11 +92,14 @@ def test_writing_and_parsing_a_site_is_the_identity(site: Site) -> None:
         ("blocks.5.hook_mlp_out", Site(5, "mlp_out")),
         ("layers.5", Site(5)),
         ("h.5", Site(5)),
-        ("layers.5.mlp", Site(5, "mlp_out")),
-        ("model.layers.5.self_attn", Site(5, "attn_out")),
+        ("layers.5.mlp", Site(5, "layers.5.mlp")),
+        ("model.layers.5.mlp", Site(5, "layers.5.mlp")),
+        ("model.layers.5.self_attn.o_proj", Site(5, "layers.5.self_attn.o_proj")),
+        ("vision_tower.encoder.layers.5", Site(5, "vision_tower.encoder.layers.5")),
+        ("encoder.layer.5.attention.output", Site(5, "encoder.layer.5.attention.output")),
         ("model.language_model.layers.5", Site(5)),
-        ("transformer.h.5.attn", Site(5, "attn_out")),
-        ("gpt_neox.layers.5.attention", Site(5, "attn_out")),
+        ("transformer.h.5.attn", Site(5, "h.5.attn")),
+        ("gpt_neox.layers.5.attention", Site(5, "layers.5.attention")),
     ],
 )
 def test_forms_of_a_site(text: str, expected: Site) -> None:
@@ -109,7 +112,7 @@ def test_a_block_that_the_model_lacks_is_refused_with_the_range_that_exists(text
         parse_site(text, LAYERS)
 
 
-@pytest.mark.parametrize("text", ["3.nowhere", "blocks.3.hook_z", "layers.3.norm"])
+@pytest.mark.parametrize("text", ["3.nowhere", "blocks.3.hook_z"])
 def test_an_unknown_point_is_refused_with_the_known_ones(text: str) -> None:
     with pytest.raises(UsageError, match="resid_pre, attn_out, resid_mid, mlp_out, resid_post"):
         parse_site(text, LAYERS)

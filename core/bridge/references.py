@@ -14,10 +14,11 @@ __all__ = ["POINTS", "Site", "parse_site"]
 POINTS = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
 """Places inside one block, in the order in which a forward pass reaches them."""
 
-_SUBMODULES = {"self_attn": "attn_out", "attn": "attn_out", "attention": "attn_out", "mlp": "mlp_out"}
 _LAYER = re.compile(r"(?P<layer>-?\d+|\d+%)(?:\.(?P<point>\w+))?")
 _TRANSFORMER_LENS = re.compile(r"blocks\.(?P<layer>\d+)\.hook_(?P<point>\w+)")
-_MODULE = re.compile(r"(?:\w+\.)*(?:layers|h|blocks)\.(?P<layer>\d+)(?:\.(?P<module>\w+))?")
+_MODULE = re.compile(r"(?P<prefix>(?:[a-zA-Z_]\w*\.)*)(?P<blocks>[a-zA-Z_]\w*)\.(?P<layer>\d+)(?P<module>(?:\.\w+)*)")
+_TRUNK = {"model", "transformer", "language_model", "gpt_neox", "decoder", "backbone"}  # around text blocks only
+_BLOCKS = {"layers", "h", "blocks"}
 _RANGE = re.compile(r"(\d+)-(\d+)(?::(\d+))?")
 _VARIANTS = re.compile(r"(?P<before>[^.]*:[^.@#]*?)(?P<first>\d+)\.\.(?P<last>\d+)(?P<after>[@#].*)?", re.DOTALL)
 _GRAMMAR = "name[:variant]@layer[.point][#revision], as in qwen@20, pythia-70m:seed3@3#step143000 or ./folder@66%"
@@ -32,19 +33,27 @@ class Site:
 
     Attributes:
         layer: Index of the block, from 0.
-        point: `resid_post`, or another point of the family's layout.
+        point: `resid_post`, or another point of the family's layout; or the path of a module of the block
+            (`layers.20.mlp`), whose output is meant exactly as the module returns it.
     """
 
     layer: int
     point: str = "resid_post"
 
     def __str__(self) -> str:
+        if self.is_module:
+            return self.point
         return str(self.layer) if self.point == "resid_post" else f"{self.layer}.{self.point}"
 
     @property
-    def order(self) -> tuple[int, int]:
-        """Sort key: the order in which one forward pass reaches sites."""
-        return self.layer, POINTS.index(self.point)
+    def is_module(self) -> bool:
+        """Whether the output of a module is meant that the user named by its path."""
+        return "." in self.point
+
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """Sort key: the order in which one forward pass reaches points; modules come after the points of a block."""
+        return self.layer, len(POINTS) if self.is_module else POINTS.index(self.point), self.point
 
 
 @final
@@ -129,7 +138,8 @@ def parse_site(text: str, n_layers: int) -> Site:
     """Turn the part after `@` into a site of a model with `n_layers` blocks.
 
     Accepts `20`, `-1`, `66%`, `20.mlp_out`, TransformerLens and SAELens names (`blocks.20.hook_resid_post`), sparsify
-    names (`layers.20`) and Hugging Face module paths (`model.layers.20.mlp`).
+    names (`layers.20`) and Hugging Face module paths (`model.layers.20.mlp`). A path below a block means the output of
+    exactly that module: `mlp_out` is what the MLP adds to the stream, which in some families is a later norm's output.
 
     Args:
         text: As `20`, `66%`, `-1` or `20.resid_mid`.
@@ -142,7 +152,7 @@ def parse_site(text: str, n_layers: int) -> Site:
         UsageError: If the text names no site, or a block that the model does not have.
     """
     layer, point = _split_site(text)
-    if point not in POINTS:
+    if point not in POINTS and "." not in point:
         raise UsageError(f"{text!r} names no known point of a block.", remedy=f"Known points: {', '.join(POINTS)}.")
     if layer.endswith("%"):
         share = int(layer[:-1])
@@ -185,10 +195,14 @@ def _split_site(text: str) -> tuple[str, str]:
         return match["layer"], match["point"] or "resid_post"
     if match := _TRANSFORMER_LENS.fullmatch(text):
         return match["layer"], match["point"]
-    if match := _MODULE.fullmatch(text):
-        module = match["module"]
-        return match["layer"], _SUBMODULES.get(module, module) if module else "resid_post"
+    if (match := _MODULE.fullmatch(text)) and not text.rpartition(".")[2].startswith("hook_"):
+        trunk = match["blocks"] in _BLOCKS and set(match["prefix"].split(".")) <= {*_TRUNK, ""}
+        if trunk and not match["module"]:
+            return match["layer"], "resid_post"
+        # One name for one place: bridges and dictionaries are compared by it.
+        return match["layer"], text.removeprefix(match["prefix"]) if trunk else text
     raise UsageError(
         f"{text!r} is not a site.",
-        remedy="Write a block index (20), a depth (66%), a point (20.mlp_out), or blocks.20.hook_resid_post.",
+        remedy="Write a block index (20), a depth (66%), a point (20.mlp_out), a module (model.layers.20.mlp), "
+        "or blocks.20.hook_resid_post.",
     )

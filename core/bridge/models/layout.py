@@ -45,8 +45,10 @@ class Layout:
             site: Block and point.
 
         Raises:
-            UsageError: If this family has no such point.
+            UsageError: If this family has no such point, or the module is in none of its blocks.
         """
+        if site.is_module:
+            return self._module(site), "output"
         if site.point not in self.points:
             known = [point for point in POINTS if point in self.points]
             raise UsageError(
@@ -57,6 +59,16 @@ class Layout:
         location = self.points[site.point]
         block = f"{self.blocks}.{site.layer}"
         return f"{block}.{location.module}" if location.module else block, location.side
+
+    def _module(self, site: Site) -> str:
+        head, _, tail = f"{site.point}.".partition(f".{site.layer}.")
+        if not f".{self.blocks}".endswith(f".{head}"):
+            raise UsageError(
+                f"{site.point} is in no block of this model: its blocks are {self.blocks}.",
+                cause="Only modules of the blocks that read text have one activation a token.",
+                remedy=f"Write {self.blocks}.{site.layer} and the module's path in the block.",
+            )
+        return f"{self.blocks}.{site.layer}.{tail}".removesuffix(".")
 
 
 def sequential(blocks: str, *, attn_out: str, resid_mid: str, mlp_out: str) -> Layout:

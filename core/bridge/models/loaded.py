@@ -10,6 +10,7 @@ from bridge.corpus.documents import Document
 from bridge.errors import ModelError, UsageError
 from bridge.models.decoding import Cached, Decoding, Whole, generate
 from bridge.models.layout import Layout
+from bridge.models.reached import reached
 from bridge.models.tokenizer import Tokenizer
 from bridge.pairing.align import Encoded
 from bridge.references import POINTS, Site
@@ -87,6 +88,7 @@ class LoadedModel:
             # Of BERT's modules called `output`: nnsight renames them, and no layout has to point at one.
             warnings.filterwarnings("ignore", message=".* submodule named .* already serves", category=UserWarning)
             self._traced = NNsight(self.module)
+        self._envoys: dict[Any, Any] | None = None
         self._probe()
 
     def encode(self, documents: Sequence[Document], max_tokens: int) -> list[Encoded]:
@@ -119,14 +121,14 @@ class LoadedModel:
         import nnsight
         import torch
 
-        ordered = sorted(sites, key=lambda site: site.order)
+        ordered = self._in_order(sites)
         envoys = [self._envoy(site) for site in ordered]
         with torch.inference_mode(), self._traced.trace(**self._placed(ids, mask)) as tracer:
             captured = nnsight.save([])
             for envoy, side in envoys:
                 value = envoy.output if side == "output" else envoy.input
                 # A clone, because some architectures add to the residual stream in place further on.
-                captured.append((value[0] if isinstance(value, tuple) else value).clone())
+                captured.append((value[0] if isinstance(value, (tuple, list)) else value).clone())
             tracer.stop()
         by_site = dict(zip(ordered, captured, strict=True))
         expected = (*ids.shape, self.d_model)
@@ -221,18 +223,17 @@ class LoadedModel:
         import nnsight
         import torch
 
-        ordered = sorted(edits.items(), key=lambda item: item[0].order)
-        steps = [(*self._envoy(site), edit) for site, edit in ordered]
+        steps = [(*self._envoy(site), edits[site]) for site in self._in_order(list(edits))]
         if not steps:
             with torch.inference_mode():
                 return self.module(**inputs)
         with torch.inference_mode(), self._traced.trace(**inputs):
             for envoy, side, edit in steps:
                 value = envoy.output if side == "output" else envoy.input
-                rest = value[1:] if isinstance(value, tuple) else None
+                rest = tuple(value[1:]) if isinstance(value, (tuple, list)) else None
                 # A clone, so that an edit in place cannot reach what the network still holds of the old value.
                 changed = edit((value if rest is None else value[0]).clone())
-                replaced = changed if rest is None else (changed, *rest)
+                replaced = changed if rest is None else type(value)((changed, *rest))
                 if side == "output":
                     envoy.output = replaced
                 else:
@@ -243,7 +244,22 @@ class LoadedModel:
 
     def _envoy(self, site: Site) -> tuple[Any, str]:
         path, side = self.layout.locate(site)
-        return self._traced.get(path), side
+        if self._envoys is None:
+            # By the module and not by the path: nnsight renames children that it has attributes for (BERT's `output`).
+            self._envoys = {envoy._module: envoy for envoy in self._traced.modules()}
+        return self._envoys[self.module.get_submodule(path)], side
+
+    def _in_order(self, sites: Sequence[Site]) -> list[Site]:
+        """Sort sites as a pass reaches them: modules that the user named stand anywhere, so a pass is watched."""
+        import torch
+
+        if not any(site.is_module for site in sites):
+            return sorted(sites, key=lambda site: site.order)
+        places = {site: self.layout.locate(site) for site in sites}
+        ids = torch.zeros((1, 3), dtype=torch.int64)
+        # Not kept: which sites are asked for changes from call to call, and three tokens are few.
+        times = reached(self.module, self._placed(ids, torch.ones_like(ids)), places, (1, 3, self.d_model))
+        return sorted(sites, key=times.__getitem__)
 
     def _placed(self, ids: Tensor, mask: Tensor) -> dict[str, Any]:
         device = next(self.module.parameters()).device
@@ -254,7 +270,7 @@ class LoadedModel:
 
         modules = dict(self.module.named_modules())
         sites = [
-            Site(layer, point) for layer in (0, self.n_layers - 1) for point in POINTS if point in self.layout.points
+            Site(layer, point) for layer in range(self.n_layers) for point in POINTS if point in self.layout.points
         ]
         missing = [path for path, _ in map(self.layout.locate, sites) if path not in modules]
         if missing:
