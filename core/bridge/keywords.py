@@ -29,6 +29,7 @@ class Keywords(TypedDict, total=False):
         dictionary: Explain features of this dictionary of the source, or of its `own`.
         features: How many features are drawn by seed.
         allow_other_model: Take a dictionary though its file names another model.
+        allow_untrained: Go on with a model that predicts text no better than random weights do.
         positions: Explain so many live activations of held-out texts, too.
         features_of: Which features are drawn from: see bridge.features.
         src_verbalizer: The source's: a folder, NAME:OPTION=VALUE,... or own:... (default: the model's own).
@@ -56,6 +57,7 @@ class Keywords(TypedDict, total=False):
     dictionary: str | PathLike[str]
     features: int
     allow_other_model: bool
+    allow_untrained: bool
     positions: int
     features_of: Literal["training", "tuning", "reporting"]
     src_verbalizer: str | PathLike[str]

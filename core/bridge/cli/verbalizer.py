@@ -29,7 +29,7 @@ def command() -> None:
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder (default: where it is found again)."
 )
 @field_flags("bridge.verbalizers:Recipe", *TRAINED)
-@option_flags("allow_other_model", "max_documents", "max_tokens", "seed", "device", "dtype")
+@option_flags("allow_other_model", "max_documents", "max_tokens", "seed", "device", "dtype", "allow_untrained")
 @output_options
 def train(
     model: str, verbalizer: str, dictionary: str | None, out: Path | None, as_json: bool, quiet: bool, **given: Any

@@ -62,7 +62,7 @@ def run(src: str, dst: str, *, out: str | Path | None = None, **options: Unpack[
 
 
 def dry_run(src: str, dst: str, **options: Unpack[Keywords]) -> dict[str, Any]:
-    """Say what `run` would fetch, load and take, and what stands against it, without loading a weight.
+    """Say what `run` would fetch, load and take, and what stands against it, and try small models that are here.
 
     Args:
         src: Source model and layer.

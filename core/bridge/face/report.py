@@ -35,12 +35,16 @@ def write_report(results: str | Path | Sequence[str | Path], *, out: str | Path 
     return write(paths, Path(out) if out is not None else folders[0] / REPORT)
 
 
-def doctor() -> list[Check]:
-    """Look at libraries, devices, folders and plugins.
+def doctor(model: str = "") -> list[Check]:
+    """Look at libraries, devices, folders and plugins, and at a model.
+
+    Args:
+        model: If not empty, a reference: the model is loaded and checked, and its perplexity told, on plain English or
+            on its own corpus.
 
     Returns:
         What was looked at, whether it is well (`ok`), what was seen (`detail`), and what to do if not (`remedy`).
     """
     from bridge.pipeline.jobs.doctor import examine
 
-    return examine()
+    return examine(model)

@@ -16,6 +16,7 @@ from bridge.pipeline.plan.gather import gather, paired_rows
 from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.plan.provenance import describe
 from bridge.pipeline.plan.runtime import Runtime
+from bridge.pipeline.plan.self_check import with_untrained
 from bridge.references import Site
 
 
@@ -69,6 +70,9 @@ def fit_plan(plan: Plan, runtime: Runtime, *, controls: bool = False, reverse: b
     runtime.progress.note("Fitting the map.")
     rows = paired_rows(plan, left[src], right[dst])
     result = fit_rows(plan, rows, src, dst, controls=controls, back=True, reverse=reverse)
+    result.bridge.provenance.update(
+        with_untrained(result.bridge.provenance, (plan.src, plan.dst), plan.options.models, runtime)
+    )
     if isinstance(result.back, MapError):
         runtime.progress.note(f"No way back is kept with the bridge: {result.back.what}")
     return result

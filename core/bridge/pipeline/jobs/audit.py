@@ -16,6 +16,7 @@ from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.plan import Plan, prepare
 from bridge.pipeline.plan.provenance import describe
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
+from bridge.pipeline.plan.self_check import with_untrained
 from bridge.pipeline.plan.threads import threads_for
 from bridge.pipeline.result import Result, headline
 from bridge.pipeline.score.live_model import LiveDocuments, RunningModel
@@ -134,7 +135,7 @@ def _audit_target(plan: Plan, given: Dictionaries, runtime: Runtime) -> tuple[li
             metrics += found
             notes = list(dictionaries.src.origin.notes)
             provenance.append(
-                describe(plan, rows, src, dst)
+                with_untrained(describe(plan, rows, src, dst), (plan.src, plan.dst), plan.options.models, runtime)
                 | ({"failed_scorers": failed} if failed else {})
                 | ({"dictionary_notes": notes} if notes else {})
             )

@@ -7,6 +7,7 @@ import platform
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import final
 
@@ -16,6 +17,10 @@ from bridge.models import Placement
 from bridge.models.dtype import bfloat16_speed
 from bridge.models.resolve import user_aliases
 from bridge.models.weights import models_folder
+from bridge.pipeline.plan.options import make_options
+from bridge.pipeline.plan.runtime import open_runtime
+from bridge.pipeline.plan.self_check import load_checked, tried
+from bridge.pipeline.plan.single import Side
 from bridge.plugins.discovery import discover
 from bridge.store import Store
 
@@ -40,18 +45,38 @@ class Check:
     remedy: str = ""
 
 
-def examine() -> list[Check]:
-    """Run every check; none of them stops another."""
-    return [check for look in (_libraries, _devices, _cache, _models, _plugins) for check in _guarded(look)]
+def examine(model: str = "") -> list[Check]:
+    """Run every check; none of them stops another.
+
+    Args:
+        model: If not empty, a model that is loaded and checked, too.
+    """
+    looks: list[Callable[[], Iterator[Check]]] = [_libraries, _devices, _cache, _models, _plugins]
+    if model:
+        looks.append(partial(_weights, model))
+    return [check for look in looks for check in _guarded(look)]
 
 
 def _guarded(look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
     try:
         yield from look()
     except BridgeError as error:
-        yield Check(look.__name__.strip("_"), False, error.what, f"{error.cause} {error.remedy}".strip())
+        yield Check(_called(look), False, error.what, f"{error.cause} {error.remedy}".strip())
     except Exception as error:  # a check that breaks is a finding, not the end of the examination
-        yield Check(look.__name__.strip("_"), False, f"{type(error).__name__}: {error}")
+        yield Check(_called(look), False, f"{type(error).__name__}: {error}")
+
+
+def _called(look: Callable[[], Iterator[Check]]) -> str:
+    return look.args[0] if isinstance(look, partial) else look.__name__.strip("_")
+
+
+def _weights(reference: str) -> Iterator[Check]:
+    runtime = open_runtime()
+    model = runtime.resolve(reference)
+    side = Side(model, model.adapter.tokenizer(model.weights), model.weights.identity(runtime.store))
+    options = make_options(src=reference).models
+    load_checked(side, options, runtime)  # always: what was measured before is held to what is read now
+    yield Check(f"model {model.name}", True, tried(side, options, runtime))
 
 
 def _libraries() -> Iterator[Check]:

@@ -1,4 +1,5 @@
-"""What a run would fetch, load and take, and what stands against it, without loading a weight."""
+"""What a run would fetch, load and take, and what stands against it; of weights, only small ones that are here are
+read."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.provenance import said
 from bridge.pipeline.plan.runtime import Runtime
-from bridge.pipeline.plan.single import corpus_of
+from bridge.pipeline.plan.self_check import tried
+from bridge.pipeline.plan.single import Side, corpus_of
 from bridge.pipeline.plan.specs import build_map, build_washout
 from bridge.pipeline.transfer.dictionaries import OWN, check_belongs, open_own
 from bridge.pipeline.verbalize.find import find_verbalizer
@@ -29,6 +31,9 @@ FLOPS = {"cpu": 0.1e12, "mps": 5e12, "cuda": 200e12}
 
 CPU_BFLOAT16 = 0.3e12
 """The same of two CPU cores with bfloat16 instructions, measured."""
+
+SMALL = 10**9
+"""Models of more parameters are not loaded only to see whether they are trained."""
 
 ARMS = 5
 GIB = 2**30
@@ -61,7 +66,7 @@ def dry_run(options: Options, runtime: Runtime, given: Collection[str] = ()) -> 
         "src": attempt(lambda: runtime.resolve(options.models.src)),
         "dst": attempt(lambda: runtime.resolve(options.models.dst)),
     }
-    found = {side: attempt(partial(_model, model, options.models)) for side, model in models.items() if model}
+    found = {side: attempt(partial(_model, model, options.models, runtime)) for side, model in models.items() if model}
     corpus = attempt(lambda: _corpus(options.corpus, [model for model in models.values() if model], runtime))
     result: dict[str, Any] = {"models": found, "corpus": corpus}
     if options.dictionary.reference or options.verbalize.positions:
@@ -78,23 +83,42 @@ def dry_run(options: Options, runtime: Runtime, given: Collection[str] = ()) -> 
     return result | {"problems": problems}
 
 
-def _model(model: ResolvedModel, options: ModelOptions) -> dict[str, Any]:
+def _model(model: ResolvedModel, options: ModelOptions, runtime: Runtime) -> dict[str, Any]:
     site = model.single_site()
     here = model.weights.are_here()
     notes = model.adapter.check_weights(model.weights) if here else ()
     count = model.adapter.parameters(model.weights)
+    small = here and (count or 0) <= SMALL and _is_here(options)
     size = 4 if _placed(options)[1] == "float32" else 2
     return {
         "reference": model.label(site),
         "family": model.adapter.name,
         "weights": model.weights.source,
         "here": here,
-        "notes": list(notes),
+        "notes": [*notes, *([_perplexity(model, options, runtime)] if small else [])],
         "d_model": model.info.d_model,
         "depth": [site.layer + 1, model.info.n_layers],
         "parameters": count,
         "memory_gib": None if count is None else round(count * size / GIB, 1),
     }
+
+
+def _perplexity(model: ResolvedModel, options: ModelOptions, runtime: Runtime) -> str:
+    """Return what the model makes of a text that it should know.
+
+    Raises:
+        ModelError: If it is not a trained model, and that is not allowed.
+    """
+    side = Side(model, model.adapter.tokenizer(model.weights), model.weights.identity(runtime.store))
+    return f"{model.name}: {tried(side, options, runtime)}."
+
+
+def _is_here(options: ModelOptions) -> bool:
+    try:
+        placement_of(options).torch_device()
+    except UsageError:
+        return False
+    return True
 
 
 def _corpus(asked: CorpusOptions, models: Sequence[ResolvedModel], runtime: Runtime) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import prepare
 from bridge.pipeline.plan.provenance import said, versions
 from bridge.pipeline.plan.runtime import Runtime
+from bridge.pipeline.plan.self_check import with_untrained
 from bridge.pipeline.plan.single import ModelPlan, find_side, prepare_model
 from bridge.pipeline.plan.specs import build_map
 from bridge.pipeline.verbalize.cache import open_verbalizer
@@ -94,7 +95,8 @@ class ForeignVerbalizer:
     def provenance(self) -> dict[str, Any]:
         """Return models, verbalizer, options and versions."""
         named = {"verbalizer": self.named, "options": self.options.flat(), "versions": versions()}
-        return {"src": self.options.models.src, "dst": self.options.models.dst, **named} | said(self.src.remarks)
+        found = {"src": self.options.models.src, "dst": self.options.models.dst, **named} | said(self.src.remarks)
+        return with_untrained(found, (self.src.side, self.dst.side), self.options.models, self.runtime)
 
 
 def _same_model(options: Options, runtime: Runtime) -> bool:

@@ -17,6 +17,7 @@ from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import Plan, prepare
 from bridge.pipeline.plan.provenance import said, versions
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
+from bridge.pipeline.plan.self_check import with_untrained
 from bridge.pipeline.result import MOST, Result
 from bridge.pipeline.score.score import checked_scores
 from bridge.plugins.registry import Registry
@@ -134,6 +135,7 @@ def sweep(
         | said(plan.remarks)
         | ({"failed_scorers": failed} if failed else {})
     )
+    provenance = with_untrained(provenance, (plan.src, plan.dst), plan.options.models, runtime)
     if out is not None:
         write_config(out, plan, SWEEP_CONFIG)
     labels = [[side.model.label(s) for s in some] for side, some in zip((plan.src, plan.dst), sites, strict=True)]

@@ -9,9 +9,10 @@ from bridge.collect.activations import activations_artifact, collect
 from bridge.collect.memory import forget_models
 from bridge.models import LoadedModel
 from bridge.pairing.rows import PairedRows
-from bridge.pipeline.plan.placement import collect_settings, placement_of
+from bridge.pipeline.plan.placement import collect_settings
 from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.plan.runtime import Runtime
+from bridge.pipeline.plan.self_check import load_checked, untrained_notes
 from bridge.pipeline.plan.single import ModelPlan
 from bridge.references import Site
 from bridge.store import Artifact
@@ -38,20 +39,23 @@ def gather_model(plan: ModelPlan, sites: Sequence[Site], runtime: Runtime) -> di
         sites: Where.
         runtime: Store and progress.
     """
-    settings, placement = collect_settings(plan.models, plan.reading), placement_of(plan.models)
+    settings = collect_settings(plan.models, plan.reading)
     model = plan.side.model
 
     def load() -> LoadedModel:
         runtime.progress.note(f"Loading {model.name}.")
         here = model.weights.are_here()
-        loaded = model.adapter.load(model.weights, placement)
+        loaded = load_checked(plan.side, plan.models, runtime)
         for note in () if here else plan.side.notes:
             runtime.progress.note(note)
         return loaded
 
     name = f"{model.adapter.name} {plan.side.identity}"
     artifacts = {site: activations_artifact(runtime.store, name, site, plan.corpus, settings) for site in sites}
+    untrained_notes(plan.side, plan.models, runtime)  # refuses, where the activations are here already
     collect(load, model.name, artifacts, plan.corpus, settings, runtime.progress, plan.side.tokenizer)
+    for note in untrained_notes(plan.side, plan.models, runtime):
+        runtime.progress.note(note)
     forget_models()
     return artifacts
 

@@ -39,6 +39,10 @@ class ModelOptions(Group):
     )
     batch_size: int | None = Field(None, ge=1, description="Texts per forward pass (default: as many as fit).")
 
+    allow_untrained: bool = Field(
+        False, description="Go on with a model that predicts text no better than random weights do."
+    )
+
     @field_validator("dtype")
     @classmethod
     def _refuse_other_dtypes(cls, dtype: str) -> str:

@@ -26,7 +26,7 @@ from bridge.pipeline.plan.specs import describe_errors
 WRITTEN = (
     *("src", "dst", "map", "corpus", "corpus_sha256", "src_identity", "dst_identity", "max_documents", "max_tokens"),
     *("skip", "outlier_factor", "split", "held_out", "folds", "seed", "device", "dtype", "dictionary", "features"),
-    "allow_other_model",
+    *("allow_other_model", "allow_untrained"),
     *("positions", "features_of", "src_verbalizer", "dst_verbalizer", "washout", "encoder", "batch_size"),
 )
 """The order in which records and `config.toml` have them."""

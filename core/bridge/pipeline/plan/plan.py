@@ -86,9 +86,10 @@ class Plan:
     def key(self) -> str:
         """Return what identifies a plan: a hash of its options, which name models and corpus by content, and of pairs.
 
-        Another version may find other pairs in the same texts.
+        Another version may find other pairs in the same texts. What is merely allowed changes no number.
         """
-        hashed = hashlib.sha256(canonical_json(self.options.flat()).encode())
+        options = {name: value for name, value in self.options.flat().items() if name != "allow_untrained"}
+        hashed = hashlib.sha256(canonical_json(options).encode())
         for shard in self.shards:
             hashed.update(shard.src.tobytes() + shard.dst.tobytes())
         return hashed.hexdigest()[:32]
