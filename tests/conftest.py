@@ -19,6 +19,8 @@ _HUB = tempfile.TemporaryDirectory(prefix="bridge-tests-hub-")
 atexit.register(_HUB.cleanup)
 os.environ.update(HF_HUB_OFFLINE="1", HF_HOME=_HUB.name, HF_HUB_DISABLE_TELEMETRY="1")
 os.environ.pop("HF_HUB_CACHE", None)
+# Tiny checkpoints are random: tests that are about that take it back.
+os.environ["BRIDGE_ALLOW_UNTRAINED"] = "1"
 # Tiny matrices: threads that wait for each other cost ten times what they save, most of all on a busy machine.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 os.environ.update(dict.fromkeys(_THREADS, "1"))
@@ -58,8 +60,6 @@ def isolated(
         monkeypatch.setenv("BRIDGE_MODELS_DIR", str(home / "models"))
         # bfloat16 rounds otherwise on every kind of processor: what is not about it is computed in float32.
         monkeypatch.setenv("BRIDGE_DTYPE", "float32")
-        # Tiny checkpoints are random: what is about that takes it back.
-        monkeypatch.setenv("BRIDGE_ALLOW_UNTRAINED", "1")
     monkeypatch.setenv("NO_COLOR", "1")
     for name in ("BRIDGE_DISABLE_PLUGINS", "BRIDGE_ONLY_PLUGINS", "BRIDGE_TRACE_PLUGINS"):
         monkeypatch.delenv(name, raising=False)

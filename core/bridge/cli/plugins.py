@@ -64,15 +64,21 @@ def command(context: click.Context, kind: str | None, as_json: bool, quiet: bool
 
 
 @command.command("check")
-@click.argument("name")
+@click.argument("name", required=False, default="")
+@click.option("--model", metavar="MODEL", help="A model on this machine: its family's laws are tried on its weights.")
 @click.option("--file", type=click.Path(exists=True, path_type=Path), help="A dictionary, to check its format on.")
 @output_options
-def check(name: str, file: Path | None, as_json: bool, quiet: bool) -> None:
+def check(name: str, model: str | None, file: Path | None, as_json: bool, quiet: bool) -> None:
     """Try the laws of a plugin's kind on it; exits with 1 if one is broken, with 2 if nothing could be tried.
 
     NAME is what it registers (ridge) or its entry point (maps.ridge). Maps and scorers are tried on synthetic rows,
     model families on tiny random weights of their own, verbalizers on such a model: nothing is downloaded. Dictionary
-    formats that only read need a --file.
+    formats that only read need a --file. With --model, a family is tried on real weights, in float32 on the CPU; NAME
+    can then be left out.
+
+    \b
+    bridge plugins check ridge
+    bridge plugins check --model smollm2-135m
     """
     import contextlib
     import os
@@ -80,12 +86,20 @@ def check(name: str, file: Path | None, as_json: bool, quiet: bool) -> None:
     # Before anything imports the hub, which reads this once: certifying a plugin must not fetch a model.
     os.environ["HF_HUB_OFFLINE"] = "1"
     from bridge.plugins.discovery import discover
-    from bridge.testing.certify import certify
+    from bridge.testing.certify import certify, certify_model
 
+    if not name and not model:
+        raise click.UsageError("Give the name of a plugin, or --model MODEL.")
+    if model and file:
+        raise click.UsageError("--file is for dictionary formats, and --model for model families.")
     # A plugin that prints must not do so between the lines of the table.
     with contextlib.redirect_stdout(sys.stderr):
         registry = discover()
-        certificates = [certify(registry, kind, item, file) for kind, item in _named(registry, name)]
+        if model:
+            family = next((item for kind, item in _named(registry, name) if kind == "models"), name) if name else ""
+            certificates = [certify_model(registry, model, family)]
+        else:
+            certificates = [certify(registry, kind, item, file) for kind, item in _named(registry, name)]
     if as_json:
         print_json({"checked": [_record(certificate) for certificate in certificates]})
     else:

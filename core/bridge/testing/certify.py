@@ -12,7 +12,7 @@ import numpy as np
 
 from bridge.corpus.read import load_corpus
 from bridge.dictionaries import DictionaryFormat, SparseAutoencoder, TopK
-from bridge.errors import BridgeError, ModelUnavailableError
+from bridge.errors import BridgeError, ModelUnavailableError, UsageError
 from bridge.models import TransformersAdapter
 from bridge.models.resolve import resolve
 from bridge.plugins.registry import Registry
@@ -21,7 +21,7 @@ from bridge.store import Store
 from bridge.testing.dictionary_format import check_dictionary_format
 from bridge.testing.laws import Laws, Verdict, recording
 from bridge.testing.map import check_map
-from bridge.testing.model import check_model
+from bridge.testing.model import check_model, check_real_model
 from bridge.testing.scorer import check_scorer
 from bridge.testing.synthetic_subject import TinySubject
 from bridge.testing.verbalizer import check_verbalizer
@@ -66,9 +66,39 @@ def certify(registry: Registry, kind: str, name: str, file: Path | None = None) 
         name: That the plugin registers.
         file: For a dictionary format, a file or folder in it; a format that can write needs none.
     """
-    with tempfile.TemporaryDirectory() as folder, recording() as verdicts:
+    with tempfile.TemporaryDirectory() as folder:
+        return _tried(kind, name, lambda: _checks(registry, Path(folder), file)[kind](name))
+
+
+def certify_model(registry: Registry, reference: str, family: str = "") -> Certificate:
+    """Try the laws of a model's family on the model's own weights.
+
+    Args:
+        registry: Installed plugins.
+        reference: Of a model that is on this machine; a site in it is not looked at.
+        family: If not empty, the family that must serve it.
+
+    Raises:
+        UsageError: If there is no such model, or another family serves it.
+        ModelError: If no family serves it.
+    """
+    try:
+        model = resolve(reference, registry.models, Store(), Silent(), registry.aliases)
+    except ModelUnavailableError as error:
+        return Certificate("models", reference, skipped=f"Its weights are not on this machine: {error.what}")
+    if family not in ("", model.adapter.name):
+        raise UsageError(
+            f"{model.name} is served by the family {model.adapter.name}, not by {family}.",
+            remedy=f"Write `bridge plugins check {model.adapter.name} --model {reference}`, or leave the name out.",
+        )
+    title = f"{model.adapter.name} on {model.name}"
+    return _tried("models", title, lambda: check_real_model(model.adapter, model.weights))
+
+
+def _tried(kind: str, name: str, check: Callable[[], None]) -> Certificate:
+    with recording() as verdicts:
         try:
-            _checks(registry, Path(folder), file)[kind](name)
+            check()
         except _SkippedError as skipped:
             return Certificate(kind, name, skipped=str(skipped))
         except Exception as error:  # what a plugin raises is the finding, unless it only follows from a broken law

@@ -53,11 +53,13 @@ class Laws:
     Args:
         plugin: What to call the plugin in messages.
         contract: Where its laws are written down.
+        slack: Differences of so many times as much are allowed.
     """
 
-    def __init__(self, plugin: str, contract: str) -> None:
+    def __init__(self, plugin: str, contract: str, slack: float = 1.0) -> None:
         self.plugin = plugin
         self.contract = contract
+        self.slack = slack
 
     def require(self, holds: bool, law: str, given: str, found: str) -> None:
         """Refuse the plugin unless the law holds.
@@ -118,5 +120,5 @@ class Laws:
         if not found.size:
             return
         worst = float(np.abs(found.astype(np.float64) - expected.astype(np.float64)).max())
-        limit = tolerance * max(float(np.abs(expected).max()), scale)
+        limit = self.slack * tolerance * max(float(np.abs(expected).max()), scale)
         self.require(worst <= limit, law, given, f"the difference is {worst:.3g}, where {limit:.3g} is allowed")

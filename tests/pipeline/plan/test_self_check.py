@@ -30,7 +30,9 @@ def test_a_random_model_is_refused_before_and_after_its_activations_are_stored(
     with pytest.raises(errors.ModelError, match=r"perplexity \d+ on plain English: these weights are not a trained"):
         bridge.fit(**pair, **few)
     run = bridge.run(**pair, **few, allow_untrained=True, out=tmp_path / "run")
-    said = run.bridge.provenance["remarks"]
+    report = bridge.write_report(tmp_path / "run").read_text(encoding="utf-8")
+    assert "Of the models:" in report and "not a trained model" in report
+    said = run.bridge.provenance["untrained"]
     assert [line for line in said if "not a trained model" in line and "--allow-untrained" in line and "llama" in line]
     assert "not a trained model" in (tmp_path / "run" / "metrics.json").read_text()
     with pytest.raises(errors.ModelError, match="not a trained model"):

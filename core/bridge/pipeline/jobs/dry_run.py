@@ -88,7 +88,7 @@ def _model(model: ResolvedModel, options: ModelOptions, runtime: Runtime) -> dic
     here = model.weights.are_here()
     notes = model.adapter.check_weights(model.weights) if here else ()
     count = model.adapter.parameters(model.weights)
-    small = here and (count or 0) <= SMALL and _is_here(options)
+    small = (count or 0) <= SMALL and _is_here(options) and bool(model.weights.tensor_files(fetch=False))
     size = 4 if _placed(options)[1] == "float32" else 2
     return {
         "reference": model.label(site),

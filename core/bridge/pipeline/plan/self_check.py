@@ -18,7 +18,6 @@ from bridge.models.fingerprint import ROUNDING, check_residual_sums, difference,
 from bridge.models.perplexity import ENGLISH, Perplexity, paragraph, perplexity
 from bridge.pipeline.plan.groups import ModelOptions
 from bridge.pipeline.plan.placement import placement_of
-from bridge.pipeline.plan.provenance import said
 from bridge.store import Artifact
 
 if TYPE_CHECKING:
@@ -89,10 +88,9 @@ def untrained_notes(side: Side, models: ModelOptions, runtime: Runtime) -> list[
 def with_untrained(
     provenance: dict[str, Any], sides: Iterable[Side], models: ModelOptions, runtime: Runtime
 ) -> dict[str, Any]:
-    """Return the provenance of a result with a remark for each of its models that is not trained."""
-    notes = [note for side in sides for note in untrained_notes(side, models, runtime)]
-    remarks = dict.fromkeys([*provenance.get("remarks", []), *notes])
-    return provenance | said(list(remarks))
+    """Return the provenance of a result; under `untrained`, it has a sentence for each model that is not trained."""
+    notes = list(dict.fromkeys(note for side in sides for note in untrained_notes(side, models, runtime)))
+    return provenance | ({"untrained": notes} if notes else {})
 
 
 def tried(side: Side, models: ModelOptions, runtime: Runtime) -> str:

@@ -31,7 +31,8 @@ def file_section(found: ResultFile, key: str, measures: Measures) -> Section:
     if found.kind == "audit":
         data["questions"] = _audit(found.result.metrics, key, measures)
         pairs = found.result.bridge["pairs"]
-        data["remarks"] = list(dict.fromkeys(remark for pair in pairs for remark in pair.get("remarks") or []))
+        for name in ("remarks", "untrained"):
+            data[name] = list(dict.fromkeys(remark for pair in pairs for remark in pair.get(name) or []))
     elif found.kind == "steering":
         data |= _steering(found, key, measures)
     elif found.kind == "sweep":
