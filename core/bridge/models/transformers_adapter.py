@@ -235,7 +235,11 @@ def _keeps_cache(module: Any) -> bool:
     Recurrent ones call themselves stateful: how they take padding is each one's own affair.
     """
     named = inspect.signature(module.forward).parameters
-    return {"past_key_values", "position_ids", "logits_to_keep"} <= named.keys() and not module._is_stateful
+    kinds = set(getattr(module.config.get_text_config(), "layer_types", None) or ())
+    keys_alone = kinds <= {"full_attention", "sliding_attention", "chunked_attention"}
+    return (
+        {"past_key_values", "position_ids", "logits_to_keep"} <= named.keys() and keys_alone and not module._is_stateful
+    )
 
 
 def _cached_tokens(config: Any) -> int | None:

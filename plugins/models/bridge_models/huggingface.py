@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
-from itertools import combinations
 from typing import TYPE_CHECKING, Any, final
 
-from bridge.errors import ModelError
+from bridge.errors import BridgeError, ModelError
 from bridge.hookspecs import hookimpl
-from bridge.models import Layout, Location, ModelAdapter, TransformersAdapter, Weights
+from bridge.models import (
+    Layout,
+    LoadedModel,
+    Location,
+    ModelAdapter,
+    ModelInfo,
+    Placement,
+    TransformersAdapter,
+    Weights,
+)
+from bridge_models.probed import find_blocks
+from bridge_models.residual import find_parts
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
-_TOLERANCE = 0.05  # bfloat16 keeps 8 bits, and the stream is larger than what a part adds to it
+_TOKENS = 12
 
 
 @final
 class HuggingFace(TransformersAdapter):
     """Serves what no family of its own claims.
 
-    The blocks are the one list of equal modules as long as the model is deep. In the first block, the two modules
-    whose outputs add up, with the block's input, to its output are attention and MLP; where no two do, only
-    `resid_pre` and `resid_post` are offered.
+    The blocks are the outermost list of modules, as long as the model is deep, that each run once and turn the stream
+    into the stream. The two modules whose outputs add up, with a block's input, to its output in every block are
+    attention and MLP; where no two do, only `resid_pre` and `resid_post` are offered, or one part beside `resid_mid`.
+    What sees later tokens is treated as an encoder, whatever its class is called.
     """
 
     name = "huggingface"
@@ -32,15 +45,57 @@ class HuggingFace(TransformersAdapter):
         """Claim whatever names a model type."""
         return "model_type" in weights.config
 
+    def describe(self, weights: Weights) -> ModelInfo:
+        """Read width and depth, and whether the configuration is an encoder's.
+
+        Raises:
+            ModelError: If the configuration does not give them.
+        """
+        try:
+            info = super().describe(weights)
+            config = self._config(weights)
+        except BridgeError:
+            raise
+        except Exception as error:  # configurations compute what they are asked for, and raise what they like
+            raise ModelError(
+                f"The configuration of {weights.source} does not say how wide and deep its text model is "
+                f"({type(error).__name__}: {error}).",
+                cause=f"A {weights.config.get('model_type')} is more than a text model, or counts in another way.",
+                remedy="Write a model family plugin for it; it is a page of code (CONTRIBUTING.md).",
+            ) from error
+        return dataclasses.replace(info, causal=not _is_masked(config))
+
+    def load(self, weights: Weights, placement: Placement) -> LoadedModel:
+        """Load the model, find its sites, and test whether it is causal.
+
+        Raises:
+            ModelError: If it cannot be run, or has no blocks that are known for what they are.
+        """
+        try:
+            model = super().load(weights, placement)
+            model.causal = not _sees_ahead(model)
+        except BridgeError:
+            raise
+        except Exception as error:  # a foreign architecture fails in its own way
+            raise ModelError(
+                f"{weights.source} cannot be run as a text model ({type(error).__name__}: {error}).",
+                cause=f"The architecture {weights.config.get('model_type')} needs more than token ids and a mask.",
+                remedy="Write a model family plugin for it; it is a page of code (CONTRIBUTING.md).",
+            ) from error
+        return model
+
     def layout(self, module: nn.Module) -> Layout:
         """Find the blocks and, by a forward pass, the sites in them.
 
         Raises:
-            ModelError: If there is no list of blocks, or more than one.
+            ModelError: If there is no list of blocks, or it passes on several streams.
         """
-        blocks = _find_blocks(module)
+        import torch
+
+        text = module.config.get_text_config()  # type: ignore[union-attr,operator]
+        path, blocks = find_blocks(module, int(text.num_hidden_layers), int(text.hidden_size), _ids(module, _TOKENS))
         points = {"resid_pre": Location("", "input"), "resid_post": Location("", "output")}
-        return Layout(blocks, points | _find_parts(module, module.get_submodule(f"{blocks}.0")))
+        return Layout(path, points | find_parts(blocks, max(torch.finfo(dtype).eps for dtype in _dtypes(module))))
 
     def tiny_configs(self) -> Sequence[Any]:
         """Return a tiny StarCoder2, an architecture that no first-party family claims."""
@@ -60,91 +115,42 @@ class HuggingFace(TransformersAdapter):
         ]
 
 
-def _find_blocks(module: nn.Module) -> str:
-    from torch.nn import ModuleList
+def _is_masked(config: Any) -> bool:
+    """Tell whether transformers lists the type among masked models, and the configuration makes it no decoder."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    decoder = getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False)
+    return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not decoder
+
+
+def _sees_ahead(model: LoadedModel) -> bool:
+    """Tell whether a later token changes an earlier prediction."""
+    import torch
+
+    ids = _ids(model.module, 8)
+    other = ids.clone()
+    other[0, 5:] = ids[0, :3]
+    mask = torch.ones_like(ids)
+    with torch.inference_mode():
+        one, two = (model.logits(some, mask)[0, :5].float() for some in (ids, other))
+    # Rounding may differ where tokens are sorted to experts; what is seen ahead changes far more.
+    share = 1e-5 if next(model.module.parameters()).dtype is torch.float32 else 3e-2
+    return float((one - two).abs().max()) > share * float(one.abs().max())
+
+
+def _dtypes(module: nn.Module) -> set[torch.dtype]:
+    return {weight.dtype for weight in module.parameters() if weight.is_floating_point()}
+
+
+def _ids(module: nn.Module, tokens: int) -> Tensor:
+    """Return different token ids, spread over the vocabulary: (1, tokens) int64."""
+    import torch
 
     config: Any = module.config
-    depth: int = config.get_text_config().num_hidden_layers
-    lists = {name: child for name, child in module.named_modules() if isinstance(child, ModuleList)}
-    fitting = [
-        name for name, child in lists.items() if len(child) == depth and len({type(block) for block in child}) == 1
-    ]
-    if len(fitting) != 1:
-        seen = ", ".join(f"{name} ({len(child)})" for name, child in lists.items()) or "none"
-        raise ModelError(
-            f"The blocks of {type(module).__name__} were not found: {len(fitting)} of its module lists hold {depth} "
-            f"modules of one class.",
-            cause=f"Module lists and their lengths: {seen}.",
-            remedy="Write a model family plugin that names the path; it is a page of code (CONTRIBUTING.md).",
-        )
-    return str(fitting[0])
-
-
-def _find_parts(module: nn.Module, block: nn.Module) -> dict[str, Location]:
-    import torch
-
-    # None for a module that runs twice in a block (a dropout that both parts share): it is not in one place.
-    entered: dict[str, Tensor | None] = {}
-    left: dict[str, Tensor | None] = {}
-
-    def before_call(name: str) -> Callable[..., None]:
-        def record(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-            entered[name] = None if name in entered else _stream(args[0] if args else kwargs.get("hidden_states"))
-
-        return record
-
-    def after_call(name: str) -> Callable[..., None]:
-        def record(_: nn.Module, args: Any, output: Any) -> None:
-            left[name] = None if name in left else _stream(output)
-
-        return record
-
-    hooks = [
-        hook
-        for name, child in block.named_modules()
-        for hook in (
-            child.register_forward_pre_hook(before_call(name), with_kwargs=True),
-            child.register_forward_hook(after_call(name)),
-        )
-    ]
-    try:
-        ids = torch.tensor([[3, 1, 4, 1, 5, 9]], device=next(module.parameters()).device)
-        known: Any = module  # to transformers: a torch module has no such method
-        ids %= known.get_input_embeddings().num_embeddings
-        with torch.inference_mode():
-            module(input_ids=ids, use_cache=False)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    before, after = entered.pop(""), left.pop("")
-    if before is None or after is None:
-        return {}
-    outputs = {name: out for name, out in left.items() if out is not None and out.shape == after.shape}
-    added = after - before
-    misfits = {(a, m): _misfit(outputs[a] + outputs[m], added) for a, m in combinations(outputs, 2)}
-    if not misfits or min(misfits.values()) > _TOLERANCE:
-        return {}
-    attention, mlp = min(misfits, key=misfits.__getitem__)
-    parts = {"attn_out": Location(attention, "output"), "mlp_out": Location(mlp, "output")}
-    for name, entering in entered.items():
-        if entering is not None and entering.shape == after.shape:
-            misfit = _misfit(entering - before, outputs[attention])
-            if misfit <= _TOLERANCE:
-                parts["resid_mid"] = Location(name, "input")
-                break
-    return parts
-
-
-def _misfit(found: Tensor, expected: Tensor) -> float:
-    return float((found - expected).norm() / expected.norm())
-
-
-def _stream(value: Any) -> Tensor | None:
-    import torch
-
-    value = value[0] if isinstance(value, tuple) and value else value
-    # A copy, because some architectures add to the residual stream in place further on.
-    return value.float().clone() if isinstance(value, torch.Tensor) and value.is_floating_point() else None
+    vocabulary = int(getattr(config.get_text_config(), "vocab_size", 512) or 512)
+    # From a tenth on, because the first ids are special, and padding is a zero in some embeddings.
+    ids = [vocabulary // 10 + index * vocabulary * 8 // 10 // tokens for index in range(tokens)]
+    return torch.tensor([ids], device=next(module.parameters()).device)
 
 
 @hookimpl

@@ -1,0 +1,121 @@
+"""Which modules of a block add to the residual stream: those whose sums hold in every block, to rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from bridge.models import Location
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bridge_models.probed import Seen
+
+_ROUNDINGS = 4  # of each number: two sums, and what a part itself rounds on its way out
+_STANDS_OUT = 4  # times what rounding allows
+_NUMBERS = 16
+
+
+def find_parts(blocks: Sequence[Seen], eps: float) -> dict[str, Location]:
+    """Find attention, MLP, and the stream between them.
+
+    A point is kept only where the same module holds it in every block. Where modules return the same, the outermost is
+    taken.
+
+    Args:
+        blocks: What each block did in one pass.
+        eps: Relative spacing of the dtype that the model computes in.
+
+    Returns:
+        `attn_out` and `mlp_out`, the two modules whose outputs turn the block's input into its output, and
+        `resid_mid`, the first module's input that is the stream after attention. One of the two parts may be missing.
+    """
+    before, after = ([_there(side[""]) for side in sides] for sides in _sides(blocks))
+    entered = _in_every([block.entered for block in blocks], before)
+    left = _in_every([block.left for block in blocks], before)
+    for attention, mlp in _outermost(left):
+        if _holds([before, left[attention], left[mlp]], after, eps):
+            middle = _middle(entered, [before, left[attention]], eps)
+            parts = {"attn_out": Location(attention, "output"), "mlp_out": Location(mlp, "output")}
+            return parts | ({"resid_mid": Location(middle, "input")} if middle else {})
+    return _one_part(before, after, entered, left, eps)
+
+
+def _one_part(
+    before: list[Tensor],
+    after: list[Tensor],
+    entered: Mapping[str, list[Tensor]],
+    left: Mapping[str, list[Tensor]],
+    eps: float,
+) -> dict[str, Location]:
+    """Find a stream between two parts of which one has another name, or another shape, in some of the blocks."""
+    by_depth = sorted(left, key=lambda name: name.count("."))
+    for name, middle in entered.items():
+        if _same(middle, before) or _same(middle, after):
+            continue
+        for part in by_depth:
+            if _holds([before, left[part]], middle, eps):
+                return {"attn_out": Location(part, "output"), "resid_mid": Location(name, "input")}
+            if _holds([middle, left[part]], after, eps):
+                return {"resid_mid": Location(name, "input"), "mlp_out": Location(part, "output")}
+    return {}
+
+
+def _sides(blocks: Sequence[Seen]) -> tuple[list[Mapping[str, Tensor | None]], list[Mapping[str, Tensor | None]]]:
+    return [block.entered for block in blocks], [block.left for block in blocks]
+
+
+def _there(value: Tensor | None) -> Tensor:
+    assert value is not None
+    return value
+
+
+def _in_every(sides: Sequence[Mapping[str, Tensor | None]], streams: Sequence[Tensor]) -> dict[str, list[Tensor]]:
+    """Return what every block has under the same path, once and of the stream's shape, in the order of a pass."""
+    found = {}
+    for name in sides[0]:
+        values = [value for side in sides if (value := side.get(name)) is not None]
+        fits = len(values) == len(sides) and all(v.shape == s.shape for v, s in zip(values, streams, strict=True))
+        # What is zero everywhere would fit into every sum.
+        if name and fits and any(bool(value.any()) for value in values):
+            found[name] = values
+    return found
+
+
+def _outermost(left: Mapping[str, list[Tensor]]) -> list[tuple[str, str]]:
+    """Return pairs, first the one that ends first, with the fewest steps down the tree first; none inside the other."""
+    pairs = [
+        (first, second)
+        for first, second in combinations(left, 2)
+        if not f"{first}.".startswith(f"{second}.") and not f"{second}.".startswith(f"{first}.")
+    ]
+    return sorted(pairs, key=lambda pair: sum(name.count(".") for name in pair))
+
+
+def _middle(entered: Mapping[str, list[Tensor]], terms: Sequence[list[Tensor]], eps: float) -> str:
+    return next((name for name, values in entered.items() if _holds(terms, values, eps)), "")
+
+
+def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
+    import torch
+
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def _holds(terms: Sequence[list[Tensor]], total: Sequence[Tensor], eps: float) -> bool:
+    """Tell whether a stream and parts add up in every block, every number to rounding, and not without any part.
+
+    Where the stream is so large that its rounding hides a part (bfloat16, massive activations), a number proves
+    nothing; so each part must stand out of the rounding in some numbers of every block.
+    """
+    for values in zip(*terms, total, strict=True):
+        *added, expected = values
+        stream, *parts = added
+        allowed = _ROUNDINGS * eps * sum((part.abs() for part in parts), stream.abs() + expected.abs())
+        if bool(((sum(parts, stream) - expected).abs() > allowed).any()):
+            return False
+        if any(int((part.abs() > _STANDS_OUT * allowed).sum()) < _NUMBERS for part in parts):
+            return False
+    return True

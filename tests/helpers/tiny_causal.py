@@ -1,0 +1,220 @@
+"""Tiny random models of every causal class of transformers, and which points the generic family finds in them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bridge.errors import BridgeError
+from bridge.models import LoadedModel, ModelAdapter, Placement, Weights
+from bridge.references import POINTS
+
+MOST_PARAMETERS = 30_000_000
+
+# Whatever name a configuration has for a size: only those that it knows are set.
+_SIZES: dict[str, Any] = {
+    **dict.fromkeys(("hidden_size", "n_embd", "d_model", "intermediate_size", "ffn_dim", "decoder_ffn_dim"), 64),
+    **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers"), 4),
+    **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads"), 4),
+    **dict.fromkeys(("encoder_layers", "num_key_value_heads", "num_experts_per_tok", "moe_k"), 2),
+    **dict.fromkeys(("encoder_ffn_dim", "moe_intermediate_size", "shared_expert_intermediate_size"), 32),
+    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"), 4),
+    **dict.fromkeys(("n_group", "topk_group", "first_k_dense_replace", "encoder_attention_heads"), 1),
+    **dict.fromkeys(("n_positions", "max_position_embeddings"), 128),
+    **dict.fromkeys(("kv_lora_rank", "q_lora_rank", "head_dim", "v_head_dim"), 16),
+    **dict.fromkeys(("qk_rope_head_dim", "qk_nope_head_dim", "rotary_dim"), 8),
+    "vocab_size": 512,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": 1,
+}
+# What a class asks for beside that.
+_MORE: Mapping[str, Mapping[str, Any]] = {
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1},
+    "bamba": {"attn_layer_indices": [1, 3]},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2},
+    "olmo_hybrid": {"layer_types": ["linear_attention", "full_attention"] * 2},
+    "kimi_linear": {"layer_types": ["linear_attention", "full_attention"] * 2},
+    "dots1": {"n_shared_experts": 1},
+    "gpt_neo": {"attention_types": [[["global", "local"], 2]]},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2, "num_dense_layers": 1},
+    "mamba2": {"head_dim": 32, "n_groups": 1},
+    "gemma4_text": {"vocab_size_per_layer_input": 512, "hidden_size_per_layer_input": 8, "num_kv_shared_layers": 0},
+    "deepseek_v32": {"index_head_dim": 16, "index_n_heads": 2},
+    "glm_moe_dsa": {"index_head_dim": 16, "index_n_heads": 2},
+    "axk2": {"index_head_dim": 16, "index_n_heads": 2},
+    "xmod": {"default_language": "en_XX"},
+    "reformer": {"is_decoder": True, "axial_pos_embds": False, "attn_layers": ["local", "lsh"] * 2},
+    "zaya": {"num_experts_per_tok": 1},
+    "zamba2": {"layer_types": ["mamba", "hybrid"] * 2, "num_mem_blocks": 1, "hybrid_layer_ids": [1, 3]},
+    "gemma3n_text": {
+        "vocab_size_per_layer_input": 512,
+        "num_kv_shared_layers": 0,
+        "layer_types": ["sliding_attention", "full_attention"] * 2,
+    },
+    "qwen3_5_text": {"layer_types": ["linear_attention", "full_attention"] * 2},
+    "qwen3_5_moe_text": {"layer_types": ["linear_attention", "full_attention"] * 2},
+    "qwen3_next": {"layer_types": ["linear_attention", "full_attention"] * 2},
+    "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
+    "llama4_text": {"interleave_moe_layer_step": 2},
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a class.
+
+    Attributes:
+        name: Of the class.
+        points: What works.
+        causal: Whether it is.
+        refused: What bridge says, where it does not load.
+        not_tiny: Why no tiny model of the class was made.
+    """
+
+    name: str
+    points: tuple[str, ...] = ()
+    causal: bool = True
+    refused: str = ""
+    not_tiny: str = ""
+
+
+def causal_types() -> list[str]:
+    """Return every model type that transformers has a causal class for, without those served by their own family."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+
+
+def tiny_config(model_type: str) -> Any:
+    """Return a text configuration of a type, every size that it names made small."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    text = CONFIG_MAPPING[model_type]().get_text_config(decoder=True)
+    kind = type(text)
+    sizes = {key: value for key, value in _SIZES.items() if _is_size(text, key)}
+    if "qk_rope_head_dim" in sizes:
+        sizes.pop("head_dim", None)
+        sizes["num_key_value_heads"] = sizes["num_attention_heads"]  # latent attention has no groups
+    return kind(**sizes | _MORE.get(text.model_type, {}))
+
+
+def _is_size(config: Any, key: str) -> bool:
+    if isinstance(getattr(type(config), key, None), property):
+        return False
+    try:
+        value = getattr(config, key, "absent")
+    except Exception:  # sizes that differ from layer to layer
+        return False
+    return value is None or (isinstance(value, int) and not isinstance(value, bool))
+
+
+def outcome(model_type: str, adapter: ModelAdapter, folder: Any) -> Outcome:
+    """Make a tiny model of a type, load it through a family, and read every point of every block.
+
+    Raises:
+        Exception: Whatever the family raises that is no refusal in words.
+    """
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    name = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[model_type]
+    try:
+        path = _written(model_type, folder)
+    except Exception as error:  # a configuration that cannot be made small in this way
+        return Outcome(
+            name, not_tiny=f"{type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''}"
+        )
+    try:
+        model = adapter.load(Weights(str(path)), Placement("cpu", "float32"))
+    except BridgeError as error:
+        return Outcome(name, refused=str(error).split("\n")[0])
+    _read_all(model)
+    return Outcome(name, tuple(point for point in POINTS if point in model.layout.points), model.causal)
+
+
+def _written(model_type: str, folder: Any) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from bridge.models.transformers_adapter import _tiny_tokenizer, quiet
+
+    with torch.random.fork_rng(), quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        config = tiny_config(model_type)
+        with torch.device("meta"):
+            size = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
+        if size > MOST_PARAMETERS:
+            raise ValueError(f"{size:,} parameters are left")
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        with torch.inference_mode():
+            model(input_ids=torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]]), use_cache=False)
+        model.save_pretrained(folder / model_type)
+        _tiny_tokenizer(bos=False).save_pretrained(folder / model_type)
+    return folder / model_type
+
+
+def _read_all(model: LoadedModel) -> None:
+    import torch
+
+    from bridge.references import Site
+
+    ids = torch.tensor([[3, 10, 40, 7, 100]])
+    sites = [Site(layer, point) for layer in range(model.n_layers) for point in model.layout.points]
+    found = dict(zip(sites, model.activations(ids, torch.ones_like(ids), sites), strict=True))
+    for layer in range(model.n_layers):
+        at = {point: found[Site(layer, point)] for point in model.layout.points}
+        if {"attn_out", "mlp_out"} <= set(at):
+            torch.testing.assert_close(at["resid_pre"] + at["attn_out"] + at["mlp_out"], at["resid_post"])
+        if {"attn_out", "resid_mid"} <= set(at):
+            torch.testing.assert_close(at["resid_pre"] + at["attn_out"], at["resid_mid"])
+        if {"resid_mid", "mlp_out"} <= set(at):
+            torch.testing.assert_close(at["resid_mid"] + at["mlp_out"], at["resid_post"])
+
+
+MODELS_PAGE = Path(__file__).parents[2] / "docs" / "MODELS.md"
+
+
+def models_page(outcomes: Sequence[Outcome]) -> str:
+    """Return the page of the documentation that says what works in every class."""
+    from transformers import __version__
+
+    by_name = {
+        one.name: one for one in sorted(outcomes, key=lambda one: (one.name.lower(), bool(one.not_tiny)), reverse=True)
+    }
+    each = sorted(by_name.values(), key=lambda one: one.name.lower())
+    rows = [
+        f"| `{one.name}` | "
+        + " | ".join("yes" if point in one.points else "" for point in POINTS)
+        + f" | {'' if one.causal else 'encoder'} |"
+        for one in each
+        if one.points
+    ]
+    refused = [f"- `{one.name}`: {one.refused}" for one in each if one.refused]
+    untried = [f"`{one.name}`" for one in each if one.not_tiny]
+    head = [*POINTS, "note"]
+    return f"""# What works in which model class
+
+Every class that transformers {__version__} has for `AutoModelForCausalLM`, made tiny and random, loaded through the
+family `huggingface` and read at every point of every block ({len(rows)} classes). A family of its own, where there is
+one, may find more. This page is written by `tools/build_models.py`; a test holds it to what happens.
+
+A point stands here if the same module holds it in every block. `resid_pre` and `resid_post` are the block's input and
+output. A class marked `encoder` lets tokens see later ones: it can be read, mapped and explained, but predicts nothing.
+
+| class | {" | ".join(head)} |
+| --- |{" --- |" * len(head)}
+{chr(10).join(rows)}
+
+## Refused
+
+{chr(10).join(refused)}
+
+## Not tried
+
+No tiny model of these could be made from their configuration by rule; nothing is known of them either way:
+{", ".join(untried)}.
+"""

@@ -1,0 +1,102 @@
+"""Every causal class of transformers through the generic family: it works or is refused in words; no tracebacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bridge.models import Placement, Weights
+from bridge.plugins import Registry
+from tiny_causal import MODELS_PAGE, causal_types, models_page, outcome
+
+ENDS = ("resid_pre", "resid_post")
+ALL = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
+MIXED = ("resid_pre", "resid_mid", "mlp_out", "resid_post")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("model_type", "points"),
+    [
+        ("deepseek_v3", ALL),  # the first block is dense, the others are mixtures
+        ("dots1", ALL),
+        ("bloom", ALL),  # attention and MLP return the stream, so what they add lies inside them
+        ("qwen3_5_text", MIXED),  # linear and full attention under two names
+        ("qwen3_next", MIXED),
+        ("lfm2", MIXED),
+        ("jamba", MIXED),  # blocks of two classes
+        ("mamba", ENDS),  # a norm before its mixer is no attention
+        ("llama4_text", ("resid_pre", "attn_out", "resid_mid", "resid_post")),  # every other MLP returns a pair
+        ("openai-gpt", ("resid_pre", "attn_out", "resid_mid", "resid_post")),  # blocks return lists
+        ("rwkv", MIXED),
+    ],
+)
+def test_points_hold_in_every_block(
+    model_type: str, points: tuple[str, ...], registry: Registry, tmp_path: Path
+) -> None:
+    found = outcome(model_type, registry.models["huggingface"], tmp_path)
+    assert (found.refused, found.not_tiny) == ("", "")
+    assert (found.points, found.causal) == (points, True)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("model_type", ["gemma3n_text", "deepseek_v4", "reformer"])
+def test_several_streams_are_refused_in_words(model_type: str, registry: Registry, tmp_path: Path) -> None:
+    assert "has several residual streams" in outcome(model_type, registry.models["huggingface"], tmp_path).refused
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("model_type", ["bert", "xlm"])
+def test_what_sees_later_tokens_is_an_encoder(model_type: str, registry: Registry, tmp_path: Path) -> None:
+    adapter = registry.models["huggingface"]
+    found = outcome(model_type, adapter, tmp_path)
+    assert (found.not_tiny, found.refused, found.causal) == ("", "", False)
+    assert not adapter.describe(Weights(str(tmp_path / model_type))).causal, "known before anything is loaded"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_causality_is_tested_and_not_believed(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decoder whose attention is made bidirectional by its configuration."""
+    import bridge_models.huggingface
+
+    monkeypatch.setattr(bridge_models.huggingface, "_is_masked", lambda config: False)
+    adapter = registry.models["huggingface"]
+    assert not outcome("bert", adapter, tmp_path).causal
+    assert adapter.describe(Weights(str(tmp_path / "bert"))).causal
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_points_are_found_in_bfloat16_on_a_stream_of_real_scale(registry: Registry, tmp_path: Path) -> None:
+    """One number a token is 1000 times the others, as in trained models, and rounds by more than what is added."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    adapter = registry.models["huggingface"]
+    outcome("starcoder2", adapter, tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "starcoder2")
+    with torch.no_grad():
+        model.model.embed_tokens.weight.mul_(50)
+        model.model.embed_tokens.weight[:, 3] = 1000.0
+        for block in model.model.layers:
+            block.self_attn.o_proj.weight.mul_(10)
+            block.mlp.c_proj.weight.mul_(10)
+    model.save_pretrained(tmp_path / "starcoder2")
+    loaded = adapter.load(Weights(str(tmp_path / "starcoder2")), Placement("cpu", "bfloat16"))
+    assert tuple(sorted(loaded.layout.points)) == tuple(sorted(ALL))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_foreign_forward_that_fails_is_a_refusal(registry: Registry, tmp_path: Path) -> None:
+    found = outcome("xlnet", registry.models["huggingface"], tmp_path)
+    assert "blocks of XLNetLMHeadModel were not found" in found.refused
+
+
+@pytest.mark.docs
+@pytest.mark.filterwarnings("ignore")
+def test_the_table_of_every_class_is_what_happens(registry: Registry, tmp_path: Path) -> None:
+    adapter = registry.models["huggingface"]
+    page = models_page([outcome(model_type, adapter, tmp_path) for model_type in causal_types()])
+    assert MODELS_PAGE.read_text(encoding="utf-8") == page, "write it anew: .venv/bin/python tools/build_models.py"
