@@ -98,6 +98,7 @@ ALLOWED = {
     "pipeline/transfer/sae.py": {"saelens", "ev"},  # the layout that transferred dictionaries are written in; EV below
     "pipeline/transfer/held_out.py": {"ev"},  # what `transfer` itself measures of what it wrote
     "cli/transfer.py": {"ev"},
+    "models/gguf_config.py": {"gemma2", "gemma3"},  # what GGUF calls the architectures
     "pipeline/transfer/origins.py": {"gpt2", "llama"},  # how other people's files write the names of models
 }
 """Names of our plugins that core may hold, and why."""

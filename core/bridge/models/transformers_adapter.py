@@ -78,6 +78,9 @@ class TransformersAdapter(ModelAdapter):
 
         Returns:
             Width, depth, and what else is known of the model.
+
+        Raises:
+            ModelError: If transformers has no class for it that gives activations of text.
         """
         config = self._config(weights)
         if type(config) not in self._auto()._model_mapping:
