@@ -21,6 +21,7 @@ from bridge.models import TransformersTokenizer, Weights
 from bridge.models.cached_tokenizer import CachedTokenizer
 from bridge.pairing import Encoded
 from bridge.pipeline.plan.runtime import open_runtime
+from bridge.pipeline.plan.self_check import DOCUMENTS
 from bridge.plugins import Registry
 from odd_tokenizers import QWEN, byte_level, sentence_piece, unigram, word_piece
 
@@ -126,8 +127,9 @@ def test_a_run_cuts_every_document_once_for_each_model(monkeypatch: pytest.Monke
         "tiny-qwen", "tiny-gemma", max_documents=150, dictionary="own", features=4, positions=4, encoder="lsa",
         src_verbalizer=lens, dst_verbalizer=lens, washout=["none"],
     )  # fmt: skip
-    # Both models' vocabularies are equally large.
-    assert len(counts) == 150 and set(counts.values()) == {2}
+    # Both models' vocabularies are equally large; the self-check at load reads the first few texts of a corpus for itself.
+    again = [key for key, count in counts.items() if count != 2]
+    assert len(counts) == 150 and len(again) <= DOCUMENTS and max(counts.values()) <= 4
 
 
 def ours(tokenizer: Any, vocabulary: int | None = None) -> TransformersTokenizer:
