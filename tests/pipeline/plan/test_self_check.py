@@ -11,6 +11,30 @@ import pytest
 import bridge
 from bridge import errors
 from bridge.models import LoadedModel
+from small_plugins import Package
+
+WRONG = """
+from bridge.hookspecs import hookimpl
+from bridge.models import TransformersAdapter
+from bridge.models.layout import sequential
+
+
+class Wrong(TransformersAdapter):
+    name = "wrong"
+    model_types = ("llama",)
+
+    def layout(self, module):
+        layer_norm = "post_attention_layernorm"
+        return sequential("model.layers", attn_out="self_attn", resid_mid=layer_norm, mlp_out=layer_norm)
+
+    def tiny_configs(self):
+        return []
+
+
+@hookimpl
+def register_models(register):
+    register(Wrong())
+"""
 
 FEW = {"max_documents": 120, "max_tokens": 48, "corpus": "stories"}
 
@@ -95,3 +119,13 @@ def test_a_permission_changes_no_key_of_a_fit() -> None:
     few = FEW | {"src": "tiny-qwen", "dst": "tiny-gemma"}
     plans = [prepare(make_options(**few, allow_untrained=allowed), runtime) for allowed in (False, True)]
     assert plans[0].key() == plans[1].key()
+
+
+def test_parts_that_do_not_add_up_are_refused(
+    package: Package, tiny_models: Mapping[str, list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bridge.doctor(str(tiny_models["llama"][0]))[-1].ok
+    package("wrong-family", WRONG, "models.wrong")
+    monkeypatch.setenv("BRIDGE_DISABLE_PLUGINS", "models.llama")
+    check = bridge.doctor(str(tiny_models["llama"][0]))[-1]
+    assert not check.ok and "resid_pre + attn_out + mlp_out is not resid_post" in check.detail
