@@ -8,6 +8,7 @@ import pytest
 
 from bridge.models import Placement, Weights
 from bridge.plugins import Registry
+from bridge.testing import check_model
 from tiny_causal import MODELS_PAGE, causal_types, models_page, outcome
 
 ENDS = ("resid_pre", "resid_post")
@@ -38,6 +39,18 @@ def test_points_hold_in_every_block(
     found = outcome(model_type, registry.models["huggingface"], tmp_path)
     assert (found.refused, found.not_tiny) == ("", "")
     assert (found.points, found.causal) == (points, True)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("model_type", ["deepseek_v3", "lfm2"])
+def test_laws_hold_for_latent_attention_and_for_convolutions_that_keep_a_state(
+    model_type: str, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cached decoding above all: a state of convolutions cannot be sorted by rows, so such a model reads all again."""
+    adapter = registry.models["huggingface"]
+    outcome(model_type, adapter, tmp_path)
+    monkeypatch.setattr(type(adapter), "write_tiny_checkpoints", lambda *_: [tmp_path / model_type])
+    check_model(adapter, tmp_path / "none")
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -127,7 +127,7 @@ def test_a_run_cuts_every_document_once_for_each_model(monkeypatch: pytest.Monke
         "tiny-qwen", "tiny-gemma", max_documents=150, dictionary="own", features=4, positions=4, encoder="lsa",
         src_verbalizer=lens, dst_verbalizer=lens, washout=["none"],
     )  # fmt: skip
-    # Both models' vocabularies are equally large; the self-check at load reads the first few texts of a corpus for itself.
+    # Both vocabularies are equally large; the self-check at load reads the first few texts of a corpus for itself.
     again = [key for key, count in counts.items() if count != 2]
     assert len(counts) == 150 and len(again) <= DOCUMENTS and max(counts.values()) <= 4
 

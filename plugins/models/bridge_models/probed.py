@@ -149,5 +149,5 @@ def _several(module: nn.Module, name: str, what: str) -> ModelError:
     return ModelError(
         f"{type(module).__name__} has several residual streams: blocks in {name} pass on {what}.",
         cause="A site holds one vector a token, and none of the streams is the one that is meant.",
-        remedy="Use a model with one stream, or write a model family plugin that names it (CONTRIBUTING.md).",
+        remedy="Use a model with one stream, or write a family plugin that names the one meant (CONTRIBUTING.md).",
     )
