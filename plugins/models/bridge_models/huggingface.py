@@ -63,7 +63,9 @@ class HuggingFace(TransformersAdapter):
                 cause=f"A {weights.config.get('model_type')} is more than a text model, or counts in another way.",
                 remedy="Write a model family plugin for it; it is a page of code (CONTRIBUTING.md).",
             ) from error
-        return dataclasses.replace(info, causal=not _is_masked(config))
+        # Where nothing limits a model, some configurations say -1.
+        limit = info.max_tokens if info.max_tokens and info.max_tokens > 0 else None
+        return dataclasses.replace(info, max_tokens=limit, causal=not _is_masked(config))
 
     def load(self, weights: Weights, placement: Placement) -> LoadedModel:
         """Load the model, find its sites, and test whether it is causal.
@@ -128,11 +130,12 @@ def _sees_ahead(model: LoadedModel) -> bool:
     import torch
 
     ids = _ids(model.module, 8)
+    half = ids.shape[1] // 2
     other = ids.clone()
-    other[0, 5:] = ids[0, :3]
+    other[0, half:] = ids[0, 0]
     mask = torch.ones_like(ids)
     with torch.inference_mode():
-        one, two = (model.logits(some, mask)[0, :5].float() for some in (ids, other))
+        one, two = (model.logits(some, mask)[0, :half].float() for some in (ids, other))
     # Rounding may differ where tokens are sorted to experts; what is seen ahead changes far more.
     share = 1e-5 if next(model.module.parameters()).dtype is torch.float32 else 3e-2
     return float((one - two).abs().max()) > share * float(one.abs().max())
@@ -143,11 +146,15 @@ def _dtypes(module: nn.Module) -> set[torch.dtype]:
 
 
 def _ids(module: nn.Module, tokens: int) -> Tensor:
-    """Return different token ids, spread over the vocabulary: (1, tokens) int64."""
+    """Return different token ids, spread over the vocabulary: (1, tokens) int64, fewer where the model reads fewer."""
     import torch
 
     config: Any = module.config
-    vocabulary = int(getattr(config.get_text_config(), "vocab_size", 512) or 512)
+    known: Any = module  # to transformers: a torch module has no such method
+    vocabulary = int(known.get_input_embeddings().num_embeddings)
+    # Two less, because some tables of positions begin after the padding.
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    tokens = max(min(tokens, positions - 2), 2) if positions and positions > 0 else tokens
     # From a tenth on, because the first ids are special, and padding is a zero in some embeddings.
     ids = [vocabulary // 10 + index * vocabulary * 8 // 10 // tokens for index in range(tokens)]
     return torch.tensor([ids], device=next(module.parameters()).device)
