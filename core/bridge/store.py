@@ -16,8 +16,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from bridge.errors import CorruptArtifactError, StoreError
+from bridge.errors import BridgeError, CorruptArtifactError, StoreError
 from bridge.files import RACY_NS, cache_folder, stamp_of, write_bytes, writing
+from bridge.json_files import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -116,10 +117,10 @@ class Artifact:
         """
         path = self._sidecar(index)
         try:
-            info = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            info = read_json(path, dict[str, Any])
+        except BridgeError as error:
             raise self._corrupt(path) from error
-        if not isinstance(info, dict) or "sha256" not in info:
+        if "sha256" not in info:
             raise self._corrupt(path)
         return info
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
+from pydantic import BaseModel
+
 from bridge.errors import BridgeError, ModelError, ModelUnavailableError, StoreError
+from bridge.json_files import read_json
 from bridge.store import Store
 
 _INDEX_FILES = (
@@ -21,6 +23,13 @@ _INDEX_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+
+
+@final
+class Index(BaseModel):
+    """Of a checkpoint in several files: by name of a tensor the file that holds it."""
+
+    weight_map: dict[str, str]
 
 
 @final
@@ -57,12 +66,9 @@ class Weights:
         if not path.is_file():
             return {}
         try:
-            config = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{path} is not a readable JSON file ({error}).") from error
-        if not isinstance(config, dict):
-            raise ModelError(f"{path} is not a JSON object.")
-        return config
+            return read_json(path, dict[str, Any])
+        except BridgeError as error:
+            raise ModelError(f"{path} is not a readable JSON object.", cause=error.cause) from error
 
     def are_here(self) -> bool:
         """Tell whether the weights are on this machine, without touching the network."""
@@ -93,10 +99,10 @@ class Weights:
             if found.suffix != ".json":
                 return [found]
             try:
-                names = sorted(set(json.loads(found.read_text(encoding="utf-8"))["weight_map"].values()))
+                names = sorted(set(read_json(found, Index).weight_map.values()))
                 shards = {shard: self._file(shard, fetch) for shard in names}
-            except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-                raise ModelError(f"{found} is not a readable index of a checkpoint ({error!r}).") from error
+            except (BridgeError, OSError, ValueError) as error:
+                raise ModelError(f"{found} is not a readable index of a checkpoint ({error}).") from error
             absent = [shard for shard, file in shards.items() if file is None]
             if absent and (self.folder or fetch):
                 raise ModelError(

@@ -1,4 +1,4 @@
-"""Reading files that nobody vouches for: every surprise in them becomes an error that names the file."""
+"""Reading files of unknown sources: every surprise in them becomes an error that names the file."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bridge.dictionaries import Activation, Gated, JumpReLU, Origin, SparseAutoencoder
 from bridge.errors import BridgeError
 from bridge.files import write_bytes
+from bridge.json_files import read_json
 
 T = TypeVar("T", str, int, bool, dict[str, Any])
 Floats = NDArray[np.float32]
@@ -32,15 +33,8 @@ class Config:
         Raises:
             BridgeError: If it is missing or holds no JSON object.
         """
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise BridgeError(
-                f"{path} is not readable JSON ({error}).", cause="It is missing or half-written."
-            ) from error
-        if not isinstance(values, dict):
-            raise BridgeError(f"{path} holds no JSON object.", cause="It belongs to something else.")
-        return cls(path, values)
+        remedy = "Fetch or copy the dictionary again, or give the folder that it is in."
+        return cls(path, read_json(path, dict[str, Any], remedy))
 
     def get(self, name: str, kind: type[T]) -> T | None:
         """Return a value of one type, or None where it is absent or null.

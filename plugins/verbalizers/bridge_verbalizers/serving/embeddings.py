@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bridge.errors import BridgeError
+from bridge.json_files import read_json
+from bridge.models.weights import Index
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,7 +60,7 @@ def _table(folder: Path) -> tuple[Path, str]:
     from safetensors import safe_open
 
     if (folder / INDEX).is_file():
-        files: dict[str, str] = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+        files = read_json(folder / INDEX, Index, "Fetch the checkpoint again.").weight_map
     else:
         with safe_open(folder / WHOLE, framework="pt") as tensors:
             files = dict.fromkeys(tensors.keys(), WHOLE)

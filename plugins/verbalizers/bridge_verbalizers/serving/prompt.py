@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import BridgeError
+from bridge.json_files import read_json
 from bridge_verbalizers.nla.checkpoint import load_tokenizer
 from bridge_verbalizers.nla.prompt import checked_prompt, scaled
 from bridge_verbalizers.nla.sidecar import Sidecar
@@ -96,12 +97,4 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         BridgeError: If it is missing or no JSON object.
     """
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BridgeError(
-            f"The config.json of {folder} cannot be read ({error}).", remedy="Fetch the checkpoint again."
-        ) from error
-    if not isinstance(config, dict):
-        raise BridgeError(f"The config.json of {folder} is no JSON object.", remedy="Fetch the checkpoint again.")
-    return config
+    return read_json(folder / "config.json", dict[str, Any], "Fetch the checkpoint again.")
