@@ -73,7 +73,7 @@ def _called(look: Callable[[], Iterator[Check]]) -> str:
 def _weights(reference: str) -> Iterator[Check]:
     runtime = open_runtime()
     model = runtime.resolve(reference)
-    side = Side(model, model.adapter.tokenizer(model.weights), model.weights.identity(runtime.store))
+    side = Side(model, model.adapter.tokenizer(model.weights), model.weights.identity(runtime.store), runtime.store)
     options = make_options(src=reference).models
     load_checked(side, options, runtime)  # always: what was measured before is held to what is read now
     yield Check(f"model {model.name}", True, tried(side, options, runtime))

@@ -109,7 +109,7 @@ def _perplexity(model: ResolvedModel, options: ModelOptions, runtime: Runtime) -
     Raises:
         ModelError: If it is not a trained model, and that is not allowed.
     """
-    side = Side(model, model.adapter.tokenizer(model.weights), model.weights.identity(runtime.store))
+    side = Side(model, model.adapter.tokenizer(model.weights), model.weights.identity(runtime.store), runtime.store)
     return f"{model.name}: {tried(side, options, runtime)}."
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO, final
 
@@ -14,7 +17,9 @@ from numpy.typing import NDArray
 from bridge.corpus.documents import Corpus
 from bridge.corpus.read import BUNDLED, load_corpus
 from bridge.corpus.split import HELD_OUT, assign_folds
-from bridge.errors import CorpusError, ModelError, UsageError
+from bridge.errors import BridgeError, CorpusError, ModelError, StoreError, UsageError
+from bridge.files import write_bytes
+from bridge.json_files import read_json
 from bridge.models import Tokenizer
 from bridge.models.cached_tokenizer import CachedTokenizer
 from bridge.models.dtype import AUTO
@@ -24,6 +29,7 @@ from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.remarks import remarks_of
 from bridge.pipeline.plan.runtime import Runtime
+from bridge.store import Store
 
 
 @final
@@ -35,11 +41,13 @@ class Side:
         model: Which.
         tokenizer: Its own.
         identity: What identifies its weights.
+        store: Where it is kept that they are whole.
     """
 
     model: ResolvedModel
     tokenizer: Tokenizer
     identity: str
+    store: Store
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
@@ -48,7 +56,20 @@ class Side:
         Raises:
             ModelError: If they are not all there, or not all the model's.
         """
-        return tuple(self.model.adapter.check_weights(self.model.weights)) if self.model.weights.are_here() else ()
+        if not self.model.weights.are_here():
+            return ()
+        # The same weights are whole for the same libraries: only what was refused is looked at again.
+        recipe = {
+            "model": f"{self.model.adapter.name} {self.identity}",
+            "libraries": {name: version(name) for name in ("residual-bridge", "transformers")},
+        }
+        kept = self.store.artifact("whole-weights", recipe).path / "notes.json"
+        with contextlib.suppress(BridgeError):
+            return tuple(read_json(kept, list[str]))
+        notes = tuple(self.model.adapter.check_weights(self.model.weights))
+        with contextlib.suppress(StoreError):  # a cache that cannot be written costs the check each time
+            write_bytes(kept, json.dumps(notes).encode())
+        return notes
 
 
 @final
@@ -197,7 +218,7 @@ def find_side(model: ResolvedModel, identity: str, max_tokens: int, runtime: Run
     if limit is not None and max_tokens > limit:
         raise UsageError(f"{model.name} reads at most {limit} tokens.", remedy=f"Use --max-tokens {limit} or fewer.")
     tokenizer = CachedTokenizer(model.adapter.tokenizer(model.weights))
-    side = Side(model, tokenizer, model.weights.identity(runtime.store))
+    side = Side(model, tokenizer, model.weights.identity(runtime.store), runtime.store)
     if identity and identity != side.identity:
         raise ModelError(
             f"The weights of {model.name} are not the ones that this experiment was made with.",
