@@ -23,6 +23,7 @@ def together(texts: Sequence[Sequence[Span]]) -> dict[Site, Edit]:
     """
 
     def at(site: Site) -> Edit:
+        """Return what all texts' spans do at one site."""
         placed = [
             (row, start, end, own[site]) for row, spans in enumerate(texts) for start, end, own in spans if site in own
         ]

@@ -23,6 +23,7 @@ def conformance(kind: str, name: str, file: Path | None = None) -> Callable[[], 
     """
 
     def test_conformance() -> None:
+        """Hold the plugin to the laws of its kind."""
         import pytest
 
         from bridge.plugins.discovery import discover

@@ -83,6 +83,7 @@ class _Reader(Verbalizer):
         self._subject, self._mean, self._top, self._width = subject, mean, top, width
 
     def explain(self, vectors: Floats) -> list[Explanation]:
+        """Quote for each vector, (n, d_model) float32, the passages whose activations lie furthest along it."""
         check_vectors(vectors, self.d_model)
         across = self._across_mean(vectors)
         found: list[list[_Place]] = [[] for _ in vectors]

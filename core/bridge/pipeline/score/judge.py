@@ -46,6 +46,7 @@ def load_judge(name: str, documents: Iterable[str] = (), seed: int = 0) -> Judge
     encoder = _load(str(folder) if folder else name or f"sentence-transformers/{ENCODER}", folder)
 
     def judge(texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts line by line: (n, d) float32 of unit norm, the direction of the mean of a text's lines."""
         lines = [[line for line in text.splitlines() if line.strip()] or [""] for text in texts]
         embedded: NDArray[np.float32] = encoder.encode(
             list(chain.from_iterable(lines)),

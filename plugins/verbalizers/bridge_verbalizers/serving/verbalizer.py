@@ -74,6 +74,7 @@ class ServedVerbalizer(Verbalizer):
             async with connect(self._url, self._concurrency) as client:
 
                 async def work() -> None:
+                    """Ask for one explanation after the other."""
                     # All take from one iterator. After a failure nothing new is asked, and what is under way is kept.
                     for key, vector in waiting:
                         try:
