@@ -12,7 +12,7 @@ from bridge.cli.flags import OptionsCommand, field_flags, option_flags
 from bridge.cli.options import output_options, print_json
 from bridge.cli.progress import TerminalProgress
 
-TRAINED = ("steps", "batch", "rank", "lr", "characters", "topics", "reconstructor")
+TRAINED = ("steps", "batch", "rank", "lr", "characters", "topics", "reconstructor", "inject")
 
 
 @click.group("verbalizer")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 if TYPE_CHECKING:
     from bridge.keywords import Keywords
@@ -159,6 +159,7 @@ def train_verbalizer(
     characters: int = 70,
     topics: bool = False,
     reconstructor: bool = True,
+    inject: Literal["replace", "add"] = "replace",
     progress: Progress | None = None,
     **options: Unpack[Keywords],
 ) -> dict[str, Any]:
@@ -176,6 +177,7 @@ def train_verbalizer(
         characters: How much text before a token is said.
         topics: Say the topic of a text first; the corpus's records carry `topic`.
         reconstructor: Train the way back, too.
+        inject: Whether the vector replaces a token's embedding, or is added to the output of block 1 at that token.
         progress: Is told of every stage.
         options: See `bridge.Keywords`: `corpus`, `max_documents`, `max_tokens`, `seed`, `device`, ... Half of the
             features of `dictionary` are trained on too; the others stay unseen.
@@ -191,7 +193,7 @@ def train_verbalizer(
     from bridge.pipeline.plan.options import make_options
     from bridge.verbalizers import Recipe
 
-    recipe = Recipe(steps, batch, rank, lr, characters, topics, None, reconstructor)
+    recipe = Recipe(steps, batch, rank, lr, characters, topics, None, reconstructor, inject)
     dictionary = os.fspath(options.pop("dictionary", ""))
     given = make_options(src=model, **options)
     return train(given, verbalizer, recipe, dictionary, None if out is None else Path(out), progress)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +89,7 @@ class Recipe:
         topics: Say the topic of a text first, where documents carry one.
         dictionary: If given, half of the examples are its features mixed into the mean activation.
         reconstructor: Train the reconstructor, too, from text back to activations.
+        inject: Whether the vector replaces a token's embedding, or is added to the output of block 1 at that token.
 
     Raises:
         UsageError: If a number is too small.
@@ -102,10 +103,13 @@ class Recipe:
     topics: bool = False
     dictionary: Dictionary | None = None
     reconstructor: bool = True
+    inject: Literal["replace", "add"] = "replace"
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "rank", "characters"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; a verbalizer is trained with 1 at least.")
+        if self.inject not in ("replace", "add"):
+            raise UsageError(f"A verbalizer cannot be trained with inject={self.inject}.", remedy="Say replace or add.")
         if not self.lr > 0:
             raise UsageError(f"The learning rate is {self.lr}; it must be above 0.")

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +25,7 @@ from bridge.pipeline.plan.runtime import open_runtime
 from bridge.progress import Progress, Silent
 from bridge.references import Site
 from bridge.verbalizers import Passage, Recipe, Subject
-from bridge_verbalizers.nla import NLA, train_av
+from bridge_verbalizers.nla import NLA, av_loss
 from bridge_verbalizers.nla.examples import gather_examples
 
 WORDS = ("river", "engine", "violin", "pepper", "glacier", "lantern")
@@ -98,12 +100,47 @@ def test_what_it_writes_is_read_like_a_released_one(subject: Planted, trained: t
     assert verbalizer.reconstruct([one.text for one in said]).shape == vectors.shape
 
 
+def test_an_added_vector_is_read_too(subject: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(_: Planted) -> LoadedModel:
+        loaded = plain_load(subject)
+        for name, weight in loaded.module.named_parameters():
+            # Only the last block is above the injection, and random blocks write next to nothing.
+            weight.data *= 9 if "layers" in name and weight.ndim == 2 else 1
+        return loaded
+
+    plain_load = Planted.load
+    monkeypatch.setattr(Planted, "load", load)
+    recipe = replace(RECIPE, inject="add", reconstructor=False)
+    measured = NLA().train(subject, recipe, tmp_path, Silent())["av"]
+    assert measured["loss"] < min(measured["loss_mean_vector"], measured["loss_other_vector"]) - 0.05
+    extraction = yaml.safe_load((tmp_path / "av/nla_meta.yaml").read_text())["extraction"]
+    assert extraction["injection"] == {"block": 1, "how": "add", "length": "norm_of_place"}
+    # The released client would replace what must be added to: without a scale it refuses.
+    assert "injection_scale" not in extraction
+
+
+def test_adding_is_adding_at_one_token_of_one_block(subject: Planted) -> None:
+    module: Any = subject.load().module
+    ids, vectors = torch.tensor([[3, 5, 7, 9]] * 2), torch.randn(2, subject.d_model)
+    embedded, seen = module.get_input_embeddings()(ids).detach(), []
+    module.model.layers[2].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    module(inputs_embeds=embedded)
+    with av_loss.adding(module, at=2, block=1)(vectors, embedded) as given:
+        module(inputs_embeds=given)
+    module(inputs_embeds=embedded)
+    plain, added, again = seen
+    wanted = plain.clone()
+    wanted[:, 2] += plain[:, 2].norm(dim=1, keepdim=True) * vectors / vectors.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(added, wanted)
+    torch.testing.assert_close(again, plain)
+
+
 def test_tokens_that_no_text_has_are_not_said(
     subject: Planted, trained: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A few drawn in every step stand for all of them, so that the loss over the whole vocabulary comes out alike."""
     _, measured = trained
-    monkeypatch.setattr(train_av, "OTHERS", 40)
+    monkeypatch.setattr(av_loss, "OTHERS", 40)
     sampled = NLA().train(subject, replace(RECIPE, reconstructor=False), tmp_path, Silent())
     assert sampled["av"]["loss"] == pytest.approx(measured["av"]["loss"], abs=0.3)
 
@@ -111,8 +148,8 @@ def test_tokens_that_no_text_has_are_not_said(
 @given(st.integers(1, 300), st.integers(0, 9000), st.integers(0, 99))
 def test_candidates_stand_for_the_whole_vocabulary(n_known: int, rest: int, seed: int) -> None:
     known = np.sort(np.random.default_rng(seed).choice(n_known + rest, n_known, replace=False))
-    found = train_av.candidates(known, n_known + rest, [seed])
-    assert (found is None) == (rest <= train_av.OTHERS)
+    found = av_loss.candidates(known, n_known + rest, [seed])
+    assert (found is None) == (rest <= av_loss.OTHERS)
     if found:
         ids, weights = found
         assert len(set(ids.tolist())) == len(ids) and set(known.tolist()) <= set(ids.tolist())

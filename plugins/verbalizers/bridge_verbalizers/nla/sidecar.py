@@ -17,11 +17,23 @@ Scale = float | Literal["sqrt_d_model"] | None
 
 
 @final
+class Injection(BaseModel):
+    """An injection that the released client does not know: v is added to a block's output h as h + |h| v / |v|."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    block: int = Field(default=1, ge=0)
+    how: Literal["add"] = "add"
+    length: Literal["norm_of_place"] = "norm_of_place"
+
+
+@final
 class Extraction(BaseModel):
     """Lengths that vectors are given before they are injected or compared (None leaves them as they are), and the site.
 
     `layer_index` is K where the output of block K is read (`hidden_states[K + 1]`), wherever in the file it is said;
-    `point` is ours, for sites that are not the output of a block.
+    `point` and `injection` are ours: for sites that are not the output of a block, and for vectors that do not replace
+    the embedding of the injection token.
     """
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
@@ -31,6 +43,7 @@ class Extraction(BaseModel):
     layer_index: int | None = None
     point: str = ""
     base_model: str = ""
+    injection: Injection | None = None
 
     @field_validator("injection_scale", "mse_scale", mode="before")
     @classmethod
@@ -82,7 +95,7 @@ class Sidecar(BaseModel):
             data["prompt_templates"] = _newest(templates)
         extraction = data.get("extraction") or {}
         if isinstance(extraction, dict):
-            if data["role"] == "av" and "injection_scale" not in extraction:
+            if data["role"] == "av" and not {"injection_scale", "injection"} & set(extraction):
                 raise ValueError(
                     "extraction.injection_scale is missing, the length that vectors are given: the released client "
                     "refuses this, too (write the number that it was trained with, sqrt_d_model, or null for raw)"
@@ -197,4 +210,6 @@ def write_sidecar(folder: Path, sidecar: Sidecar, record: dict[str, Any]) -> Non
     import yaml
 
     data = sidecar.model_dump() | {"training": record}
+    # Without a scale the released client refuses the checkpoint; with one it would replace where it must add.
+    data["extraction"].pop("injection_scale" if sidecar.extraction.injection else "injection")
     (folder / NAME).write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")

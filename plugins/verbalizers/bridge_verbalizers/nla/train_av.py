@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from bridge.errors import ModelError
 from bridge.models.transformers_adapter import quiet
-from bridge.verbalizers import Subject
+from bridge.verbalizers import Recipe, Subject
 from bridge_verbalizers.nla.adapters import add_adapters, merge_adapters, mixed_precision, train
+from bridge_verbalizers.nla.av_loss import Candidates, adding, candidates, loss, replacing
 from bridge_verbalizers.nla.checkpoint import AV
 from bridge_verbalizers.nla.examples import TrainingSet
 from bridge_verbalizers.nla.job import Job
 from bridge_verbalizers.nla.prompt import checked_prompt, prompt_ids
-from bridge_verbalizers.nla.sidecar import Extraction, Sidecar, Tokens, write_sidecar
+from bridge_verbalizers.nla.sidecar import Extraction, Injection, Sidecar, Tokens, write_sidecar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,11 +33,6 @@ MARKS = "㈎㊗㊙※§¤¶†~^`|"
 WINDOW = 16
 """Batches among which examples of like length are put together."""
 
-OTHERS = 4096
-"""Tokens that no text has, of which so many are drawn in every step to stand for all of their kind."""
-
-IGNORED = -100
-Candidates = tuple[NDArray[np.int64], NDArray[np.float32]]
 Floats = NDArray[np.float32]
 
 
@@ -49,7 +45,7 @@ def train_av(job: Job) -> dict[str, float]:
     module: Any = loaded.module
     tokenizer = transformers_tokenizer(loaded)
     tokenizer.chat_template = CHAT_TEMPLATE
-    sidecar = _sidecar(subject, tokenizer, data.scale)
+    sidecar = _sidecar(subject, tokenizer, data.scale, recipe)
     prompt, at = checked_prompt(tokenizer, sidecar)
     responses = {
         kind: [_response(tokenizer, text) for text in getattr(data, kind).texts]
@@ -59,11 +55,13 @@ def train_av(job: Job) -> dict[str, float]:
     plan = schedule(sizes, recipe.steps, recipe.batch, subject.seed)
     torch.manual_seed(subject.seed)
     weights = add_adapters(module, recipe.rank)
+    injection = sidecar.extraction.injection
+    inject = adding(module, at, injection.block) if injection else replacing(at, float(f"{data.scale:.1g}"))
     known = np.unique([token for some in responses.values() for response in some for token in response])
     vocabulary = module.get_output_embeddings().weight.shape[0]
 
     def batch_loss(x: Floats, responses_ids: Sequence[list[int]], among: Candidates | None) -> Tensor:
-        return _loss(module, prompt, at, torch.from_numpy(x) * _lengths(x, data.scale), responses_ids, among)
+        return loss(module, prompt, inject, torch.from_numpy(x), responses_ids, among)
 
     def step_loss(step: int) -> Tensor:
         kind, rows = plan[step]
@@ -102,7 +100,7 @@ def transformers_tokenizer(loaded: Any) -> Any:
     return tokenizer
 
 
-def _sidecar(subject: Subject, tokenizer: Any, norm: float) -> Sidecar:
+def _sidecar(subject: Subject, tokenizer: Any, norm: float, recipe: Recipe) -> Sidecar:
     for char in MARKS:
         alone = tokenizer.encode(char, add_special_tokens=False)
         ids = prompt_ids(tokenizer, TEMPLATE, char)
@@ -114,9 +112,11 @@ def _sidecar(subject: Subject, tokenizer: Any, norm: float) -> Sidecar:
                 injection_left_neighbor_id=ids[at - 1],
                 injection_right_neighbor_id=ids[at + 1],
             )
-            # As in the released ones: a round number near the mean norm of the activations.
+            adds = recipe.inject == "add"
             extraction = Extraction(
-                injection_scale=float(f"{norm:.1g}"),
+                # As in the released ones: a round number near the mean norm of the activations.
+                injection_scale=None if adds else float(f"{norm:.1g}"),
+                injection=Injection() if adds else None,
                 layer_index=subject.site.layer,
                 point=subject.site.point,
                 base_model=subject.name,
@@ -134,12 +134,6 @@ def _sidecar(subject: Subject, tokenizer: Any, norm: float) -> Sidecar:
 def _response(tokenizer: Any, text: str) -> list[int]:
     responses_ids = f"<explanation>\n{text}\n</explanation>"
     return [*tokenizer.encode(responses_ids, add_special_tokens=False), tokenizer.eos_token_id]
-
-
-def _lengths(x: Floats, scale: float) -> Tensor:
-    import torch
-
-    return torch.from_numpy(float(f"{scale:.1g}") / np.linalg.norm(x, axis=1, keepdims=True).astype(np.float32))
 
 
 def schedule(
@@ -168,77 +162,7 @@ def schedule(
     return [(kind, next(turns[kind])) for kind, _ in zip(cycle(turns), range(steps), strict=False)]
 
 
-def candidates(known: NDArray[np.int64], vocabulary: int, seed: Sequence[int]) -> Candidates | None:
-    """Choose the tokens that one step tells apart: of a large vocabulary the whole would cost most of the time.
-
-    Without any tokens that no text has, their probability would be nobody's business, and they would be said.
-
-    Args:
-        known: Ids that occur in texts, in rising order.
-        vocabulary: How many tokens there are.
-        seed: Of the step.
-
-    Returns:
-        The known ids followed by others, and what is added to each one's logit: the logarithm of how many it stands
-        for. None if all of the vocabulary is to be told apart.
-
-    Source: sampled softmax without replacement; Jean et al., "On Using Very Large Target Vocabulary" (2015), section 3.
-    """
-    rest = np.setdiff1d(np.arange(vocabulary), known)
-    if len(rest) <= OTHERS:
-        return None
-    others = np.random.default_rng(list(seed)).choice(rest, OTHERS, replace=False)
-    stands_for = np.array([1, len(rest) / OTHERS])
-    weights = np.repeat(np.log(stands_for).astype(np.float32), [len(known), OTHERS])
-    return np.concatenate([known, others]), weights
-
-
-def _loss(
-    module: Any,
-    prompt: list[int],
-    at: int,
-    vectors: Tensor,
-    responses_ids: Sequence[list[int]],
-    among: Candidates | None,
-) -> Tensor:
-    """Mean cross-entropy of what is to be said, in nats a token.
-
-    Args:
-        module: A causal language model of transformers.
-        prompt: Ids of the prompt.
-        at: Where in it the vector goes.
-        vectors: Of the length that is injected, (batch, d_model) float32.
-        responses_ids: Ids of the responses.
-        among: The candidates of the step; all of the vocabulary if None.
-    """
-    import torch
-    from torch.nn.functional import cross_entropy
-
-    longest = max(map(len, responses_ids))
-    ids = torch.tensor([[*prompt, *one, *[0] * (longest - len(one))] for one in responses_ids], device=module.device)
-    targets = torch.tensor([[*one, *[IGNORED] * (longest - len(one))] for one in responses_ids], device=module.device)
-    embedded = module.get_input_embeddings()(ids).detach().clone()
-    embedded[:, at] = vectors.to(embedded.device, embedded.dtype)
-    # A base model without its head: only the positions that speak go through the large vocabulary. And without a mask:
-    # all padding is to the right, where a causal model does not look.
-    hidden = module.base_model(inputs_embeds=embedded, use_cache=False).last_hidden_state
-    speaking = hidden[:, len(prompt) - 1 : -1][targets != IGNORED]
-    wanted = targets[targets != IGNORED]
-    head = module.get_output_embeddings()
-    weight = head.weight
-    bias = torch.zeros(len(weight), device=ids.device) if getattr(head, "bias", None) is None else head.bias
-    if among is not None:
-        order = torch.full((len(weight),), -1, device=ids.device)
-        kept = torch.from_numpy(among[0]).to(ids.device)
-        order[kept] = torch.arange(len(kept), device=ids.device)
-        weight, bias, wanted = weight[kept], bias[kept], order[wanted]
-    logits = (speaking @ weight.to(speaking.dtype).T).float() + bias
-    cap = getattr(module.config.get_text_config(), "final_logit_softcapping", None)
-    logits = cap * torch.tanh(logits / cap) if cap else logits
-    return cross_entropy(logits if among is None else logits + torch.from_numpy(among[1]).to(ids.device), wanted)
-
-
-def _held_out(data: TrainingSet, responses_ids: list[list[int]], loss: Any) -> dict[str, float]:
+def _held_out(data: TrainingSet, responses_ids: list[list[int]], measure: Any) -> dict[str, float]:
     """Measure with the own activation, and without: the mean one, and another text's."""
     x = data.held_out.x
     arms = {
@@ -251,7 +175,7 @@ def _held_out(data: TrainingSet, responses_ids: list[list[int]], loss: Any) -> d
     return {
         name: float(
             np.average(
-                [loss(rows[start : start + 32], responses_ids[start : start + 32]) for start in parts], weights=sizes
+                [measure(rows[start : start + 32], responses_ids[start : start + 32]) for start in parts], weights=sizes
             )
         )
         for name, rows in arms.items()

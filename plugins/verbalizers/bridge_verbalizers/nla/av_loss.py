@@ -1,0 +1,144 @@
+"""The loss of an activation verbalizer in training: the vector is put into the prompt, and the response is scored."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge_verbalizers.nla.body import blocks
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+OTHERS = 4096
+"""Tokens that no text has, of which so many are drawn in every step to stand for all of their kind."""
+
+IGNORED = -100
+Candidates = tuple[NDArray[np.int64], NDArray[np.float32]]
+Inject = Callable[["Tensor", "Tensor"], AbstractContextManager["Tensor"]]
+"""Given vectors (batch, d_model) float32 and embedded prompts (batch, tokens, d_model): while it is entered the model
+sees the vectors, if it is run on the embeddings that are returned."""
+
+
+def replacing(at: int, scale: float) -> Inject:
+    """Put a vector of a fixed length in the place of one token's embedding.
+
+    Args:
+        at: Position of that token.
+        scale: The length.
+    """
+
+    @contextlib.contextmanager
+    def inject(vectors: Tensor, embedded: Tensor) -> Iterator[Tensor]:
+        embedded = embedded.clone()
+        embedded[:, at] = (vectors * (scale / vectors.norm(dim=1, keepdim=True))).to(embedded.device, embedded.dtype)
+        yield embedded
+
+    return inject
+
+
+def adding(module: Any, at: int, block: int) -> Inject:
+    """Add a vector to what a block writes at one token, at the norm of what stands there: h + |h| v / |v|.
+
+    The norm is a constant in training: no gradient goes through it.
+
+    Source: Activation Oracles, arXiv 2512.15674, section 2.
+
+    Args:
+        module: A causal language model of transformers.
+        at: Position of that token.
+        block: Index of the block.
+    """
+    import torch
+
+    @contextlib.contextmanager
+    def inject(vectors: Tensor, embedded: Tensor) -> Iterator[Tensor]:
+        def add(_: Any, __: Any, output: Any) -> Any:
+            hidden = output[0] if isinstance(output, tuple) else output
+            unit = torch.nn.functional.normalize(vectors, dim=1).to(hidden.device)
+            added = hidden.clone()
+            norm = hidden[:, at].detach().float().norm(dim=1, keepdim=True)
+            added[:, at] = added[:, at] + (norm * unit).to(hidden.dtype)
+            return (added, *output[1:]) if isinstance(output, tuple) else added
+
+        handle = blocks(module)[block].register_forward_hook(add)
+        try:
+            yield embedded
+        finally:
+            handle.remove()
+
+    return inject
+
+
+def loss(
+    module: Any,
+    prompt: list[int],
+    inject: Inject,
+    vectors: Tensor,
+    responses_ids: Sequence[list[int]],
+    among: Candidates | None,
+) -> Tensor:
+    """Mean cross-entropy of what is to be said, in nats a token.
+
+    Args:
+        module: A causal language model of transformers.
+        prompt: Ids of the prompt.
+        inject: Puts the vectors into the prompt.
+        vectors: (batch, d_model) float32, of any length.
+        responses_ids: Ids of the responses.
+        among: The candidates of the step; all of the vocabulary if None.
+    """
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    longest = max(map(len, responses_ids))
+    ids = torch.tensor([[*prompt, *one, *[0] * (longest - len(one))] for one in responses_ids], device=module.device)
+    targets = torch.tensor([[*one, *[IGNORED] * (longest - len(one))] for one in responses_ids], device=module.device)
+    # A base model without its head: only the positions that speak go through the large vocabulary. And without a mask:
+    # all padding is to the right, where a causal model does not look.
+    with inject(vectors, module.get_input_embeddings()(ids).detach()) as embedded:
+        hidden = module.base_model(inputs_embeds=embedded, use_cache=False).last_hidden_state
+    speaking = hidden[:, len(prompt) - 1 : -1][targets != IGNORED]
+    wanted = targets[targets != IGNORED]
+    head = module.get_output_embeddings()
+    weight = head.weight
+    bias = torch.zeros(len(weight), device=ids.device) if getattr(head, "bias", None) is None else head.bias
+    if among is not None:
+        order = torch.full((len(weight),), -1, device=ids.device)
+        kept = torch.from_numpy(among[0]).to(ids.device)
+        order[kept] = torch.arange(len(kept), device=ids.device)
+        weight, bias, wanted = weight[kept], bias[kept], order[wanted]
+    logits = (speaking @ weight.to(speaking.dtype).T).float() + bias
+    cap = getattr(module.config.get_text_config(), "final_logit_softcapping", None)
+    logits = cap * torch.tanh(logits / cap) if cap else logits
+    return cross_entropy(logits if among is None else logits + torch.from_numpy(among[1]).to(ids.device), wanted)
+
+
+def candidates(known: NDArray[np.int64], vocabulary: int, seed: Sequence[int]) -> Candidates | None:
+    """Choose the tokens that one step tells apart: of a large vocabulary the whole would cost most of the time.
+
+    Without any tokens that no text has, their probability would be nobody's business, and they would be said.
+
+    Args:
+        known: Ids that occur in texts, in rising order.
+        vocabulary: How many tokens there are.
+        seed: Of the step.
+
+    Returns:
+        The known ids followed by others, and what is added to each one's logit: the logarithm of how many it stands
+        for. None if all of the vocabulary is to be told apart.
+
+    Source: sampled softmax without replacement; Jean et al., "On Using Very Large Target Vocabulary" (2015), section 3.
+    """
+    rest = np.setdiff1d(np.arange(vocabulary), known)
+    if len(rest) <= OTHERS:
+        return None
+    others = np.random.default_rng(list(seed)).choice(rest, OTHERS, replace=False)
+    stands_for = np.array([1, len(rest) / OTHERS])
+    weights = np.repeat(np.log(stands_for).astype(np.float32), [len(known), OTHERS])
+    return np.concatenate([known, others]), weights
