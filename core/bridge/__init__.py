@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from bridge.pipeline.fit.bridge import Bridge
     from bridge.pipeline.jobs.audit import Audit
     from bridge.pipeline.jobs.doctor import Check
-    from bridge.pipeline.jobs.explain import Reading, Readings
     from bridge.pipeline.jobs.run import Run
     from bridge.pipeline.jobs.steer import Steering
     from bridge.pipeline.jobs.sweep import Sweep
+    from bridge.pipeline.readings import Reading, Readings
     from bridge.pipeline.transfer.sae import TransferredDictionary
     from bridge.pipeline.transfer.transferred import Transferred
 
@@ -71,7 +71,7 @@ _PLACES = {
     "bridge.pipeline.fit.bridge": ("Bridge",),
     "bridge.pipeline.jobs.audit": ("Audit",),
     "bridge.pipeline.jobs.doctor": ("Check",),
-    "bridge.pipeline.jobs.explain": ("Reading", "Readings"),
+    "bridge.pipeline.readings": ("Reading", "Readings"),
     "bridge.pipeline.jobs.run": ("Run",),
     "bridge.pipeline.jobs.steer": ("Steering",),
     "bridge.pipeline.jobs.sweep": ("Sweep",),

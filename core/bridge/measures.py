@@ -61,3 +61,16 @@ class Measure:
     compared: bool = False
     swept: bool = False
     questions: tuple[Question, ...] = ()
+
+
+STEERING = "steering"
+OF_THE_CORE = {
+    STEERING: (
+        Measure(
+            name="log_odds_shift", meaning="how far predictions move towards the other class", unit="nats", order=1
+        ),
+        Measure(name="kl", meaning="how far predictions move at all", unit="nats", order=2),
+        Measure(name="transfer_ratio", meaning="the shift over that of the native vector", order=3),
+    )
+}
+"""Measures that no scorer gives, by what their metrics name as their scorer."""

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,21 @@ def rotation() -> bridge.Bridge:
     return bridge.Bridge("dyck:seed0@1", "dyck:seed1@1", "procrustes", {}, fitted, {"src": side, "dst": side})
 
 
+def test_a_bridge_runs_no_model_but_calls_what_it_is_given(rotation: bridge.Bridge) -> None:
+    with pytest.raises(UsageError, match=r"put together by hand.*explain_through"):
+        rotation.explain(["(("])
+    asked: list[Any] = []
+    nothing = bridge.Readings([], None, None, {})
+
+    def explainer(through: bridge.Bridge, texts: Any, **how: Any) -> bridge.Readings:
+        asked.append((through, texts, how))
+        return nothing
+
+    told = replace(rotation, explainer=explainer)
+    assert told.explain(["(("], every=2) is nothing
+    assert asked == [(told, ["(("], {"every": 2, "verbalizer": ""})] and isinstance(told, bridge.Bridge)
+
+
 def test_directions_from_arrays_files_and_dictionaries(rotation: bridge.Bridge, tmp_path: Path) -> None:
     rows = np.random.default_rng(1).normal(size=(3, 64))
     save_file({"v": rows}, tmp_path / "v.safetensors")
@@ -132,6 +148,10 @@ def test_audit_steer_explain_and_report(tmp_path: Path) -> None:
     assert [one.text for one in readings.readings] == ["v[0]", "v[1]"]
     again = bridge.explain(b.src, b.dst, directions={"v": v}, dst_verbalizer="logit_lens", map="procrustes", **small)
     assert again.readings == readings.readings
+    (loaded, texts) = bridge.load(tmp_path / "b"), ["(["]
+    assert loaded.explain(texts, verbalizer="logit_lens") == bridge.explain_through(b, texts, verbalizer="logit_lens")
+    with pytest.raises(UsageError, match="An inverse explains nothing"):
+        b.inverse().explain(texts)
     with pytest.raises(UsageError, match="either texts"):
         bridge.explain_through(b)
     with pytest.raises(UsageError, match="a list of strings"):

@@ -13,9 +13,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from bridge.cli import main
+from bridge.display.words import interval, number, plain, shown
 from bridge.errors import BridgeError, UsageError
 from bridge.report.html import REPORT, write_report
-from bridge.report.html.words import interval, number, plain, shown
 from html_tree import parse, text_of
 from report_files import (
     HOSTILE,

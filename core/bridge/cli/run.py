@@ -56,13 +56,13 @@ def command(
     bridge run --src smollm2-135m@19 --dst gemma3-270m@12 --dictionary ./my-sae --features 45
     bridge run experiment.toml --require "ev>=0.3" --json
     """
+    from bridge.display.measures import installed_measures
     from bridge.pipeline.jobs.folder import default_folder
     from bridge.pipeline.jobs.run import run
     from bridge.pipeline.plan.idle import refuse_idle
     from bridge.pipeline.score.thresholds import check_requirements, parse_requirements
     from bridge.report.features import print_features
     from bridge.report.html import REPORT, need_ours, write_report
-    from bridge.report.measures import installed_measures
     from bridge.report.readings import print_readings
     from bridge.report.table import print_run, say
 

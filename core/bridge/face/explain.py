@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 if TYPE_CHECKING:
     from bridge.keywords import Keywords
     from bridge.pipeline.fit.bridge import Bridge
-    from bridge.pipeline.jobs.explain import Readings
     from bridge.pipeline.plan.options import Options
+    from bridge.pipeline.readings import Readings
     from bridge.progress import Progress
 
 Directions = str | Path | Mapping[str, Any]
@@ -95,6 +96,11 @@ def explain_through(
     named |= {"washout": (washout,)} if washout else {}
     options = make_options(**bridge.provenance["options"] | named)
     return _explain(options, texts, every, directions, out, bridge=bridge, any_layer=any_layer)
+
+
+def explaining(bridge: Bridge) -> Bridge:
+    """Return a bridge whose `explain` runs its models."""
+    return replace(bridge, explainer=explain_through)
 
 
 def refuse_idle(directions: bool, washout: bool, every: int) -> None:

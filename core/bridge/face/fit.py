@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -27,10 +28,11 @@ def fit(src: str, dst: str, *, out: str | Path | None = None, **options: Unpack[
     Raises:
         bridge.errors.BridgeError: With what happened, why, and what to do.
     """
+    from bridge.face.explain import explaining
     from bridge.pipeline.jobs.run import fit as fit_options
     from bridge.pipeline.plan.options import make_options
 
-    return fit_options(make_options(src=src, dst=dst, **options), None if out is None else Path(out))
+    return explaining(fit_options(make_options(src=src, dst=dst, **options), None if out is None else Path(out)))
 
 
 def run(src: str, dst: str, *, out: str | Path | None = None, **options: Unpack[Keywords]) -> Run:
@@ -48,17 +50,18 @@ def run(src: str, dst: str, *, out: str | Path | None = None, **options: Unpack[
     Raises:
         bridge.errors.BridgeError: With what happened, why, and what to do.
     """
+    from bridge.face.explain import explaining
     from bridge.pipeline.jobs.run import run as run_options
     from bridge.pipeline.plan.options import make_options
     from bridge.report.html import REPORT, need_ours, write_report
 
-    if out is None:
-        return run_options(make_options(src=src, dst=dst, **options))
-    page = Path(out) / REPORT
-    need_ours(page)
-    result = run_options(make_options(src=src, dst=dst, **options), Path(out))
-    write_report([Path(out)], page)
-    return result
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        need_ours(folder / REPORT)
+    result = run_options(make_options(src=src, dst=dst, **options), folder)
+    if folder is not None:
+        write_report([folder], folder / REPORT)
+    return replace(result, bridge=explaining(result.bridge))
 
 
 def dry_run(src: str, dst: str, **options: Unpack[Keywords]) -> dict[str, Any]:
@@ -125,6 +128,7 @@ def load(folder: str | Path) -> Bridge:
     Raises:
         bridge.errors.BridgeError: If it is missing, damaged, or from a newer version.
     """
+    from bridge.face.explain import explaining
     from bridge.pipeline.fit.bridge import load_bridge
 
-    return load_bridge(folder)
+    return explaining(load_bridge(folder))

@@ -6,6 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, final
 
+from markupsafe import Markup
+
+from bridge.display import notebook
 from bridge.errors import UsageError
 from bridge.metrics import Metric
 from bridge.scorers import MAPPED
@@ -18,17 +21,19 @@ MOST = 3
 
 
 class Shown(ABC):
-    """What a notebook shows as a table, with a plot where there is one."""
+    """What a notebook shows: a line of what it is, and below it tables and plots."""
 
     @abstractmethod
     def __repr__(self) -> str:
         """Say in a line what this is."""
 
-    def _repr_html_(self) -> str:
-        # Pages stand above the pipeline, and a value knows no more of them than this call.
-        from bridge.report.notebook import notebook_html
+    @abstractmethod
+    def _shown(self) -> list[Markup]:
+        """Return the tables and plots; every text in them is escaped."""
 
-        return notebook_html(self)
+    @final
+    def _repr_html_(self) -> str:
+        return notebook.fragment(repr(self), self._shown())
 
 
 class Result(Shown):
@@ -56,6 +61,9 @@ class Result(Shown):
                 remedy="Run pip install 'residual-bridge[pandas]', or use records(), which needs nothing.",
             ) from error
         return pandas.DataFrame.from_records(self.records())
+
+    def _shown(self) -> list[Markup]:
+        return [notebook.records(self.records())]
 
 
 def headline(metrics: Sequence[Metric]) -> str:

@@ -7,8 +7,8 @@ from itertools import groupby
 from textwrap import fill
 from typing import TYPE_CHECKING
 
+from bridge.display.measures import asks, installed_measures
 from bridge.metrics import Metric
-from bridge.report.measures import asks, installed_measures
 from bridge.report.table import print_rows, say, wide_console
 from bridge.scorers import MAPPED
 

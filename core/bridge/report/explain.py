@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bridge.report.table import print_rows, say
 
 if TYPE_CHECKING:
-    from bridge.pipeline.jobs.explain import Readings
+    from bridge.pipeline.readings import Readings
 
 
 def print_readings(result: Readings) -> None:

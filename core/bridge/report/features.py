@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from bridge.display.measures import Measures
 from bridge.metrics import Metric
-from bridge.report.measures import Measures
 from bridge.report.table import print_rows, say
 from bridge.scorers import MAPPED, Section
 

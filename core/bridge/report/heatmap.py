@@ -8,26 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bridge.display.measures import installed_measures
+from bridge.display.tables import layer_grid
 from bridge.files import write_bytes
 from bridge.pipeline.jobs.folder import METRICS, SWEEP_CONFIG
-from bridge.report.measures import Key, installed_measures
 from bridge.report.table import say, wide_console
 
 if TYPE_CHECKING:
     from bridge.pipeline.jobs.sweep import Sweep
 
 PICTURE = "sweep.png"
-
-
-def grid(sweep: Sweep, key: Key) -> NDArray[np.float64]:
-    """Return one number, by scorer and name, of every layer pair, (source layers, destination layers)."""
-    values = np.full((len(sweep.src_sites), len(sweep.dst_sites)), np.nan)
-    for metric in sweep.metrics:
-        if (metric.scorer, metric.name) == key:
-            values[sweep.src_sites.index(metric.src), sweep.dst_sites.index(metric.dst)] = metric.value
-    return values
 
 
 def write_sweep(sweep: Sweep, folder: Path) -> None:
@@ -50,7 +41,7 @@ def print_sweep(sweep: Sweep, folder: Path) -> None:
     measures = installed_measures()
     keys = measures.swept(sweep.metrics)
     titles = [measures.title(key, sweep.metrics) for key in keys]
-    grids = [grid(sweep, key) for key in keys]
+    grids = [layer_grid(sweep.metrics, sweep.src_sites, sweep.dst_sites, key) for key in keys]
     table = Table(box=box.SIMPLE_HEAD)
     for label in ("", *(_layer(site) for site in sweep.dst_sites)):
         table.add_column(label, no_wrap=True)
@@ -83,7 +74,7 @@ def _picture(sweep: Sweep) -> bytes:
     keys = measures.swept(sweep.metrics)
     figure = Figure(figsize=(len(keys) * (2.2 + 0.42 * columns), 1.8 + 0.32 * rows), layout="constrained")
     for axes, key in zip(figure.subplots(1, len(keys), squeeze=False)[0], keys, strict=True):
-        values = grid(sweep, key)
+        values = layer_grid(sweep.metrics, sweep.src_sites, sweep.dst_sites, key)
         image = axes.imshow(values, cmap="viridis", vmin=0, vmax=1, aspect="auto")
         for (row, column), value in np.ndenumerate(values):
             colour = "black" if value > 0.6 else "white"

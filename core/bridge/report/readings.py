@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bridge.display.measures import Measures
 from bridge.metrics import Metric
-from bridge.report.measures import Measures
 from bridge.report.table import say
 from bridge.scorers import Section
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from bridge.display.measures import Measures
 from bridge.errors import printable
 from bridge.metrics import Metric
-from bridge.report.measures import Measures
 from bridge.scorers import MAPPED, Section
 
 if TYPE_CHECKING:

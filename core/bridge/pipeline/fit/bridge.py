@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, final
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, final
 
 import numpy as np
+from markupsafe import Markup
 from pydantic import TypeAdapter
 
 from bridge.directions import read_arrays, write_arrays
+from bridge.display import notebook
 from bridge.errors import BridgeError, CorruptArtifactError, MapError, UsageError
 from bridge.maps import Array, FittedMap, Map, check_width
 from bridge.pipeline.arrays import as_given, to_numpy
 from bridge.pipeline.fit.record import BRIDGE_RECORD, SCHEMA, BridgeRecord, read_record
+from bridge.pipeline.readings import Readings
 from bridge.pipeline.result import Shown
 from bridge.plugins.discovery import discover
 from bridge.plugins.registry import Registry
@@ -24,8 +28,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from bridge import Readings
-
 Activations = TypeVar("Activations", "NDArray[Any]", "Tensor")
 ARRAYS = "bridge.safetensors"
 INVERSE, BACK = "inverse of ", "way back of "
@@ -33,9 +35,17 @@ OF_BACK = "back/"
 """Before the names of the way back's arrays, in the same file."""
 
 
+class Explainer(Protocol):
+    """Runs a bridge's models: the source on texts, and the destination's verbalizer on its activations."""
+
+    def __call__(self, bridge: Bridge, texts: Sequence[str], /, *, every: int, verbalizer: str) -> Readings:
+        """Return a reading for each token."""
+
+
 @final
+@dataclass(frozen=True, eq=False)
 class Bridge(Shown):
-    """A map from one model's residual stream to another's, with where it came from.
+    """A map from one model's residual stream to another's, with where it came from: a value, which runs no model.
 
     Attributes:
         src: Source reference, layer included.
@@ -46,22 +56,17 @@ class Bridge(Shown):
         provenance: Models, corpus, split, counts, versions and what fitting chose.
         fitted_back: The same map fitted the other way on the same rows, which reads activations of the destination;
             None where it could not be fitted, or was not kept (before 0.1.0).
+        explainer: What `explain` calls: `bridge.explain_through` in what `fit`, `run` and `load` return.
     """
 
-    def __init__(
-        self,
-        src: str,
-        dst: str,
-        map: str,
-        options: Mapping[str, Any],
-        fitted: FittedMap,
-        provenance: dict[str, Any],
-        fitted_back: FittedMap | None = None,
-    ) -> None:
-        self.src, self.dst = src, dst
-        self.map, self.options = map, dict(options)
-        self.fitted, self.fitted_back = fitted, fitted_back
-        self.provenance = provenance
+    src: str
+    dst: str
+    map: str
+    options: dict[str, Any]
+    fitted: FittedMap
+    provenance: dict[str, Any]
+    fitted_back: FittedMap | None = None
+    explainer: Explainer | None = None
 
     def __repr__(self) -> str:
         return f"Bridge({self.src} [{self.fitted.d_src}] -> {self.dst} [{self.fitted.d_dst}], {self.map})"
@@ -106,8 +111,7 @@ class Bridge(Shown):
         Raises:
             MapError: If the map loses dimensions.
         """
-        back = self.fitted.inverse()
-        return Bridge(self.dst, self.src, f"{INVERSE}{self.map}", self.options, back, self.provenance, self.fitted)
+        return self._turned(INVERSE, self.fitted.inverse())
 
     def back(self) -> Bridge:
         """Return the way back: the same kind of map, fitted from the destination to the source on the same rows.
@@ -121,8 +125,7 @@ class Bridge(Shown):
                 cause="It was fitted by an earlier version, or its map can be fitted one way only.",
                 remedy="Fit it again (bridge fit FOLDER/config.toml --out NEW): the way back is kept since.",
             )
-        name = f"{BACK}{self.map}"
-        return Bridge(self.dst, self.src, name, self.options, self.fitted_back, self.provenance, self.fitted)
+        return self._turned(BACK, self.fitted_back)
 
     @property
     def is_inverse(self) -> bool:
@@ -141,13 +144,15 @@ class Bridge(Shown):
             One reading a token, and how much of the activations is reconstructed from them.
 
         Raises:
-            UsageError: If the destination has no verbalizer, or this is an inverse.
+            UsageError: If the destination has no verbalizer, this is an inverse, or it was put together by hand.
             BridgeError: If a model or the verbalizer cannot be had.
         """
-        # The face runs models. A bridge is a value; this is a convenience for who holds one.
-        from bridge import explain_through
-
-        return explain_through(self, texts, every=every, verbalizer=verbalizer)
+        if self.explainer is None:
+            raise UsageError(
+                "This bridge was put together by hand, and has nothing that runs its models.",
+                remedy="Call bridge.explain_through(b, texts), or give it as `explainer`.",
+            )
+        return self.explainer(self, texts, every=every, verbalizer=verbalizer)
 
     def save(self, folder: str | Path) -> None:
         """Write `bridge.safetensors`, with the way back where there is one, and `bridge.json`.
@@ -182,6 +187,16 @@ class Bridge(Shown):
                 f"{path} already holds another bridge; nothing is overwritten.",
                 remedy="Choose another folder, or move it away.",
             )
+
+    def _shown(self) -> list[Markup]:
+        rows = self.provenance.get("rows", {})
+        counts = {name.replace("_", " "): rows[name] for name in ("training_rows", "held_out_rows") if name in rows}
+        about = {"source": self.src, "destination": self.dst, "map": self.map}
+        return [notebook.facts(about | self.options | dict(self.fitted.chosen()) | counts)]
+
+    def _turned(self, how: str, fitted: FittedMap) -> Bridge:
+        name = f"{how}{self.map}"
+        return replace(self, src=self.dst, dst=self.src, map=name, fitted=fitted, fitted_back=self.fitted)
 
     def _apply(self, move: Callable[[NDArray[np.floating]], Array], rows: Any) -> Any:
         given = to_numpy(rows)

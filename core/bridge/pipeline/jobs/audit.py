@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import IO, Any, final
 
+from markupsafe import Markup
+
 from bridge.corpus.documents import Corpus
+from bridge.display import notebook
 from bridge.errors import UsageError
 from bridge.metrics import Metric, document
 from bridge.pipeline.fit.fit import fit_rows
@@ -62,6 +65,9 @@ class Audit(Result):
             Rows of the fields of `bridge.metrics.Metric`.
         """
         return [asdict(metric) for metric in self.metrics]
+
+    def _shown(self) -> list[Markup]:
+        return notebook.answers(self.metrics)
 
 
 def audit(

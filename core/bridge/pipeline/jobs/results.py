@@ -19,8 +19,8 @@ from bridge.errors import BridgeError
 from bridge.json_files import AGAIN, read_json, read_json_lines
 from bridge.metrics import SCHEMA, Metric
 from bridge.pipeline.fit.record import BridgeRecord, read_record
-from bridge.pipeline.jobs.explain import Reading
 from bridge.pipeline.jobs.folder import CONFIG, CONTEXTS, EXPLANATIONS, KEPT, METRICS, READINGS, SWEEP_CONFIG
+from bridge.pipeline.readings import Reading
 from bridge.pipeline.verbalize.contexts import Context
 from bridge.pipeline.verbalize.records import ContextRecord, FeatureRecord, PositionRecord
 from bridge.scorers import MAPPED

@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, final
 
+from markupsafe import Markup
+
+from bridge.display import notebook
 from bridge.metrics import Metric, document
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.fit.fit import fit_plan
@@ -60,6 +63,9 @@ class Run(Result):
             Rows of the fields of `bridge.metrics.Metric`.
         """
         return [asdict(metric) for metric in self.metrics]
+
+    def _shown(self) -> list[Markup]:
+        return notebook.scores(self.metrics)
 
 
 def run(

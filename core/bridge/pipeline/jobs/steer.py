@@ -6,9 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, final
 
 import numpy as np
+from markupsafe import Markup
 
 from bridge.collect.memory import forget_models
 from bridge.corpus.documents import Document
+from bridge.display import notebook
 from bridge.errors import BridgeError, UsageError
 from bridge.geometry import with_lengths_of
 from bridge.maps import check_width
@@ -67,6 +69,13 @@ class Steering(Result):
             Rows of the fields of `bridge.metrics.Metric`; effects are in nats.
         """
         return [asdict(metric) for metric in self.metrics]
+
+    def _shown(self) -> list[Markup]:
+        parts = [notebook.doses(self.metrics)]
+        for texts in self.generated:
+            rows = [[arm, text] for arm, text in texts.items() if arm != "prompt"]
+            parts.append(notebook.table(texts["prompt"], ["arm", "generates"], rows))
+        return parts
 
 
 def steer(

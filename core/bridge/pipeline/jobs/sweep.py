@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, final
 
+from markupsafe import Markup
+
+from bridge.display import notebook
 from bridge.errors import PluginError, UsageError
 from bridge.metrics import Metric, document
 from bridge.pairing.rows import PairedRows
@@ -66,6 +69,9 @@ class Sweep(Result):
             Rows of the fields of `bridge.metrics.Metric`.
         """
         return [asdict(metric) for metric in self.metrics]
+
+    def _shown(self) -> list[Markup]:
+        return notebook.layers(self.metrics, self.src_sites, self.dst_sites, self.best)
 
     def best(self, name: str, scorer: str = "") -> Metric:
         """Return the layer pair with the highest value of one metric.

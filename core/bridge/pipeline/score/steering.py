@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from bridge.collect.batches import pad
 from bridge.corpus.documents import Document
 from bridge.errors import CorpusError, UsageError
+from bridge.measures import STEERING
 from bridge.metrics import Metric, ratio_interval
 from bridge.models import LoadedModel, Placement
 from bridge.pairing.align import Encoded
 from bridge.pipeline.transfer.contrast import Contrast
 from bridge.references import Site
-from bridge.scorers import MAPPED, NATIVE, RANDOM_DIRECTION, Measure
+from bridge.scorers import MAPPED, NATIVE, RANDOM_DIRECTION
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,12 +26,6 @@ if TYPE_CHECKING:
     from bridge.models.edits import Edits
 
 TEXTS_PER_BATCH = 32
-STEERING = "steering"
-MEASURES = (
-    Measure(name="log_odds_shift", meaning="how far predictions move towards the other class", unit="nats", order=1),
-    Measure(name="kl", meaning="how far predictions move at all", unit="nats", order=2),
-    Measure(name="transfer_ratio", meaning="the shift over that of the native vector", order=3),
-)
 Floats = NDArray[np.float64]
 
 

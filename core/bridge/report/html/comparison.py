@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from bridge.display.measures import Measures
+from bridge.display.plots import dots
+from bridge.display.words import dig
 from bridge.pipeline.jobs.results import RunFiles
-from bridge.report.html.plots import dots
 from bridge.report.html.sections import Section, beside_control
-from bridge.report.html.words import dig
-from bridge.report.measures import Measures
 from bridge.scorers import MAPPED
 from bridge.scorers import Section as Question
 

@@ -6,14 +6,15 @@ from itertools import groupby
 
 import numpy as np
 
+from bridge.display.measures import Measures, asks
+from bridge.display.plots import curves, heat, strip
+from bridge.display.svg import Plot
+from bridge.display.tables import in_order, metric_table
+from bridge.display.words import ARMS
 from bridge.errors import BridgeError
 from bridge.metrics import Metric
 from bridge.pipeline.jobs.results import ResultFile
-from bridge.report.html.plots import curves, heat, strip
-from bridge.report.html.sections import Section, in_order, metric_table
-from bridge.report.html.svg import Plot
-from bridge.report.html.words import ARMS
-from bridge.report.measures import Measures, asks
+from bridge.report.html.sections import Section
 from bridge.report.steer import regime
 from bridge.scorers import MAPPED, RANDOM_DIRECTION, RAW
 

@@ -13,13 +13,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from bridge.display.measures import installed_measures
+from bridge.display.words import dig, interval, number, plain, shown
 from bridge.pipeline.jobs.results import ResultFile, RunFiles
 from bridge.report.html.comparison import comparison, labels
 from bridge.report.html.file_sections import file_section
 from bridge.report.html.run_sections import run_sections
 from bridge.report.html.sections import Section
-from bridge.report.html.words import dig, interval, number, plain, shown
-from bridge.report.measures import installed_measures
 
 GENERATOR = "residual-bridge report"
 """Content of the page's meta generator: pages with it may be overwritten."""

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bridge.display.measures import Measures
+from bridge.display.tables import in_order
+from bridge.display.words import READERS
 from bridge.metrics import Metric
 from bridge.pipeline.jobs.folder import CONFIG
 from bridge.pipeline.jobs.results import RunFiles
 from bridge.report.html.features import features
 from bridge.report.html.scorer_plots import scorer_plots
-from bridge.report.html.sections import Section, in_order, scores
+from bridge.report.html.sections import Section, scores
 from bridge.report.html.transfer import transfer
-from bridge.report.html.words import READERS
-from bridge.report.measures import Measures
 from bridge.scorers import MAPPED, NATIVE, SELF
 from bridge.scorers import Section as Question
 

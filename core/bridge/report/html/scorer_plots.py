@@ -9,14 +9,14 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.display import svg
+from bridge.display.plots import line
+from bridge.display.svg import Plot
 from bridge.errors import PluginError
 from bridge.pipeline.jobs.results import RunFiles
 from bridge.plugins.checks import fault_of_plot
 from bridge.plugins.discovery import discover
 from bridge.plugins.isolation import ANY_FAULT
-from bridge.report.html import svg
-from bridge.report.html.plots import line
-from bridge.report.html.svg import Plot
 from bridge.scorers import Scorer
 
 Kept = Mapping[str, NDArray[np.floating]]

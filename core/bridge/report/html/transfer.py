@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from bridge.display.measures import Key, Measures
+from bridge.display.plots import heat
+from bridge.display.svg import Plot
 from bridge.metrics import Metric
 from bridge.pipeline.jobs.results import RunFiles
-from bridge.report.html.plots import heat
 from bridge.report.html.sections import beside_control, scores
-from bridge.report.html.svg import Plot
-from bridge.report.measures import Key, Measures
 from bridge.scorers import MAPPED, MISPAIRED, RANDOM_DIRECTION, Section
 
 MATRICES = {MAPPED: "Through the map", MISPAIRED: "Through the mispaired map", RANDOM_DIRECTION: "Random directions"}

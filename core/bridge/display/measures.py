@@ -9,9 +9,8 @@ from dataclasses import replace
 from typing import final
 
 from bridge.errors import printable
+from bridge.measures import OF_THE_CORE
 from bridge.metrics import Metric
-from bridge.pipeline.score.steering import MEASURES as STEERING_MEASURES
-from bridge.pipeline.score.steering import STEERING
 from bridge.plugins import discover
 from bridge.plugins.isolation import ANY_FAULT
 from bridge.scorers import Measure, Question, Scorer, Section
@@ -110,7 +109,7 @@ class Measures:
 
 def installed_measures() -> Measures:
     """Return what the scorers that are installed here say."""
-    return Measures(discover().scorers, {STEERING: STEERING_MEASURES})
+    return Measures(discover().scorers, OF_THE_CORE)
 
 
 def asks(question: Question, key: Key, metric: Metric) -> bool:

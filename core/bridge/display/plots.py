@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.display import svg
+from bridge.display.measures import Measures
+from bridge.display.svg import Plot
+from bridge.display.words import interval, number, shown
 from bridge.metrics import Metric
-from bridge.report.html import svg
-from bridge.report.html.svg import Plot
-from bridge.report.html.words import interval, number, shown
-from bridge.report.measures import Measures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from markupsafe import Markup
 
-from bridge.report.html.words import shown
+from bridge.display.words import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
