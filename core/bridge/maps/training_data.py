@@ -1,0 +1,105 @@
+"""What maps are fitted on: paired rows of the training documents, as moments and as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import InitVar, dataclass, field
+from typing import Protocol, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.moments import Moments, total
+
+Array = NDArray[np.float64]
+"""What maps compute in."""
+
+
+class RowBlocks(Protocol):
+    """Opens a stream over paired rows, read from disk every time: call it once a pass, and hold a block at a time."""
+
+    def __call__(
+        self, folds: Collection[int] | None = None, /
+    ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]:
+        """Stream over pairs of (n, d_src) and (n, d_dst) float32 arrays, n varying.
+
+        Args:
+            folds: Rows of these folds only, by their indices in `TrainingData.folds`; None for all.
+
+        Returns:
+            Blocks of rows, x and y of each.
+        """
+
+
+@final
+@dataclass(frozen=True)
+class TrainingData:
+    """What a map may be fitted on: the training documents' paired rows, as moments and as a stream.
+
+    Args:
+        whole: Moments of all rows, where they are known already.
+
+    Attributes:
+        folds: Moments of each fold; folds are disjoint sets of documents.
+        blocks: Opens a stream over the same rows, or over some folds' rows: to train on some documents and stop by
+            others.
+        products: What rows were multiplied in: `float64`, or `float32` where that was measured to be enough.
+        moments: Moments of all training rows.
+    """
+
+    folds: tuple[Moments, ...]
+    blocks: RowBlocks
+    products: str = "float64"
+    whole: InitVar[Moments | None] = None
+    moments: Moments = field(init=False)
+
+    def __post_init__(self, whole: Moments | None) -> None:
+        object.__setattr__(self, "moments", whole or total(self.folds))
+
+    @property
+    def d_src(self) -> int:
+        """Width of the source model."""
+        return len(self.folds[0].mean_x)
+
+    @property
+    def d_dst(self) -> int:
+        """Width of the destination model."""
+        return len(self.folds[0].mean_y)
+
+    def reversed(self) -> TrainingData:
+        """The same rows for the way back: what a map from the destination to the source is fitted on.
+
+        Returns:
+            The same folds and stream, x and y exchanged.
+        """
+
+        def blocks(
+            folds: Collection[int] | None = None, /
+        ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]:
+            return ((y, x) for x, y in self.blocks(folds))
+
+        folds = tuple(fold.transposed() for fold in self.folds)
+        return TrainingData(folds, blocks, self.products, self.moments.transposed())
+
+    def others(self, index: int) -> list[Moments]:
+        """Moments of each fold but one: of those that have rows, or of no rows.
+
+        Args:
+            index: Of the fold that is left out.
+
+        Returns:
+            At least one set of moments.
+        """
+        filled = [fold for i, fold in enumerate(self.folds) if i != index and fold.n]
+        return filled or [Moments.empty(self.d_src, self.d_dst)]
+
+    def without_fold(self, index: int) -> Moments:
+        """Moments of all training rows but one fold's.
+
+        Args:
+            index: Of the fold that is left out.
+
+        Returns:
+            Their moments together.
+        """
+        return total(self.others(index))
