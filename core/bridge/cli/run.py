@@ -15,6 +15,7 @@ from bridge.cli.options import experiment_options, output_options, print_json, r
 from bridge.cli.progress import TerminalProgress
 
 if TYPE_CHECKING:
+    from bridge.pipeline.jobs.run import Run
     from bridge.pipeline.plan.options import Options
 
 
@@ -56,15 +57,12 @@ def command(
     bridge run --src smollm2-135m@19 --dst gemma3-270m@12 --dictionary ./my-sae --features 45
     bridge run experiment.toml --require "ev>=0.3" --json
     """
-    from bridge.display.measures import installed_measures
     from bridge.pipeline.jobs.folder import default_folder
     from bridge.pipeline.jobs.run import run
     from bridge.pipeline.plan.idle import refuse_idle
     from bridge.pipeline.score.thresholds import check_requirements, parse_requirements
-    from bridge.report.features import print_features
     from bridge.report.html import REPORT, need_ours, write_report
-    from bridge.report.readings import print_readings
-    from bridge.report.table import print_run, say
+    from bridge.report.table import say
 
     wanted = parse_requirements(require)
     flags |= {"washout": washout or None}
@@ -81,16 +79,26 @@ def command(
     if as_json:
         print_json(result.document())
     else:
-        # Looked up once: finding plugins takes a twentieth of a second.
-        measures = installed_measures()
-        print_run(result, measures)
-        if result.verbalized and result.verbalized.features:
-            print_features(result.verbalized.features, result.metrics, measures)
-        print_readings(result.metrics, measures)
+        print_result(result)
     report = write_report([folder], folder / REPORT)
     if not as_json:
         say(f"Report: {report}")
     check_requirements(wanted, result.metrics)
+
+
+def print_result(result: Run) -> None:
+    """Print the scores, and what was explained."""
+    from bridge.display.measures import installed_measures
+    from bridge.report.features import print_features
+    from bridge.report.readings import print_readings
+    from bridge.report.table import print_run
+
+    # Looked up once: finding plugins takes a twentieth of a second.
+    measures = installed_measures()
+    print_run(result, measures)
+    if result.verbalized and result.verbalized.features:
+        print_features(result.verbalized.features, result.metrics, measures)
+    print_readings(result.metrics, measures)
 
 
 def demo(flags: dict[str, Any]) -> Path | None:

@@ -121,11 +121,7 @@ def collect(
     with contextlib.ExitStack() as locks:
         for artifact in sorted(artifacts.values(), key=lambda artifact: artifact.path):
             locks.enter_context(artifact.lock())
-        wanted = functools.cache(lambda index: _rows(encoder, corpus, chunks[index], settings))
-        lacking = {
-            site: [index for index in range(len(chunks)) if not _holds(artifact, index, wanted)]
-            for site, artifact in artifacts.items()
-        }
+        lacking = _lacking(artifacts, encoder, corpus, chunks, settings)
         sites = sorted((site for site in artifacts if lacking[site]), key=lambda site: site.order)
         if len(sites) < len(artifacts):
             found = ", ".join(str(site) for site in artifacts if not lacking[site])
@@ -149,6 +145,21 @@ def collect(
                 for site, artifact in zip(sites, targets, strict=True):
                     artifact.write(index, rows[site], {"budget": budget})
                 done = index
+
+
+def _lacking(
+    artifacts: Mapping[Site, Artifact],
+    encoder: Encoder | None,
+    corpus: Corpus,
+    chunks: Sequence[range],
+    settings: CollectSettings,
+) -> dict[Site, list[int]]:
+    """Return the shards that each site's artifact does not hold."""
+    wanted = functools.cache(lambda index: _rows(encoder, corpus, chunks[index], settings))
+    return {
+        site: [index for index in range(len(chunks)) if not _holds(artifact, index, wanted)]
+        for site, artifact in artifacts.items()
+    }
 
 
 def _rows(encoder: Encoder | None, corpus: Corpus, chunk: range, settings: CollectSettings) -> int | None:

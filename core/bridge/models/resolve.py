@@ -144,10 +144,7 @@ def resolve(
         other = parse_reference(override)
         target, variant = other.model, variant or other.variant
         revision, site = revision or other.revision, site or other.site
-    aliases: dict[str, tuple[Alias, ModelAdapter | None]] = {
-        name: (alias, None) for name, alias in (more or {}).items()
-    }
-    aliases |= {alias.name: (alias, adapter) for adapter in adapters.values() for alias in adapter.aliases()}
+    aliases = _aliases(adapters, more or {})
     adapter: ModelAdapter | None = None
     released = corpus = ""
     if target in aliases:
@@ -173,6 +170,14 @@ def resolve(
     adapter = adapter or _claimed_by(weights, adapters)
     info = adapter.describe(weights)
     return ResolvedModel(reference, adapter, weights, info, site, released, corpus or adapter.corpus())
+
+
+def _aliases(
+    adapters: Mapping[str, ModelAdapter], more: Mapping[str, Alias]
+) -> dict[str, tuple[Alias, ModelAdapter | None]]:
+    """Return every alias by name, with its family where one brings it."""
+    aliases: dict[str, tuple[Alias, ModelAdapter | None]] = {name: (alias, None) for name, alias in more.items()}
+    return aliases | {alias.name: (alias, adapter) for adapter in adapters.values() for alias in adapter.aliases()}
 
 
 def by_hand_folder(alias: Alias, variant: str = "") -> Path:

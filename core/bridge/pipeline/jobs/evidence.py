@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,18 +58,11 @@ def score_fit(
     back = fit_back(result, arms, runtime) if dictionaries or plan.options.verbalize.positions else {}
     verbalized = None
     if setup:
-        of_src, of_dst = result.rows.artifacts
-        subjects = ModelSubject(plan.of_src, of_src), ModelSubject(plan.of_dst, of_dst)
-        verbalized = verbalize(setup, subjects, result.training, arms, back, seed, runtime)
+        sides = zip((plan.of_src, plan.of_dst), result.rows.artifacts, strict=True)
+        src, dst = (ModelSubject(side, artifact) for side, artifact in sides)
+        verbalized = verbalize(setup, (src, dst), result.training, arms, back, seed, runtime)
     features = verbalized.features if verbalized else None
     kept: dict[str, NDArray[np.floating]] = {}
-
-    def keep(name: str, array: NDArray[np.floating]) -> None:
-        """Keep an array, unless another scorer took its name."""
-        if name in kept:
-            raise PluginError(f"Another scorer has kept an array {name}.")
-        kept[name] = array
-
     evidence = evidence_of(
         result,
         arms,
@@ -78,7 +72,7 @@ def score_fit(
         explained=features.explained if features else {},
         readings=verbalized.readings if verbalized else None,
         judge=judge,
-        keep=keep,
+        keep=partial(_keep, kept),
     )
     scorers = [scorer for scorer in runtime.registry.scorers.values() if scorer.needs <= evidence.available]
     with runtime.progress.stage("score", len(scorers), "scorers") as advance:
@@ -88,6 +82,13 @@ def score_fit(
     if verbalized:
         result.bridge.provenance["verbalized"] = verbalized.provenance
     return metrics, verbalized, kept
+
+
+def _keep(kept: dict[str, NDArray[np.floating]], name: str, array: NDArray[np.floating]) -> None:
+    """Keep an array, unless another scorer took its name."""
+    if name in kept:
+        raise PluginError(f"Another scorer has kept an array {name}.")
+    kept[name] = array
 
 
 def audit_evidence(result: Fit, seed: int, dictionaries: Opened, live: LiveModel | None, runtime: Runtime) -> Evidence:

@@ -111,21 +111,32 @@ def steer(
     site = dst.single_site()
     dst.need_next_token()
     src = None if rows is not None else runtime.resolve(bridge.src)
-    remarks = [*contrast.remarks]
-    for model in (src, dst):
-        remarks += _read_otherwise(model, contrast, dose) if model else []
+    remarks = [*contrast.remarks, *(_read_otherwise(src, contrast, dose) if src else [])]
+    remarks += _read_otherwise(dst, contrast, dose)
     prompts, cut = _prompts(dst, dose)
     if cut:
         remarks.append(f"{cut} of {len(prompts)} prompts are longer than {dose.max_tokens} tokens, and are cut there.")
     remarks = list(dict.fromkeys(remarks))
     for remark in remarks:
         runtime.progress.note(remark)
-    given = _told_apart(rows.difference(), rows.name) if rows is not None else None
-    if given is None:
+    if rows is not None:
+        given = _told_apart(rows.difference(), rows.name)
+    else:
         given = _source_vector(bridge, contrast, dose, runtime)
     live = _load(dst, dose, runtime)
     vectors = _vectors(bridge, given, _difference(live, site, contrast, dose), dose.seed)
     steered = SteeredModel(live, site, contrast, dose)
+    metrics = _effects(bridge, steered, vectors, dose, runtime)
+    texts = steered.generate(dose.prompts, prompts, vectors, max(dose.doses))
+    generation = {"new_tokens": dose.new_tokens, "ends": sorted(live.ends), "prompts_cut": cut}
+    provenance = _provenance(bridge, contrast, rows, dose) | {"generation": generation, "versions": versions()}
+    return Steering(metrics, texts, provenance | said(remarks))
+
+
+def _effects(
+    bridge: Bridge, steered: SteeredModel, vectors: dict[str, Floats], dose: Dose, runtime: Runtime
+) -> list[Metric]:
+    """Steer by every arm's vectors at every dose."""
     metrics: list[Metric] = []
     with runtime.progress.stage("steer", len(dose.doses) * len(vectors), "arms") as advance:
         for alpha in dose.doses:
@@ -134,8 +145,11 @@ def steer(
                 effects[arm] = steered.effects(alpha * some)
                 advance()
             metrics += steering_metrics((bridge.map, bridge.src, bridge.dst), effects, alpha, dose.seed)
-    texts = steered.generate(dose.prompts, prompts, vectors, max(dose.doses))
-    provenance = {
+    return metrics
+
+
+def _provenance(bridge: Bridge, contrast: Contrast, rows: LabelledRows | None, dose: Dose) -> dict[str, Any]:
+    return {
         "src": bridge.src,
         "dst": bridge.dst,
         "map": bridge.map,
@@ -145,10 +159,7 @@ def steer(
         "seed": dose.seed,
         "device": dose.placement.torch_device(),
         "dtype": dose.placement.dtype,
-        "generation": {"new_tokens": dose.new_tokens, "ends": sorted(live.ends), "prompts_cut": cut},
-        "versions": versions(),
-    } | said(remarks)
-    return Steering(metrics, texts, provenance)
+    }
 
 
 def _load(model: ResolvedModel, dose: Dose, runtime: Runtime) -> LoadedModel:

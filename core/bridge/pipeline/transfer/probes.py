@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from bridge.pipeline.transfer.transferred import Named, Transferred, gain, read_
 from bridge.pipeline.transfer.way_back import reverse_map
 
 BIAS = ".bias"
+Probes = Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]]
+"""Weights (d,) or (n, d), and a bias () or (n,), by name."""
 
 
 def transfer_probes(
@@ -62,6 +65,31 @@ def transfer_probes(
     given, origin = read_named(source)
     if not any_layer:
         need_one_site(bridge, given, origin)
+    probes = _probes(given, origin, inverse.d_dst)
+    moved = {}
+    for name, (weights, bias) in probes.items():
+        kind = np.result_type(weights.dtype, np.float32)
+        w, b = reading(weights, bias, inverse)
+        moved[name] = w.astype(kind), b.astype(kind)
+    rows = open_rows() if open_rows and probes else None
+    scored = score_probes(rows, _wide(probes), _wide(moved)) if rows else {}
+    record: dict[str, Any] = {"src": bridge.src, "dst": bridge.dst, "map": bridge.map, "back": which, "from": origin}
+    record |= {"held_out": scored} if scored else {}
+    arrays = {name + end: part for name, both in moved.items() for end, part in zip(("", BIAS), both, strict=True)}
+    if out is not None:
+        write_arrays(out, arrays, {"residual-bridge": json.dumps(record)})
+    as_given_by = given if isinstance(source, Path) else source
+    returned = {key: as_given(part, as_given_by[key.removesuffix(BIAS)]) for key, part in arrays.items()}
+    return Transferred(returned, {name: gain(given[name], w) for name, (w, _) in moved.items()}, record, scored)
+
+
+def _probes(given: Mapping[str, NDArray[np.floating]], origin: str, width: int) -> Probes:
+    """Return each probe's weights and bias, zeros where it has none.
+
+    Raises:
+        ShapeError: If weights are not `width` wide, or a bias has another shape than the probe's outputs.
+        BridgeError: If a bias has no weights.
+    """
     names = [name for name in given if not name.endswith(BIAS)]
     lone = given.keys() - names - {name + BIAS for name in names}
     if lone:
@@ -69,28 +97,19 @@ def transfer_probes(
             f"{origin} holds {min(lone)}, and no weights of that probe.",
             remedy="Name a probe's weights NAME, and its bias NAME.bias.",
         )
-    arrays: dict[str, NDArray[Any]] = {}
-    biases = {}
+    probes = {}
     for name in names:
         weights = given[name]
-        bias = biases[name] = given.get(name + BIAS, np.zeros(weights.shape[:-1]))
-        check_width(np.atleast_2d(weights), inverse.d_dst, f"The probe {name}")
+        bias = given.get(name + BIAS, np.zeros(weights.shape[:-1]))
+        check_width(np.atleast_2d(weights), width, f"The probe {name}")
         if bias.shape != weights.shape[:-1]:
             raise ShapeError(f"{name}{BIAS} has shape {bias.shape}; its probe's outputs are {weights.shape[:-1]}.")
-        carried = reading(weights, bias, inverse)
-        kind = np.result_type(weights.dtype, np.float32)
-        arrays |= {key: part.astype(kind) for key, part in zip((name, name + BIAS), carried, strict=True)}
-    rows = open_rows() if open_rows and names else None
-    probes = {name: (given[name].astype(np.float64), biases[name].astype(np.float64)) for name in names}
-    moved = {name: (arrays[name].astype(np.float64), arrays[name + BIAS].astype(np.float64)) for name in names}
-    scored = score_probes(rows, probes, moved) if rows else {}
-    record: dict[str, Any] = {"src": bridge.src, "dst": bridge.dst, "map": bridge.map, "back": which, "from": origin}
-    record |= {"held_out": scored} if scored else {}
-    if out is not None:
-        write_arrays(out, arrays, {"residual-bridge": json.dumps(record)})
-    as_given_by = given if isinstance(source, Path) else source
-    returned = {key: as_given(part, as_given_by[key.removesuffix(BIAS)]) for key, part in arrays.items()}
-    return Transferred(returned, {name: gain(given[name], arrays[name]) for name in names}, record, scored)
+        probes[name] = weights, bias
+    return probes
+
+
+def _wide(probes: Probes) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    return {name: (w.astype(np.float64), b.astype(np.float64)) for name, (w, b) in probes.items()}
 
 
 def reading(

@@ -103,11 +103,7 @@ def transfer_sae(
     dictionary = open_source(bridge, reference, runtime, any_model=any_model)
     if not isinstance(dictionary, SparseAutoencoder):
         raise BridgeError(f"{reference} is a {type(dictionary).__name__}, and only autoencoders can be folded.")
-    side = bridge.provenance["dst"]
-    site = parse_site(side["site"], side["n_layers"])
-    model = str(replace(parse_reference(bridge.dst), site=""))
-    origin = Origin(model, f"blocks.{site.layer}.hook_{site.point}", None)
-    carried = dictionary.carried(forward, inverse, origin)
+    carried = dictionary.carried(forward, inverse, _origin(bridge))
     rows = open_rows() if open_rows else None
     scored = score_dictionaries(rows, dictionary, carried) if rows else {}
     provenance: dict[str, Any] = {
@@ -122,6 +118,14 @@ def transfer_sae(
     formats["saelens"].save(carried, out)
     write_bytes(out / RECORD, json.dumps(result.document(), indent=2, ensure_ascii=False, allow_nan=False).encode())
     return result
+
+
+def _origin(bridge: Bridge) -> Origin:
+    """Return where a carried dictionary belongs: the bridge's destination."""
+    side = bridge.provenance["dst"]
+    site = parse_site(side["site"], side["n_layers"])
+    model = str(replace(parse_reference(bridge.dst), site=""))
+    return Origin(model, f"blocks.{site.layer}.hook_{site.point}", None)
 
 
 def need_free(out: Path | None) -> None:
