@@ -2,7 +2,7 @@
 
 from bridge.models.adapter import Alias, ModelAdapter, ModelInfo, NamedCorpus, Placement
 from bridge.models.decoding import Decoding
-from bridge.models.layout import Layout, Location, parallel, sequential
+from bridge.models.layout import Layout, Location, mixed, parallel, sequential
 from bridge.models.loaded import LoadedModel
 from bridge.models.tokenizer import Tokenizer, TransformersTokenizer
 from bridge.models.transformers_adapter import TransformersAdapter
@@ -22,6 +22,7 @@ __all__ = [
     "TransformersAdapter",
     "TransformersTokenizer",
     "Weights",
+    "mixed",
     "parallel",
     "sequential",
 ]

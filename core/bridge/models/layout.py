@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, final
 
 from bridge.errors import UsageError
@@ -33,10 +33,13 @@ class Layout:
         blocks: Path of the module list that holds the blocks (`model.layers`).
         points: For each point the family has, where it is. Points are of the residual stream or are what a part
             *adds* to it: in a family with norms after attention, `attn_out` is the norm's output.
+        elsewhere: By number of the block, the points that are at another place in it: a model that mixes linear and
+            full attention has `attn_out` in two modules. Every block has the same points, those of `points`.
     """
 
     blocks: str
     points: Mapping[str, Location]
+    elsewhere: Mapping[int, Mapping[str, Location]] = field(default_factory=dict)
 
     def locate(self, site: Site) -> tuple[str, Literal["input", "output"]]:
         """Return the module path and side of a site.
@@ -56,9 +59,16 @@ class Layout:
                 cause="Its blocks add attention and MLP to the stream in another way, or under names not known here.",
                 remedy=f"Choose one of {', '.join(known)}.",
             )
-        location = self.points[site.point]
+        location = self.elsewhere.get(site.layer, {}).get(site.point, self.points[site.point])
         block = f"{self.blocks}.{site.layer}"
         return f"{block}.{location.module}" if location.module else block, location.side
+
+    def kinds(self) -> list[int]:
+        """Return the first block of each kind, those being of one kind whose points are at the same places."""
+        first: dict[tuple[tuple[str, Location], ...], int] = {(): 0}
+        for layer, places in sorted(self.elsewhere.items()):
+            first.setdefault(tuple(sorted(places.items(), key=lambda place: place[0])), layer)
+        return sorted(first.values())
 
     def _module(self, site: Site) -> str:
         head, _, tail = f"{site.point}.".partition(f".{site.layer}.")
@@ -115,3 +125,28 @@ def parallel(blocks: str, *, attn_out: str, mlp_out: str) -> Layout:
             "resid_post": Location("", "output"),
         },
     )
+
+
+def mixed(layouts: Sequence[Layout]) -> Layout:
+    """Layout of blocks of several kinds, whose parts have other names in each.
+
+    Args:
+        layouts: For each block the layout of its kind, in the order of the blocks; all of one module list, and with the
+            same points.
+
+    Returns:
+        The layout, which `ModelAdapter.layout` returns.
+
+    Raises:
+        ValueError: If there is none, or they differ in the module list or in which points they have.
+    """
+    if not layouts or any(
+        (one.blocks, set(one.points)) != (layouts[0].blocks, set(layouts[0].points)) for one in layouts
+    ):
+        raise ValueError("mixed() takes one layout a block, all of one module list and with the same points")
+    points = layouts[0].points
+    apart = {
+        layer: {point: place for point, place in one.points.items() if place != points[point]}
+        for layer, one in enumerate(layouts)
+    }
+    return Layout(layouts[0].blocks, points, {layer: places for layer, places in apart.items() if places})

@@ -281,7 +281,8 @@ class LoadedModel:
             )
         # The one id that the smallest vocabulary has.
         ids = torch.zeros((1, 3), dtype=torch.int64)
-        self.activations(ids, torch.ones_like(ids), [site for site in sites if site.layer == 0])
+        kinds = set(self.layout.kinds())
+        self.activations(ids, torch.ones_like(ids), [site for site in sites if site.layer in kinds])
 
 
 def no_next_token(name: str) -> UsageError:
