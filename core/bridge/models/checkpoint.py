@@ -22,13 +22,16 @@ POOLER = "pooler."
 FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
-def load_whole(auto: Any, weights: Weights, *, absent: tuple[str, ...] = (), **options: Any) -> Any:
+def load_whole(
+    auto: Any, weights: Weights, *, absent: tuple[str, ...] = (), unread: tuple[str, ...] = (), **options: Any
+) -> Any:
     """Load a model of transformers, all of it and nothing else.
 
     Args:
         auto: `AutoModelForCausalLM`, or `AutoModel` for one without a head.
         weights: The checkpoint; what is not on this machine is fetched.
         absent: Ends of the names of weights that it need not have.
+        unread: Beginnings of the names of weights that it may have beside the model's.
         options: For `from_pretrained`.
 
     Returns:
@@ -48,13 +51,15 @@ def load_whole(auto: Any, weights: Weights, *, absent: tuple[str, ...] = (), **o
         **({"key_mapping": dict.fromkeys(names.patterns, "")} if names.patterns else {}),
         **options,
     )
-    _hold_to(info, names, module, weights, absent)
+    _hold_to(info, names, module, weights, absent, unread)
     if any(name.startswith(POOLER) for name in info["missing_keys"]):
         module.pooler = None
     return module
 
 
-def check_whole(auto: Any, weights: Weights, config: Any, absent: tuple[str, ...] = ()) -> list[str]:
+def check_whole(
+    auto: Any, weights: Weights, config: Any, *, absent: tuple[str, ...] = (), unread: tuple[str, ...] = ()
+) -> list[str]:
     """Check the same from the headers of files that are here, without reading a weight.
 
     Args:
@@ -62,6 +67,7 @@ def check_whole(auto: Any, weights: Weights, config: Any, absent: tuple[str, ...
         weights: The checkpoint.
         config: Its configuration, of transformers.
         absent: Ends of the names of weights that it need not have.
+        unread: Beginnings of the names of weights that it may have beside the model's.
 
     Returns:
         What is done to names, and which weights are not read, as sentences. Nothing where files are not here yet.
@@ -83,14 +89,14 @@ def check_whole(auto: Any, weights: Weights, config: Any, absent: tuple[str, ...
         state = {name: torch.empty(one.shape) for name, one in names.stored.items()}
     _, info = type(empty).from_pretrained(
         None,
-        config=config,
+        config=empty.config,  # of the text model, where the checkpoint's own is that of a wrapper
         state_dict=state,
         device_map={"": "meta"},
         dtype=torch.float32,
         output_loading_info=True,
         ignore_mismatched_sizes=True,
     )
-    return names.said + _hold_to(info, names, empty, weights, absent)
+    return names.said + _hold_to(info, names, empty, weights, absent, unread)
 
 
 def _names(weights: Weights, files: Sequence[Any]) -> TensorNames:
@@ -111,7 +117,12 @@ def _is_no_float(name: str, stored: Stored) -> bool:
 
 
 def _hold_to(
-    info: Mapping[str, Any], names: TensorNames, module: Any, weights: Weights, absent: tuple[str, ...]
+    info: Mapping[str, Any],
+    names: TensorNames,
+    module: Any,
+    weights: Weights,
+    absent: tuple[str, ...],
+    unread: tuple[str, ...],
 ) -> list[str]:
     """Raise for what transformers made up or left out; return what is left out with good reason, as sentences."""
     twice = {name for name in names.stored if f"{module.base_model_prefix}.{name}" in names.stored}
@@ -130,6 +141,9 @@ def _hold_to(
     unexpected = {name for name in info["unexpected_keys"] if not _is_computed(name, names.stored.get(name), module)}
     mismatched = {str(name) for name, *_ in info["mismatched_keys"]}
     said = []
+    if unread and (beside := {name for name in unexpected if name.startswith(unread)}):
+        unexpected -= beside
+        said.append(f"{weights.source}: what reads images or sound is not loaded ({listed(beside)}).")
     if type(module).__name__.endswith("Model"):  # loaded without a head
         missing = {name for name in missing if not name.startswith(POOLER)}
         parts = {name for name, _ in module.named_children()} | {module.base_model_prefix}

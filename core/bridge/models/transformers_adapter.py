@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +19,8 @@ from bridge.models.weights import Weights, unavailable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from bridge.models.loaded import CachedInputs
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.*", "*.model", "*.tiktoken", "tekken.json")
 """Files that hold a vocabulary."""
@@ -43,6 +45,14 @@ class TransformersAdapter(ModelAdapter):
     causal: ClassVar[bool] = True
     """Whether the family predicts the next token (`AutoModelForCausalLM`). Encoders do not, and are loaded without a
     head (`AutoModel`)."""
+
+    wrapped: ClassVar[bool] = False
+    """Whether types without a text-only class are loaded as what reads images too (`AutoModelForImageTextToText`), and
+    run on text alone."""
+
+    unread: ClassVar[tuple[str, ...]] = ()
+    """How the names of weights begin that a checkpoint of such a wrapper has beside those of its text model, where the
+    text model alone is loaded: those of its image or sound encoder."""
 
     @abstractmethod
     def layout(self, module: nn.Module) -> Layout:
@@ -83,9 +93,10 @@ class TransformersAdapter(ModelAdapter):
             ModelError: If transformers has no class for it that gives activations of text.
         """
         config = self._config(weights)
-        if type(config) not in self._auto()._model_mapping:
+        auto = self._auto(config)
+        if type(config) not in auto._model_mapping:
             raise ModelError(
-                f"{weights.source} is a {config.model_type}, for which {self._auto().__name__} has no class.",
+                f"{weights.source} is a {config.model_type}, for which {auto.__name__} has no class.",
                 cause="It reads images or sound as well, has an encoder and a decoder, or is no language model.",
                 remedy="Give its language model alone, or write a family plugin for it (CONTRIBUTING.md).",
             )
@@ -110,7 +121,7 @@ class TransformersAdapter(ModelAdapter):
 
         config = self._config(weights)
         with _calls_of_transformers(weights), torch.device("meta"):
-            return sum(weight.numel() for weight in self._auto().from_config(config).parameters())
+            return sum(weight.numel() for weight in self._auto(config).from_config(config).parameters())
 
     def check_weights(self, weights: Weights) -> Sequence[str]:
         """Hold the tensors that lie in the files to those that the model has, by name and shape.
@@ -126,7 +137,7 @@ class TransformersAdapter(ModelAdapter):
         """
         config = self._config(weights)
         with _calls_of_transformers(weights):
-            return check_whole(self._auto(), weights, config)
+            return check_whole(self._auto(config), weights, config, unread=self.unread)
 
     def tokenizer(self, weights: Weights) -> Tokenizer:
         """Load the checkpoint's tokenizer.
@@ -168,7 +179,9 @@ class TransformersAdapter(ModelAdapter):
             {"device_map": "auto" if device == "cuda" else {"": device}} if "cuda" in device else {}
         )
         with _calls_of_transformers(weights):
-            module = load_whole(self._auto(), weights, dtype=getattr(torch, placement.dtype), **spread)
+            auto = self._auto(self._config(weights))
+            options = {"dtype": getattr(torch, placement.dtype)} | spread | dict(self.load_options(weights))
+            module = load_whole(auto, weights, unread=self.unread, **options)
         if not spread:
             module = module.to(device)
         info = self.describe(weights)
@@ -186,12 +199,15 @@ class TransformersAdapter(ModelAdapter):
             causal=self.causal,
             max_tokens=info.max_tokens,
             ends=_ends(module, tokenizer),
-            cached_inputs=_cached_inputs if self.causal and _keeps_cache(module) else None,
+            cached_inputs=self.cached_inputs(module) if self.causal else None,
             cached_tokens=_cached_tokens(module.config.get_text_config()),
         )
 
     def write_tiny_checkpoints(self, folder: Path) -> Sequence[Path]:
-        """Write one random checkpoint for each of `tiny_configs`, in several shards, with a tokenizer."""
+        """Write one random checkpoint for each of `tiny_configs`, in several shards, with a tokenizer.
+
+        A wrapper's is the wrapper's own, as it is released, also where its text model alone is loaded.
+        """
         import torch
 
         paths = []
@@ -199,16 +215,49 @@ class TransformersAdapter(ModelAdapter):
             path = folder / f"{self.name}-{index}"
             with torch.random.fork_rng(), quiet():
                 torch.manual_seed(index)
-                model = self._auto().from_config(config)
+                model = self._released(config).from_config(config)
                 model.save_pretrained(path, max_shard_size="100KB")
             _tiny_tokenizer(bos=config.get_text_config().bos_token_id is not None).save_pretrained(path)
             paths.append(path)
         return paths
 
-    def _auto(self) -> Any:
+    def load_options(self, weights: Weights) -> Mapping[str, Any]:
+        """Say how `from_pretrained` is to read the weights beside the usual, such as unpacked where they are quantised.
+
+        Args:
+            weights: The checkpoint.
+
+        Returns:
+            Options by name.
+        """
+        return {}
+
+    def cached_inputs(self, module: nn.Module) -> CachedInputs | None:
+        """Say how the module goes on from a cache of keys and values; see `LoadedModel`.
+
+        Args:
+            module: The model as transformers loaded it.
+
+        Returns:
+            What makes the inputs of a pass, or None where it keeps no such cache.
+        """
+        return _cached_inputs if _keeps_cache(module) else None
+
+    def _auto(self, config: Any) -> Any:
         import transformers
 
-        return transformers.AutoModelForCausalLM if self.causal else transformers.AutoModel
+        if not self.causal:
+            return transformers.AutoModel
+        if self.wrapped and type(config) not in transformers.AutoModelForCausalLM._model_mapping:
+            return transformers.AutoModelForImageTextToText
+        return transformers.AutoModelForCausalLM
+
+    def _released(self, config: Any) -> Any:
+        import transformers
+
+        wrapper = transformers.AutoModelForImageTextToText
+        reads_images = self.causal and config.get_text_config() is not config and type(config) in wrapper._model_mapping
+        return wrapper if reads_images else self._auto(config)
 
     def _config(self, weights: Weights) -> Any:
         from transformers import AutoConfig
