@@ -1,0 +1,101 @@
+"""Llama 4."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, final
+
+from bridge.hookspecs import hookimpl
+from bridge.models import Alias, Layout, Location, ModelAdapter, TransformersAdapter
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bridge.models.loaded import CachedInputs
+
+
+@final
+class Llama4(TransformersAdapter):
+    """`Llama4ForCausalLM`, also where the checkpoint is a `Llama4ForConditionalGeneration`, which reads images too.
+
+    A mixture of experts returns (batch * tokens, d_model) and not (batch, tokens, d_model), so there is no `mlp_out`:
+    it is what `resid_post` has more than `resid_mid`. Blocks attend within chunks of tokens, every fourth to all.
+    """
+
+    name = "llama4"
+    model_types = ("llama4", "llama4_text")
+    unread = ("vision_model.", "multi_modal_projector.")
+
+    def aliases(self) -> Sequence[Alias]:
+        """Return both sizes, each with what it was made from, as `base`."""
+        return [
+            Alias(
+                f"llama4-{name.lower()}",
+                f"meta-llama/Llama-4-{model}-Instruct",
+                variants={"base": f"meta-llama/Llama-4-{model}"},
+            )
+            for name, model in (("scout", "Scout-17B-16E"), ("maverick", "Maverick-17B-128E"))
+        ]
+
+    def layout(self, module: nn.Module) -> Layout:
+        """Sites of a Llama-4 decoder."""
+        return Layout(
+            "model.layers",
+            {
+                "resid_pre": Location("", "input"),
+                "attn_out": Location("self_attn", "output"),
+                "resid_mid": Location("post_attention_layernorm", "input"),
+                "resid_post": Location("", "output"),
+            },
+        )
+
+    def cached_inputs(self, module: nn.Module) -> CachedInputs | None:
+        """Keep no cache: blocks without rotary positions scale queries by their place in the row, padding included."""
+        return None
+
+    def tiny_configs(self) -> Sequence[Any]:
+        """Return tiny text models, all mixtures (Scout) and every other block dense (Maverick), and a wrapper."""
+        from transformers import Llama4Config, Llama4TextConfig
+
+        text = {
+            "vocab_size": 512,
+            "hidden_size": 32,
+            "intermediate_size": 16,
+            "intermediate_size_mlp": 64,
+            "num_hidden_layers": 5,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "num_local_experts": 4,
+            "attention_chunk_size": 8,
+            "floor_scale": 8,
+            "bos_token_id": 0,
+            "eos_token_id": 1,
+            "pad_token_id": 1,
+        }
+        images = {
+            "hidden_size": 16,
+            "intermediate_size": 64,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 28,
+            "patch_size": 14,
+            "vision_output_dim": 16,
+            "projector_input_dim": 16,
+            "projector_output_dim": 16,
+        }
+        every_other = text | {"interleave_moe_layer_step": 2, "use_qk_norm": False}
+        wrapper = Llama4Config(
+            text_config=dict(text),
+            vision_config=images,
+            image_token_index=511,
+            boi_token_index=510,
+            eoi_token_index=509,
+        )
+        return [Llama4TextConfig(**text), Llama4TextConfig(**every_other), wrapper]
+
+
+@hookimpl
+def register_models(register: Callable[[ModelAdapter], None]) -> None:
+    """Offer the Llama 4 family."""
+    register(Llama4())
