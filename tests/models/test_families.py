@@ -317,3 +317,28 @@ def test_wrappers_lack_nothing_of_their_text_model(
             family.check_weights(Weights(str(path)))
         with pytest.raises(ModelError, match=r"lacks .*1\.post_attention_layernorm"):
             family.load(Weights(str(path)), CPU)
+
+
+@pytest.mark.parametrize(("written_by", "tokens"), [("4.50.0", ["Camel", "Case"]), ("5.23.0", ["CamelCase"])])
+@pytest.mark.parametrize(("family", "index"), [("mistral", 0), ("mistral3", 2)])
+def test_mistral_words_are_cut_as_by_its_own_tokenizer(
+    family: str,
+    index: int,
+    written_by: str,
+    tokens: list[str],
+    registry: Registry,
+    tiny_models: Mapping[str, list[Path]],
+    tmp_path: Path,
+) -> None:
+    """Tekken cuts before a capital letter; the pattern in old files does not. transformers knows it by its size."""
+    config = {"transformers_version": written_by} | ({"vocab_size": 131_072} if family == "mistral" else {})
+    path = rewritten(tiny_models[family][index], tmp_path / "old", lambda all_: all_, **config)
+    said = json.loads((path / "tokenizer.json").read_text())
+    pattern = {"type": "Split", "pattern": {"Regex": r"\p{L}+|\P{L}+"}, "behavior": "Isolated", "invert": False}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    said["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [pattern, byte_level]}
+    said["model"]["vocab"] |= {f"<{i}>": i for i in range(len(said["model"]["vocab"]), 100_002)}
+    (path / "tokenizer.json").write_text(json.dumps(said))
+    found: Any = registry.models[family].tokenizer(Weights(str(path)))
+    cut = found.tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("CamelCase")
+    assert [text for text, _ in cut] == tokens

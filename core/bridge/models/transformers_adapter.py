@@ -154,7 +154,10 @@ class TransformersAdapter(ModelAdapter):
             raise _without_tokenizer(weights)
         with _calls_of_transformers(weights):
             tokenizer = AutoTokenizer.from_pretrained(
-                weights.source, revision=weights.revision or None, trust_remote_code=False
+                weights.source,
+                revision=weights.revision or None,
+                trust_remote_code=False,
+                **self.tokenizer_options(weights),
             )
         # Where files are missing, transformers makes up an empty tokenizer, which knows no word.
         if not set(tokenizer.get_vocab()) - set(tokenizer.get_added_vocab()):
@@ -220,6 +223,17 @@ class TransformersAdapter(ModelAdapter):
             _tiny_tokenizer(bos=config.get_text_config().bos_token_id is not None).save_pretrained(path)
             paths.append(path)
         return paths
+
+    def tokenizer_options(self, weights: Weights) -> Mapping[str, Any]:
+        """Say how the tokenizer's `from_pretrained` is to read its files beside the usual.
+
+        Args:
+            weights: The checkpoint.
+
+        Returns:
+            Options by name.
+        """
+        return {}
 
     def load_options(self, weights: Weights) -> Mapping[str, Any]:
         """Say how `from_pretrained` is to read the weights beside the usual, such as unpacked where they are quantised.

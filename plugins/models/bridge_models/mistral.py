@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 from bridge.hookspecs import hookimpl
-from bridge.models import Alias, Layout, ModelAdapter, TransformersAdapter
+from bridge.models import Alias, Layout, ModelAdapter, TransformersAdapter, Weights
 from bridge.models.layout import sequential
 
 if TYPE_CHECKING:
     from torch import nn
+
+TEKKEN = 131_072
+"""Size of the vocabulary that Mistral has used since Nemo."""
 
 
 @final
@@ -32,6 +35,13 @@ class Mistral(TransformersAdapter):
             Alias(name, f"mistralai/{tuned}", variants={"base": f"mistralai/{base}"})
             for name, (tuned, base) in models.items()
         ]
+
+    def tokenizer_options(self, weights: Weights) -> Mapping[str, Any]:
+        """Have words cut where Mistral's own tokenizer (Tekken, in Nemo and Small) cuts them.
+
+        Files that were written before transformers 5 hold another pattern; transformers corrects it where it is told to.
+        """
+        return {"fix_mistral_regex": True} if weights.config.get("vocab_size") == TEKKEN else {}
 
     def layout(self, module: nn.Module) -> Layout:
         """Sites of a Mistral decoder."""

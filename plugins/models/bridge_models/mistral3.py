@@ -38,6 +38,13 @@ class Mistral3(TransformersAdapter):
             mlp_out="mlp",
         )
 
+    def tokenizer_options(self, weights: Weights) -> Mapping[str, Any]:
+        """Have words cut where Mistral's own tokenizer (Tekken) cuts them.
+
+        Files that were written before transformers 5 hold another pattern; transformers corrects it where it is told to.
+        """
+        return {"fix_mistral_regex": True}
+
     def load_options(self, weights: Weights) -> Mapping[str, Any]:
         """Have FP8 weights unpacked."""
         if weights.config.get("quantization_config", {}).get("quant_method") != "fp8":
