@@ -342,3 +342,19 @@ def test_mistral_words_are_cut_as_by_its_own_tokenizer(
     found: Any = registry.models[family].tokenizer(Weights(str(path)))
     cut = found.tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("CamelCase")
     assert [text for text, _ in cut] == tokens
+
+
+PAGES = Path(__file__).parents[2] / "docs" / "models"
+
+
+@pytest.mark.parametrize("family", ["gemma4", "gpt_oss", "llama4", "mistral3", "olmo3", "qwen3_5", "smollm3"])
+def test_pages_name_every_alias_and_model(family: str, registry: Registry) -> None:
+    page = (PAGES / f"{family}.md").read_text(encoding="utf-8")
+    rows = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("| `")]
+    said = {alias.strip(" `"): f"{model} {variants}".replace(",", "").split() for alias, model, variants, _ in rows}
+    for alias in registry.models[family].aliases():
+        named = " ".join([f"`{alias.model}`", *(f"`{name}`: `{model}`" for name, model in alias.variants.items())])
+        assert said[alias.name] == named.split()
+    assert set(said) == {alias.name for alias in registry.models[family].aliases()}
+    for model_type in registry.models[family].model_types:
+        assert f"`{model_type}`" in page

@@ -17,8 +17,7 @@ class GptOss(TransformersAdapter):
     """`GptOssForCausalLM`: mixtures of experts, attention with sinks, every other block over 128 tokens only.
 
     Released experts are MXFP4. They are unpacked when they are read, everywhere: transformers alone would compute with
-    packed ones where a GPU and the package `kernels` are there, and activations would depend on the machine. The
-    tokenizer adds no BOS.
+    packed ones where a GPU and the package `kernels` are there, and activations would depend on the machine.
     """
 
     name = "gpt_oss"

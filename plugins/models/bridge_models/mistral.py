@@ -37,11 +37,12 @@ class Mistral(TransformersAdapter):
         ]
 
     def tokenizer_options(self, weights: Weights) -> Mapping[str, Any]:
-        """Have words cut where Mistral's own tokenizer (Tekken, in Nemo and Small) cuts them.
+        """Have words cut where Mistral's own tokenizer (Tekken, in Nemo and Small) cuts them, by `tokenizer.json`.
 
-        Files that were written before transformers 5 hold another pattern; transformers corrects it where it is told to.
+        With the package `mistral-common`, transformers would take its tokenizer, which does not say where tokens end.
+        Files that were written before transformers 5 hold another pattern, which transformers corrects on request.
         """
-        return {"fix_mistral_regex": True} if weights.config.get("vocab_size") == TEKKEN else {}
+        return {"mistral_format": False, "fix_mistral_regex": weights.config.get("vocab_size") == TEKKEN}
 
     def layout(self, module: nn.Module) -> Layout:
         """Sites of a Mistral decoder."""

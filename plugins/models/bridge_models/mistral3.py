@@ -39,11 +39,12 @@ class Mistral3(TransformersAdapter):
         )
 
     def tokenizer_options(self, weights: Weights) -> Mapping[str, Any]:
-        """Have words cut where Mistral's own tokenizer (Tekken) cuts them.
+        """Have words cut where Mistral's own tokenizer (Tekken) cuts them, by `tokenizer.json`.
 
-        Files that were written before transformers 5 hold another pattern; transformers corrects it where it is told to.
+        With the package `mistral-common`, transformers would take its tokenizer, which does not say where tokens end.
+        Files that were written before transformers 5 hold another pattern, which transformers corrects on request.
         """
-        return {"fix_mistral_regex": True}
+        return {"mistral_format": False, "fix_mistral_regex": True}
 
     def load_options(self, weights: Weights) -> Mapping[str, Any]:
         """Have FP8 weights unpacked."""

@@ -17,8 +17,7 @@ class Olmo3(TransformersAdapter):
     """`Olmo3ForCausalLM` and `OlmoHybridForCausalLM`; checkpoints of a run are hub revisions of the variants `base`.
 
     Blocks with full or sliding attention are OLMo 2's: parts read the stream, and their outputs are normed. Blocks with
-    linear attention are Llama's: parts read a norm of the stream, and their outputs are added as they are. The
-    tokenizer adds no BOS.
+    linear attention are Llama's: parts read a norm of the stream, and their outputs are added as they are.
     """
 
     name = "olmo3"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @final
 class SmolLM3(TransformersAdapter):
-    """`SmolLM3ForCausalLM`: Llama's blocks, every fourth without rotary positions; its tokenizer adds no BOS."""
+    """`SmolLM3ForCausalLM`: Llama's blocks, every fourth without rotary positions."""
 
     name = "smollm3"
     model_types = ("smollm3",)
