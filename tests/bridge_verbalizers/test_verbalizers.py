@@ -260,7 +260,7 @@ def dyck(isolated: Path) -> ModelSubject:
     runtime = open_runtime()
     _, plan = prepare_model(make_options(src="dyck:seed0@1", max_documents=300, device="cpu"), runtime)
     site = plan.side.model.single_site()
-    return ModelSubject(plan, gather_model(plan, [site], runtime)[site])
+    return ModelSubject(plan, gather_model(plan, [site], runtime)[site], runtime)
 
 
 def innermost(text: str) -> str:

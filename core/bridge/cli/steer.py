@@ -11,7 +11,7 @@ from bridge.cli.flags import OptionsCommand, field_flags, option_flags
 from bridge.cli.options import output_options, print_json
 from bridge.cli.progress import TerminalProgress
 
-STEERED = ("doses", "prompts", "new_tokens", "max_tokens", "seed")
+STEERED = ("doses", "prompts", "new_tokens", "max_tokens", "seed", "allow_untrained")
 
 
 @click.command("steer", cls=OptionsCommand)

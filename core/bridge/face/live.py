@@ -71,6 +71,7 @@ def steer(
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
+    allow_untrained: bool = False,
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Steering:
@@ -89,6 +90,7 @@ def steer(
         seed: Of the split and the random directions.
         device: cpu, cuda, cuda:N, mps, or auto.
         dtype: bfloat16, float32, or auto: the faster one.
+        allow_untrained: Go on with a model that predicts text no better than random weights do.
         out: File for the result as JSON; None to write nothing.
         progress: Is told of every stage.
 
@@ -110,7 +112,7 @@ def steer(
     from bridge.pipeline.transfer.contrast import load_contrast, read_labelled_rows
 
     need_free(out)
-    dose = Dose(tuple(doses), tuple(prompts), new_tokens, max_tokens, Placement(device, dtype), seed)
+    dose = Dose(tuple(doses), tuple(prompts), new_tokens, max_tokens, Placement(device, dtype), seed, allow_untrained)
     rows = read_labelled_rows(Path(vector_from)) if vector_from is not None else None
     through = load(bridge) if isinstance(bridge, str | Path) else bridge
     result = steer_by(through, load_contrast(Path(contrast), seed), dose, progress, rows)

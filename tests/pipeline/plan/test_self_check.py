@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,75 @@ def test_parts_that_do_not_add_up_are_refused(
     monkeypatch.setenv("BRIDGE_DISABLE_PLUGINS", "models.llama")
     check = bridge.doctor(str(tiny_models["llama"][0]))[-1]
     assert not check.ok and "resid_pre + attn_out + mlp_out is not resid_post" in check.detail
+
+
+def contrast(folder: Path) -> Path:
+    path = folder / "contrast.jsonl"
+    texts = {
+        "warm": ("The sun shone on the sand", "Summer came early and"),
+        "cold": ("The ice lay on the", "Snow fell all"),
+    }
+    rows = [{"text": f"{text} {n}", "class": name} for name, some in texts.items() for n in range(6) for text in some]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def loading_commands(folder: Path, built: bridge.Bridge) -> dict[str, Callable[[], object]]:
+    """Every command that loads a model whose activations are stored already."""
+    pair = {"src": "tiny-gemma@2", "dst": "tiny-qwen@0"}
+    few = FEW | {"max_documents": 60}
+    recipe, lenses = (
+        {"steps": 1, "reconstructor": False},
+        dict.fromkeys(("src_verbalizer", "dst_verbalizer"), "logit_lens"),
+    )
+    return {
+        "steer": lambda: bridge.steer(built, contrast(folder)),
+        "audit": lambda: bridge.audit(**pair, **few),
+        "explain": lambda: bridge.explain(
+            "tiny-gemma@2", "tiny-qwen@0", ["A dog ran."], **few, dst_verbalizer="logit_lens"
+        ),
+        "lens": lambda: bridge.run(**pair, **few, positions=2, encoder="lsa", **lenses),
+        "train": lambda: bridge.train_verbalizer("tiny-gemma@2", **few, **recipe, out=folder / "trained"),
+    }
+
+
+def test_every_load_is_checked_once_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bridge.models import TransformersAdapter
+    from bridge.pipeline.plan import self_check
+
+    built = bridge.fit(src="tiny-gemma@2", dst="tiny-qwen@0", **FEW | {"max_documents": 60})
+    loads, marks = [], []
+    load, mark = TransformersAdapter.load, self_check.fingerprint
+    monkeypatch.setattr(TransformersAdapter, "load", lambda *given: loads.append(given[1].source) or load(*given))
+    monkeypatch.setattr(self_check, "fingerprint", lambda model: marks.append(model.name) or mark(model))
+    for name, command in loading_commands(tmp_path, built).items():
+        loads.clear(), marks.clear()
+        command()
+        assert sorted(set(map(str, marks))) == sorted({Path(source).name for source in loads}), name
+        assert len(marks) == len(set(loads)) > 0, name
+    monkeypatch.setattr(self_check, "fingerprint", mark)
+    right = LoadedModel.logits
+    monkeypatch.setattr(LoadedModel, "logits", lambda *given: right(*given) * 1.01)
+    shutil.rmtree(tmp_path / "trained")
+    for name, command in loading_commands(tmp_path, built).items():
+        with pytest.raises(errors.BridgeError, match="does not give the logits that it gave before"):
+            command()
+            pytest.fail(name)
+
+
+def test_models_are_loaded_in_one_place() -> None:
+    import bridge.pipeline
+
+    sources = Path(bridge.pipeline.__file__).parent.rglob("*.py")
+    assert [path.name for path in sources if "adapter.load(" in path.read_text(encoding="utf-8")] == ["self_check.py"]
+
+
+@pytest.mark.usefixtures("strict")
+def test_steering_an_untrained_model_is_refused_or_said(tiny_models: Mapping[str, list[Path]], tmp_path: Path) -> None:
+    random, texts = f"{tiny_models['llama'][0]}@1", contrast(tmp_path)
+    for pair in ({"src": random, "dst": "tiny-qwen@0"}, {"src": "tiny-qwen@0", "dst": random}):
+        built = bridge.fit(**pair, **FEW, allow_untrained=True)
+        with pytest.raises(errors.ModelError, match="not a trained model"):
+            bridge.steer(built, texts)
+        (note,) = bridge.steer(built, texts, doses=[1], allow_untrained=True).provenance["untrained"]
+        assert "llama" in note and "--allow-untrained" in note

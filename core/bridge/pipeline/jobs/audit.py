@@ -15,11 +15,10 @@ from bridge.pipeline.fit.fit import fit_rows
 from bridge.pipeline.jobs.evidence import audit_evidence
 from bridge.pipeline.plan.gather import gather, paired_rows
 from bridge.pipeline.plan.options import Options
-from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.plan import Plan, prepare
 from bridge.pipeline.plan.provenance import describe
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
-from bridge.pipeline.plan.self_check import with_untrained
+from bridge.pipeline.plan.self_check import load_checked, with_untrained
 from bridge.pipeline.plan.threads import threads_for
 from bridge.pipeline.result import Result, headline
 from bridge.pipeline.score.live_model import LiveDocuments, RunningModel
@@ -156,7 +155,7 @@ def _live_documents(plan: Plan, runtime: Runtime) -> LiveDocuments | None:
             f"{model.name} predicts no next token, so what a reconstruction costs it is not measured."
         )
         return None
-    live = model.adapter.load(model.weights, placement_of(options.models))
+    live = load_checked(plan.dst, options.models, runtime)
     return LiveDocuments(live, plan.corpus, plan.folds, options.corpus.max_tokens, options.run.seed)
 
 

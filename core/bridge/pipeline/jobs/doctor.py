@@ -20,7 +20,7 @@ from bridge.models.weights import models_folder
 from bridge.pipeline.plan.options import make_options
 from bridge.pipeline.plan.runtime import open_runtime
 from bridge.pipeline.plan.self_check import load_checked, tried
-from bridge.pipeline.plan.single import Side
+from bridge.pipeline.plan.single import side_of
 from bridge.plugins.discovery import discover
 from bridge.store import Store
 
@@ -73,7 +73,7 @@ def _called(look: Callable[[], Iterator[Check]]) -> str:
 def _weights(reference: str) -> Iterator[Check]:
     runtime = open_runtime()
     model = runtime.resolve(reference)
-    side = Side(model, model.adapter.tokenizer(model.weights), model.weights.identity(runtime.store), runtime.store)
+    side = side_of(model, runtime)
     options = make_options(src=reference).models
     load_checked(side, options, runtime)  # always: what was measured before is held to what is read now
     yield Check(f"model {model.name}", True, tried(side, options, runtime))

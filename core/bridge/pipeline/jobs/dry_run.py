@@ -18,7 +18,7 @@ from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.provenance import said
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.plan.self_check import tried
-from bridge.pipeline.plan.single import Side, corpus_of
+from bridge.pipeline.plan.single import corpus_of, side_of
 from bridge.pipeline.plan.specs import build_map, build_washout
 from bridge.pipeline.transfer.dictionaries import OWN, check_belongs, open_own
 from bridge.pipeline.verbalize.find import find_verbalizer
@@ -109,8 +109,7 @@ def _perplexity(model: ResolvedModel, options: ModelOptions, runtime: Runtime) -
     Raises:
         ModelError: If it is not a trained model, and that is not allowed.
     """
-    side = Side(model, model.adapter.tokenizer(model.weights), model.weights.identity(runtime.store), runtime.store)
-    return f"{model.name}: {tried(side, options, runtime)}."
+    return f"{model.name}: {tried(side_of(model, runtime), options, runtime)}."
 
 
 def _is_here(options: ModelOptions) -> bool:

@@ -58,9 +58,9 @@ def score_fit(
     back = fit_back(result, arms, runtime) if dictionaries or plan.options.verbalize.positions else {}
     verbalized = None
     if setup:
-        sides = zip((plan.of_src, plan.of_dst), result.rows.artifacts, strict=True)
-        src, dst = (ModelSubject(side, artifact) for side, artifact in sides)
-        verbalized = verbalize(setup, (src, dst), result.training, arms, back, seed, runtime)
+        of_src, of_dst = result.rows.artifacts
+        subjects = ModelSubject(plan.of_src, of_src, runtime), ModelSubject(plan.of_dst, of_dst, runtime)
+        verbalized = verbalize(setup, subjects, result.training, arms, back, seed, runtime)
     features = verbalized.features if verbalized else None
     kept: dict[str, NDArray[np.floating]] = {}
     evidence = evidence_of(

@@ -18,9 +18,9 @@ from bridge.maps import check_width
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.jobs.foreign import ForeignVerbalizer
 from bridge.pipeline.plan.options import Options
-from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.provenance import said
-from bridge.pipeline.plan.runtime import open_runtime
+from bridge.pipeline.plan.runtime import Runtime, open_runtime
+from bridge.pipeline.plan.self_check import load_checked
 from bridge.pipeline.plan.single import ModelPlan
 from bridge.pipeline.plan.specs import build_washout
 from bridge.pipeline.readings import Reading, Readings
@@ -74,7 +74,7 @@ def explain_texts(
         BridgeError: As `prepare`.
     """
     foreign = ForeignVerbalizer(options, open_runtime(progress), bridge)
-    given = _activations(foreign.src, texts, every)
+    given = _activations(foreign.src, texts, every, foreign.runtime)
     for remark in given.remarks:
         foreign.runtime.progress.note(remark)
     provenance = foreign.provenance()
@@ -143,8 +143,8 @@ def explain_directions(
     return Readings(readings, None, None, foreign.provenance() | {"washout": asdict(washout)})
 
 
-def _activations(plan: ModelPlan, texts: Sequence[str], every: int) -> Tokens:
-    model = plan.side.model.adapter.load(plan.side.model.weights, placement_of(plan.models))
+def _activations(plan: ModelPlan, texts: Sequence[str], every: int, runtime: Runtime) -> Tokens:
+    model = load_checked(plan.side, plan.models, runtime)
     site = plan.side.model.single_site()
     limit = plan.reading.max_tokens
     documents = [Document(text, text) for text in texts]

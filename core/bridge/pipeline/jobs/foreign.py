@@ -64,7 +64,7 @@ class ForeignVerbalizer:
     def subject(self, plan: ModelPlan) -> ModelSubject:
         """Return one of the models with its texts; its activations are collected if they are not in the cache."""
         site = plan.side.model.single_site()
-        return ModelSubject(plan, gather_model(plan, [site], self.runtime)[site])
+        return ModelSubject(plan, gather_model(plan, [site], self.runtime)[site], self.runtime)
 
     def open(self) -> Verbalizer:
         """Load the verbalizer."""

@@ -20,8 +20,12 @@ from bridge.models.loaded import need_room
 from bridge.models.resolve import ResolvedModel
 from bridge.pairing.align import Encoded
 from bridge.pipeline.fit.bridge import Bridge
+from bridge.pipeline.plan.groups import ModelOptions
+from bridge.pipeline.plan.options import make_options
 from bridge.pipeline.plan.provenance import said, versions
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
+from bridge.pipeline.plan.self_check import load_checked, untrained_notes, with_untrained
+from bridge.pipeline.plan.single import side_of
 from bridge.pipeline.result import Result, headline
 from bridge.pipeline.score.steering import Dose, Floats, SteeredModel, last_token_batches, readable, steering_metrics
 from bridge.pipeline.transfer.contrast import Contrast, LabelledRows
@@ -123,14 +127,16 @@ def steer(
         given = _told_apart(rows.difference(), rows.name)
     else:
         given = _source_vector(bridge, contrast, dose, runtime)
-    live = _load(dst, dose, runtime)
+    models = _models(bridge, dose)
+    live = _load(dst, models, runtime)
     vectors = _vectors(bridge, given, _difference(live, site, contrast, dose), dose.seed)
     steered = SteeredModel(live, site, contrast, dose)
     metrics = _effects(bridge, steered, vectors, dose, runtime)
     texts = steered.generate(dose.prompts, prompts, vectors, max(dose.doses))
     generation = {"new_tokens": dose.new_tokens, "ends": sorted(live.ends), "prompts_cut": cut}
     provenance = _provenance(bridge, contrast, rows, dose) | {"generation": generation, "versions": versions()}
-    return Steering(metrics, texts, provenance | said(remarks))
+    sides = [side_of(model, runtime) for model in (src, dst) if model]
+    return Steering(metrics, texts, with_untrained(provenance | said(remarks), sides, models, runtime))
 
 
 def _effects(
@@ -162,15 +168,25 @@ def _provenance(bridge: Bridge, contrast: Contrast, rows: LabelledRows | None, d
     }
 
 
-def _load(model: ResolvedModel, dose: Dose, runtime: Runtime) -> LoadedModel:
-    runtime.progress.note(f"Loading {model.name} in {dose.placement.dtype}.")
-    return model.adapter.load(model.weights, dose.placement)
+def _models(bridge: Bridge, dose: Dose) -> ModelOptions:
+    device, dtype = dose.placement.device, dose.placement.dtype
+    given = make_options(src=bridge.src, device=device, dtype=dtype, allow_untrained=dose.allow_untrained)
+    return given.models
+
+
+def _load(model: ResolvedModel, models: ModelOptions, runtime: Runtime) -> LoadedModel:
+    runtime.progress.note(f"Loading {model.name} in {models.dtype}.")
+    side = side_of(model, runtime)
+    loaded = load_checked(side, models, runtime)
+    for note in untrained_notes(side, models, runtime):
+        runtime.progress.note(note)
+    return loaded
 
 
 def _source_vector(bridge: Bridge, contrast: Contrast, dose: Dose, runtime: Runtime) -> Floats:
     src = runtime.resolve(bridge.src)
     site = src.single_site()
-    given = _difference(_load(src, dose, runtime), site, contrast, dose)
+    given = _difference(_load(src, _models(bridge, dose), runtime), site, contrast, dose)
     forget_models()
     return given
 

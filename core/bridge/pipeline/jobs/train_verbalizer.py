@@ -64,7 +64,7 @@ def train_verbalizer(
         found = check_belongs(open_dictionary(dictionary, runtime.registry), model, site, any_model=any_model)
         say_notes(found, dictionary, runtime)
         recipe = replace(recipe, dictionary=found)
-    subject = ModelSubject(plan, gather_model(plan, [site], runtime)[site])
+    subject = ModelSubject(plan, gather_model(plan, [site], runtime)[site], runtime)
     out.mkdir(parents=True, exist_ok=True)
     with threads_for(subject.d_model):
         measured = kind.train(subject, recipe, out, runtime.progress)

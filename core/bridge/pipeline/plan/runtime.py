@@ -21,11 +21,13 @@ class Runtime:
         registry: Installed plugins.
         store: Where artifacts are kept.
         progress: Is told of every stage.
+        checked: Which self-checks have passed: weights that are loaded again are not checked again.
     """
 
     registry: Registry
     store: Store = field(default_factory=Store)
     progress: Progress = field(default_factory=Silent)
+    checked: set[str] = field(default_factory=set)
 
     def resolve(self, reference: str) -> ResolvedModel:
         """Find a model; see `bridge.models.resolve.resolve`."""

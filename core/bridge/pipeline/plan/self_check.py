@@ -46,6 +46,8 @@ class Record(BaseModel):
 def load_checked(side: Side, models: ModelOptions, runtime: Runtime) -> LoadedModel:
     """Load a model and check it; what was measured once for its weights, dtype and libraries is compared, not repeated.
 
+    One process checks the same weights once, however often it loads them.
+
     Args:
         side: Which model.
         models: How models are run.
@@ -60,8 +62,10 @@ def load_checked(side: Side, models: ModelOptions, runtime: Runtime) -> LoadedMo
     """
     placement = placement_of(models)
     loaded = side.model.adapter.load(side.model.weights, placement)
-    mark = fingerprint(loaded)
     artifact = _artifact(side, models, runtime)
+    if str(artifact.path) in runtime.checked:
+        return loaded
+    mark = fingerprint(loaded)
     if (record := _stored(artifact)) is None:
         check_residual_sums(loaded, placement.dtype)
         record = Record(measured=_measure(loaded, side, runtime))
@@ -69,6 +73,7 @@ def load_checked(side: Side, models: ModelOptions, runtime: Runtime) -> LoadedMo
     else:
         _hold_to(side, mark, artifact, placement.dtype)
     _need_trained(side, record, models)
+    runtime.checked.add(str(artifact.path))
     return loaded
 
 

@@ -100,6 +100,11 @@ class ModelPlan:
         return (one.text for one, fold in zip(self.corpus.documents, self.folds, strict=True) if fold != HELD_OUT)
 
 
+def side_of(model: ResolvedModel, runtime: Runtime) -> Side:
+    """Return a model as what loads and checks it takes it."""
+    return Side(model, model.adapter.tokenizer(model.weights), model.weights.identity(runtime.store), runtime.store)
+
+
 def prepare_model(options: Options, runtime: Runtime, stdin: IO[str] | None = None) -> tuple[Options, ModelPlan]:
     """Find the source model and the corpus; `dst` and the map are not looked at.
 

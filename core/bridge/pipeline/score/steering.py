@@ -41,6 +41,7 @@ class Dose:
         max_tokens: Cut texts and prompts after so many tokens.
         placement: Where models go.
         seed: Of the split, the random directions and the bootstrap.
+        allow_untrained: Go on with a model that predicts text no better than random weights do.
 
     Raises:
         UsageError: If there is no dose, or a number of tokens is too small.
@@ -52,6 +53,7 @@ class Dose:
     max_tokens: int = 256
     placement: Placement = field(default_factory=Placement)
     seed: int = 0
+    allow_untrained: bool = False
 
     def __post_init__(self) -> None:
         if not self.doses or self.new_tokens < 1 or self.max_tokens < 2:

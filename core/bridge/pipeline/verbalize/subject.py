@@ -11,6 +11,8 @@ from bridge.corpus.shards import shards
 from bridge.corpus.split import HELD_OUT
 from bridge.models import LoadedModel
 from bridge.pipeline.plan.placement import placement_of
+from bridge.pipeline.plan.runtime import Runtime
+from bridge.pipeline.plan.self_check import load_checked
 from bridge.pipeline.plan.single import ModelPlan
 from bridge.store import Artifact
 from bridge.verbalizers import Passage, Subject
@@ -23,20 +25,21 @@ class ModelSubject(Subject):
     Args:
         plan: The model, the corpus, its split, and how it is read.
         artifact: Its collected activations.
+        runtime: The store, where a loaded model is known again.
     """
 
-    def __init__(self, plan: ModelPlan, artifact: Artifact) -> None:
+    def __init__(self, plan: ModelPlan, artifact: Artifact, runtime: Runtime) -> None:
         side = plan.side
         self.site = side.model.single_site()
         self.name = side.model.label(self.site)
         self.d_model, self.n_layers = side.model.info.d_model, side.model.info.n_layers
         self.placement, self.seed = placement_of(plan.models), plan.seed
         self.identity = f"{side.identity} {plan.corpus.identity}"
-        self._plan, self._side, self._artifact = plan, side, artifact
+        self._plan, self._side, self._artifact, self._runtime = plan, side, artifact, runtime
 
     def load(self) -> LoadedModel:
-        """Load the model itself."""
-        return self._side.model.adapter.load(self._side.model.weights, self.placement)
+        """Load the model itself, and check it."""
+        return load_checked(self._side, self._plan.models, self._runtime)
 
     def passages(self, held_out: bool = False) -> Iterator[Passage]:
         """Stream over the texts and their activations, outliers and the first positions left out."""
