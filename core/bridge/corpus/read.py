@@ -13,6 +13,7 @@ from bridge.corpus.documents import Corpus, Document, Message
 from bridge.corpus.formats import BOM, is_json_line, json_lines, json_records, parsed_json, table_records
 from bridge.corpus.records import documents_of
 from bridge.errors import CorpusError, UsageError
+from bridge.hub_errors import refusal_of
 from bridge.references import exists
 
 BUNDLED = "english"
@@ -191,6 +192,8 @@ def _hub(name: str, remarks: Counter[str]) -> Iterator[Document]:
     except CorpusError:
         raise
     except Exception as error:  # datasets raises many kinds, of its own and of the libraries beneath
+        if (refused := refusal_of(repository, "", error, "dataset")) and refused.remedy:
+            raise CorpusError(refused.what, cause=refused.cause, remedy=refused.remedy) from error
         raise CorpusError(
             f"The dataset {repository} cannot be read ({type(error).__name__}: {error}).",
             remedy="Check its name and split (hub:user/dataset:split), HF_TOKEN, and that HF_HUB_OFFLINE is not set.",

@@ -14,6 +14,7 @@ from typing import Any, final
 from pydantic import BaseModel
 
 from bridge.errors import BridgeError, ModelError, ModelUnavailableError, StoreError
+from bridge.hub_errors import links_of, refusal_of
 from bridge.json_files import read_json
 from bridge.store import Store
 
@@ -181,11 +182,7 @@ def models_folder() -> Path:
 
 def unavailable(weights: Weights, error: Exception) -> BridgeError:
     """Turn whatever transformers or huggingface_hub raised into an error that says what to do."""
-    from huggingface_hub import errors
-
-    chain = [error]
-    while (parent := chain[-1].__cause__ or chain[-1].__context__) and isinstance(parent, Exception):
-        chain.append(parent)
+    chain = links_of(error)
     reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
     if any(isinstance(link, MemoryError) or "out of memory" in str(link) for link in chain):
         return ModelError(
@@ -198,6 +195,12 @@ def unavailable(weights: Weights, error: Exception) -> BridgeError:
             cause="The disk is full.",
             remedy="Free some space, or set HF_HOME to a larger disk.",
         )
+    if isinstance(lacks := chain[-1], ImportError):
+        return ModelError(
+            f"{weights.source} cannot be loaded: {str(lacks).strip().partition(chr(10))[0]}",
+            cause="transformers reads such a checkpoint, or its tokenizer, with a package that is not installed.",
+            remedy="Install the package that is named.",
+        )
     if weights.folder:
         return ModelError(
             f"{weights.folder} cannot be loaded ({reason}).",
@@ -209,25 +212,6 @@ def unavailable(weights: Weights, error: Exception) -> BridgeError:
         f"Put its files (config.json, tokenizer.json, *.safetensors) or one .gguf file into "
         f"{models_folder() / weights.source}, or give a folder as the model."
     )
-    if any(isinstance(link, errors.GatedRepoError) for link in chain):
-        return ModelUnavailableError(
-            f"{where} is gated.",
-            cause="Its authors ask you to accept their terms first, or HF_TOKEN is not set.",
-            remedy=f"Accept them at https://huggingface.co/{weights.source}, then set HF_TOKEN or run `hf auth login`.",
-        )
-    if any(isinstance(link, errors.RevisionNotFoundError) for link in chain):
-        return ModelUnavailableError(f"{weights.source} has no revision {weights.revision}.")
-    if any(isinstance(link, errors.RepositoryNotFoundError) for link in chain):
-        return ModelUnavailableError(
-            f"The hub has no model {weights.source}.",
-            cause="The name is misspelt, or the model is private.",
-            remedy=by_hand,
-        )
-    offline = (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError)
-    if any(isinstance(link, offline) for link in chain):
-        return ModelUnavailableError(
-            f"The weights of {where} are not on this machine, and the hub cannot be reached.",
-            cause="HF_HUB_OFFLINE is set, or there is no network.",
-            remedy=by_hand,
-        )
+    if refusal := refusal_of(weights.source, weights.revision, error):
+        return ModelUnavailableError(refusal.what, cause=refusal.cause, remedy=refusal.remedy or by_hand)
     return ModelError(f"{where} cannot be loaded ({reason}).", remedy=by_hand)

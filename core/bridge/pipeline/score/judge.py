@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bridge.errors import BridgeError, ModelError, ModelUnavailableError
 from bridge.geometry import unit_rows
+from bridge.hub_errors import refusal_of
 from bridge.models.transformers_adapter import quiet
 from bridge.models.weights import models_folder
 from bridge.pipeline.score.judge_lsa import latent_semantics
@@ -90,6 +91,9 @@ def _unavailable(source: str, folder: Path | None, error: Exception) -> BridgeEr
             cause="A file of it is missing or damaged, or its weights are not safetensors.",
             remedy=remedy,
         )
+    if (refused := refusal_of(source, "", error)) and refused.remedy:
+        what = f"The sentence encoder {source} cannot be had. {refused.what}"
+        return ModelUnavailableError(what, cause=refused.cause, remedy=f"{refused.remedy} Or: {remedy}")
     return ModelUnavailableError(
         f"The sentence encoder {source} cannot be had ({reason}).",
         cause="It is not on this machine, and the hub cannot be reached or has none of that name.",

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from bridge.corpus.documents import Document
 from bridge.dictionaries import Dictionary, DictionaryFormat
-from bridge.errors import BridgeError, PluginError, UsageError
+from bridge.errors import BridgeError, PluginError, StoreError, UsageError
+from bridge.hub_errors import refusal_of
 from bridge.models import Tokenizer, Weights
 from bridge.models.resolve import ResolvedModel
 from bridge.models.weights import unavailable
@@ -162,11 +163,13 @@ def _from_hub(name: str) -> Path:
             weights.source, revision=revision or None, allow_patterns=[f"{folder}/*" if folder else "*"]
         )
     except Exception as error:  # the hub's client raises many kinds, all meaning: not to be had
-        found = unavailable(weights, error)
+        found, refused = unavailable(weights, error), refusal_of(weights.source, revision, error)
+        by_hand = "Fetch its folder by hand and give the path."
         raise BridgeError(
             f"The dictionary {HUB}{name} could not be fetched. {found.what}",
             cause=found.cause,
-            remedy="Fetch its folder by hand and give the path." if weights.source in found.remedy else found.remedy,
+            # What helps a model, a folder of its files, helps no dictionary.
+            remedy=(refused.remedy if refused else found.remedy if isinstance(found, StoreError) else "") or by_hand,
         ) from error
     return Path(snapshot) / folder
 
