@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+import bridge
 from bridge.errors import BridgeError
 from bridge.models.resolve import resolve
 from bridge.plugins import Registry
@@ -62,3 +64,41 @@ def test_an_empty_tokenizer_is_not_made_up(
     found = resolve(f"{folder}@1", registry.models, Store(tmp_path / "store"), Silent())
     with pytest.raises(BridgeError, match="has no tokenizer"):
         found.adapter.tokenizer(found.weights)
+
+
+QUANTISED = {
+    "bitsandbytes": {"load_in_8bit": True},
+    "gptq": {"quant_method": "gptq", "bits": 4},
+    "fbgemm_fp8": {"quant_method": "fbgemm_fp8"},
+    "fp_quant": {"quant_method": "fp_quant"},
+    "quark": {"quant_method": "quark"},
+    "unknown": {"quant_method": "somebody-elses"},
+    "nothing": {"bits": 4},
+}
+"""Of each, what this machine lacks: a package, a GPU, or any reader at all."""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU reads some of them")
+@pytest.mark.parametrize("name", QUANTISED)
+def test_a_quantisation_that_cannot_be_read_stands_in_the_way_of_a_dry_run(
+    name: str, tiny_models: Mapping[str, list[Path]], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_models["llama"][0], tmp_path / "model")
+    edit(folder, quantization_config=QUANTISED[name])
+    (problem,) = bridge.dry_run(src=f"{folder}@1", dst="tiny-qwen")["problems"]
+    assert "quantised with" in problem and "original checkpoint" in problem and "again" not in problem
+    with pytest.raises(BridgeError, match="quantised with"):
+        bridge.fit(src="tiny-qwen", dst=f"{folder}@1")
+
+
+def test_a_missing_package_is_no_damaged_file(tmp_path: Path) -> None:
+    from bridge.models.weights import Weights, unavailable
+
+    try:
+        try:
+            import no_such_package  # noqa: F401
+        except ImportError as error:
+            raise OSError("Can't load the tokenizer") from error
+    except OSError as error:
+        found = unavailable(Weights(str(tmp_path)), error)
+    assert "no_such_package" in str(found) and "Install the package" in found.remedy and "again" not in str(found)

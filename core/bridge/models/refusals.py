@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import warnings
 from pathlib import Path
+from typing import Any
 
 from bridge.errors import ModelError
+from bridge.models.transformers_adapter import quiet
 from bridge.models.weights import Weights
 
 PACKAGES = {
@@ -15,6 +18,7 @@ PACKAGES = {
     "bitsandbytes": "bitsandbytes",
     "compressed-tensors": "compressed_tensors",
     "eetq": "eetq",
+    "auto-round": "auto_round",
     "gptq": "gptqmodel",
     "hqq": "hqq",
     "quanto": "optimum.quanto",
@@ -43,19 +47,46 @@ def refuse_unreadable(weights: Weights) -> None:
     config = weights.config
     quantised = config.get("quantization_config")
     if isinstance(quantised, dict):
-        method = str(quantised.get("quant_method") or ("bitsandbytes" if "load_in_4bit" in quantised else "unknown"))
-        package = PACKAGES.get(method)
-        if package and not _is_installed(package):
-            raise ModelError(
-                f"The weights of {weights.source} are quantised with {method}, and {package} is not installed.",
-                remedy=f"pip install {package.replace('_', '-').replace('.', '-')}, or use the original checkpoint.",
-            )
+        _refuse_quantised(weights.source, quantised)
     if config.get("auto_map") and not _is_known(str(config.get("model_type", ""))):
         raise ModelError(
             f"{weights.source} brings Python code of its own (auto_map in config.json), which is never run.",
             cause=f"transformers does not know its model_type {config.get('model_type')!r}.",
             remedy="Use a version of transformers that knows it, or write a family plugin (CONTRIBUTING.md).",
         )
+
+
+def _refuse_quantised(source: str, quantised: dict[str, Any]) -> None:
+    """Refuse quantised weights that this machine cannot read: what loading would ask, asked before."""
+    by_bits = "bitsandbytes" if {"load_in_4bit", "load_in_8bit"} & set(quantised) else "a method that it does not name"
+    method = str(quantised.get("quant_method") or by_bits)
+    package = PACKAGES.get(method)
+    if package and not _is_installed(package):
+        raise ModelError(
+            f"The weights of {source} are quantised with {method}, and {package} is not installed.",
+            remedy=f"pip install {package.replace('_', '-').replace('.', '-')}, or use the original checkpoint.",
+        )
+    if (lacks := _lacking(quantised)) is not None:
+        raise ModelError(
+            f"The weights of {source} are quantised with {method}, which cannot be read here: {lacks}",
+            cause="transformers reads this quantisation with other packages, on other devices, or not at all.",
+            remedy="Install or use what it names, or use the original checkpoint.",
+        )
+
+
+def _lacking(quantised: dict[str, Any]) -> str | None:
+    """Return what transformers lacks to read a quantisation on this machine, in its words; None where it has all."""
+    import torch
+    from transformers.quantizers import AutoHfQuantizer
+
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            reader = AutoHfQuantizer.from_config(dict(quantised), pre_quantized=True)
+            reader.validate_environment(device_map=None, dtype=torch.float32)
+        except Exception as error:  # each reader raises what it likes: ImportError, ValueError, RuntimeError, ...
+            return f"{str(error).strip().partition(chr(10))[0].rstrip('.') or type(error).__name__}."
+    return None
 
 
 def _base(folder: Path) -> str:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, final
 
 from bridge.errors import BridgeError, ShapeError, UsageError
 from bridge.hookspecs import hookimpl
-from bridge.models import Placement
+from bridge.models import Placement, Weights
+from bridge.models.refusals import refuse_unreadable
 from bridge.progress import Progress
 from bridge.verbalizers import Recipe, Subject, Verbalizer, VerbalizerBackend, check_site
 from bridge_verbalizers.nla.checkpoint import AR, AV, Role, fingerprint, halves, load_module, load_tokenizer
@@ -64,6 +65,8 @@ class NLA(VerbalizerBackend):
 
         self._check()
         av, ar = halves(self.checkpoint, self.ar, subject.name)
+        for folder in (av, ar) if ar else (av,):
+            refuse_unreadable(Weights(str(folder.absolute())))
         site = "" if self.any_site else site_of([(AV, av), (AR, ar)] if ar else [(AV, av)])
         check_site(site, subject.site, subject.n_layers, f"The verbalizer in {self.checkpoint}")
         sidecar = read_sidecar(av, "av")

@@ -12,6 +12,7 @@ from bridge.errors import BridgeError
 from bridge.files import RACY_NS, stamp_of
 from bridge.models import Placement, Weights
 from bridge.models.checkpoint import load_whole
+from bridge.models.refusals import refuse_unreadable
 from bridge.models.transformers_adapter import quiet
 from bridge.models.weights import models_folder, unavailable
 from bridge_verbalizers.nla.sidecar import NAME as SIDECAR
@@ -22,6 +23,9 @@ AR: Role = "ar"
 HUB = "hub:"
 FILES = ("*.json", "*.safetensors", "*.yaml", "*.jinja", "*.model", "*.txt")
 """What is fetched from the hub: whatever a checkpoint needs, and no pickle."""
+
+SMALL = ("config.json", "adapter_config.json")
+"""What says whether a checkpoint can be read."""
 
 
 def halves(checkpoint: str, reconstructor: str, model: str, wanted: Sequence[str] = FILES) -> tuple[Path, Path | None]:
@@ -46,14 +50,20 @@ def halves(checkpoint: str, reconstructor: str, model: str, wanted: Sequence[str
 
 
 def sidecar_folders(checkpoint: str, reconstructor: str) -> list[tuple[Role, Path]]:
-    """Return where the sidecars of an AV, and of its AR if there is one, lie; of the hub's, nothing else is fetched.
+    """Return where the sidecars of an AV, and of its AR if there is one, lie; the hub is asked for small files only.
+
+    Checkpoints that cannot be read here are refused.
 
     Raises:
         BridgeError: If there is no such folder.
         ModelUnavailableError: If the hub does not have it or cannot be reached.
     """
-    av, ar = halves(checkpoint, reconstructor, "MODEL@SITE", (SIDECAR, f"*/{SIDECAR}"))
-    return [(AV, av), (AR, ar)] if ar else [(AV, av)]
+    small = (SIDECAR, *SMALL)
+    av, ar = halves(checkpoint, reconstructor, "MODEL@SITE", (*small, *(f"*/{name}" for name in small)))
+    found: list[tuple[Role, Path]] = [(AV, av), (AR, ar)] if ar else [(AV, av)]
+    for _, folder in found:
+        refuse_unreadable(Weights(str(folder.absolute())))
+    return found
 
 
 def fingerprint(folder: Path) -> str:
