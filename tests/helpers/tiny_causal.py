@@ -196,14 +196,14 @@ def models_page(outcomes: Sequence[Outcome]) -> str:
     refused = [f"- `{one.name}`: {one.refused}" for one in each if one.refused]
     untried = [f"`{one.name}`" for one in each if one.not_tiny]
     head = [*POINTS, "note"]
-    return f"""# What works in which model class
+    return f"""# Supported model classes
 
-Every class that transformers {__version__} has for `AutoModelForCausalLM`, made tiny and random, loaded through the
-family `huggingface` and read at every point of every block ({len(rows)} classes). A family of its own, where there is
-one, may find more. This page is written by `tools/build_models.py`; a test holds it to what happens.
+This table covers every class that transformers {__version__} has for `AutoModelForCausalLM`. Each was made tiny and random,
+loaded through the family `huggingface` and read at every point of every block ({len(rows)} classes). A specific family plugin
+may find more points. `tools/build_models.py` writes this page; a test compares it with the behaviour.
 
-A point stands here if the same module holds it in every block. `resid_pre` and `resid_post` are the block's input and
-output. A class marked `encoder` lets tokens see later ones: it can be read, mapped and explained, but predicts nothing.
+A point is listed if the same module computes it in every block. `resid_pre` and `resid_post` are the block's input and
+output. In a class marked `encoder` tokens attend to later tokens: it can be read, mapped and explained, but predicts no tokens.
 
 | class | {" | ".join(head)} |
 | --- |{" --- |" * len(head)}
