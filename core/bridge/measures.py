@@ -11,7 +11,7 @@ class Section(StrEnum):
     """The question that a number helps to answer; its value is the heading in a report."""
 
     MAP = "Does the map work?"
-    DICTIONARY = "Does the dictionary carry over?"
+    DICTIONARY = "Does the dictionary transfer?"
     EXPLANATIONS = "Do explanations transfer?"
     ACTIVATIONS = "How are live activations explained?"
 

@@ -157,7 +157,7 @@ def test_audit_steer_explain_and_report(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a list of strings"):
         bridge.explain_through(b, "((")  # type: ignore[arg-type]
     page = bridge.write_report([tmp_path / "audit.json", tmp_path / "steer.json"], out=tmp_path / "page.html")
-    assert "Do steering vectors carry over?" in page.read_text()
+    assert "Do steering vectors transfer?" in page.read_text()
     with pytest.raises(UsageError, match="already exists"):
         bridge.audit("dyck:seed0@1", "dyck:seed1@1", out=tmp_path / "audit.json")
 

@@ -191,7 +191,7 @@ def test_a_dry_run_and_a_run_tell_and_a_result_keeps_it(
     assert "notes" not in kept["dst"]
     write(folder, without("lm_head")(state))
     code, out, _ = bridge("run", *flags, "--dry-run")
-    assert "In the way: " in out
+    assert "Problem: " in out
     assert "lacks lm_head.weight" in " ".join(out.split())
     code, _, err = bridge("fit", *flags, "--out", tmp_path / "again")
     assert code == 1

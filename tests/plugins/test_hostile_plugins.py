@@ -304,7 +304,10 @@ def register_verbalizers(register):
         ("return None", "The verbalizer odd returned NoneType"),
         ("return [Explanation('one')]", "The verbalizer odd returned 1 explanations of"),
         ("return [Explanation(b'bytes') for _ in vectors]", "whose text or flags are no text"),
-        ("return 1 / 0", "ZeroDivisionError: division by zero. The plugin odd-words:verbalizers.odd was at work"),
+        (
+            "return 1 / 0",
+            "ZeroDivisionError: division by zero. The error occurred in the plugin odd-words:verbalizers.odd",
+        ),
         ("return [Explanation('same') for _ in vectors]", "The reconstructor of the verbalizer odd gives NaN"),
     ],
 )

@@ -71,7 +71,7 @@ def test_a_copy_is_found_in_terminal_report_sweep_and_audit(
     page = Path("run/report.html").read_text()
     start, end = page.index("Do explanations transfer?</h2>"), page.index("How is each feature explained?</h2>")
     assert "strange_lift has its say." in page[start:end]
-    start, end = page.index("Does the dictionary carry over?</h2>"), page.index("Do explanations transfer?</h2>")
+    start, end = page.index("Does the dictionary transfer?</h2>"), page.index("Do explanations transfer?</h2>")
     text = re.sub(r"<wbr>|<[^>]*>", "", page[start:end])
     assert "sae_ev (sae_transfer)" in text and "sae_ev (strange_sae_transfer)" in text
     swept = {metric["scorer"] for metric in json.loads(run("sweep", *_layers(), "--out", "swept", "--json"))["metrics"]}

@@ -40,10 +40,10 @@ def test_a_run_leaves_a_whole_page(finished: Path) -> None:
     assert root.get("lang") == "en"
     assert [node.tag for node in root.find("body")][-3:] == ["main", "footer", "script"]
     headings = [text_of(node) for node in root.iter("h2")]
-    dictionary = "Does the dictionary carry over?"
-    assert headings[:4] == ["What was bridged", "Does the map work?", dictionary, "Do explanations transfer?"]
+    dictionary = "Does the dictionary transfer?"
+    assert headings[:4] == ["Models and data", "Does the map work?", dictionary, "Do explanations transfer?"]
     assert headings[4:6] == ["How is each feature explained?", "How are live activations explained?"]
-    assert headings[-1] == "Where this comes from"
+    assert headings[-1] == "Provenance"
     rows = [[text_of(cell) for cell in row] for row in root.iter("tr")]
     for metric in json.loads((finished / "metrics.json").read_text())["metrics"]:
         expected = [metric["scorer"], metric["name"], metric["arm"], metric["src"], metric["dst"]]
@@ -157,9 +157,9 @@ def test_a_run_without_features_and_intervals(folder: Path) -> None:
     edit(folder / "metrics.json", strip)
     root = well_formed(page_of(folder))
     assert [text_of(node) for node in root.iter("h2")] == [
-        "What was bridged",
+        "Models and data",
         "Does the map work?",
-        "Where this comes from",
+        "Provenance",
     ]
 
 
@@ -208,13 +208,13 @@ def test_results_of_other_commands_are_sections(folder: Path, tmp_path: Path) ->
     files += [readings_file(tmp_path / "readings.json"), sweep_folder(tmp_path / "sweep")]
     root = well_formed(page_of(folder, *files))
     headings = [text_of(node) for node in root.iter("h2")]
-    asked = ["Does the dictionary carry over?", "Do steering vectors carry over?", "What another model reads"]
-    assert headings[-5:] == [*asked, "Which layers go together?", "Where this comes from"]
+    asked = ["Does the dictionary transfer?", "Do steering vectors transfer?", "Explanations by another model"]
+    assert headings[-5:] == [*asked, "Which layers match?", "Provenance"]
     text = text_of(root)
     assert "At dose 2 the mapped vector is clean (transfer ratio 0.90 [0.80, 1.00])" in text
     assert "Best retrieval@1: a@2 → b@1, 0.300 [0.200, 0.400]" in text
     assert "firing failed and is left out: <img src=x" in text
-    assert "the explanations carry more than the mean" in text
+    assert "the explanations reconstruct more than the mean" in text
     for path in files:
         well_formed(page_of(path, out=tmp_path / f"{path.stem}.html"))
     # A sweep's page lies in its folder, as a run's does.

@@ -32,10 +32,10 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="residual-bridge", prog_name="bridge")
 def bridge() -> None:
-    """Fit a map between two language models' residual streams, and carry interpretability tools across it.
+    """Fit a map between two language models' residual streams, and transfer interpretability tools through it.
 
     \b
-    See what is here:   bridge models
+    List models:        bridge models
     Bridge two models:  bridge run --src smollm2-135m@19 --dst gemma3-270m@12
     Compare layers:     bridge sweep --src 'smollm2-135m@*' --dst 'gemma3-270m@*'
     """
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _say("Interrupted. What was finished is kept: the same command continues from there.")
+        _say("Interrupted. Finished work is kept: the same command continues from there.")
         sys.exit(INTERRUPTED)
     except BridgeError as error:
         if debug:
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _say(
             f"Error: {type(error).__name__}: {error}. {_whose(error)} "
-            "Run the command again with --debug, and report what it prints."
+            "Run the command again with --debug, and report its output."
         )
         sys.exit(1)
 
@@ -76,7 +76,7 @@ def _whose(error: Exception) -> str:
     plugin = culprit(error)
     if not plugin:
         return "This is a bug in bridge or in a plugin."
-    return f"The plugin {plugin} was at work; BRIDGE_DISABLE_PLUGINS={plugin} continues without it."
+    return f"The error occurred in the plugin {plugin}; BRIDGE_DISABLE_PLUGINS={plugin} disables this plugin."
 
 
 def _say(text: str) -> None:

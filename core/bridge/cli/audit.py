@@ -1,4 +1,4 @@
-"""`bridge audit`: does one model's dictionary work in others, and what would look the same without that?"""
+"""`bridge audit`: test whether one model's dictionary works in others, with controls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bridge.cli.progress import TerminalProgress
 
 @click.command("audit", cls=OptionsCommand)
 @experiment_options
-@click.option("--sites", help="Sites of both models, as 3,6,9; all: every one that the source has a dictionary of.")
+@click.option("--sites", help="Sites of both models, as 3,6,9; all: every site for which the source has a dictionary.")
 @click.option("--dictionary", metavar="SAE", help="The source's dictionary: a path, or hub:user/repo/subfolder.")
 @click.option("--dst-dictionary", metavar="SAE", help="The destination's own dictionary at its site.")
 @option_flags("allow_other_model")
@@ -31,13 +31,13 @@ def command(
     quiet: bool,
     **flags: Any,
 ) -> None:
-    """Carry a model's sparse autoencoder into one or many others, and hold every number to its control.
+    """Transfer a model's sparse autoencoder to one or more other models, and compare every number with its control.
 
-    For each target and site: explained variance of the carried dictionary (self, raw, mapped, mispaired), decoders
-    matched with and without the map, per-feature firing, the rotation against random ones, and the loss of the live
-    model with the reconstruction in place. The map is procrustes:scaled=false unless you choose another.
+    For each target and site: explained variance of the transferred dictionary (self, raw, mapped, mispaired), decoder
+    match with and without the map, per-feature firing, the rotation against random rotations, and the loss of the live
+    model with the reconstruction in place. The default map is procrustes:scaled=false.
 
-    Dictionaries in a checkpoint's own folder (dictionaries/SITE/NAME) are found by themselves.
+    Dictionaries in a checkpoint's own folder (dictionaries/SITE/NAME) are found automatically.
 
     \b
     bridge audit --src dyck:seed0 --dst dyck:seed1..4 --sites all

@@ -1,4 +1,4 @@
-"""`bridge doctor`: whether this machine is ready."""
+"""`bridge doctor`: check this machine."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bridge.cli.options import output_options, print_json
 @click.option("--model", default="", metavar="MODEL", help="Load this model and check it, too.")
 @output_options
 def command(model: str, as_json: bool, quiet: bool) -> None:
-    """Check libraries, devices, folders and plugins; exits with 1 if something needs mending.
+    """Check libraries, devices, folders and plugins; exits with 1 if a check fails.
 
-    With --model, a model is loaded: its outputs for eight fixed tokens are held to those that the same weights gave
-    before, and its perplexity on a text that it should know is told. That of weights that are not a trained model, or
-    not the ones you think, is near the size of the vocabulary.
+    With --model, the command loads a model, compares its outputs for eight fixed tokens with earlier outputs of the
+    same weights, and prints its perplexity on a text of its training domain. A perplexity near the size of the
+    vocabulary means that the weights are untrained or wrong.
     """
     from bridge.errors import printable
     from bridge.face.report import doctor

@@ -1,4 +1,4 @@
-"""`bridge explain`: read one model's activations with another model's verbalizer."""
+"""`bridge explain`: explain one model's activations with another model's verbalizer."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bridge.cli.progress import TerminalProgress
 
 @click.command("explain", cls=OptionsCommand)
 @experiment_options
-@click.option("--via", metavar="MODEL@LAYER", help="Whose verbalizer reads; the same as --dst.")
-@click.option("--text", multiple=True, help="Text to read, token by token; may be given several times.")
+@click.option("--via", metavar="MODEL@LAYER", help="Model whose verbalizer is used; the same as --dst.")
+@click.option("--text", multiple=True, help="Text whose tokens are explained; may be given several times.")
 @click.option(
-    "--file", "texts", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Texts, one a line."
+    "--file", "texts", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Texts, one per line."
 )
 @click.option("--directions", type=click.Path(dir_okay=False, path_type=Path), help="Safetensors file of directions.")
-@click.option("--any-layer", is_flag=True, help="Take all directions to be of the source's site, whatever their names.")
-@click.option("--every", type=click.IntRange(min=1), default=1, show_default=True, help="One token in so many.")
+@click.option("--any-layer", is_flag=True, help="Assign all directions to the source's site, ignoring their names.")
+@click.option("--every", type=click.IntRange(min=1), default=1, show_default=True, help="Explain every n-th token.")
 @click.option("--verbalizer", "dst_verbalizer", metavar="VERBALIZER", help="A folder, or NAME:OPTION=VALUE,...")
 @option_flags("washout", washout="How directions are shown: none, mean, blend or contrast.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File for the result as JSON.")
@@ -41,11 +41,11 @@ def command(
     quiet: bool,
     **flags: Any,
 ) -> None:
-    """Explain a model's activations, or directions, by the verbalizer of another model.
+    """Explain a model's activations, or directions, with the verbalizer of another model.
 
     The activations go through a map between the two models, which is fitted on the corpus if it is not in the cache.
-    Where the verbalizer has a reconstructor, each explanation makes the round trip: back to an activation, and through
-    the map back. Its cosine must be read against that of always giving the mean activation; fve does so.
+    If the verbalizer has a reconstructor, each explanation is turned into an activation again and moved to the source
+    by the reverse map (round trip). Compare its cosine with the cosine of the mean activation, as fve does.
 
     \b
     bridge explain --src smollm2-135m@19 --via gemma3-270m@12 --text "The umbel is a flower of the carrot family"
@@ -62,7 +62,7 @@ def command(
     given = flags | {"dst": via or flags["dst"], "washout": washout or None}
     options = read_options(file, given)
     progress = TerminalProgress(quiet)
-    # Not splitlines: U+2028 and NEL end no line of a text file.
+    # splitlines would also split at U+2028 and NEL, which do not end a line of a text file.
     lines = texts.read_text("utf-8-sig").split("\n") if texts else []
     read = [*text, *(line for line in lines if line.strip())]
     if bool(read) == bool(directions):

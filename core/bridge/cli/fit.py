@@ -20,7 +20,7 @@ from bridge.cli.progress import TerminalProgress
 def command(file: Path | None, out: Path, as_json: bool, quiet: bool, **flags: Any) -> None:
     """Fit a bridge and save it, without scoring it.
 
-    Quicker than `bridge run`, and says nothing about how good the map is.
+    Faster than `bridge run`, without any scores of the map.
 
     \b
     bridge fit --src smollm2-135m@19 --dst gemma3-270m@12 --out my-bridge
@@ -31,4 +31,4 @@ def command(file: Path | None, out: Path, as_json: bool, quiet: bool, **flags: A
     if as_json:
         print_json({"folder": str(out), "src": result.src, "dst": result.dst, "map": result.map, **result.provenance})
     else:
-        click.echo(f"{result!r} is in {out}. It is not scored: `bridge run` does that.")
+        click.echo(f"{result!r} is in {out}. The bridge is not scored; use `bridge run` for scores.")

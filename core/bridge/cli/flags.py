@@ -1,4 +1,4 @@
-"""Flags made from what is declared of options: their names, types, defaults and help texts are written there alone."""
+"""Flags generated from option declarations, which hold the only copy of names, types, defaults and help texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @final
 class OptionsCommand(click.Command):
-    """A command some of whose flags are made when it is called or explained: the list of commands must be instant."""
+    """A command that generates some flags when it is called or shows its help, so that listing commands is fast."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return all flags."""
@@ -35,11 +35,11 @@ class _Deferred:
 
 
 def option_flags(*names: str, **described: str) -> Callable[[Command], Command]:
-    """Add a flag for each of some options of a run; one that is not given is None, and stays at its default.
+    """Add a flag for each named option of a run; a flag that is not given is None, and the option keeps its default.
 
     Args:
-        names: Of the options, as they are outside: `max_documents` is `--max-documents`.
-        described: Help texts of options that mean something narrower in a command.
+        names: Public names of the options: `max_documents` becomes `--max-documents`.
+        described: Help texts of options that have a narrower meaning in a command.
     """
 
     def make() -> list[click.Parameter]:
@@ -60,12 +60,12 @@ def option_flags(*names: str, **described: str) -> Callable[[Command], Command]:
 
 
 def field_flags(kind: str, *names: str, **written: Sequence[str]) -> Callable[[Command], Command]:
-    """Add a flag for each of some fields of a dataclass, at their defaults there; its docstring has the help texts.
+    """Add a flag for each named field of a dataclass, with the field's default; its docstring has the help texts.
 
     Args:
-        kind: The dataclass, as `package.module:Name`; its docstring says under `Attributes` what every field is.
-        names: Of the fields.
-        written: By field, what a flag is called where that is something else, as in `doses=("--dose", "doses")`.
+        kind: The dataclass, as `package.module:Name`; `Attributes` in its docstring describes every field.
+        names: Names of the fields.
+        written: Flag names that differ from the field name, by field, as in `doses=("--dose", "doses")`.
     """
 
     def make() -> list[click.Parameter]:
@@ -83,7 +83,7 @@ def field_flags(kind: str, *names: str, **written: Sequence[str]) -> Callable[[C
 
 def _added(make: Callable[[], list[click.Parameter]]) -> Callable[[Command], Command]:
     def add(command: Command) -> Command:
-        # Where click itself keeps what its decorators add, the last one first.
+        # click's own decorators store parameters in this attribute, in reverse order.
         flags = [*getattr(command, "__click_params__", []), _Deferred(make)]
         command.__click_params__ = flags  # type: ignore[attr-defined]
         return command
@@ -99,7 +99,7 @@ def _flag(
     if get_origin(kind) in (Union, UnionType):
         kind = next(part for part in get_args(kind) if part is not NoneType)
     if kind is bool:
-        # Where a thing is done by default, the flag must be able to say no.
+        # If the default is true, the flag needs a --no- form.
         switch = f"{written[0]}/--no-{written[0][2:]}" if default else written[0]
         return click.Option(
             [switch, written[-1]], is_flag=True, default=None if default is None else bool(default), help=text, **more
@@ -120,7 +120,7 @@ def _help(text: str, default: Any) -> str:
 
 
 def _attributes(kind: type) -> dict[str, str]:
-    """Return what a docstring says of every attribute, in one line each."""
+    """Return a docstring's description of every attribute, one line each."""
     section = (inspect.getdoc(kind) or "").partition("Attributes:\n")[2].partition("\n\n")[0]
     found = re.findall(r"^    (\w+): (.*(?:\n {8,}.*)*)", section, re.M)
     return {name: " ".join(text.split()) for name, text in found}

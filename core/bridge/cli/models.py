@@ -1,4 +1,4 @@
-"""`bridge models`: names, what they mean, and whether the weights are here."""
+"""`bridge models`: list model names, their references, and local weights."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from bridge.cli.options import output_options, print_json
 @click.command("models")
 @output_options
 def command(as_json: bool, quiet: bool) -> None:
-    """List model names, what they resolve to, and whether their weights are on this machine.
+    """List model names, their references, and whether their weights are on this machine.
 
-    Any other model works too: a hub id (user/model@12), a folder (./model@12) or a GGUF file (model.gguf@12). Your own
-    names go into aliases.toml in the configuration folder, and win over these. Packages may bring names, too.
+    Any other model works too: a hub id (user/model@12), a folder (./model@12) or a GGUF file (model.gguf@12). Put your
+    own names into aliases.toml in the configuration folder; they override the listed names. Plugins may add names.
     """
     from bridge.models.catalogue import catalogue
     from bridge.models.weights import models_folder
@@ -29,4 +29,4 @@ def command(as_json: bool, quiet: bool) -> None:
     columns = ("name", "site", "model", "family", "here", "variants")
     shown = {True: "yes", False: "no", None: "?"}
     rows = [[shown.get(entry[column], str(entry[column])) for column in columns] for entry in entries]
-    print_rows(columns, rows, caption=f"Weights put by hand go into {models_folder()}/NAME.")
+    print_rows(columns, rows, caption=f"Put weights from other sources into {models_folder()}/NAME.")

@@ -1,4 +1,4 @@
-"""`bridge new-plugin`: a plugin package that works at once."""
+"""`bridge new-plugin`: write a plugin package with a working example."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bridge.cli.plugins import KINDS
 )
 @output_options
 def command(kind: str, name: str, out: Path | None, as_json: bool, quiet: bool) -> None:
-    """Write a plugin package of a KIND, with a working example called NAME and a test of its laws.
+    """Write a plugin package of the given KIND, with a working example called NAME and a test of its laws.
 
     Kinds are models, maps, verbalizers, scorers and dictionary_formats.
 
@@ -40,7 +40,7 @@ def command(kind: str, name: str, out: Path | None, as_json: bool, quiet: bool) 
         found = {"folder": str(folder), "distribution": names.distribution, "module": names.module, "files": files}
         print_json(found | {"kind": kind, "name": names.name, "entry_point": names.entry_point})
         return
-    click.echo(f"{folder} holds the package {names.distribution} with the plugin {names.entry_point}. Try it:")
+    click.echo(f"{folder} holds the package {names.distribution} with the plugin {names.entry_point}. Test it:")
     install, check = "pip install -e '.[test]'", f"bridge plugins check {names.name}"
     for line in (f"cd {shlex.quote(str(folder))}", install, "pytest", check):
         click.echo(f"    {line}")

@@ -1,4 +1,4 @@
-"""The flags that several commands share."""
+"""Flags shared by several commands."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ EXPERIMENT = (
 
 
 def experiment_options(command: Command) -> Command:
-    """Add what every command that runs two models takes: an experiment file, and flags that override it."""
+    """Add the arguments of commands that run two models: an experiment file, and flags that override the file."""
     file = click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
     return file(option_flags(*EXPERIMENT)(command))
 
 
 def output_options(command: Command) -> Command:
-    """Add --json, --quiet and --debug; with --json, standard output is for the document alone."""
+    """Add --json, --quiet and --debug; with --json, standard output holds only the JSON document."""
     command = keep_json_whole(command)  # type: ignore[assignment]
     command = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")(command)
-    command = click.option("--quiet", is_flag=True, help="Say nothing on standard error.")(command)
+    command = click.option("--quiet", is_flag=True, help="Print nothing on standard error.")(command)
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
 
 
 def read_options(file: Path | None, flags: dict[str, Any]) -> Options:
-    """Merge an experiment file with the flags, which win.
+    """Merge an experiment file with the flags; flags override the file.
 
     Raises:
-        UsageError: If a model is missing or an option makes no sense.
+        UsageError: If a model is missing or an option is invalid.
     """
     from bridge.errors import UsageError
     from bridge.pipeline.plan.options import make_options, read_toml
@@ -48,7 +48,7 @@ def read_options(file: Path | None, flags: dict[str, Any]) -> Options:
     if not {"src", "dst"} <= set(given):
         raise UsageError(
             "Two models are needed.",
-            remedy="Write, for example, --src smollm2-135m@19 --dst gemma3-270m@12; `bridge models` lists names.",
+            remedy="Use for example --src smollm2-135m@19 --dst gemma3-270m@12; `bridge models` lists names.",
         )
     return make_options(**given)
 

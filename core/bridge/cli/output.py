@@ -1,4 +1,4 @@
-"""Standard output is for the result alone: with --json, whatever else is printed goes to standard error."""
+"""Keep standard output for the result: with --json, all other output goes to standard error."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _RESULTS: ContextVar[IO[str] | None] = ContextVar("bridge_results", default=None
 
 
 def results() -> IO[str]:
-    """Return where results are written."""
+    """Return the stream for results."""
     return _RESULTS.get() or sys.stdout
 
 
 def keep_json_whole(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a command whose `as_json` asks for one JSON document: nothing that a plugin prints gets into it."""
+    """Wrap a command so that with `as_json` the output of plugins does not mix with the JSON document."""
 
     @functools.wraps(command)
     def wrapped(*args: Any, **flags: Any) -> Any:
@@ -34,7 +34,7 @@ def _apart() -> Iterator[None]:
     with contextlib.ExitStack() as undo:
         stream: IO[str] = sys.stdout
         if stream is not None and stream is sys.__stdout__ and sys.__stderr__ and stream.fileno() == 1:
-            # Libraries in C, and programs that a plugin starts, know the descriptor and not `sys.stdout`.
+            # C libraries and child processes of a plugin write to the file descriptor, not to `sys.stdout`.
             stream.flush()
             own = os.dup(1)
             os.dup2(2, 1)
@@ -47,7 +47,7 @@ def _apart() -> Iterator[None]:
 
 
 def _give_back(own: int) -> None:
-    # What is still held back goes where it was printed to.
+    # Flush buffered output to standard error before restoring the descriptor.
     if sys.__stdout__:
         sys.__stdout__.flush()
     os.dup2(own, 1)

@@ -1,4 +1,4 @@
-"""`bridge plugins`: what is installed, whether it works, and whether it keeps the laws of its kind."""
+"""`bridge plugins`: list installed plugins and their health, and test the laws of their kind."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ KINDS = ("models", "maps", "verbalizers", "scorers", "dictionary_formats")
 def command(context: click.Context, kind: str | None, as_json: bool, quiet: bool) -> None:
     """List installed plugins: kind, name, distribution, version, health.
 
-    A broken plugin is named with its error and hurts no other. BRIDGE_DISABLE_PLUGINS and BRIDGE_ONLY_PLUGINS choose
-    among them (entry point names, separated by commas); BRIDGE_TRACE_PLUGINS=1 shows every hook call.
+    A broken plugin is listed with its error and does not affect other plugins. BRIDGE_DISABLE_PLUGINS and
+    BRIDGE_ONLY_PLUGINS select plugins (entry point names, separated by commas); BRIDGE_TRACE_PLUGINS=1 shows every
+    hook call.
     """
     if context.invoked_subcommand:
         if kind or as_json or quiet:
-            raise click.UsageError(f"Options go behind {context.invoked_subcommand}.")
+            raise click.UsageError(f"Put options after {context.invoked_subcommand}.")
         return
     from bridge.errors import printable
     from bridge.plugins.discovery import discover
@@ -65,16 +66,16 @@ def command(context: click.Context, kind: str | None, as_json: bool, quiet: bool
 
 @command.command("check")
 @click.argument("name", required=False, default="")
-@click.option("--model", metavar="MODEL", help="A model on this machine: its family's laws are tried on its weights.")
-@click.option("--file", type=click.Path(exists=True, path_type=Path), help="A dictionary, to check its format on.")
+@click.option("--model", metavar="MODEL", help="A model on this machine: test its family's laws on its weights.")
+@click.option("--file", type=click.Path(exists=True, path_type=Path), help="A dictionary, for testing its format.")
 @output_options
 def check(name: str, model: str | None, file: Path | None, as_json: bool, quiet: bool) -> None:
-    """Try the laws of a plugin's kind on it; exits with 1 if one is broken, with 2 if nothing could be tried.
+    """Test a plugin against the laws of its kind; exits with 1 if a law fails, with 2 if no law could be tested.
 
-    NAME is what it registers (ridge) or its entry point (maps.ridge). Maps and scorers are tried on synthetic rows,
-    model families on tiny random weights of their own, verbalizers on such a model: nothing is downloaded. Dictionary
-    formats that only read need a --file. With --model, a family is tried on real weights, in float32 on the CPU; NAME
-    can then be left out.
+    NAME is the registered name (ridge) or the entry point (maps.ridge). Maps and scorers are tested on synthetic rows,
+    model families on tiny random weights, verbalizers on such a model: nothing is downloaded. Read-only dictionary
+    formats need a --file. With --model, a family is tested on real weights, in float32 on the CPU; NAME is then
+    optional.
 
     \b
     bridge plugins check ridge
@@ -83,7 +84,7 @@ def check(name: str, model: str | None, file: Path | None, as_json: bool, quiet:
     import contextlib
     import os
 
-    # Before anything imports the hub, which reads this once: certifying a plugin must not fetch a model.
+    # huggingface_hub reads this variable once, at import: certifying a plugin must not download a model.
     os.environ["HF_HUB_OFFLINE"] = "1"
     from bridge.plugins.discovery import discover
     from bridge.testing.certify import certify, certify_model
@@ -92,7 +93,7 @@ def check(name: str, model: str | None, file: Path | None, as_json: bool, quiet:
         raise click.UsageError("Give the name of a plugin, or --model MODEL.")
     if model and file:
         raise click.UsageError("--file is for dictionary formats, and --model for model families.")
-    # A plugin that prints must not do so between the lines of the table.
+    # Output of the plugin must not appear between the lines of the table.
     with contextlib.redirect_stdout(sys.stderr):
         registry = discover()
         if model:
@@ -110,11 +111,11 @@ def check(name: str, model: str | None, file: Path | None, as_json: bool, quiet:
 
 
 def _named(registry: Registry, name: str) -> list[tuple[str, str]]:
-    """Return kind and name of everything that goes by a name.
+    """Return kind and name of every plugin with a name.
 
     Raises:
-        PluginError: If the plugin is broken already.
-        UsageError: If there is none.
+        PluginError: If the plugin could not be loaded.
+        UsageError: If no plugin has the name.
     """
     from bridge.errors import PluginError, UsageError, did_you_mean
 

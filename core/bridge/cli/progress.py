@@ -1,4 +1,4 @@
-"""Progress on the terminal: bars with rate and remaining time, on standard error, for people only."""
+"""Progress on the terminal: bars with rate and remaining time, on standard error."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from bridge.progress import Advance, Progress
 
 @final
 class TerminalProgress(Progress):
-    """Draws a bar a stage where standard error is a terminal; prints notes everywhere; with `quiet`, nothing.
+    """Draws one bar per stage if standard error is a terminal; always prints notes, unless `quiet` is set.
 
     Args:
-        quiet: Say nothing at all.
+        quiet: Print nothing.
     """
 
     def __init__(self, quiet: bool) -> None:
@@ -25,7 +25,7 @@ class TerminalProgress(Progress):
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str) -> Iterator[Advance]:
-        """Draw the stage while it lasts, with its rate and the time that remains."""
+        """Draw a bar for the stage, with its rate and the remaining time."""
         from rich import progress as bars
 
         columns = (

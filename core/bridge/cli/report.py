@@ -1,4 +1,4 @@
-"""`bridge report`: one HTML page of a run, or of several side by side."""
+"""`bridge report`: write one HTML page for one or more results."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bridge.cli.options import output_options, print_json
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write (default RUN/report.html).")
 @output_options
 def command(results: tuple[Path, ...], out: Path | None, as_json: bool, quiet: bool) -> None:
-    """Make one self-contained HTML page of RESULTS: no network, no script needed.
+    """Write one self-contained HTML page for RESULTS, which needs no network and no scripts.
 
     RESULTS are folders of bridge run and bridge sweep, and JSON files that bridge audit, steer or explain wrote with
-    --out. Several runs are compared. The page is made from these files alone; a report that is there is replaced, and
-    nothing else.
+    --out. Several runs are compared. The page is made from these files alone. An existing report is replaced; no other
+    file is changed.
 
     \b
     bridge report runs/my-run

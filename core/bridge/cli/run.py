@@ -1,4 +1,4 @@
-"""`bridge run`: fit, score against controls, and leave a folder."""
+"""`bridge run`: fit a bridge, score it against controls, and write a folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.command("run", cls=OptionsCommand)
 @experiment_options
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for results (default runs/...).")
-@click.option("--dry-run", is_flag=True, help="Only say what would be fetched and loaded, and what it would take.")
+@click.option("--dry-run", is_flag=True, help="Only print downloads, memory and time of the run.")
 @click.option("--require", multiple=True, metavar="METRIC>=X", help="Exit with 4 unless the mapped arm reaches X.")
 @option_flags(
     "dictionary", "allow_other_model", "features", "positions", "src_verbalizer", "dst_verbalizer", "washout", "encoder"
@@ -38,17 +38,17 @@ def command(
     quiet: bool,
     **flags: Any,
 ) -> None:
-    """Bridge two models and score the bridge against its controls; without arguments, two small bundled ones.
+    """Bridge two models and score the bridge against its controls; without arguments, two small bundled models.
 
-    Both models read the same text; their activations at the two layers are paired where tokens end at the same
-    character; a map is fitted on most documents and scored on the others. Every score stands beside what the same
-    procedure gives on mispaired rows and with a random map: read the difference, not the number.
+    Both models read the same text. Their activations at the two layers are paired where tokens end at the same
+    character. A map is fitted on most documents and scored on the others. Every score is shown with the scores of the
+    same procedure on mispaired rows and with a random map: interpret the difference, not the number alone.
 
     With --dictionary, features of the source are explained by its own verbalizer and, through the map, by the
-    destination's; lift says how much closer the two texts are than those of random directions.
+    destination's; lift is the similarity of the two texts minus the similarity to texts of random directions.
 
     The folder holds report.html (open it in a browser), bridge.safetensors and bridge.json (load with bridge.load),
-    metrics.json, and config.toml, which runs the same again: bridge run FOLDER/config.toml.
+    metrics.json, and config.toml, which repeats the run: bridge run FOLDER/config.toml.
 
     \b
     bridge run                                            # all stages on bundled models, in about a minute
@@ -102,14 +102,14 @@ def print_result(result: Run) -> None:
 
 
 def demo(flags: dict[str, Any]) -> Path | None:
-    """Return the bundled experiment where nothing is said about models, else None."""
+    """Return the bundled experiment if no flag names a model, else None."""
     if flags["src"] or flags["dst"]:
         return None
     return Path(str(resources.files("bridge").joinpath("data/demo.toml")))
 
 
 def refuse_unknown(wanted: Sequence[tuple[str, float]], options: Options) -> None:
-    """Refuse requirements that this run could not answer, before it starts."""
+    """Refuse requirements on metrics that this run does not compute, before it starts."""
     if not wanted:
         return
     from bridge.pipeline.score.thresholds import refuse_unmeasured
@@ -121,7 +121,7 @@ def refuse_unknown(wanted: Sequence[tuple[str, float]], options: Options) -> Non
 
 
 def plan_only(options: Options, given: Collection[str], as_json: bool, quiet: bool) -> None:
-    """Print what a run would take; exit with 1 if something stands against it."""
+    """Print the dry run; exit with 1 if a problem prevents the run."""
     from bridge.pipeline.jobs.dry_run import dry_run
     from bridge.pipeline.plan.runtime import open_runtime
     from bridge.report.dry_run import print_dry_run

@@ -1,4 +1,4 @@
-"""`bridge steer`: steer the destination with the source's vector, beside its own, raw and random ones."""
+"""`bridge steer`: steer the destination with the source's vector, and with native, raw and random vectors."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def command(
     quiet: bool,
     **given: Any,
 ) -> None:
-    """Make a steering vector from CONTRAST in BRIDGE's source, carry it across, and steer the destination with it.
+    """Make a steering vector from CONTRAST in BRIDGE's source, map it, and steer the destination with it.
 
-    CONTRAST is JSON Lines of {"text": ..., "class": ...} with two classes. Half of the texts make the vector (the
-    difference of the classes' mean activations at the last token), the others test it: how far the next-token
-    prediction moves towards the other class (log-odds under the classes' own mean predictions), and how far at all
-    (KL). All arms have the native vector's length: native is made in the destination, raw is the source's as it is,
-    random the mean effect of five random directions. The transfer ratio is an arm's shift over the native one's.
-    Intervals are over the tested texts; how far random directions differ among themselves is not in them. What is
-    added to a prompt ends where the model itself says that a text ends.
+    CONTRAST is JSON Lines of {"text": ..., "class": ...} with two classes. The vector is the difference of the classes'
+    mean activations at the last token, over half of the texts. The other half tests it: the shift of the next-token
+    prediction towards the other class (log-odds under the classes' own mean predictions), and the KL divergence from
+    the plain prediction. All arms have the native vector's length: native is computed in the destination, raw is the
+    source's vector without a map, random is the mean effect of five random directions. The transfer ratio is an arm's
+    shift over the native shift. Intervals are over the tested texts and do not cover the variation among random
+    directions. Generated text ends at the model's end-of-text token.
 
     ROWS is a safetensors file of activations at BRIDGE's source: rows (n, width) float, and labels (n,) integers, 0
-    for CONTRAST's first class (that of its first line) and 1 for the second. The source is then not run. CONTRAST still
-    makes the native vector and tests every arm, so collect the rows on other texts than it tests.
+    for CONTRAST's first class (the class of its first line) and 1 for the second. The source is then not run. CONTRAST
+    still gives the native vector and tests every arm, so collect the rows on other texts than the tested ones.
 
     \b
     bridge steer rotation depth.jsonl --dose 0.5 --dose 1 --dose 2

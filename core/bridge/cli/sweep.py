@@ -1,4 +1,4 @@
-"""`bridge sweep`: layer against layer."""
+"""`bridge sweep`: score every pair of layers."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from bridge.cli.progress import TerminalProgress
 def command(file: Path | None, out: Path | None, as_json: bool, quiet: bool, **flags: Any) -> None:
     """Score every layer of one model against every layer of another.
 
-    Each model runs once over the corpus, whatever the number of layers. EV and retrieval stand side by side because
-    either alone misleads: early layers share position and token shape, which is much variance and little meaning.
-    Scores are on validation documents; choose a pair here, then test it with `bridge run` on the held-out ones.
+    Each model runs once over the corpus, for any number of layers. EV and retrieval are both shown because EV alone is
+    misleading: early layers share position and token shape, which have much variance and little meaning. Scores are on
+    validation documents; choose a pair here, then test it with `bridge run` on the held-out documents.
 
     \b
     bridge sweep --src 'smollm2-135m@*' --dst 'gemma3-270m@*' --max-documents 700

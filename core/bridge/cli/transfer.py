@@ -1,4 +1,4 @@
-"""`bridge transfer`: carry things through a fitted bridge."""
+"""`bridge transfer`: transfer directions, probes and dictionaries through a fitted bridge."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ from bridge.cli.progress import TerminalProgress
 
 @click.group("transfer")
 def command() -> None:
-    """Carry things of the source model through a fitted bridge."""
+    """Transfer directions, probes or a dictionary of the source model through a fitted bridge."""
 
 
 @command.command("directions")
 @click.argument("bridge_folder", metavar="BRIDGE", type=click.Path(file_okay=False, path_type=Path))
 @click.argument("vectors", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--dictionary", metavar="SAE", help="Move decoder rows of this dictionary of the source instead.")
-@click.option("--features", metavar="FEATURES", help="Which features' rows, as 3,17,45-50.")
-@click.option("--allow-other-model", is_flag=True, help="Take a dictionary though its file names another model.")
-@click.option(
-    "--any-layer", is_flag=True, help="Take all vectors to be of the source's site, whatever their names say."
-)
+@click.option("--features", metavar="FEATURES", help="Features whose rows are moved, as 3,17,45-50.")
+@click.option("--allow-other-model", is_flag=True, help="Accept a dictionary whose file names another model.")
+@click.option("--any-layer", is_flag=True, help="Assign all vectors to the source's site, ignoring their names.")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
 @output_options
 def directions(
@@ -40,9 +38,9 @@ def directions(
 ) -> None:
     """Move every tensor of the safetensors file VECTORS through BRIDGE, as directions.
 
-    Directions (steering vectors, decoder rows) go through the linear part of the map alone. The result holds the same
+    Directions (steering vectors, decoder rows) go through the linear part of the map only. The result has the same
     names; rows of a dictionary are one tensor, directions, in the order of --features. The gain is the mean length of a
-    moved direction over its length before. What reads activations instead of adding to them is a probe: bridge
+    moved direction over its length before. For probes, which read activations instead of adding to them, use bridge
     transfer probes.
 
     \b
@@ -67,11 +65,11 @@ def directions(
 @command.command("probes")
 @click.argument("bridge_folder", metavar="BRIDGE", type=click.Path(file_okay=False, path_type=Path))
 @click.argument("given", metavar="PROBES", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--back", type=click.Path(file_okay=False, path_type=Path), help="A bridge fitted the other way.")
-@click.option("--score/--no-score", default=True, help="Score it on the bridge's held-out activations (default).")
 @click.option(
-    "--any-layer", is_flag=True, help="Take all vectors to be of the source's site, whatever their names say."
+    "--back", type=click.Path(file_okay=False, path_type=Path), help="A bridge fitted from destination to source."
 )
+@click.option("--score/--no-score", default=True, help="Score on the bridge's held-out activations (default).")
+@click.option("--any-layer", is_flag=True, help="Assign all vectors to the source's site, ignoring their names.")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
 @output_options
 def probes(
@@ -86,11 +84,11 @@ def probes(
 ) -> None:
     """Write the linear probes of the safetensors file PROBES as probes of BRIDGE's destination.
 
-    PROBES has for each probe a tensor NAME, (width,) or (n, width), and where it has a bias a tensor NAME.bias. A
-    carried probe reads an activation of the destination as the given one reads what the way back makes of it; every
-    carried probe has a bias, because the models' means differ. The way back was fitted with the bridge; --back gives
-    another. What is printed, and kept with the probes: how their readings of held-out activations agree with the given
-    ones' (EV: share of the variance; r: correlation).
+    PROBES has for each probe a tensor NAME, (width,) or (n, width), and, if the probe has a bias, a tensor NAME.bias. A
+    transferred probe applies the reverse map to an activation of the destination and then the given probe. Every
+    transferred probe has a bias, because the models' means differ. The reverse map was fitted with the bridge; --back
+    gives another. The command prints, and stores with the probes, how their outputs on held-out activations agree with
+    those of the given probes (EV: share of the variance; r: correlation).
 
     \b
     bridge transfer probes rotation truth-probe.safetensors --out truth-probe-on-gemma.safetensors
@@ -107,9 +105,11 @@ def probes(
 @command.command("sae")
 @click.argument("bridge_folder", metavar="BRIDGE", type=click.Path(file_okay=False, path_type=Path))
 @click.argument("dictionary", metavar="SAE")
-@click.option("--back", type=click.Path(file_okay=False, path_type=Path), help="A bridge fitted the other way.")
-@click.option("--score/--no-score", default=True, help="Score it on the bridge's held-out activations (default).")
-@click.option("--allow-other-model", is_flag=True, help="Take a dictionary though its file names another model.")
+@click.option(
+    "--back", type=click.Path(file_okay=False, path_type=Path), help="A bridge fitted from destination to source."
+)
+@click.option("--score/--no-score", default=True, help="Score on the bridge's held-out activations (default).")
+@click.option("--allow-other-model", is_flag=True, help="Accept a dictionary whose file names another model.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @output_options
 def sae(
@@ -122,12 +122,12 @@ def sae(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Write the sparse autoencoder SAE of BRIDGE's source as one of its destination, in SAELens layout.
+    """Write the sparse autoencoder SAE of BRIDGE's source as an autoencoder of its destination, in SAELens layout.
 
     SAE is a path or hub:user/repo/subfolder, in any installed format. The result loads in sae-lens and takes the
-    destination's own activations. It reads through the way back, which was fitted with the bridge; --back gives
-    another. What is printed, and kept beside it in transfer.json: the share of the destination's held-out variance that
-    it reconstructs. bridge audit says more.
+    destination's own activations. Its encoder includes the reverse map, which was fitted with the bridge; --back gives
+    another. The command prints, and stores in transfer.json, the share of the destination's held-out variance that the
+    result reconstructs. bridge audit computes more scores.
 
     \b
     bridge fit --src dyck:seed0@1 --dst dyck:seed1@1 --map procrustes --out rotation
@@ -156,13 +156,13 @@ def sae(
         click.echo(
             printable(
                 f"It explains {_ev(mapped)} of the variance of {mapped['n']} held-out activations of {about['dst']}; "
-                f"on {about['src']} the given one explains {_ev(given)}."
+                f"the original explains {_ev(given)} on {about['src']}."
             )
         )
         if (mapped["ev"] or 0) <= 0:
-            click.echo("That is NO better than always giving the mean activation: it is of no use there.")
+            click.echo("That is NO better than the mean activation: the dictionary does not work there.")
     else:
-        click.echo("It is NOT scored: how well it works there is not known. See bridge audit.")
+        click.echo("It is NOT scored: its quality on the destination is unknown. See bridge audit.")
 
 
 def _print(report: dict[str, Any], as_json: bool) -> None:

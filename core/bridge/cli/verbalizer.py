@@ -1,4 +1,4 @@
-"""`bridge verbalizer`: train a model that says what another model's activations mean."""
+"""`bridge verbalizer`: train a verbalizer of a model's activations."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ TRAINED = ("steps", "batch", "rank", "lr", "characters", "topics", "reconstructo
 
 @click.group("verbalizer")
 def command() -> None:
-    """Train activation verbalizers: models that read one activation and write what it means."""
+    """Train activation verbalizers: models that read one activation and write an explanation."""
 
 
 @command.command("train", cls=OptionsCommand)
-@click.option("--model", required=True, metavar="MODEL@SITE", help="Whose activations it reads, as smollm2-135m@19.")
+@click.option("--model", required=True, metavar="MODEL@SITE", help="Model and site to explain, as smollm2-135m@19.")
 @click.option("--verbalizer", default="nla", help="Kind of verbalizer (default nla).")
-@option_flags("corpus", corpus="Text to train on, as in bridge run; varied text makes a better one.")
-@click.option("--dictionary", metavar="SAE", help="Train on half of its features too; the others stay unseen.")
+@option_flags("corpus", corpus="Training text, as in bridge run; use varied text.")
+@click.option("--dictionary", metavar="SAE", help="Also train on half of its features; the other half stays unseen.")
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder (default: where it is found again)."
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder (default: a folder where other commands find it).",
 )
 @field_flags("bridge.verbalizers:Recipe", *TRAINED)
 @option_flags("allow_other_model", "max_documents", "max_tokens", "seed", "device", "dtype", "allow_untrained")
@@ -36,10 +38,10 @@ def train(
 ) -> None:
     """Train a verbalizer of a model, from the model itself and plain text.
 
-    A copy of the model learns, by low-rank adapters, to say the text that led to an activation, and a second copy to
-    give the activation back from such a text. The folder is in the layout of released NLA checkpoints. Interrupted,
-    the same command continues from the last checkpoint. Losses are on documents that it was not trained on, beside what
-    the same model says without the activation.
+    A copy of the model learns, by low-rank adapters, to write the text before an activation, and a second copy to
+    reconstruct the activation from such a text. The folder has the layout of released NLA checkpoints. An interrupted
+    command continues from the last checkpoint when called again. Losses are on documents outside the training set,
+    together with the loss of the same model without the activation.
 
     \b
     bridge verbalizer train --model smollm2-135m@19

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LONGEST = 22
 ANNOTATED = 12
-"""Columns of a heat map up to which every cell has its number."""
+"""Maximal number of columns of a heat map whose cells show their numbers."""
 
 
 Dot = tuple[str, Metric]
@@ -28,7 +28,7 @@ Dot = tuple[str, Metric]
 
 
 def line(arm: str) -> dict[str, Any]:
-    """Return an arm's look as matplotlib's properties: arms differ in more than colour, and controls are hollow."""
+    """Return an arm's matplotlib properties: arms differ in marker and colour, and markers of controls are hollow."""
     known = {"mapped": (svg.MAPPED, "o"), "native": (svg.NATIVE, "D"), "self": (svg.NATIVE, "D"), "raw": (svg.RAW, "s")}
     arm = arm.partition(":")[0]
     if arm in known:
@@ -39,7 +39,7 @@ def line(arm: str) -> dict[str, Any]:
 
 
 def score_plots(metrics: Sequence[Metric], measures: Measures, key: str) -> list[Plot]:
-    """Draw each scorer's headlines, an arm a line; its other numbers are variants, and in the table."""
+    """Draw each scorer's headlines, one line per arm; the table has all other numbers."""
     plots = []
     for at, headline in enumerate(measures.headlines(metrics)):
         some = [metric for metric in metrics if (metric.scorer, metric.name) == headline]
@@ -49,7 +49,7 @@ def score_plots(metrics: Sequence[Metric], measures: Measures, key: str) -> list
 
 
 def dots(key: str, title: str, meaning: str, rows: Sequence[Dot]) -> Plot:
-    """Draw one line a row: the number as a dot, its 95% interval as a bar, zero as a rule."""
+    """Draw one line per row: the number as a dot, its 95% interval as a bar, zero as a rule."""
     with svg.axes_of(0.42 + 0.27 * len(rows)) as (figure, axes):
         for y, (_, metric) in enumerate(rows):
             style = line(metric.arm)
@@ -65,7 +65,7 @@ def dots(key: str, title: str, meaning: str, rows: Sequence[Dot]) -> Plot:
 
 
 def strip(key: str, title: str, meaning: str, by_arm: Mapping[str, Sequence[Metric]]) -> Plot:
-    """Draw one line an arm: a dot for each pair of references, so that what differs between pairs is seen."""
+    """Draw one line per arm, with a dot for each pair of references, to show the differences between pairs."""
     with svg.axes_of(0.42 + 0.27 * len(by_arm)) as (figure, axes):
         for y, (arm, metrics) in enumerate(by_arm.items()):
             style = line(arm) | {"linestyle": "none", "markersize": 6, "alpha": 0.7}
@@ -101,7 +101,7 @@ def heat(
 
 
 def curves(key: str, title: str, meaning: str, doses: Sequence[float], by_arm: Mapping[str, Sequence[Metric]]) -> Plot:
-    """Draw a number against the dose, a line an arm, with its intervals."""
+    """Draw a number against the dose, one line per arm, with its intervals."""
     with svg.axes_of(3.1) as (figure, axes):
         for arm, metrics in by_arm.items():
             value, low, high = (np.array([getattr(m, end) for m in metrics]) for end in ("value", "low", "high"))

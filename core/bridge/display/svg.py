@@ -1,4 +1,4 @@
-"""Plots as SVG inside a page: in its colours, light or dark; its own font; and the same bytes every time."""
+"""Plots as SVG inside a page: with the page's light or dark colours and font, and with deterministic bytes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 4.7
-"""Inches of 72 units: what a phone shows at its natural size, so that the writing stays readable."""
+"""Width in inches of 72 units: it fits a phone without scaling, so that text stays readable."""
 
 INK, RULE, MAPPED, NATIVE, RAW, CONTROL = (f"#00000{digit}" for digit in range(1, 7))
 COLOURS = {
@@ -30,7 +30,7 @@ COLOURS = {
     RAW: "var(--raw)",
     CONTROL: "var(--control)",
 }
-"""Stand-ins that matplotlib draws in, and what the page's style sheet knows them as."""
+"""Placeholder colours for matplotlib, and the CSS variables of the page that replace them."""
 
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -54,7 +54,7 @@ STYLE: dict[str, Any] = {
 }
 SHAPES = ("path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "text", "tspan", "image", "use")
 DRAWN = {"svg", "g", "defs", "clipPath", "pattern", "linearGradient", "stop", *SHAPES}
-"""Elements that a picture is made of; no other comes into the page."""
+"""Allowed SVG elements; all others are removed."""
 PLACED = "d points x y dx dy x1 y1 x2 y2 cx cy r rx ry width height viewBox transform offset style clip-path clip-rule"
 ATTRIBUTES = {"*": {*PLACED.split(), "preserveAspectRatio", "patternUnits", "gradientUnits", "gradientTransform"}}
 ATTRIBUTES |= {name: {"id"} for name in ("path", "clipPath", "pattern", "linearGradient")}
@@ -63,7 +63,7 @@ PROPERTIES = "fill stroke opacity font font-size font-family font-style font-wei
 PROPERTIES += " fill-opacity fill-rule clip-rule" + "".join(
     f" stroke-{name}" for name in ("width", "opacity", "linecap", "linejoin", "miterlimit", "dasharray", "dashoffset")
 )
-"""Attributes, and properties of `style`, that say where and how something is drawn; no other comes into the page."""
+"""Allowed attributes, and allowed properties of `style`; all others are removed."""
 
 REFERENCE = re.compile(r"url\(([^)]*)\)")
 
@@ -71,14 +71,14 @@ REFERENCE = re.compile(r"url\(([^)]*)\)")
 @final
 @dataclass(frozen=True)
 class Plot:
-    """A plot and what it shows.
+    """A plot and its description.
 
     Attributes:
         key: Unique in the page.
         title: Its caption.
         meaning: A line below the caption.
-        says: What the plot shows, for those who do not see it.
-        svg: The picture.
+        says: The plot's content as text, for screen readers.
+        svg: The image.
     """
 
     key: str
@@ -90,18 +90,18 @@ class Plot:
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Draw in the page's style, whatever the user's matplotlibrc says."""
+    """Set the page's style for drawing, overriding the user's matplotlibrc."""
     from matplotlib import style
 
     with style.context(["default", STYLE]), warnings.catch_warnings():
-        # The browser brings the font: what matplotlib's own lacks is no fault.
+        # The browser supplies the font, so glyphs missing from matplotlib's font do not matter.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
 @contextmanager
 def axes_of(height: float) -> Iterator[tuple[Figure, Axes]]:
-    """Draw in the page's style into a new figure of some inches' height."""
+    """Yield a new figure in the page's style, of the given height in inches."""
     from matplotlib.figure import Figure
 
     with drawing():
@@ -110,16 +110,16 @@ def axes_of(height: float) -> Iterator[tuple[Figure, Axes]]:
 
 
 def plot(figure: Figure, key: str, title: str, meaning: str, says: str) -> Plot:
-    """Turn a figure into markup whose ids no other plot of the page has; call it while `drawing`.
+    """Turn a figure into markup with ids that are unique in the page; call it within `drawing`.
 
     Raises:
-        ValueError: If what was drawn is no XML.
+        ValueError: If the drawing is not valid XML.
     """
     import nh3
     from matplotlib import rc_context
 
     buffer = io.StringIO()
-    # matplotlib makes ids of what they name and the salt, so those of another key differ.
+    # matplotlib derives ids from content and salt, so plots with other keys have other ids.
     with rc_context({"svg.hashsalt": key}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     drawn = nh3.clean(
@@ -146,6 +146,6 @@ def _own(element: str, name: str, value: str) -> str | None:
 
 
 def _inside(reference: re.Match[str]) -> str:
-    """Let a reference stay that names a part of the same picture, and no other."""
+    """Keep a reference only if it names a part of the same image."""
     target = reference[1].replace("&quot;", "")
     return f"url({target})" if target.startswith("#") else "none"

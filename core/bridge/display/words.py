@@ -1,4 +1,4 @@
-"""Numbers and untrusted text as a page shows them, and what names of arms and metrics mean."""
+"""Formats for numbers and untrusted text in a page, and the meanings of arms."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ NO_CHARACTERS = frozenset("\ufffe\uffff")
 
 ARMS = {
     "mapped": "through the fitted map",
-    "mispaired": "through the same map, fitted on rows of different documents: what it learns where there is nothing",
+    "mispaired": "through the same map type, fitted on rows of different documents, which do not correspond",
     "random_map": "through a random rotation of equal scale",
     "random_direction": "random directions of equal length",
-    "raw": "no map at all",
-    "native": "the model's own",
+    "raw": "without a map",
+    "native": "the model's own tool",
     "self": "the source's dictionary on its own model",
 }
-"""What the arms of first-party scorers are, each control near what it controls; others are shown by name alone."""
+"""Meanings of the arms of first-party scorers, each control after its arm; other arms are shown by name only."""
 
 READERS = ARMS | {
     "native": "the source's activations by its own verbalizer",
-    "self": "the destination's activations by its own verbalizer: what a perfect map would reach",
+    "self": "the destination's activations by its own verbalizer: the score of a perfect map",
 }
-"""What arms are where live activations are read."""
+"""Meanings of the arms for live activations."""
 
 
 def shown(text: str) -> str:
-    """Return text without what steers a browser or a terminal: control characters, lone surrogates, reordering."""
+    """Return text with control characters, lone surrogates and reordering characters escaped."""
     return "".join(f"\\u{ord(c):04x}" if _steers(c) else c for c in text)
 
 
@@ -41,7 +41,7 @@ def _steers(c: str) -> bool:
 
 
 def number(value: float | None) -> str:
-    """Write a number with three decimals, so that decimals stand below each other, or with one digit if it is tiny."""
+    """Format a number with three decimals, so that decimal points align, or with one digit if it is tiny."""
     if value is None or not math.isfinite(value):
         return "–"
     written = f"{value:.1g}" if 0 < abs(value) < 0.0005 else f"{value:.3f}"
@@ -49,12 +49,12 @@ def number(value: float | None) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """Write an interval, or nothing where none could be had, or where it has no width."""
+    """Format an interval; return an empty string if the interval is unknown or has no width."""
     return f"[{number(low)}, {number(high)}]" if math.isfinite(low) and math.isfinite(high) and low < high else ""
 
 
 def plain(value: Any) -> str:
-    """Write a value of a record: numbers grouped, lists joined, missing ones as a dash."""
+    """Format a value of a record: numbers grouped, lists joined, missing values as a dash."""
     if value is None or value == "":
         return "–"
     if isinstance(value, bool):
@@ -71,7 +71,7 @@ def plain(value: Any) -> str:
 
 
 def dig(record: Any, *keys: str) -> Any:
-    """Return a value of nested mappings, or None where one is missing: a foreign record must not break the page."""
+    """Return a value of nested mappings, or None if a key is missing: a foreign record must not break the page."""
     for key in keys:
         record = record.get(key) if isinstance(record, Mapping) else None
     return record

@@ -1,1 +1,1 @@
-"""Results for people: tables on the terminal, pictures in files."""
+"""Display of results: tables on the terminal, plots and pages in files."""

@@ -1,4 +1,4 @@
-"""An audit on the terminal: one table a question, and what each number does and does not show."""
+"""An audit on the terminal: one table per question, and the interpretation of each number."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bridge.pipeline.jobs.audit import Audit
 
 WIDTH = 100
-"""Columns that sentences fill at most: longer lines are hard to read, and what reads a pipe folds them anywhere."""
+"""Maximal width of sentences in columns: longer lines are hard to read."""
 
 Pair = tuple[str, str]
 
@@ -24,7 +24,7 @@ Pair = tuple[str, str]
 def print_audit(audit: Audit) -> None:
     """Print every question whose metric was measured: a row for each target and site, a column for each arm."""
     source = next((metric.src.rpartition("@")[0] for metric in audit.metrics), "")
-    _say(f"Dictionaries of {source}, carried into:\n")
+    _say(f"Dictionaries of {source}, transferred to:\n")
     for question, number in installed_measures().questions(audit.metrics):
         found = [metric for metric in audit.metrics if asks(question, number, metric)]
         if found:
@@ -33,7 +33,7 @@ def print_audit(audit: Audit) -> None:
             _say(question.shows + "\n")
     for record in audit.provenance:
         for scorer, error in record.get("failed_scorers", {}).items():
-            _say(f"The scorer {scorer} failed and is left out: {error}")
+            _say(f"The scorer {scorer} failed; its scores are missing: {error}")
 
 
 def _say(text: str) -> None:
@@ -42,7 +42,7 @@ def _say(text: str) -> None:
 
 
 def _print_table(metrics: Sequence[Metric]) -> None:
-    """Print a row for each pair of references and each dictionary matched against (`mapped:NAME`; one has no name)."""
+    """Print a row for each pair of references and each matched dictionary (`mapped:NAME`; the first has no name)."""
     cells: dict[tuple[Pair, str, str], Metric] = {}
     for metric in metrics:
         arm, _, twin = metric.arm.partition(":")
@@ -59,7 +59,7 @@ def _print_table(metrics: Sequence[Metric]) -> None:
 
 
 def _labels(pairs: Sequence[Pair]) -> Iterator[tuple[str, Pair | None]]:
-    """Give the rows' labels, and the pair that each is about: a target of several sites is a heading above them."""
+    """Yield each row's label and its pair; a target with several sites yields a heading without a pair first."""
     for target, found in groupby(pairs, key=lambda pair: pair[1].rpartition("@")[0]):
         of_target = list(found)
         if len(of_target) > 1:

@@ -1,4 +1,4 @@
-"""What a run would take, on the terminal."""
+"""A dry run on the terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bridge.report.table import print_rows, say
 
 
 def print_dry_run(found: Mapping[str, Any]) -> None:
-    """Print what `bridge.pipeline.jobs.dry_run` found."""
+    """Print the result of `bridge.pipeline.jobs.dry_run`."""
     rows = [
         [
             one["reference"],
@@ -43,14 +43,14 @@ def print_dry_run(found: Mapping[str, Any]) -> None:
         one = found["estimates"]
         speed = f"{one['assumed_flops_per_second'] / 1e12:g} TFLOP/s"
         say(
-            f"About {one['collect_hours']} hours of forward passes on {one['device']}, taken to reach {speed}; "
-            f"{one['cache_gib']} GiB of activations kept; the larger model fills {one['largest_model_gib']} GiB; "
+            f"About {one['collect_hours']} hours of forward passes on {one['device']}, assuming {speed}; "
+            f"{one['cache_gib']} GiB of cached activations; the larger model takes {one['largest_model_gib']} GiB; "
             f"{one['explanations']} explanations."
         )
     for problem in found["problems"]:
-        say(f"In the way: {problem}")
+        say(f"Problem: {problem}")
     if not found["problems"]:
-        say("Nothing stands in the way.")
+        say("No problems found.")
 
 
 def _size(parameters: int) -> str:

@@ -1,4 +1,4 @@
-"""Explanations on the terminal: a row a token or direction, and what they are worth in words."""
+"""Explanations on the terminal: one row per token or direction, and the round trip in words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def print_readings(result: Readings) -> None:
-    """Print what was read; the texts are a model's, and shown as they are."""
+    """Print the explanations; the texts come from a model and are shown unchanged."""
     rows = [
         [
             one.token if one.position >= 0 else one.text,
@@ -24,20 +24,18 @@ def print_readings(result: Readings) -> None:
     print_rows(
         ["read", "explanation", "flags", "round trip"],
         rows,
-        title=f"{result.provenance['src']} read by {result.provenance['dst']}",
+        title=f"{result.provenance['src']} explained by {result.provenance['dst']}",
     )
     if result.fve is not None:
         verdict = "more" if result.fve > 0 else "NO more"
         say(
-            f"Round trip: the explanations carry {verdict} than the mean activation does (FVE {result.fve:.3f}"
+            f"Round trip: the explanations reconstruct {verdict} than the mean activation does (FVE {result.fve:.3f}"
             + (
                 ""
                 if result.fve_nrm is None
                 else f"; over the variance of unit vectors, as model cards print it, {result.fve_nrm:.3f}"
             )
-            + f"; the mean alone has cosine {result.mean_cosine:.3f}, which each round trip must be read against)."
+            + f"; compare each round trip with the cosine of the mean activation, {result.mean_cosine:.3f})."
         )
     elif result.readings and result.readings[0].position >= 0:
-        say(
-            "This verbalizer has no reconstructor, so nothing here says how much of an activation an explanation holds."
-        )
+        say("This verbalizer has no reconstructor, so the round trip of the explanations is not measured.")

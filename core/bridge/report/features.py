@@ -1,4 +1,4 @@
-"""Explained features on the terminal: what both verbalizers say of the same ones, and what that shows."""
+"""Explained features on the terminal: the texts of both verbalizers, and the scores in words."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 SHOWN = 8
 WIDTH = 100
-"""Characters of a text on the terminal; the report has all of it."""
+"""Maximal length of a text on the terminal, in characters; the report has the whole text."""
 
 
 def print_features(lines: ExplainedFeatures, metrics: Sequence[Metric], measures: Measures) -> None:
-    """Print some features under the run's own washout, and say in words what the scores of the texts show."""
+    """Print some features under the run's first washout, and the scores of the texts in words."""
     washout, explained = next(iter(lines.explained.items()))
     rows = [
         [str(number), _short(explained.native[row].text), _short(explained.foreign[MAPPED][row].text)]

@@ -1,4 +1,4 @@
-"""A layer sweep as a picture and on the terminal: EV and retrieval side by side."""
+"""A layer sweep as an image and on the terminal: EV and retrieval side by side."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write_sweep(sweep: Sweep, folder: Path) -> None:
 
 
 def print_sweep(sweep: Sweep, folder: Path) -> None:
-    """Print the numbers of every layer pair, coloured by the last one, and the best pair by each."""
+    """Print the numbers of every layer pair, coloured by the last number, and the best pair for each number."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -59,8 +59,8 @@ def print_sweep(sweep: Sweep, folder: Path) -> None:
     scorer, name = keys[-1]
     best = sweep.best(name, scorer)
     say(
-        "The best of many is optimistic, and high EV with low retrieval is position and token shape, not meaning. "
-        "To test the best pair beside its controls, on documents that this sweep has not seen:\n"
+        "The best of many pairs is optimistic. High EV with low retrieval comes from position and token shape, not "
+        "meaning. To test the best pair with controls on documents outside this sweep:\n"
         f"bridge run {folder / SWEEP_CONFIG} --src {best.src} --dst {best.dst}\n"
         f"Picture: {folder / PICTURE}"
     )

@@ -1,4 +1,4 @@
-"""Live activations on the terminal: what scorers say of how each verbalizer reads them."""
+"""Live activations on the terminal: the scorers' sentences about their explanations."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from bridge.scorers import Section
 
 
 def print_readings(metrics: Sequence[Metric], measures: Measures) -> None:
-    """Say what the scores of explained activations show, where there are any."""
+    """Print the scores of explained activations in words, if there are any."""
     for sentence in measures.sentences(metrics, Section.ACTIVATIONS):
         say(sentence)

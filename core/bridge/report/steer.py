@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from bridge.pipeline.jobs.steer import Steering
 
 CLEAN = 0.8
-"""Transfer ratio above which an arm steers about as the native vector does."""
+"""Transfer ratio above which an arm has about the effect of the native vector."""
 
 
 def print_steering(steering: Steering) -> None:
-    """Print shift, KL and transfer ratio for each dose and arm, then what that says."""
+    """Print shift, KL and transfer ratio for each dose and arm, then the regimes in words."""
     about = steering.provenance
     first, second = about["contrast"]["classes"]
     arms = list(dict.fromkeys(metric.arm for metric in steering.metrics))
@@ -36,7 +36,7 @@ def print_steering(steering: Steering) -> None:
 
 
 def regime(metric: Metric, random: Metric) -> str:
-    """Name how a vector transfers, by the interval of its transfer ratio and that of random directions.
+    """Name the transfer regime of a vector, from the intervals of its transfer ratio and of random directions.
 
     The names are those of arXiv 2605.24577: clean, partial, inverted.
     """

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", caption: str = "") -> None:
-    """Print a table on standard output; every text is shown as it is, never as markup or terminal control."""
+    """Print a table on standard output; text is never interpreted as markup or terminal control."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -34,12 +34,12 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str
 
 
 def say(text: str) -> None:
-    """Print a paragraph on standard output, never as markup or terminal control."""
+    """Print a paragraph on standard output; text is never interpreted as markup or terminal control."""
     wide_console().print(printable(text), markup=False)
 
 
 def wide_console() -> Console:
-    """Return a console on standard output; off a terminal rich assumes 80 columns, which would fold every cell."""
+    """Return a wide console on standard output: without a terminal rich assumes 80 columns and folds every cell."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -47,10 +47,10 @@ def wide_console() -> Console:
 
 
 def print_run(run: Run, measures: Measures) -> None:
-    """Print a run: what was bridged, every metric beside its controls, and what that says."""
+    """Print a run: the two models, every metric with its controls, and the results in words."""
     rows = run.bridge.provenance["rows"]
     washouts = run.bridge.provenance.get("verbalized", {}).get("washouts", [])
-    # Other washouts than the run's own are compared in the report: here they would bury it.
+    # Only the report compares other washouts: here they would take too much space.
     shown = [metric for metric in run.metrics if not metric.name.endswith(tuple(f"@{one}" for one in washouts[1:]))]
     for at, metrics in enumerate(_alike(shown)):
         scorers = ", ".join(dict.fromkeys(metric.scorer for metric in metrics))
@@ -68,7 +68,7 @@ def print_run(run: Run, measures: Measures) -> None:
 
 
 def _alike(metrics: Sequence[Metric]) -> list[list[Metric]]:
-    """Put the measures together that have the same arms: each table is full."""
+    """Group the metrics that have the same arms, so that tables have no empty columns."""
     arms: dict[tuple[str, str], list[str]] = {}
     for metric in metrics:
         arms.setdefault((metric.scorer, metric.name), []).append(metric.arm)
@@ -84,7 +84,7 @@ def _print_metrics(metrics: Sequence[Metric], title: str) -> None:
     names = list(dict.fromkeys((metric.scorer, metric.name) for metric in metrics))
     against = {metric.name: metric.control for metric in metrics if metric.arm == MAPPED}
     print_rows(
-        ["held-out score", *arms, "read mapped against"],
+        ["held-out score", *arms, "compare mapped with"],
         [
             [name, *(_cell(cells.get((by, name, arm)), arm) for arm in arms), against.get(name, "")]
             for by, name in names

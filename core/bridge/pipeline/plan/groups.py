@@ -1,7 +1,7 @@
-"""The options of a run, in groups: each is handed to the stages that it concerns, and to no others.
+"""The options of a run, in groups; a stage receives only the groups that it needs.
 
-A field's alias is its name everywhere outside: as a flag, in TOML files, as a Python keyword and in records. Its
-description is its help text, and its default is written here alone.
+A field's alias is its public name: as a flag, in TOML files, as a Python keyword and in records. Its description is its
+help text. This file is the only place with the defaults.
 """
 
 from __future__ import annotations
@@ -15,33 +15,31 @@ from bridge.models.dtype import AUTO, decided_dtype
 
 
 class Group(BaseModel):
-    """Some options; abstract."""
+    """A group of options; abstract."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True)
 
 
 @final
 class ModelOptions(Group):
-    """The two models, and how they are run."""
+    """The two models, and the settings for running them."""
 
     src: str = Field(
         description="Source model, as smollm2-135m@19, user/model@66%, ./folder@12.",
         json_schema_extra={"metavar": "MODEL@LAYER"},
     )
     dst: str = Field(
-        "", description="Destination model, written likewise.", json_schema_extra={"metavar": "MODEL@LAYER"}
+        "", description="Destination model, in the same form.", json_schema_extra={"metavar": "MODEL@LAYER"}
     )
     src_identity: str = Field("", description="If set, refuse source weights whose content differs.")
     dst_identity: str = Field("", description="If set, refuse destination weights whose content differs.")
     device: str = Field(AUTO, description="cpu, cuda, cuda:N, mps, or auto.", json_schema_extra={"metavar": "DEVICE"})
     dtype: str = Field(
-        AUTO, description="bfloat16, float32, or auto: the faster one.", json_schema_extra={"metavar": "DTYPE"}
+        AUTO, description="bfloat16, float32, or auto: the faster dtype.", json_schema_extra={"metavar": "DTYPE"}
     )
     batch_size: int | None = Field(None, ge=1, description="Texts per forward pass (default: as many as fit).")
 
-    allow_untrained: bool = Field(
-        False, description="Go on with a model that predicts text no better than random weights do."
-    )
+    allow_untrained: bool = Field(False, description="Accept a model that predicts text no better than random weights.")
 
     @field_validator("dtype")
     @classmethod
@@ -51,7 +49,7 @@ class ModelOptions(Group):
 
 @final
 class CorpusOptions(Group):
-    """The text that both models are run on, how it is cut, and what of it is held out."""
+    """The text that both models are run on, its truncation, and its split."""
 
     source: str = Field(
         "",
@@ -61,11 +59,11 @@ class CorpusOptions(Group):
         json_schema_extra={"metavar": "SOURCE"},
     )
     sha256: str = Field("", alias="corpus_sha256", description="If set, refuse a corpus whose content differs.")
-    max_documents: int | None = Field(None, ge=1, description="Use the first so many documents only.")
-    max_tokens: int = Field(256, ge=2, description="Cut texts after so many tokens.")
-    skip: int = Field(8, ge=0, description="Leave out the first so many tokens of each text (attention sinks).")
-    outlier_factor: float = Field(4.0, gt=1, description="Leave out rows of norm above so many medians.")
-    split: Literal["random", "last"] = Field("random", description="Which documents are held out.")
+    max_documents: int | None = Field(None, ge=1, description="Number of documents used, from the first on.")
+    max_tokens: int = Field(256, ge=2, description="Number of tokens after which texts are cut.")
+    skip: int = Field(8, ge=0, description="Number of tokens left out at the start of each text (attention sinks).")
+    outlier_factor: float = Field(4.0, gt=1, description="Leave out rows with a norm above this many times the median.")
+    split: Literal["random", "last"] = Field("random", description="Choice of the held-out documents.")
     held_out: float = Field(0.2, gt=0, lt=1, description="Share of documents held out for the scores.")
     folds: int = Field(5, ge=2, description="Training folds for cross-validation.")
 
@@ -84,45 +82,45 @@ class MapOptions(Group):
 
 @final
 class DictionaryOptions(Group):
-    """The source's dictionary, and which of its features are explained."""
+    """The source's dictionary, and the choice of its features to explain."""
 
     reference: str = Field(
         "",
         alias="dictionary",
-        description="Explain features of this dictionary of the source, or of its `own`.",
+        description="Explain features of this dictionary of the source; `own` is the bundled dictionary.",
         json_schema_extra={"metavar": "SAE"},
     )
-    allow_other_model: bool = Field(False, description="Take a dictionary though its file names another model.")
-    features: int = Field(45, ge=2, description="How many features are drawn by seed.")
-    features_of: Use = Field("reporting", description="Which features are drawn from: see bridge.features.")
+    allow_other_model: bool = Field(False, description="Accept a dictionary whose file names another model.")
+    features: int = Field(45, ge=2, description="Number of features drawn by seed.")
+    features_of: Use = Field("reporting", description="The part of the features to draw from: see bridge.features.")
 
 
 @final
 class VerbalizeOptions(Group):
-    """What is explained besides features, by which verbalizers, and how."""
+    """The verbalizers, the washouts, and the number of live activations."""
 
-    positions: int = Field(0, ge=0, description="Explain so many live activations of held-out texts, too.")
+    positions: int = Field(0, ge=0, description="Number of live activations of held-out texts to explain as well.")
     src_verbalizer: str = Field(
         "",
-        description="The source's: a folder, NAME:OPTION=VALUE,... or own:... (default: the model's own).",
+        description="Verbalizer of the source: a folder, NAME:OPTION=VALUE,... or own:... (default: the model's own).",
         json_schema_extra={"metavar": "VERBALIZER"},
     )
     dst_verbalizer: str = Field(
         "",
-        description="The destination's, likewise.",
+        description="Verbalizer of the destination, in the same form.",
         json_schema_extra={"metavar": "VERBALIZER"},
     )
     washout: tuple[str, ...] = Field(
         ("contrast",),
-        description="How directions are shown: none, mean, blend or contrast, as contrast:strength=2; several to "
-        "compare.",
+        description="Form in which a verbalizer receives directions: none, mean, blend or contrast, as "
+        "contrast:strength=2; give several to compare them.",
         json_schema_extra={"metavar": "STRATEGY"},
     )
 
 
 @final
 class ScoreOptions(Group):
-    """How explanations are judged."""
+    """The judge of explanations."""
 
     encoder: str = Field(
         "",
@@ -133,6 +131,6 @@ class ScoreOptions(Group):
 
 @final
 class RunOptions(Group):
-    """What concerns every stage."""
+    """Options for every stage."""
 
-    seed: int = Field(0, ge=0, description="Of everything random.")
+    seed: int = Field(0, ge=0, description="Random seed.")

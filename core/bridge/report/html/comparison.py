@@ -1,4 +1,4 @@
-"""Several runs side by side: the mapped arm of each with its control, and whether they can be compared at all."""
+"""Several runs side by side: the mapped arm of each with its control, and whether the runs are comparable."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bridge.scorers import MAPPED
 from bridge.scorers import Section as Question
 
 SAME = (("corpus", "sha256"), *(("options", name) for name in ("split", "held_out", "seed", "max_documents")))
-"""What must be equal for two runs to be scored on the same held-out documents."""
+"""Options that are equal if two runs are scored on the same held-out documents."""
 
 
 def comparison(runs: Mapping[str, RunFiles], measures: Measures) -> Section:
-    """Compare runs by label: a row a metric, a column a run."""
+    """Compare runs by label: one row per metric, one column per run."""
     mapped = [metric for run in runs.values() for metric in run.metrics if metric.arm == MAPPED]
     numbers, headlines = [], set()
     for question in Question:
@@ -42,7 +42,7 @@ def comparison(runs: Mapping[str, RunFiles], measures: Measures) -> Section:
 
 
 def labels(runs: Sequence[RunFiles]) -> dict[str, RunFiles]:
-    """Name runs by their folders, with a number where two folders have one name."""
+    """Name runs by their folders, with a number if two folders have the same name."""
     named: dict[str, RunFiles] = {}
     for run in runs:
         name = run.folder.resolve().name

@@ -1,4 +1,4 @@
-"""The table of features: what both verbalizers say of each, how well that matches, and where each is active."""
+"""The table of features: the texts of both verbalizers, their similarity, and the feature's contexts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bridge.scorers import MAPPED, NATIVE
 
 
 def features(run: RunFiles) -> dict[str, Any]:
-    """Make a row a feature; the run's own washout, the first, is the one in the columns."""
+    """Make one row per feature; the columns show the run's first washout."""
     own = next(iter(run.explanations))
     matrix = run.similarity(own, MAPPED)
     rows = [_feature(run, own, at, matrix) for at in range(len(run.explanations[own]))]
@@ -30,7 +30,7 @@ def _feature(run: RunFiles, own: str, at: int, matrix: Matrix | None) -> dict[st
         "flags": [f"{whose}: {f}" for whose, text in (("native", native), ("foreign", foreign)) for f in text.flags],
         "others": [(washout, arm, text) for washout, some in texts.items() for arm, text in some.items()],
         "similarity": None if matrix is None else float(matrix[at, at]),
-        # How many native texts are as similar to the foreign one as its own, itself included.
+        # Number of native texts at least as similar to the foreign text as its own native text, which is counted.
         "rank": None if matrix is None else int((matrix[:, at] >= matrix[at, at]).sum()),
         "topic": where.topic if where else "",
         "contexts": _pieces(where) if where else [],
@@ -38,7 +38,7 @@ def _feature(run: RunFiles, own: str, at: int, matrix: Matrix | None) -> dict[st
 
 
 def _pieces(where: ContextRecord) -> list[list[tuple[str, float]]]:
-    """Cut passages into pieces: text, and how active the feature is on it, 0 to 1."""
+    """Split passages into pieces: text, and the feature's activation on the text, 0 to 1."""
     largest = max((value for context in where.contexts for *_, value in context.spans), default=1.0)
     found = []
     for context in where.contexts:

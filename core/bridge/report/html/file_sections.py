@@ -19,15 +19,15 @@ from bridge.report.steer import regime
 from bridge.scorers import MAPPED, RANDOM_DIRECTION, RAW
 
 TITLES = {
-    "audit": "Does the dictionary carry over?",
-    "steering": "Do steering vectors carry over?",
-    "sweep": "Which layers go together?",
-    "readings": "What another model reads",
+    "audit": "Does the dictionary transfer?",
+    "steering": "Do steering vectors transfer?",
+    "sweep": "Which layers match?",
+    "readings": "Explanations by another model",
 }
 
 
 def file_section(found: ResultFile, key: str, measures: Measures) -> Section:
-    """Return what a file shows, by the command that wrote it; keys of plots begin with `key`."""
+    """Return the section of a result file, by the command that wrote it; keys of plots begin with `key`."""
     data = {"file": found.path.name, "result": found.result}
     if found.kind == "audit":
         data["questions"] = _audit(found.result.metrics, key, measures)
@@ -42,7 +42,7 @@ def file_section(found: ResultFile, key: str, measures: Measures) -> Section:
 
 
 def _audit(all_metrics: list[Metric], key: str, measures: Measures) -> list[dict[str, object]]:
-    """Show every question whose metric was measured: its table a pair, and what the number does not show."""
+    """Show every question whose metric was measured: one table per pair, and the limits of the number."""
     questions = []
     for at, (question, number) in enumerate(measures.questions(all_metrics)):
         metrics = [metric for metric in all_metrics if asks(question, number, metric)]
@@ -85,7 +85,7 @@ def _dose_curve(found: ResultFile, name: str, key: str, measures: Measures) -> P
         try:
             by_arm.setdefault(metric.arm, {})[float(dose)] = metric
         except ValueError as error:
-            raise BridgeError(f"{found.path} holds the metric {metric.name}, which names no dose.") from error
+            raise BridgeError(f"The metric {metric.name} in {found.path} has no dose in its name.") from error
     doses = sorted({dose for some in by_arm.values() for dose in some})
     whole = {arm: [some[dose] for dose in doses] for arm, some in by_arm.items() if len(some) == len(doses)}
     meaning = measures.of(next(iter(next(iter(by_arm.values())).values()))).meaning
@@ -93,7 +93,7 @@ def _dose_curve(found: ResultFile, name: str, key: str, measures: Measures) -> P
 
 
 def _sweep(metrics: list[Metric], key: str, measures: Measures) -> dict[str, object]:
-    """Show EV and retrieval of every layer pair beside each other: either alone misleads."""
+    """Show EV and retrieval of every layer pair side by side: one of them alone is misleading."""
     sites = [list(dict.fromkeys(getattr(metric, side) for metric in metrics)) for side in ("src", "dst")]
     models = [some[0].rpartition("@")[0] if some else "" for some in sites]
     rows, columns = ([site.rpartition("@")[2] for site in some] for some in sites)

@@ -1,4 +1,4 @@
-"""The page: sections in order, in one file that needs no network and no script."""
+"""The page: sections in order, in one file that works without network and scripts."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def render(inputs: Sequence[RunFiles | ResultFile], page: Path) -> str:
     """Return one page of all inputs; the same inputs give the same bytes.
 
     Args:
-        inputs: What commands left, at least one.
-        page: Where it will lie.
+        inputs: Results of commands, at least one.
+        page: Path of the page.
     """
     measures = installed_measures()
     runs = [one for one in inputs if isinstance(one, RunFiles)]
@@ -85,5 +85,5 @@ def _environment() -> Environment:
 
 
 def _final(value: Any) -> Any:
-    """Make untrusted text harmless; what is markup has been made so by us."""
+    """Escape control characters of untrusted text; values of type Markup come from our templates."""
     return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value

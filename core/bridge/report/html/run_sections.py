@@ -1,4 +1,4 @@
-"""A run's folder as sections: what was bridged, the map, the explanations, every feature, and where it comes from."""
+"""A run's folder as sections: models and data, the map, the explanations, every feature, and the provenance."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from bridge.scorers import MAPPED, NATIVE, SELF
 from bridge.scorers import Section as Question
 
 SHOWN, TAIL = 25, 160
-"""Activations on the page, and characters of the text before each; a file beside it has all of them."""
+"""Maximal number of activations on the page, and of characters before each; a file in the folder has all."""
 
 
 def run_sections(run: RunFiles, page: Path, measures: Measures, prefix: str = "") -> list[Section]:
-    """Return the sections of a run, in the order in which they answer.
+    """Return the sections of a run, in order.
 
     Args:
-        run: What its folder holds.
-        page: Where the page will lie; the command that reproduces the run is written from there.
-        measures: What its numbers are.
-        prefix: Of the sections' keys, where a page has several runs.
+        run: The files of its folder.
+        page: Path of the page; the command that reproduces the run is relative to it.
+        measures: Measures of the run's metrics.
+        prefix: Prefix of the sections' keys, if a page has several runs.
     """
     found = {question: measures.within(run.metrics, question) for question in Question}
     by_map, dictionary = Question.MAP, Question.DICTIONARY
     of_map = scores(found[by_map], measures, by_map, f"{prefix}map", "Held-out scores, with 95% intervals")
-    # Sentences about the map may need every number of their scorer.
+    # Sentences about the map may need all numbers of their scorer.
     of_map |= {
         "sentences": measures.sentences(run.metrics, by_map),
         "failed": run.record.provenance.get("failed_scorers"),
     }
     of_map["own"], of_map["undrawn"] = scorer_plots(run, f"{prefix}map")
     sections = [
-        Section(f"{prefix}bridged", "What was bridged", "bridged", run.record),
+        Section(f"{prefix}bridged", "Models and data", "bridged", run.record),
         Section(f"{prefix}map", by_map, "scores", of_map),
     ]
     if found[dictionary]:
@@ -60,7 +60,7 @@ def run_sections(run: RunFiles, page: Path, measures: Measures, prefix: str = ""
         data = _positions(run, places, measures, f"{prefix}positions")
         sections.append(Section(f"{prefix}positions", Question.ACTIVATIONS, "positions", data))
     command = f"bridge run {shlex.quote(os.path.relpath(run.folder / CONFIG, page.parent))}"
-    origin = Section(f"{prefix}origin", "Where this comes from", "origin", {"command": command, "run": run})
+    origin = Section(f"{prefix}origin", "Provenance", "origin", {"command": command, "run": run})
     return [*sections, origin]
 
 

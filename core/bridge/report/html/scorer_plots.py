@@ -1,4 +1,4 @@
-"""The plots that scorers draw themselves, of what they kept; one that fails costs no more than itself."""
+"""Plots that scorers draw from their kept arrays; a failing plot does not affect the rest of the page."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from bridge.scorers import Scorer
 Kept = Mapping[str, NDArray[np.floating]]
 
 LARGEST = 2 * 2**20
-"""Bytes that a plot may add to the page."""
+"""Maximal size of a plot in the page, in bytes."""
 
 
 def scorer_plots(run: RunFiles, key: str) -> tuple[list[Plot], dict[str, str]]:
-    """Let every scorer of a run draw what it kept.
+    """Let every scorer of a run draw its kept arrays.
 
     Args:
-        run: What the run's folder holds.
-        key: With which the plots' own begin.
+        run: The files of the run's folder.
+        key: Prefix of the plots' keys.
 
     Returns:
-        The plots, and why there is none, by the name of the scorer.
+        The plots, and the reasons for missing plots, by the name of the scorer.
     """
     names = dict.fromkeys(metric.scorer for metric in run.metrics)
     by_scorer = {name: own for name in names if (own := own_arrays(name, run.kept))}
@@ -42,7 +42,7 @@ def scorer_plots(run: RunFiles, key: str) -> tuple[list[Plot], dict[str, str]]:
     undrawn: dict[str, str] = {}
     for at, (name, own) in enumerate(by_scorer.items()):
         if name not in installed:
-            undrawn[name] = "it is not installed here. Install its package, and run bridge report again."
+            undrawn[name] = "the scorer is not installed. Install its package, and run bridge report again."
             continue
         try:
             plots += draw(installed[name], own, f"{key}-own{at}")
@@ -52,19 +52,19 @@ def scorer_plots(run: RunFiles, key: str) -> tuple[list[Plot], dict[str, str]]:
 
 
 def own_arrays(name: str, kept: Kept) -> dict[str, NDArray[np.floating]]:
-    """Return what a scorer kept for its plot, by names without the scorer's."""
+    """Return the arrays that a scorer kept for its plot, by names without the scorer's prefix."""
     return {one.removeprefix(f"{name}."): array for one, array in kept.items() if one.startswith(f"{name}.")}
 
 
 def draw(scorer: Scorer, own: Kept, key: str) -> list[Plot]:
-    """Return a scorer's plot in the page's style, or none where it has none.
+    """Return a scorer's plot in the page's style, or an empty list if it has no plot.
 
     Raises:
-        PluginError: If what it returned is no plot, or too large; besides, whatever the scorer raises.
+        PluginError: If the returned value is not a plot, or is too large. Errors of the scorer pass through.
     """
     from matplotlib import rc_context
 
-    # Mathematics, as in the ticks of a logarithmic axis, is the plugin's own; what it cannot parse leaves out its plot.
+    # The plugin supplies mathematical text, as in ticks of a logarithmic axis; a parse error leaves out its plot.
     with svg.drawing(), rc_context({"text.parse_math": True}), contextlib.redirect_stdout(sys.stderr):
         found = scorer.plot(own, line)
         if found is None:
@@ -73,5 +73,5 @@ def draw(scorer: Scorer, own: Kept, key: str) -> list[Plot]:
             raise PluginError(wrong[:1].upper() + wrong[1:] + ".")
         plot = svg.plot(found.figure, key, found.title, found.meaning, found.says)
     if len(plot.svg) > LARGEST:
-        raise PluginError(f"It takes {len(plot.svg):,} bytes, and {LARGEST:,} are allowed. Draw fewer points.")
+        raise PluginError(f"The plot has {len(plot.svg):,} bytes; the limit is {LARGEST:,}. Draw fewer points.")
     return [plot]

@@ -1,4 +1,4 @@
-"""A part of a page, and the scores that most parts show."""
+"""A section of a page, and the scores that most sections show."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Pair = tuple[Metric | None, Metric | None]
 
 
 class Section(NamedTuple):
-    """One part: its key, unique in the page; its heading; its file in `templates/sections`; what that file is given."""
+    """One section: its key, unique in the page; its heading; its template in `templates/sections`; its data."""
 
     key: str
     title: str
@@ -34,7 +34,7 @@ def scores(
     caption: str,
     known: Mapping[str, str] = ARMS,
 ) -> dict[str, Any]:
-    """Answer a question: sentences, plots whose keys begin with `key`, and the table of all numbers."""
+    """Return a section of scores: sentences, plots whose keys begin with `key`, and the table of all numbers."""
     return {
         "sentences": measures.sentences(metrics, question),
         "plots": score_plots(metrics, measures, key),
@@ -43,7 +43,7 @@ def scores(
 
 
 def beside_control(metrics: Iterable[tuple[Key, Metric]], numbers: Sequence[Key]) -> list[Pair]:
-    """Find for each number, by scorer and name, the mapped metric and its control's."""
+    """Find the mapped metric and the control's metric for each number, given by scorer and name."""
     cells = {(key, metric.arm): metric for key, metric in metrics}
     mapped = [(key, cells.get((key, MAPPED))) for key in numbers]
     return [(metric, cells.get((key, metric.control)) if metric else None) for key, metric in mapped]

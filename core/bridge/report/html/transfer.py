@@ -1,4 +1,4 @@
-"""Whether explanations come across: sentences, plots, similarity matrices, and all washouts beside each other."""
+"""Scores of explanations: sentences, plots, similarity matrices, and a comparison of all washouts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bridge.scorers import MAPPED, MISPAIRED, RANDOM_DIRECTION, Section
 
 MATRICES = {MAPPED: "Through the map", MISPAIRED: "Through the mispaired map", RANDOM_DIRECTION: "Random directions"}
 WRITTEN_OUT = 64
-"""Features up to which the similarity matrix is a table too; more would make a page of megabytes."""
+"""Maximal number of features for which the similarity matrix is also a table; more would give a page of megabytes."""
 CAPTION = "Scores of explanations, with 95% intervals over features"
 
 
@@ -42,9 +42,9 @@ def transfer(run: RunFiles, metrics: Sequence[Metric], measures: Measures, key: 
 
 
 def _base_name(name: str, washouts: Sequence[str]) -> tuple[str, str]:
-    """Split a metric's name into measure and washout; the run's own washout is not part of names.
+    """Split a metric's name into measure and washout; the run's first washout is not part of names.
 
-    A suffix is only taken for a washout where it is one: `explanation_retrieval@1` is a name.
+    A suffix counts as a washout only if the run has such a washout: `explanation_retrieval@1` is a name.
     """
     for washout in washouts[1:]:
         if name.endswith(f"@{washout}"):

@@ -1,4 +1,4 @@
-"""Writing the page, over nothing but a page that we wrote."""
+"""Write the page; overwrite only pages that bridge wrote."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from bridge.report.html.page import GENERATOR, render
 REPORT = "report.html"
 MARK = f'<meta name="generator" content="{GENERATOR}">'
 HEAD = 2000
-"""Bytes in which the mark stands."""
+"""Number of leading bytes that contain the mark."""
 
 
 def write_report(inputs: list[Path], out: Path) -> Path:
-    """Make one page of folders and files that commands left, and write it whole or not at all.
+    """Make one page from result folders and files, and write it atomically.
 
     Raises:
-        UsageError: If there is a file at `out` that is no report.
-        BridgeError: If an input is damaged, or is none that commands leave.
+        UsageError: If the file at `out` is not a report.
+        BridgeError: If an input is damaged, or is not a result.
         StoreError: If the page cannot be written.
     """
     need_ours(out)
@@ -30,16 +30,16 @@ def write_report(inputs: list[Path], out: Path) -> Path:
 
 
 def need_ours(out: Path) -> None:
-    """Refuse to overwrite anything but a report.
+    """Refuse to overwrite a file that is not a report.
 
     Raises:
-        UsageError: Naming it.
+        UsageError: If `out` exists and is not a report.
     """
     if not os.path.lexists(out) or MARK.encode() in _head(out):
         return
     raise UsageError(
-        f"{out} already exists and is no report of bridge; nothing is overwritten.",
-        remedy="Choose another --out, or move it away and run `bridge report FOLDER`.",
+        f"{out} already exists and is not a report of bridge; it is not overwritten.",
+        remedy="Choose another --out, or move the file and run `bridge report FOLDER`.",
     )
 
 
