@@ -1,11 +1,11 @@
-"""Fit a map between two language models' residual streams, and carry interpretability tools across it.
+"""Fit a map between two language models' residual streams, and transfer interpretability tools through it.
 
 import bridge
 
 b = bridge.fit("smollm2-135m@19", "gemma3-270m@12", map="ridge")
-b(x)             # activations of the source, where the destination has them
+b(x)             # activations of the source -> predicted activations of the destination
 b.direction(v)   # directions: decoder rows, steering vectors
-b.explain(["..."])  # the source's activations, read by the destination's verbalizer
+b.explain(["..."])  # the source's activations, explained by the destination's verbalizer
 b.save("out")
 b = bridge.load("out")
 """
@@ -81,7 +81,7 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Found when first asked for: `import bridge` must stay instant.
+    # Loaded on first access, so that `import bridge` stays fast.
     for module, names in _PLACES.items():
         if name in names:
             return getattr(import_module(module), name)

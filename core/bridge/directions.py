@@ -1,4 +1,4 @@
-"""Named directions on disk: a safetensors file of float vectors, one row a direction, or labelled rows to make one."""
+"""Named directions on disk: a safetensors file of float vectors, one direction per row, or of labelled rows."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         tensors = load(path.read_bytes())
         half = (torch.bfloat16, torch.float16)
         return {name: (tensor.float() if tensor.dtype in half else tensor).numpy() for name, tensor in tensors.items()}
-    except Exception as error:  # safetensors raises its own kinds for every way a file can be damaged
+    except Exception as error:  # safetensors raises several error types for damaged files
         raise BridgeError(
             f"{path} is not a readable safetensors file ({error}).",
-            cause="It is missing, truncated, of another format, or holds a dtype that numpy does not have.",
+            cause="The file is missing, truncated, of another format, or has a dtype that numpy does not support.",
         ) from error
 
 
@@ -44,32 +44,33 @@ def read_vectors(path: Path) -> dict[str, NDArray[np.floating]]:
     """Read every tensor of a safetensors file as vectors; half precision is read as float32.
 
     Raises:
-        BridgeError: As `read_arrays`, or if a tensor holds NaN or infinite values, or is no float tensor.
+        BridgeError: As `read_arrays`, or if a tensor holds NaN or infinite values, or is not a float tensor.
     """
     return {name: _finite(array, name, path) for name, array in read_arrays(path).items()}
 
 
 def _finite(array: NDArray[Any], name: str, path: Path) -> NDArray[np.floating]:
     if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
-        raise BridgeError(f"The tensor {name} of {path} is not all finite floats.")
+        raise BridgeError(f"The tensor {name} of {path} has values that are not finite floats.")
     return array
 
 
 def write_arrays(path: Path, arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) -> None:
-    """Write arrays as one safetensors file, whole or not at all.
+    """Write arrays as one safetensors file, atomically.
 
-    Give at most one entry of metadata: safetensors writes several in random order, and equal files would differ.
+    Give at most one entry of metadata: safetensors writes several entries in random order, so equal content would give
+    different files.
 
     Args:
-        path: The file; one that is there is replaced.
-        arrays: By name, any dtype that numpy has.
-        metadata: Of the file.
+        path: The file; an existing file is replaced.
+        arrays: Arrays by name, of any numpy dtype.
+        metadata: Metadata of the file.
 
     Raises:
         StoreError: If the disk is full or read-only.
     """
     from safetensors.numpy import save
 
-    # Not `ascontiguousarray`, which gives a scalar a dimension.
+    # `ascontiguousarray` would add a dimension to a scalar.
     data = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     write_bytes(path, save(data, metadata))

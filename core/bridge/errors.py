@@ -1,4 +1,4 @@
-"""Every error that bridge raises on purpose: what happened, the likely cause, the next step."""
+"""The expected errors of bridge, each with what happened, the likely cause and the next step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 MANY = 12
-"""Lists of names longer than this are not printed whole where a near name is known."""
+"""Maximal length of a printed list of names if a similar name is known."""
 
 
 class BridgeError(Exception):
@@ -32,7 +32,7 @@ class BridgeError(Exception):
 
     Args:
         what: What happened, as a sentence.
-        cause: The likely cause, as a sentence; empty where `what` already tells it.
+        cause: The likely cause, as a sentence; empty if `what` already states the cause.
         remedy: The next step, as a sentence.
     """
 
@@ -45,21 +45,21 @@ class BridgeError(Exception):
 
 @final
 class UsageError(BridgeError):
-    """The request itself cannot be right: an unknown name, layer, option or combination."""
+    """The request is invalid: an unknown name, layer, option or combination."""
 
     exit_code = 2
 
 
 @final
 class ModelUnavailableError(BridgeError):
-    """A model's weights are not on this machine and cannot be fetched, or are gated."""
+    """A model's weights are not on this machine and cannot be downloaded, or are gated."""
 
     exit_code = 3
 
 
 @final
 class ThresholdUnmetError(BridgeError):
-    """A metric stayed below what `--require` asked for."""
+    """A metric is below the threshold of `--require`."""
 
     exit_code = 4
 
@@ -71,12 +71,12 @@ class ShapeError(BridgeError, ValueError):
 
 @final
 class CorpusError(BridgeError):
-    """A corpus cannot be read, or holds too little."""
+    """A corpus cannot be read, or has too few documents."""
 
 
 @final
 class ModelError(BridgeError):
-    """A model loaded, but its layout or its activations are not what its adapter says."""
+    """A loaded model's layout or activations differ from its adapter's declaration."""
 
 
 @final
@@ -90,7 +90,7 @@ class StoreError(BridgeError):
 
 @final
 class CorruptArtifactError(StoreError):
-    """A stored file is not the one that was written (flipped byte, truncated, renamed)."""
+    """A stored file differs from the written file (flipped byte, truncated, renamed)."""
 
 
 class PluginError(BridgeError):
@@ -103,20 +103,20 @@ class ConformanceError(BridgeError, AssertionError):
 
 
 def printable(text: str) -> str:
-    """Return text without control characters: models, corpora and plugins must not steer the user's terminal.
+    """Return text without control characters: models, corpora and plugins must not control the user's terminal.
 
     Args:
-        text: Of whatever origin.
+        text: Text of any origin.
     """
     return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a sentence that names the nearest known names, or all of them where none is near.
+    """Return a sentence with the most similar known names, or with all known names if none is similar.
 
     Args:
-        name: What was written.
-        known: What there is.
+        name: The unknown name.
+        known: The known names.
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)

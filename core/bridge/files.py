@@ -1,4 +1,4 @@
-"""Where files are kept, and how they are written: whole or not at all, with errors that say what to do."""
+"""The cache folder, and atomic writing of files, with errors that state the remedy."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from bridge.errors import StoreError
 __all__ = ["RACY_NS", "cache_folder", "stamp_of", "sync_file", "write_bytes", "write_file", "writing"]
 
 RACY_NS = 2 * 10**9
-"""What changed less than so many ns ago may change again and bear the same times: FAT, the coarsest of file systems,
-counts in steps of two seconds."""
+"""Age in ns below which a file may change again without new time stamps: FAT, the coarsest file system, has time steps
+of two seconds."""
 
 
 def cache_folder() -> Path:
@@ -28,14 +28,14 @@ def cache_folder() -> Path:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing.
+    """Write a file atomically.
 
     Args:
-        path: The file; its folder is made, and one that is there is replaced.
-        data: All of it.
+        path: The file; its folder is created, and an existing file is replaced.
+        data: The whole content.
 
     Raises:
-        StoreError: If the disk is full or read-only, or the folder may not be written.
+        StoreError: If the disk is full or read-only, or the folder is not writable.
     """
     write_file(path, lambda temporary: temporary.write_bytes(data))
 
@@ -44,11 +44,11 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file, fsync it, and rename it to `path`.
 
     Args:
-        path: The file; its folder is made, and one that is there is replaced.
-        write: Is called with the temporary file's path.
+        path: The file; its folder is created, and an existing file is replaced.
+        write: Called with the temporary file's path.
 
     Raises:
-        StoreError: If the disk is full or read-only, or the folder may not be written.
+        StoreError: If the disk is full or read-only, or the folder is not writable.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,16 +63,16 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def stamp_of(path: Path) -> tuple[dict[str, Any], int]:
-    """Return what tells one state of a file from another without reading it, and when it last changed.
+    """Return a stamp that identifies a file's state without reading the file, and the time of its last change.
 
     Args:
         path: The file.
 
     Returns:
-        Its real path, inode, size and both times of change, as JSON; and the later time, in ns since 1970.
+        The real path, inode, size and both times of change, as JSON; and the later time, in ns since 1970.
 
     Raises:
-        OSError: If there is no such file.
+        OSError: If the file does not exist.
     """
     stat = path.stat()
     times = (stat.st_mtime_ns, stat.st_ctime_ns)
@@ -80,7 +80,7 @@ def stamp_of(path: Path) -> tuple[dict[str, Any], int]:
 
 
 def sync_file(path: Path) -> None:
-    """See that a file is on the disk, so that its name never outlives its content.
+    """Flush a file to disk, so that after a crash a file name never exists without its content.
 
     Args:
         path: The file.
@@ -90,7 +90,7 @@ def sync_file(path: Path) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    """Make a rename survive a power cut; Windows cannot open folders and does not need it."""
+    """Flush a rename to disk; Windows cannot open folders and does not need this."""
     if os.name == "posix":
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -101,10 +101,10 @@ def _sync_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write under `path` into errors that say what to do.
+    """Turn the operating system's errors from writing under `path` into errors with a remedy.
 
     Args:
-        path: What is being written.
+        path: The file or folder that is written.
 
     Returns:
         A context manager.
@@ -116,8 +116,8 @@ def writing(path: Path) -> Iterator[None]:
         errno.ENOSPC: "The disk is full.",
         errno.EDQUOT: "Your disk quota is used up.",
         errno.EROFS: "The file system is read-only.",
-        errno.EACCES: "You may not write there.",
-        errno.EPERM: "You may not write there.",
+        errno.EACCES: "You have no write permission there.",
+        errno.EPERM: "You have no write permission there.",
         errno.ENOTDIR: "Part of that path is a file.",
         errno.EEXIST: "Part of that path is a file.",
     }
@@ -127,6 +127,6 @@ def writing(path: Path) -> Iterator[None]:
         raise StoreError(
             f"{path} could not be written ({error.strerror or error}).",
             cause=causes.get(error.errno or 0, ""),
-            remedy="Free some space or set BRIDGE_CACHE_DIR or --out to a folder you may write to; "
-            "what was already finished is kept and the same command continues from there.",
+            remedy="Free some space or set BRIDGE_CACHE_DIR or --out to a writable folder; "
+            "finished work is kept, and the same command continues from there.",
         ) from error

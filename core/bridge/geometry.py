@@ -9,11 +9,11 @@ __all__ = ["fraction_of_variance_explained", "nrm_variance_explained", "unit_row
 
 
 def unit_rows(rows: NDArray[np.floating], negligible: float = 0.0) -> NDArray[np.float64]:
-    """Bring rows to unit norm, (..., d) -> (..., d) float64; rows of zeros stay zero.
+    """Scale rows to unit norm, (..., d) -> (..., d) float64; rows of zeros stay zero.
 
     Args:
         rows: (..., d), any float type.
-        negligible: Rows that are no longer than this become zeros: what is left of them is rounding.
+        negligible: Rows with a norm up to this value become zeros, because they are rounding errors.
 
     Returns:
         (..., d) float64.
@@ -24,11 +24,11 @@ def unit_rows(rows: NDArray[np.floating], negligible: float = 0.0) -> NDArray[np
 
 
 def with_lengths_of(rows: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Give rows the lengths of others, one by one: (n, d) and (n, k) or (1, k) -> (n, d).
+    """Scale each row to the length of the corresponding other row: (n, d) and (n, k) or (1, k) -> (n, d).
 
     Args:
-        rows: (n, d), none of zeros.
-        others: (n, k), or (1, k) for all.
+        rows: (n, d), no row of zeros.
+        others: (n, k), or (1, k) for all rows.
 
     Returns:
         (n, d).
@@ -40,10 +40,10 @@ def with_lengths_of(rows: NDArray[np.floating], others: NDArray[np.floating]) ->
 def fraction_of_variance_explained(
     true: NDArray[np.floating], found: NDArray[np.floating], mean: NDArray[np.floating]
 ) -> float:
-    """Return 1 - sum||u(x) - u(y)||^2 / sum||u(x) - u(mean)||^2, where u brings rows to unit norm.
+    """Return 1 - sum||u(x) - u(y)||^2 / sum||u(x) - u(mean)||^2, where u scales rows to unit norm.
 
-    So it compares directions, against always giving the mean activation. Not what cards of released autoencoders call
-    FVE: see `nrm_variance_explained`.
+    This compares directions, relative to the mean activation. Model cards of released autoencoders use another FVE: see
+    `nrm_variance_explained`.
 
     Args:
         true: x, (n, d).
@@ -57,20 +57,20 @@ def fraction_of_variance_explained(
 def nrm_variance_explained(
     true: NDArray[np.floating], found: NDArray[np.floating], rows: NDArray[np.floating]
 ) -> float:
-    """Return 1 - mean||u(x) - u(y)||^2 / mean||u(r) - mean u(r)||^2, where u brings rows to unit norm.
+    """Return 1 - mean||u(x) - u(y)||^2 / mean||u(r) - mean u(r)||^2, where u scales rows to unit norm.
 
-    Over the variance of unit vectors, whose mean is shorter than they are: always giving that mean is better than any
-    unit vector can be, so this is below `fraction_of_variance_explained`.
+    The denominator is the variance of unit vectors. Their mean is shorter than 1 and has a smaller error than any unit
+    vector, so the result is below `fraction_of_variance_explained`.
 
     Args:
         true: x, (n, d).
         found: y, (n, d).
-        rows: r, activations like x whose variance it is, (m, d): many, where there are few x.
+        rows: r, activations that give the variance, (m, d); use many rows even if there are few x.
 
     Returns:
-        The share; NaN where the rows do not vary.
+        The fraction; NaN if the rows do not vary.
 
-    Source: `fve_nrm` of github.com/kitft/natural_language_autoencoders, nla/loss.py and schema.py, which cards print.
+    Source: `fve_nrm` of github.com/kitft/natural_language_autoencoders, nla/loss.py and schema.py, as in model cards.
     """
     units = unit_rows(rows)
     error, variance = (

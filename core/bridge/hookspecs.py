@@ -1,4 +1,4 @@
-"""The hooks that plugins implement: one per kind, each handed a `register` callback.
+"""The hooks that plugins implement: one per kind; each receives a `register` callback.
 
 A plugin is a module named by an entry point of the group `bridge`, as `maps.ridge = "bridge_maps.ridge"`; it implements
 one or more of these functions, decorated with `hookimpl`. `docs/HOOKS.md` is made from this file.
@@ -32,8 +32,8 @@ __all__ = [
 PROJECT = "bridge"
 
 API = (1, 2)
-"""What plugins may rely on, as (major, minor): a minor version adds to it, a major one takes away. A plugin says what
-it was written for by `bridge_api = "1.0"` in its module."""
+"""Version of the plugin API, as (major, minor): a minor version adds to the API, a major version removes from it. A
+plugin declares its API version with `bridge_api = "1.0"` in its module."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -45,7 +45,7 @@ def register_models(register: Callable[[ModelAdapter], None]) -> None:
     """Offer model families: call `register` with an instance of each `bridge.models.ModelAdapter`.
 
     Args:
-        register: Keeps what it is called with.
+        register: Stores its argument.
     """
 
 
@@ -54,7 +54,7 @@ def register_maps(register: Callable[[type[Map]], None]) -> None:
     """Offer map types: call `register` with each subclass of `bridge.maps.Map`; its fields are the map's options.
 
     Args:
-        register: Keeps what it is called with.
+        register: Stores its argument.
     """
 
 
@@ -63,7 +63,7 @@ def register_verbalizers(register: Callable[[type[VerbalizerBackend]], None]) ->
     """Offer verbalizers: call `register` with each subclass of `bridge.verbalizers.VerbalizerBackend`.
 
     Args:
-        register: Keeps what it is called with.
+        register: Stores its argument.
     """
 
 
@@ -72,7 +72,7 @@ def register_scorers(register: Callable[[Scorer], None]) -> None:
     """Offer scorers: call `register` with an instance of each `bridge.scorers.Scorer`.
 
     Args:
-        register: Keeps what it is called with.
+        register: Stores its argument.
     """
 
 
@@ -81,7 +81,7 @@ def register_dictionary_formats(register: Callable[[DictionaryFormat], None]) ->
     """Offer dictionary formats: call `register` with an instance of each `bridge.dictionaries.DictionaryFormat`.
 
     Args:
-        register: Keeps what it is called with.
+        register: Stores its argument.
     """
 
 
@@ -90,5 +90,5 @@ def register_aliases(register: Callable[[Alias | NamedCorpus], None]) -> None:
     """Offer names of models and corpora: call `register` with each `bridge.models.Alias` and `NamedCorpus`.
 
     Args:
-        register: Keeps what it is called with.
+        register: Stores its argument.
     """

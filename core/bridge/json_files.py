@@ -1,4 +1,4 @@
-"""Reading JSON and JSON Lines by a schema: a file is what it should be, or refused with the place that is wrong."""
+"""Reading JSON and JSON Lines with a schema; an error names the invalid place of the file."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ __all__ = ["read_json", "read_json_lines"]
 
 T = TypeVar("T")
 
-AGAIN = "Copy it again, or run the command that made it again: cached activations make that quick."
+AGAIN = "Copy the file again, or repeat the command that wrote it: cached activations make that fast."
 
 
 def read_json(path: Path, kind: type[T], remedy: str = AGAIN) -> T:
-    """Read a file as what `kind` says.
+    """Read a file as a value of the type `kind`.
 
     Args:
         path: UTF-8 text.
         kind: A dataclass, a pydantic model, or a type of them such as `list[Metric]`.
-        remedy: What to do where it is refused.
+        remedy: Remedy in the error message.
 
     Raises:
-        BridgeError: If the file is missing, is no JSON, or is not of this kind.
+        BridgeError: If the file is missing, is not JSON, or does not fit the type.
     """
     return _read(path, kind, json.loads, remedy)
 
 
 def read_json_lines(path: Path, kind: type[T], remedy: str = AGAIN, *, missing: bool = False) -> list[T]:
-    """Read the records of JSON Lines, each as what `kind` says.
+    """Read the records of JSON Lines, each as a value of the type `kind`.
 
     Args:
-        path: UTF-8 text; nothing but a newline ends a record, since texts may hold U+2028, which JSON does not escape.
+        path: UTF-8 text; only a newline ends a record, because texts may hold U+2028, which JSON does not escape.
         kind: As for `read_json`.
-        remedy: What to do where the file is refused.
-        missing: Whether there may be no such file, and then no records.
+        remedy: Remedy in the error message.
+        missing: Whether a missing file is allowed and gives no records.
 
     Raises:
-        BridgeError: If the file is missing, a line is no JSON, or a record is not of this kind.
+        BridgeError: If the file is missing, a line is not JSON, or a record does not fit the type.
     """
     if missing and not path.is_file():
         return []
@@ -57,7 +57,7 @@ def _read(path: Path, kind: type[T], parse: Callable[[str], Any], remedy: str) -
         first = error.errors()[0]
         cause = f"{'.'.join(map(str, first['loc'])) or 'Its content'}: {first['msg']}."
     except FileNotFoundError:
-        cause = "It is not there."
+        cause = "The file does not exist."
     except (OSError, ValueError, RecursionError) as error:
-        cause = f"It is no JSON in UTF-8 ({error})."
+        cause = f"The file is not JSON in UTF-8 ({error})."
     raise BridgeError(f"{path} cannot be read.", cause=cause, remedy=remedy)

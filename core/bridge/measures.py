@@ -1,4 +1,4 @@
-"""What a scorer says of each number that it gives: what it is, how it is read, and where it belongs."""
+"""Declarations of a scorer's numbers: meaning, interpretation and section."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import final
 
 
 class Section(StrEnum):
-    """The question that a number helps to answer; its value is the heading in a report."""
+    """The section of a number in a report; its value is the heading."""
 
     MAP = "Does the map work?"
     DICTIONARY = "Does the dictionary transfer?"
@@ -19,12 +19,12 @@ class Section(StrEnum):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A question that a number answers in an audit, with a table of its own there.
+    """A question that a number answers in an audit, with its own table.
 
     Attributes:
-        title: What is asked, and in brackets which number answers.
-        shows: What the number shows, and what it does not.
-        other_dictionaries: Whether the answer is how arms of another dictionary (`mapped:NAME`) score.
+        title: The question, with the number that answers it in brackets.
+        shows: What the number shows and what it does not show.
+        other_dictionaries: Whether the table shows arms of other dictionaries (`mapped:NAME`).
     """
 
     title: str
@@ -35,20 +35,20 @@ class Question:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """One number that a scorer gives.
+    """One number that a scorer computes.
 
     Attributes:
-        name: Of its metrics, without the `@WASHOUT` that a scorer of explanations may add.
-        meaning: What it is, in a few words.
-        unit: What it is counted in: `share`, `cosine`, `nats`, `p`; empty for a plain number.
-        better: `higher` or `lower`; empty where neither is.
-        section: Where a report shows it.
-        order: Its place among all numbers of the section; the smallest comes first.
-        headline: Whether it is drawn as a plot, and compared between runs. Where a scorer has no headline, its first
-            number is one.
-        compared: Whether washouts are compared by it.
-        swept: Whether `bridge sweep` compares layers by it: a share, between 0 and 1.
-        questions: What it answers in an audit. A scorer without any is audited if it needs more than rows and a map.
+        name: Name of its metrics, without the `@WASHOUT` that a scorer of explanations may add.
+        meaning: A short description.
+        unit: Unit: `share`, `cosine`, `nats`, `p`; empty for a plain number.
+        better: `higher` or `lower`; empty if neither is better.
+        section: Section of the report.
+        order: Position among all numbers of the section; the smallest comes first.
+        headline: Whether the number is plotted and compared between runs. Default headline: the scorer's first number.
+        compared: Whether washouts are compared by this number.
+        swept: Whether `bridge sweep` compares layers by this number: a share, between 0 and 1.
+        questions: Questions that the number answers in an audit. A scorer without questions is audited if it needs more
+            than rows and a map.
     """
 
     name: str

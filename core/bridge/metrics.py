@@ -1,4 +1,4 @@
-"""One shape for every number: value, interval, count, arm, and the control it must be read against."""
+"""One record for every number: value, interval, count, arm, and the control to compare with."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class Metric:
 
     Attributes:
         scorer: Name of the scorer plugin.
-        name: What was measured (`ev`, `cosine`, `retrieval@1`, ...); a scorer may measure several things.
-        arm: What it was measured on: `mapped`, or a control such as `raw`, `mispaired`, `random_map`.
+        name: Name of the measure (`ev`, `cosine`, `retrieval@1`, ...); a scorer may have several measures.
+        arm: The measured arm: `mapped`, or a control such as `raw`, `mispaired`, `random_map`.
         map: Name of the map plugin.
         src: Source reference.
         dst: Destination reference.
         value: The number.
         low: Lower end of the 95% interval.
         high: Upper end of the 95% interval.
-        n: How many rows (or features, or texts) it rests on.
-        control: The arm that it must be read against; empty for controls themselves.
-        note: Whatever a reader needs to know to not misread it.
+        n: Number of rows (or features, or texts) behind the value.
+        control: The arm to compare with; empty for controls themselves.
+        note: Information that prevents misinterpretation.
     """
 
     scorer: str
@@ -49,15 +49,15 @@ class Metric:
     note: str = ""
 
     def __post_init__(self) -> None:
-        # Scorers count and average with numpy, whose scalars JSON does not know.
+        # Scorers return numpy scalars, which JSON does not support.
         for name, kind in (("value", float), ("low", float), ("high", float), ("n", int)):
             object.__setattr__(self, name, kind(getattr(self, name)))
 
 
 def document(metrics: Iterable[Metric], provenance: dict[str, Any]) -> dict[str, Any]:
-    """Return the one result shape, ready for `json.dump`: schema, provenance, flat metric records.
+    """Return the common result document, ready for `json.dump`: schema, provenance, flat metric records.
 
-    An interval that could not be had (one document) is null.
+    An unknown interval (only one document) is null.
     """
     records = [asdict(metric) for metric in metrics]
     for record in records:
@@ -78,13 +78,13 @@ def ratio_interval(
     Args:
         numerators: One sum per document, shape (documents,).
         denominators: One sum per document, shape (documents,).
-        seed: Of the resampling.
-        resamples: How many bootstrap draws.
-        counts: What each document rests on, shape (documents,); documents of 0 have nothing to say and are left out.
-            The denominators themselves, unless these may be negative.
+        seed: Seed of the resampling.
+        resamples: Number of bootstrap draws.
+        counts: Size of each document, shape (documents,); documents of size 0 are left out. Default: the denominators;
+            give counts if denominators may be negative.
 
     Returns:
-        `(low, high)`; both NaN where fewer than two documents are left.
+        `(low, high)`; both NaN if fewer than two documents are left.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13 (percentile interval) and
     section 8.3 (resampling whole clusters).
@@ -108,7 +108,7 @@ def ratio_interval(
 
 
 def jackknife_interval(value: float, left_out: NDArray[np.float64]) -> tuple[float, float]:
-    """95% interval from delete-a-group estimates, for statistics that are no ratio of sums.
+    """95% interval from delete-a-group estimates, for statistics that are not ratios of sums.
 
     Args:
         value: The estimate on all groups.

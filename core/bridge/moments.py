@@ -1,8 +1,8 @@
-"""Counts, means and centred second moments of paired rows: all that a linear map and its EV need to know.
+"""Counts, means and centred second moments of paired rows: the sufficient statistics of a linear map and its EV.
 
 Moments of two disjoint sets of rows add up to the moments of their union (Chan, Golub and LeVeque 1979, "Updating
 formulae and a pairwise algorithm for computing sample variances", equations 1.5a and 1.5b), so shards, processes and
-machines merge without loss, and memory is O((d_src + d_dst)^2) whatever the number of rows.
+machines merge without loss, and memory is O((d_src + d_dst)^2) for any number of rows.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Moments:
 
     @staticmethod
     def empty(d_src: int, d_dst: int) -> Moments:
-        """Return the moments of no rows: the neutral element of addition.
+        """Return the moments of zero rows: the neutral element of addition.
 
         Args:
             d_src: Width of x.
@@ -95,19 +95,19 @@ def total(parts: Iterable[Moments]) -> Moments:
 
 
 def pooled(parts: Sequence[Moments], left: Literal["x", "y"], right: Literal["x", "y"]) -> Array:
-    """Return the centred second moment of the union of sets of rows: all scatters within, and that of the means.
+    """Return the centred second moment of the union of sets of rows: the scatters within sets plus that of the means.
 
     Args:
         parts: Moments of the sets.
         left: The side of the product's rows.
-        right: The side of its columns: `y` where left is `y`.
+        right: The side of the product's columns: `y` if left is `y`.
     """
     apart = {
         side: np.stack([np.sqrt(part.n) * (getattr(part, f"mean_{side}") - mean) for part in parts])
         for side, mean in zip("xy", pooled_means(parts), strict=True)
     }
     first, *others = (getattr(part, left + right) for part in parts)
-    whole: Array = first.copy(order="K")  # of a way back all are transposed views
+    whole: Array = first.copy(order="K")  # moments for a reverse map are transposed views
     for other in others:
         whole += other
     whole += apart[left].T @ apart[right]
@@ -132,7 +132,7 @@ def explained_variance(moments: Moments, weight: Array, mean_x: Array, mean_y: A
     """EV of the map (x - mean_x) weight + mean_y on the rows that the moments summarise.
 
     Args:
-        moments: Of the rows to score on.
+        moments: Moments of the rows to score on.
         weight: Shape (d_src, d_dst).
         mean_x: Training mean, shape (d_src,).
         mean_y: Training mean, shape (d_dst,).

@@ -1,4 +1,4 @@
-"""How long stages tell the user about themselves, without the core knowing about terminals."""
+"""Progress of long stages, independent of terminals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Advance(Protocol):
         """Advance the current stage by `units`.
 
         Args:
-            units: How many were finished.
+            units: Number of finished units.
         """
 
 
@@ -30,17 +30,17 @@ class Progress(ABC):
         """Open a stage of `total` units and yield the function that advances it.
 
         Args:
-            name: What is done, in a word or two.
-            total: How many units it has.
-            unit: What a unit is, as `texts`.
+            name: Name of the stage, in one or two words.
+            total: Number of units.
+            unit: Name of a unit, as `texts`.
 
         Returns:
-            A context manager, whose value is called with the units that were finished.
+            A context manager; call its value with the number of finished units.
         """
 
     @abstractmethod
     def note(self, message: str) -> None:
-        """Tell the user one sentence.
+        """Show the user one sentence.
 
         Args:
             message: The sentence.

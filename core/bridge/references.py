@@ -12,7 +12,7 @@ from bridge.errors import UsageError
 __all__ = ["POINTS", "Site", "parse_site"]
 
 POINTS = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
-"""Places inside one block, in the order in which a forward pass reaches them."""
+"""Points of a block, in the order of a forward pass."""
 
 _LAYER = re.compile(r"(?P<layer>-?\d+|\d+%)(?:\.(?P<point>\w+))?")
 _TRANSFORMER_LENS = re.compile(r"blocks\.(?P<layer>\d+)\.hook_(?P<point>\w+)")
@@ -27,14 +27,14 @@ _GRAMMAR = "name[:variant]@layer[.point][#revision], as in qwen@20, pythia-70m:s
 @final
 @dataclass(frozen=True)
 class Site:
-    """One place in a residual network: block index and point.
+    """A site in a residual network: block index and point.
 
     `Site(20, "resid_post")` is the output of block 20, which transformers calls `hidden_states[21]`.
 
     Attributes:
         layer: Index of the block, from 0.
         point: `resid_post`, or another point of the family's layout; or the path of a module of the block
-            (`layers.20.mlp`), whose output is meant exactly as the module returns it.
+            (`layers.20.mlp`), for the unchanged output of that module.
     """
 
     layer: int
@@ -47,25 +47,25 @@ class Site:
 
     @property
     def is_module(self) -> bool:
-        """Whether the output of a module is meant that the user named by its path."""
+        """Whether the site is the output of a module that the user named by its path."""
         return "." in self.point
 
     @property
     def order(self) -> tuple[int, int, str]:
-        """Sort key: the order in which one forward pass reaches points; modules come after the points of a block."""
+        """Sort key: the order of points in a forward pass; modules come after the points of their block."""
         return self.layer, len(POINTS) if self.is_module else POINTS.index(self.point), self.point
 
 
 @final
 @dataclass(frozen=True)
 class Reference:
-    """A model, and where in it, as the user wrote them; nothing is looked up yet.
+    """A model and a site, as the user wrote them, before resolution.
 
     Attributes:
         model: Alias, hub id, folder or `.gguf` file.
-        variant: What follows the colon (`seed3`), or empty.
-        site: What follows the `@`, or empty for the alias's own default.
-        revision: What follows the `#` (a hub branch, tag or commit), or empty.
+        variant: The text after the colon (`seed3`), or empty.
+        site: The text after `@`, or empty for the alias's default site.
+        revision: The text after `#` (a hub branch, tag or commit), or empty.
     """
 
     model: str
@@ -107,7 +107,7 @@ def parse_reference(text: str) -> Reference:
 
 
 def expand_references(text: str) -> list[str]:
-    """Write out a range of variants: `dyck:seed1..4@1` is `dyck:seed1@1` to `dyck:seed4@1`.
+    """Expand a range of variants: `dyck:seed1..4@1` gives `dyck:seed1@1` to `dyck:seed4@1`.
 
     Raises:
         UsageError: If the range is empty.
@@ -122,12 +122,12 @@ def expand_references(text: str) -> list[str]:
 
 
 def is_path(model: str) -> bool:
-    """Tell whether a model name means a file or folder rather than an alias or a hub id."""
+    """Tell whether a model name is a file or folder rather than an alias or a hub id."""
     return model.startswith((".", "/", "~")) or model.endswith(".gguf") or (exists(model) and Path(model).is_dir())
 
 
 def exists(name: str) -> bool:
-    """Tell whether there is a file or folder of this name; no name is too long or too odd to ask."""
+    """Tell whether a file or folder of this name exists; invalid or too long names give False."""
     try:
         return bool(name) and Path(name).exists()
     except (OSError, ValueError):
@@ -139,21 +139,22 @@ def parse_site(text: str, n_layers: int) -> Site:
 
     Accepts `20`, `-1`, `66%`, `20.mlp_out`, TransformerLens and SAELens names (`blocks.20.hook_resid_post`), sparsify
     names (`layers.20`) and Hugging Face module paths (`model.layers.20.mlp`). A path below a block means the output of
-    exactly that module: `mlp_out` is what the MLP adds to the stream, which in some families is a later norm's output.
+    exactly that module. In contrast, `mlp_out` is the vector that the MLP adds to the residual stream, in some families
+    the output of a later norm.
 
     Args:
-        text: As `20`, `66%`, `-1` or `20.resid_mid`.
-        n_layers: How many blocks the model has.
+        text: The site, as `20`, `66%`, `-1` or `20.resid_mid`.
+        n_layers: The model's number of blocks.
 
     Returns:
         The site.
 
     Raises:
-        UsageError: If the text names no site, or a block that the model does not have.
+        UsageError: If the text is not a site, or names a block that the model does not have.
     """
     layer, point = _split_site(text)
     if point not in POINTS and "." not in point:
-        raise UsageError(f"{text!r} names no known point of a block.", remedy=f"Known points: {', '.join(POINTS)}.")
+        raise UsageError(f"{text!r} is not a known point of a block.", remedy=f"Known points: {', '.join(POINTS)}.")
     if layer.endswith("%"):
         share = int(layer[:-1])
         index = min(n_layers - 1, n_layers * share // 100) if share <= 100 else n_layers
@@ -199,7 +200,7 @@ def _split_site(text: str) -> tuple[str, str]:
         trunk = match["blocks"] in _BLOCKS and set(match["prefix"].split(".")) <= {*_TRUNK, ""}
         if trunk and not match["module"]:
             return match["layer"], "resid_post"
-        # One name for one place: bridges and dictionaries are compared by it.
+        # Every site needs a unique name, because bridges and dictionaries are compared by site name.
         return match["layer"], text.removeprefix(match["prefix"]) if trunk else text
     raise UsageError(
         f"{text!r} is not a site.",

@@ -1,8 +1,8 @@
 """Content-addressed artifacts on disk: sharded, hashed, locked, resumable after `kill -9`, verified on read.
 
 An artifact's folder is named by the hash of its *recipe* (everything its content depends on). Each shard is a
-safetensors file with a JSON sidecar that holds its hash; the sidecar is written last, so a shard without one does not
-exist. Every file is written under a temporary name, fsynced and renamed.
+safetensors file with a JSON sidecar that holds its hash; the sidecar is written last, so a shard without a sidecar
+counts as missing. Every file is written under a temporary name, fsynced and renamed.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ class Store:
         self.root = root or cache_folder()
 
     def artifact(self, kind: str, recipe: Mapping[str, Any]) -> Artifact:
-        """Return the artifact that this recipe makes; it may not have been made yet."""
+        """Return the artifact of a recipe; it may not exist yet."""
         body = canonical_json({"format": FORMAT, "kind": kind, **recipe})
         key = hashlib.sha256(body.encode()).hexdigest()[:32]
         return Artifact(self.root / kind / key, recipe)
 
     def hash_of(self, path: Path) -> str:
-        """Return a file's SHA-256, cached until something touches the file.
+        """Return a file's SHA-256, cached until the file changes.
 
-        Cached by path, inode, size and both times of change, so that neither a file put in its place nor a time set
-        back goes unnoticed. What changed a moment ago is not cached: file systems' clocks are coarse, and
-        a later write might bear the same times (to git, such a file is "racily clean").
+        The cache key is path, inode, size and both times of change, so that a replaced file and a time that was set
+        back are both detected. A file that changed a moment ago is not cached: file systems' clocks are coarse, and
+        a later write might have the same times (git calls such a file "racily clean").
 
         Raises:
-            OSError: If it cannot be read.
+            OSError: If the file cannot be read.
             StoreError: If the store cannot be written.
         """
         stamp, changed = stamp_of(path)
@@ -57,14 +57,14 @@ class Store:
         settled = time.time_ns() - changed > RACY_NS
         digest = sha256(path)
         if settled and stamp_of(path) == (stamp, changed):
-            with contextlib.suppress(StoreError):  # a cache that may only be read is of use all the same
+            with contextlib.suppress(StoreError):  # a read-only cache is still useful
                 write_bytes(memo, digest.encode("ascii"))
         return digest
 
 
 @final
 class Artifact:
-    """Shards of named tensors under one folder, and the recipe that made them."""
+    """Shards of named tensors in one folder, and their recipe."""
 
     def __init__(self, path: Path, recipe: Mapping[str, Any]) -> None:
         self.path = path
@@ -73,13 +73,12 @@ class Artifact:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the artifact for writing; a second process waits until the first is done or dead.
+        """Lock the artifact for writing; a second process waits until the first finishes or dies.
 
-        One that is there already, in a cache that may only be read, is not locked: what is complete is read, and only
-        what has to be written fails.
+        An existing artifact in a read-only cache is not locked: complete shards can be read, and only writing fails.
 
         Raises:
-            StoreError: If the cache cannot be written, and has no such artifact.
+            StoreError: If the cache cannot be written and does not have the artifact.
         """
         from filelock import FileLock
 
@@ -101,7 +100,7 @@ class Artifact:
                 lock.release()
 
     def has(self, index: int) -> bool:
-        """Tell whether a shard is there and is byte for byte the one that was written."""
+        """Tell whether a shard exists and equals the written shard byte for byte."""
         try:
             info = self.info(index)
             mine = info.get("artifact") == self.path.name and info.get("index") == index
@@ -110,10 +109,10 @@ class Artifact:
             return False
 
     def info(self, index: int) -> dict[str, Any]:
-        """Read a shard's sidecar: `sha256` and whatever `write` was given.
+        """Read a shard's sidecar: `sha256` and the `info` given to `write`.
 
         Raises:
-            CorruptArtifactError: If it is missing or is not JSON of the right form.
+            CorruptArtifactError: If the sidecar is missing or is not JSON of the right form.
         """
         path = self._sidecar(index)
         try:
@@ -138,10 +137,10 @@ class Artifact:
         write_bytes(self._sidecar(index), canonical_json(sidecar).encode())
 
     def read(self, index: int) -> dict[str, Tensor]:
-        """Map a shard into memory; its hash is checked the first time this object reads it, or whenever it changed.
+        """Map a shard into memory; its hash is checked at the first read by this object and after every change.
 
         Raises:
-            CorruptArtifactError: If the shard is missing or differs from what was written.
+            CorruptArtifactError: If the shard is missing or differs from the written shard.
         """
         from safetensors.torch import load_file
 
@@ -158,7 +157,7 @@ class Artifact:
             raise self._corrupt(path) from error
 
     def length(self, index: int, name: str) -> int:
-        """Return how many rows a tensor of a shard has, from the file's header.
+        """Return the number of rows of a shard's tensor, from the file's header.
 
         Raises:
             CorruptArtifactError: If the shard is missing, or has no such tensor.
@@ -173,7 +172,7 @@ class Artifact:
             raise self._corrupt(path) from error
 
     def describe(self) -> None:
-        """Write the recipe beside the shards, for people who look into the cache."""
+        """Write the recipe into the artifact's folder, for readers of the cache."""
         path = self.path / "recipe.json"
         if not path.exists():
             write_bytes(path, json.dumps(self.recipe, indent=2, sort_keys=True).encode())
@@ -186,14 +185,14 @@ class Artifact:
 
     def _corrupt(self, path: Path) -> CorruptArtifactError:
         return CorruptArtifactError(
-            f"{path} is not the file that was written.",
-            cause="It was changed, truncated, renamed or deleted, or the disk is failing.",
+            f"{path} differs from the file that was written.",
+            cause="The file was changed, truncated, renamed or deleted, or the disk is failing.",
             remedy="Run the same command again: the shard is recomputed, everything else is kept.",
         )
 
 
 def canonical_json(value: Any) -> str:
-    """Serialise to JSON in the one form that equal values share."""
+    """Serialise to canonical JSON: equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 

@@ -1,4 +1,4 @@
-"""Threads that work on independent parts of a task, and share those of the linear algebra library among them."""
+"""Threads for independent parts of a task, which divide the linear algebra library's threads among themselves."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ Result = TypeVar("Result")
 
 @final
 class Workers:
-    """A pool of threads, as many as the linear algebra library may use, or fewer with several of its threads each.
+    """A pool of threads, as many as the linear algebra library may use, or fewer with several library threads each.
 
-    The library's own threads meet after every panel of a product and wait for each other by spinning, which beside
-    another job costs more than the product; these meet once a task, and its results do not depend on their number.
+    The library's own threads synchronise after every panel of a product by busy waiting, which costs more than the
+    product if another job runs. The threads of this pool synchronise once per task, and the results do not depend on
+    their number.
 
     Args:
-        most: Use at most so many: each may need memory of its own.
+        most: Maximal number of threads: each may need its own memory.
     """
 
     def __init__(self, most: int | None = None) -> None:
@@ -47,5 +48,5 @@ class Workers:
         self._open.close()
 
     def map(self, task: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-        """Return what the task makes of every item, in their order."""
+        """Return the task's result for every item, in order."""
         return list(map(task, items) if self._pool is None else self._pool.map(task, items))

@@ -198,12 +198,13 @@ def models_page(outcomes: Sequence[Outcome]) -> str:
     head = [*POINTS, "note"]
     return f"""# Supported model classes
 
-This table covers every class that transformers {__version__} has for `AutoModelForCausalLM`. Each was made tiny and random,
-loaded through the family `huggingface` and read at every point of every block ({len(rows)} classes). A specific family plugin
-may find more points. `tools/build_models.py` writes this page; a test compares it with the behaviour.
+This table covers every class that transformers {__version__} has for `AutoModelForCausalLM`. Each was made tiny and
+random, loaded through the family `huggingface` and read at every point of every block ({len(rows)} classes). A specific
+family plugin may find more points. `tools/build_models.py` writes this page; a test compares it with the behaviour.
 
 A point is listed if the same module computes it in every block. `resid_pre` and `resid_post` are the block's input and
-output. In a class marked `encoder` tokens attend to later tokens: it can be read, mapped and explained, but predicts no tokens.
+output. In a class marked `encoder` tokens attend to later tokens: it can be read, mapped and explained, but predicts
+no tokens.
 
 | class | {" | ".join(head)} |
 | --- |{" --- |" * len(head)}

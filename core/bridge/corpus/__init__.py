@@ -1,4 +1,4 @@
-"""Text to run models on: documents, where they are read from, how they are split and sharded."""
+"""Text to run models on: documents, their sources, splits and shards."""
 
 from bridge.corpus.documents import Corpus as Corpus
 from bridge.corpus.documents import Document, Message

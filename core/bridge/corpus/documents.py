@@ -16,8 +16,8 @@ class Message:
     """One turn of a conversation.
 
     Attributes:
-        role: Who speaks, as `user` or `assistant`.
-        content: What is said.
+        role: The speaker, as `user` or `assistant`.
+        content: The text.
     """
 
     role: str
@@ -33,7 +33,7 @@ class Document:
         text: The text; for a conversation, the contents of its messages one after the other.
         group: Documents of one group (the paragraphs of one file) fall on the same side of every split.
         messages: The conversation, or empty.
-        topic: What the text is about, where the corpus says so.
+        topic: The topic of the text, if the corpus has topics.
     """
 
     text: str
@@ -48,10 +48,10 @@ class Corpus:
     """Documents in a fixed order, without exact duplicates.
 
     Attributes:
-        name: What the user called it.
+        name: The user's name for the corpus.
         documents: The documents.
-        duplicates: How many exact duplicates were left out.
-        remarks: What was read otherwise than it stands, and what was left out, with counts: sentences for people.
+        duplicates: Number of exact duplicates that were left out.
+        remarks: Sentences about content that was left out or changed when read, with counts.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Corpus:
 
     @cached_property
     def identity(self) -> str:
-        """SHA-256 over all documents: equal corpora share artifacts, whatever their files are called."""
+        """SHA-256 over all documents: equal corpora share artifacts, independent of file names."""
         digest = hashlib.sha256()
         for document in self.documents:
             digest.update(canonical_json(_record(document)).encode())
@@ -72,7 +72,7 @@ class Corpus:
 
         Args:
             characters: Size of a run.
-            longest: Count at most so many characters of a document, because the rest will be cut off anyway.
+            longest: Maximal number of characters counted per document, because the rest will be cut off.
         """
         runs, start, size = [], 0, 0
         for index, document in enumerate(self.documents):

@@ -1,4 +1,4 @@
-"""Text that holds records: JSON Lines, JSON, and tables of comma- or tab-separated values."""
+"""Text with records: JSON Lines, JSON, and tables of comma- or tab-separated values."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ BOM = "\ufeff"
 
 
 def json_lines(text: str, name: str) -> Iterator[Any]:
-    """Yield what each line holds; blank lines hold nothing.
+    """Yield the value of each line; blank lines are skipped.
 
-    A line ends where JSON says so: U+2028, U+2029 and NEL may stand within a string. Byte order marks at the start of
-    lines, as they are left by joining files, are passed over.
+    Only a newline ends a line: U+2028, U+2029 and NEL may occur within a JSON string. Byte order marks at the start of
+    lines, which result from joining files, are skipped.
 
     Raises:
         CorpusError: With the number of a line that is not JSON.
@@ -35,7 +35,7 @@ def json_records(text: str, name: str) -> list[Any]:
     """Return the records of a `.json` file: a list of objects, one object, or JSON Lines.
 
     Raises:
-        CorpusError: If it is none of these.
+        CorpusError: If the text has none of these forms.
     """
     found = parsed_json(text)
     if found is None:
@@ -43,14 +43,14 @@ def json_records(text: str, name: str) -> list[Any]:
     records = found if isinstance(found, list) else [found]
     if not all(isinstance(record, Mapping) for record in records):
         raise CorpusError(
-            f"{name} is JSON, and holds no records.",
-            remedy='Give a list of objects such as {"text": "..."}, or one a line.',
+            f"{name} is JSON, but has no records.",
+            remedy='Give a list of objects such as {"text": "..."}, or one object per line.',
         )
     return records
 
 
 def parsed_json(text: str) -> Any:
-    """Return what a whole text is as JSON; None if it is none."""
+    """Parse a whole text as JSON; return None if the text is not JSON."""
     try:
         return json.loads(text.lstrip(BOM))
     except (ValueError, RecursionError):
@@ -58,16 +58,16 @@ def parsed_json(text: str) -> Any:
 
 
 def is_json_line(text: str) -> bool:
-    """Tell whether the first line of a text is a JSON object: prose begins otherwise."""
+    """Tell whether the first line of a text is a JSON object, which excludes prose."""
     first = text.lstrip().partition("\n")[0]
     return first.startswith("{") and isinstance(parsed_json(first), dict)
 
 
 def table_records(text: str, name: str, delimiter: str) -> Iterator[dict[str, str]]:
-    """Yield the rows of a table whose first row names the columns, one of which is `text`.
+    """Yield the rows of a table whose first row names the columns, including `text`.
 
     Raises:
-        CorpusError: If it has no such column, or rows of other lengths than the first.
+        CorpusError: If the column `text` is missing, or a row has another length than the first row.
     """
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
@@ -75,14 +75,14 @@ def table_records(text: str, name: str, delimiter: str) -> Iterator[dict[str, st
             columns = ", ".join(map(repr, (reader.fieldnames or [])[:8]))
             raise CorpusError(
                 f"The table {name} has no column `text`; it has {columns or 'none'}.",
-                remedy="Name the column that holds the texts `text` in the first row, or give JSON Lines.",
+                remedy="Name the column of the texts `text` in the first row, or give JSON Lines.",
             )
         for row in reader:
             if None in row or None in row.values():
                 raise CorpusError(
-                    f"Line {reader.line_num} of {name} has other columns than its first row.",
-                    cause="A text holds the separator or a line break and is not quoted.",
-                    remedy="Write it with a program that quotes, or give JSON Lines.",
+                    f"Line {reader.line_num} of {name} has other columns than the first row.",
+                    cause="A text contains the separator or a line break and is not quoted.",
+                    remedy="Write the table with a program that quotes fields, or give JSON Lines.",
                 )
             yield row
     except csv.Error as error:

@@ -19,10 +19,10 @@ from bridge.references import exists
 BUNDLED = "english"
 HUB = "hub:"
 SUFFIXES = (".txt", ".md", ".jsonl", ".parquet")
-"""What is read of a folder."""
+"""Suffixes that are read from a folder."""
 
 RECORDS = (".ndjson", ".json", ".csv", ".tsv")
-"""What is read besides, where a file is named: in folders such files often are about the texts."""
+"""Suffixes that are also read if a file is named: in folders, such files are often metadata."""
 
 PROSE = (".txt", ".md", ".markdown", ".text", ".rst", ".log", "")
 NO_PROSE = (".html", ".htm", ".xml", ".yaml", ".yml", ".toml", ".ipynb", ".rtf", ".gz", ".bz2", ".xz", ".zst", ".zip")
@@ -39,29 +39,29 @@ def load_corpus(
     Args:
         source: `english` (bundled), a file or folder of .txt, .md, .jsonl or .parquet, a file of .json, .csv or .tsv,
             `-` (standard input: JSON Lines or plain text), or `hub:user/dataset[:split]` (needs the extra `datasets`).
-            A text file is one document a paragraph; records carry `text`, or `messages` of `role` and `content`, and
-            optionally `group` and `topic`. A name in `named` means its path.
-        stdin: Where `-` reads from.
-        max_documents: Keep at most the first so many.
-        named: Paths of the corpora that plugins bring, by name.
+            Each paragraph of a text file is one document; records have `text`, or `messages` of `role` and `content`,
+            and optionally `group` and `topic`. A name in `named` stands for its path.
+        stdin: The stream for `-`.
+        max_documents: Maximal number of documents, from the first on.
+        named: Paths of the corpora of plugins, by name.
 
     Returns:
-        The documents; `remarks` says what was read otherwise than it stands, and what was left out.
+        The documents; `remarks` describes content that was left out or changed when read.
 
     Raises:
-        CorpusError: If it is missing, empty, binary, not UTF-8, or not of the form above.
+        CorpusError: If the corpus is missing, empty, binary, not UTF-8, or not of the form above.
     """
     documents: dict[tuple[str, tuple[Message, ...]], Document] = {}
     remarks: Counter[str] = Counter()
     count = 0
     for document in _read((named or {}).get(source, source), stdin, remarks):
         count += 1
-        # The group is not looked at: a text in two files would otherwise be fitted on and held out.
+        # Duplicates ignore the group: otherwise a text in two files could be both fitted on and held out.
         documents.setdefault((document.text, document.messages), document)
         if max_documents is not None and len(documents) >= max_documents:
             break
     if not documents:
-        raise CorpusError(f"The corpus {source} holds no text.", remedy="Give it at least a few hundred paragraphs.")
+        raise CorpusError(f"The corpus {source} has no text.", remedy="Give at least a few hundred paragraphs.")
     said = tuple(f"{what}: {number}." for what, number in remarks.items())
     return Corpus(source, tuple(documents.values()), count - len(documents), said)
 
@@ -72,7 +72,7 @@ def _read(source: str, stdin: IO[str] | None, remarks: Counter[str]) -> Iterator
         return documents_of(json_lines(text, source), source, remarks)
     if source == "-":
         if stdin is None:
-            raise UsageError("There is no standard input to read a corpus from.")
+            raise UsageError("Standard input is not available, so the corpus - cannot be read.")
         return _stream(stdin, remarks)
     if source.startswith(HUB):
         return _hub(source.removeprefix(HUB), remarks)
@@ -81,7 +81,7 @@ def _read(source: str, stdin: IO[str] | None, remarks: Counter[str]) -> Iterator
         return _folder(path, remarks) if path.is_dir() else _file(path, remarks)
     raise CorpusError(
         f"There is no corpus {source}.",
-        cause="It is not a file or folder here.",
+        cause="No file or folder has this name.",
         remedy=f"Give a path, - for standard input, {HUB}user/dataset, or {BUNDLED} for the bundled corpus.",
     )
 
@@ -95,9 +95,9 @@ def _folder(path: Path, remarks: Counter[str]) -> Iterator[Document]:
     if others:
         few = ", ".join(others[:4]) + (", ..." if len(others) > 4 else "")
         left_out = sum(file.suffix not in SUFFIXES for file in shown)
-        remarks[f"Files of the folder that are left out, of other kinds ({few}) than {', '.join(SUFFIXES)}"] = left_out
+        remarks[f"Files of the folder left out because of their suffix ({few}), not {', '.join(SUFFIXES)}"] = left_out
     for number, file in enumerate(files, 1):
-        # Not the file's path, which would make the corpus another one wherever the folder is moved.
+        # The absolute path would change the corpus when the folder is moved.
         yield from _file(file, remarks, group=f"file {number}")
 
 
@@ -112,8 +112,8 @@ def _file(path: Path, remarks: Counter[str], group: str = "") -> Iterator[Docume
         return
     if suffix in NO_PROSE:
         raise CorpusError(
-            f"{path} is a {suffix} file, not plain text: its marks would be read as if they were prose.",
-            remedy=f"Unpack or convert it, to one of {', '.join((*SUFFIXES, *RECORDS))}.",
+            f"{path} is a {suffix} file, not plain text: its markup would be read as prose.",
+            remedy=f"Unpack or convert the file to one of {', '.join((*SUFFIXES, *RECORDS))}.",
         )
     text = _text(path)
     if suffix in (".jsonl", ".ndjson"):
@@ -123,10 +123,10 @@ def _file(path: Path, remarks: Counter[str], group: str = "") -> Iterator[Docume
     elif suffix in (".csv", ".tsv"):
         yield from documents_of(table_records(text, name, "," if suffix == ".csv" else "\t"), name, remarks)
     elif is_json_line(text):
-        raise CorpusError(f"{path} holds JSON, and is named as text.", remedy="Rename it to .jsonl or .json.")
+        raise CorpusError(f"{path} has a text suffix but holds JSON.", remedy="Rename the file to .jsonl or .json.")
     else:
         if suffix not in PROSE:
-            remarks[f"Files read as prose, whatever their suffix {suffix} means"] += 1
+            remarks[f"Files with the unknown suffix {suffix} read as prose"] += 1
         yield from _paragraphs(text, group)
 
 
@@ -136,8 +136,8 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise CorpusError(
             f"{path} is not UTF-8 text (byte {error.start}).",
-            cause="It is a binary file or has another encoding.",
-            remedy="Convert it, for example with `iconv -f latin1 -t utf-8`.",
+            cause="The file is binary or has another encoding.",
+            remedy="Convert the file, for example with `iconv -f latin1 -t utf-8`.",
         ) from error
     except OSError as error:
         raise CorpusError(f"{path} cannot be read ({error.strerror}).") from error
@@ -154,7 +154,7 @@ def _stream(stdin: IO[str], remarks: Counter[str]) -> Iterator[Document]:
     _refuse_binary(text, name)
     if text.lstrip().startswith("{"):
         return documents_of(json_lines(text, name), name, remarks)
-    # Prose may begin with a bracket, too.
+    # Prose may also begin with a bracket.
     if text.lstrip().startswith("[") and isinstance(parsed_json(text), list):
         return documents_of(json_records(text, name), name, remarks)
     return _paragraphs(text, "")
@@ -166,7 +166,7 @@ def _refuse_binary(text: str, name: str) -> None:
 
 
 def _paragraphs(text: str, group: str) -> Iterator[Document]:
-    # A byte order mark at the start of a line is left of files that were joined.
+    # Joining files leaves byte order marks at the start of lines.
     lines = text.replace("\r\n", "\n").replace(f"\n{BOM}", "\n")
     blocks = (" ".join(block.split()) for block in re.split(r"\n\s*\n", lines))
     for block in blocks:
@@ -187,11 +187,11 @@ def _hub(name: str, remarks: Counter[str]) -> Iterator[Document]:
     repository, _, split = name.partition(":")
     load = _extra("datasets", "datasets").load_dataset
     try:
-        # Streaming: the hub is asked for more, and can fail, at every step.
+        # With streaming, every step requests data from the hub and can fail.
         yield from documents_of(load(repository, split=split or "train", streaming=True), name, remarks)
     except CorpusError:
         raise
-    except Exception as error:  # datasets raises many kinds, of its own and of the libraries beneath
+    except Exception as error:  # datasets raises many error types, including those of its dependencies
         if (refused := refusal_of(repository, "", error, "dataset")) and refused.remedy:
             raise CorpusError(refused.what, cause=refused.cause, remedy=refused.remedy) from error
         raise CorpusError(

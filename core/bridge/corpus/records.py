@@ -1,4 +1,4 @@
-"""Records of datasets as documents: texts, and conversations in the forms that are in use."""
+"""Records of datasets as documents: texts, and conversations in common forms."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from bridge.corpus.documents import Document, Message
 from bridge.errors import CorpusError
 
 CONVERSATIONS = ("messages", "conversations", "conversation")
-"""Where records keep conversations, besides `text`, which comes after the first of them."""
+"""Keys of conversations in records; `text` has lower priority than the first key."""
 
 SHAREGPT = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "observation": "tool"}
-"""Roles of the ShareGPT form, `{"from": ..., "value": ...}`, whose names chat templates do not know."""
+"""Roles of the ShareGPT form, `{"from": ..., "value": ...}`, by the role names of chat templates."""
 
 NO_CONTENT = ("tool_calls", "function_call", "reasoning_content", "reasoning", "thinking")
-"""What turns hold besides content; a chat template may show it, and a text of contents cannot."""
+"""Keys of turns other than content; a chat template may show them, but the joined text does not."""
 
 TEXT_PARTS = ("text", "input_text", "output_text")
 
@@ -24,13 +24,13 @@ SHAREGPT_READ = "Conversations in ShareGPT form (from, value), read as messages 
 
 
 def documents_of(records: Iterable[Any], name: str, remarks: Counter[str]) -> Iterator[Document]:
-    """Turn records into documents; those without text are passed over.
+    """Turn records into documents; records without text are skipped.
 
     Args:
         records: Each with `text`, or with `messages` (or `conversations`) of `role` and `content`, and optionally
             `group` and `topic`.
-        name: Of the corpus, for errors.
-        remarks: Counts, by what it is, the records that are read otherwise than they stand.
+        name: Name of the corpus, for error messages.
+        remarks: Counts, by remark, the records that are changed or partly left out when read.
 
     Raises:
         CorpusError: If a record has none of these, or text that is not Unicode.
@@ -42,11 +42,11 @@ def documents_of(records: Iterable[Any], name: str, remarks: Counter[str]) -> It
             messages = () if key == "text" else _turns(record[key], noticed)
             text = record["text"] if key == "text" else "".join(message.content for message in messages)
             if not isinstance(text, str):
-                raise TypeError("its text is no string")
+                raise TypeError("its text is not a string")
             given = record.get("group")
             group = text if given is None or given == "" else str(given)
             topic = str(record.get("topic") or "")
-            # JSON can hold halves of surrogate pairs, which are no characters: nothing further on can encode them.
+            # JSON can contain lone surrogates, which are not characters and cannot be encoded later.
             "".join((text, group, topic, *(message.role for message in messages))).encode()
         except UnicodeEncodeError as error:
             raise CorpusError(f"Record {number} of {name} is not valid Unicode ({error.reason}).") from error
@@ -63,36 +63,36 @@ def documents_of(records: Iterable[Any], name: str, remarks: Counter[str]) -> It
 
 def _where(record: Any) -> str:
     if not isinstance(record, Mapping):
-        raise TypeError("it is no object")
+        raise TypeError("it is not an object")
     first, *others = CONVERSATIONS
     return next((key for key in (first, "text", *others) if key in record), "text")
 
 
 def _turns(turns: Any, noticed: set[str]) -> tuple[Message, ...]:
     if not isinstance(turns, list | tuple):
-        raise TypeError("its messages are no list")
+        raise TypeError("its messages are not a list")
     return tuple(_turn(turn, noticed) for turn in turns)
 
 
 def _turn(turn: Any, noticed: set[str]) -> Message:
     if not isinstance(turn, Mapping):
-        raise TypeError("a turn is no object")
+        raise TypeError("a turn is not an object")
     foreign = "role" not in turn and "from" in turn
     role, content = (turn["from"], turn["value"]) if foreign else (turn["role"], turn.get("content"))
     if not isinstance(role, str):
-        raise TypeError("a role is no string")
+        raise TypeError("a role is not a string")
     if foreign:
         noticed.add(SHAREGPT_READ)
         role = SHAREGPT.get(role, role)
     beside = [key for key in NO_CONTENT if turn.get(key)]
-    noticed |= {f"Conversations with {key} beside the content of a turn, which is left out" for key in beside}
+    noticed |= {f"Conversations with turns whose {key} is left out" for key in beside}
     if content is None and beside:
         content = ""
     return Message(role, _content(content, noticed))
 
 
 def _content(content: Any, noticed: set[str]) -> str:
-    """Return a content that is a text, or a list of parts of which some are text."""
+    """Return the text of a content: a string, or a list of parts, of which text parts are kept."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -105,5 +105,5 @@ def _content(content: Any, noticed: set[str]) -> str:
         else:
             noticed.add(f"Conversations with parts of type {kind}, which are left out")
     if not all(isinstance(text, str) for text in texts):
-        raise TypeError("a part of a turn's content has a text that is no string")
+        raise TypeError("a part of a turn's content has a text that is not a string")
     return "".join(texts)

@@ -15,9 +15,9 @@ SHARD_CHARACTERS = 131_072
 
 
 CHARACTERS_PER_TOKEN = 16
-"""More than any text has: where a shard's text is cut at `max_tokens`, the rest does not count for its size."""
+"""Upper bound of characters per token: text beyond `max_tokens` is cut and does not count for a shard's size."""
 
 
 def shards(corpus: Corpus, max_tokens: int) -> list[range]:
-    """Cut a corpus into the documents of each shard: the same for every model, whatever its tokenizer makes of them."""
+    """Cut a corpus into shards of documents; the shards are the same for every model and tokenizer."""
     return corpus.chunks(SHARD_CHARACTERS, longest=CHARACTERS_PER_TOKEN * max_tokens)

@@ -1,4 +1,4 @@
-"""Which documents fit, which validate, which test: decided once, by document group, before anything is measured."""
+"""The split into training, validation and held-out documents, by document group, made before any measurement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SplitKind = Literal["random", "last"]
 
 
 def assign_folds(corpus: Corpus, *, held_out: float, folds: int, kind: SplitKind, seed: int) -> NDArray[np.int64]:
-    """Give every document a training fold, or hold it out.
+    """Assign every document to a training fold or to the held-out set.
 
     Args:
         corpus: The documents.
@@ -24,7 +24,7 @@ def assign_folds(corpus: Corpus, *, held_out: float, folds: int, kind: SplitKind
         folds: Number of training folds for cross-validation.
         kind: `random` draws the held-out groups by seed, so that their share is met on average; `last` holds out the
             last ones in corpus order.
-        seed: Of the draw, and of the folds.
+        seed: Seed of the draw and of the folds.
 
     Returns:
         Shape (documents,): a fold in [0, folds), or `HELD_OUT`.
@@ -34,7 +34,7 @@ def assign_folds(corpus: Corpus, *, held_out: float, folds: int, kind: SplitKind
     """
     groups = list(dict.fromkeys(document.group for document in corpus.documents))
     if kind == "random":
-        # By hash rather than by draw: more documents, or fewer, never move one from one side to the other.
+        # Hashing keeps the side of a document when the number of documents changes.
         training = [group for group in groups if _fraction(group, seed) >= held_out]
     else:
         training = groups[: len(groups) - round(held_out * len(groups))]
@@ -53,7 +53,7 @@ def assign_folds(corpus: Corpus, *, held_out: float, folds: int, kind: SplitKind
 def document_groups(corpus: Corpus, folds: NDArray[np.int64], fold: int) -> NDArray[np.int64]:
     """Number the groups of one fold's documents: -1 for documents of other folds, (documents,) int64.
 
-    Intervals resample independent documents: the paragraphs of one file are not.
+    Intervals resample groups, because the paragraphs of one file are not independent.
     """
     numbers = {group: i for i, group in enumerate(dict.fromkeys(document.group for document in corpus.documents))}
     scored = folds == fold

@@ -1,4 +1,4 @@
-"""The contract of map plugins, and the affine map that every linear one fits."""
+"""The contract of map plugins, and the affine map that every linear map type fits."""
 
 from bridge.maps.affine import AffineMap, LinearMap
 from bridge.maps.contract import FittedMap, Map

@@ -20,7 +20,7 @@ class LinearMap(Map):
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> FittedMap:
         """Rebuild an `AffineMap`."""
         if set(arrays) != {"weight", "mean_src", "mean_dst"}:
-            raise MapError(f"An affine map is weight, mean_src and mean_dst, not {', '.join(sorted(arrays))}.")
+            raise MapError(f"An affine map needs weight, mean_src and mean_dst, not {', '.join(sorted(arrays))}.")
         return AffineMap(arrays["weight"], arrays["mean_src"], arrays["mean_dst"])
 
 
@@ -32,10 +32,10 @@ class AffineMap(FittedMap):
         weight: Shape (d_src, d_dst), float64.
         mean_src: Training mean of the source rows, shape (d_src,), float64.
         mean_dst: Training mean of the destination rows, shape (d_dst,), float64.
-        chosen: What fitting chose, as scalars (`penalty`, `rank`, `scale`).
+        chosen: Values that fitting chose, as scalars (`penalty`, `rank`, `scale`).
 
     Raises:
-        MapError: If the shapes do not belong together, or a value is NaN or infinite.
+        MapError: If the shapes do not match, or a value is NaN or infinite.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class AffineMap(FittedMap):
     ) -> None:
         if weight.shape != (*mean_src.shape, *mean_dst.shape) or weight.ndim != 2:
             raise MapError(
-                f"A weight of shape {weight.shape} does not go with means of {mean_src.shape} and {mean_dst.shape}."
+                f"A weight of shape {weight.shape} does not match means of {mean_src.shape} and {mean_dst.shape}."
             )
         if not all(np.isfinite(array).all() for array in (weight, mean_src, mean_dst)):
             raise MapError("The map holds NaN or infinite values.", cause="The rows it was fitted on are degenerate.")
-        # One layout, as after reading it back: products of another one differ in their last bits.
+        # Use the memory layout of a loaded map: products with another layout differ in their last bits.
         self.weight, self.mean_src, self.mean_dst = np.ascontiguousarray(weight), mean_src, mean_dst
         self._chosen = dict(chosen or {})
 

@@ -18,10 +18,10 @@ class FittedMap(ABC):
     """A map from the source model's activations to the destination model's.
 
     Laws, checked by `bridge.testing.check_map`:
-        - `map(x)` of shape (n, d_src) has shape (n, d_dst), is finite float64, and treats rows one by one.
-        - `direction` is positively homogeneous: a direction has no origin, so no mean enters; for an affine map
-          `direction(v) = map(x + v) - map(x)`.
-        - Where `inverse` exists, `inverse()(map(x)) = x`.
+        - For x of shape (n, d_src), `map(x)` has shape (n, d_dst), is finite float64, and maps each row independently.
+        - `direction` is positively homogeneous and does not use means, because a direction has no origin; for an affine
+          map `direction(v) = map(x + v) - map(x)`.
+        - If `inverse` exists, `inverse()(map(x)) = x`.
         - `Map.restore(arrays(), ...)` gives the same map, bit for bit.
     """
 
@@ -43,7 +43,7 @@ class FittedMap(ABC):
             x: Activations of the source, (n, d_src), any float type.
 
         Returns:
-            Where the destination has them, (n, d_dst) float64.
+            Predicted activations of the destination, (n, d_dst) float64.
         """
 
     @abstractmethod
@@ -58,7 +58,7 @@ class FittedMap(ABC):
         """
 
     def inverse(self) -> FittedMap:
-        """Return the map back.
+        """Return the inverse map.
 
         Raises:
             MapError: If the map has no inverse.
@@ -67,20 +67,20 @@ class FittedMap(ABC):
 
     @abstractmethod
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return all that `Map.restore` needs, as named arrays; the core writes them as safetensors."""
+        """Return the named arrays that `Map.restore` needs; the core writes them as safetensors."""
 
     def chosen(self) -> Mapping[str, float]:
-        """Say what fitting chose (a penalty, a rank), for the report and the provenance.
+        """Return the values that fitting chose (a penalty, a rank), for the report and the provenance.
 
         Returns:
-            Scalars by name; empty where nothing was chosen.
+            Scalars by name; empty if nothing was chosen.
         """
         return {}
 
 
 @dataclass(frozen=True)
 class Map(ABC):
-    """A way to fit a map. A frozen dataclass: its fields are the options that `--map name:option=value` sets.
+    """A map type. A frozen dataclass: its fields are the options that `--map name:option=value` sets.
 
     Laws, checked by `bridge.testing.check_map`: those of `FittedMap`; and fitting twice gives the same map.
     """
@@ -89,14 +89,14 @@ class Map(ABC):
     """Unique among installed maps."""
 
     summary: ClassVar[str]
-    """One line: what is fitted, and when to choose it."""
+    """One line: the fitted map, and when to choose it."""
 
     control_arm: ClassVar[str] = ""
-    """If set, this map is fitted beside every other one and scored as the arm of this name (`raw`, `random_map`); an
-    option `seed`, where it has one, is set to the run's."""
+    """If set, this map is fitted in every run and scored as the arm of this name (`raw`, `random_map`); its option
+    `seed`, if it has one, is set to the run's seed."""
 
     def check_widths(self, d_src: int, d_dst: int) -> None:  # noqa: B027  (most maps suit any widths)
-        """Refuse models whose widths do not suit this map; called before either of them runs.
+        """Refuse models whose widths do not suit this map; called before the models run.
 
         Args:
             d_src: Width of the source model.
@@ -121,10 +121,10 @@ class Map(ABC):
         """
 
     def fit_each(self, several: Sequence[TrainingData]) -> list[FittedMap]:
-        """Fit on several sets of rows: here the rows, and their mispaired control.
+        """Fit on several sets of rows: the rows, and their mispaired control.
 
-        To be overridden by maps that can share work where source rows are the same: then the arrays `xx` of their folds
-        are the same objects.
+        Override this method if the fits can share work. Sets with the same source rows have the same objects as arrays
+        `xx` of their folds.
 
         Args:
             several: Sets of rows of the same two models.
@@ -139,10 +139,10 @@ class Map(ABC):
 
     @abstractmethod
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> FittedMap:
-        """Rebuild what `FittedMap.arrays` described.
+        """Rebuild a map from the result of `FittedMap.arrays`.
 
         Args:
-            arrays: By name, as they were written.
+            arrays: Arrays by name, as written.
 
         Returns:
             The same map, bit for bit.

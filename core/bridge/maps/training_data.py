@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from bridge.moments import Moments, total
 
 Array = NDArray[np.float64]
-"""What maps compute in."""
+"""The array type of maps: float64."""
 
 
 class RowBlocks(Protocol):
-    """Opens a stream over paired rows, read from disk every time: call it once a pass, and hold a block at a time."""
+    """Opens a stream over paired rows from disk: call it once per pass, and keep only one block in memory."""
 
     def __call__(
         self, folds: Collection[int] | None = None, /
@@ -34,16 +34,16 @@ class RowBlocks(Protocol):
 @final
 @dataclass(frozen=True)
 class TrainingData:
-    """What a map may be fitted on: the training documents' paired rows, as moments and as a stream.
+    """The input for fitting a map: the training documents' paired rows, as moments and as a stream.
 
     Args:
-        whole: Moments of all rows, where they are known already.
+        whole: Moments of all rows, if already known.
 
     Attributes:
         folds: Moments of each fold; folds are disjoint sets of documents.
-        blocks: Opens a stream over the same rows, or over some folds' rows: to train on some documents and stop by
-            others.
-        products: What rows were multiplied in: `float64`, or `float32` where that was measured to be enough.
+        blocks: Opens a stream over the same rows, or over some folds' rows, for example for early stopping on other
+            documents.
+        products: Dtype of the products of rows: `float64`, or `float32` where the measured error is small enough.
         moments: Moments of all training rows.
     """
 
@@ -67,7 +67,7 @@ class TrainingData:
         return len(self.folds[0].mean_y)
 
     def reversed(self) -> TrainingData:
-        """The same rows for the way back: what a map from the destination to the source is fitted on.
+        """The same rows with source and destination exchanged, for fitting the reverse map.
 
         Returns:
             The same folds and stream, x and y exchanged.
@@ -82,10 +82,10 @@ class TrainingData:
         return TrainingData(folds, blocks, self.products, self.moments.transposed())
 
     def others(self, index: int) -> list[Moments]:
-        """Moments of each fold but one: of those that have rows, or of no rows.
+        """Moments of each fold except one; folds without rows are left out if any fold has rows.
 
         Args:
-            index: Of the fold that is left out.
+            index: Index of the fold that is left out.
 
         Returns:
             At least one set of moments.
@@ -94,12 +94,12 @@ class TrainingData:
         return filled or [Moments.empty(self.d_src, self.d_dst)]
 
     def without_fold(self, index: int) -> Moments:
-        """Moments of all training rows but one fold's.
+        """Moments of all training rows except those of one fold.
 
         Args:
-            index: Of the fold that is left out.
+            index: Index of the fold that is left out.
 
         Returns:
-            Their moments together.
+            The moments of all other folds together.
         """
         return total(self.others(index))
