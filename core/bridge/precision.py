@@ -1,4 +1,4 @@
-"""Whether moments of float32 products are exact enough to fit on."""
+"""The error of a fit on moments from float32 products."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from bridge.moments import Moments
 __all__ = ["TOLERANCE", "expected_error"]
 
 TOLERANCE = 1e-6
-"""Largest error of a coefficient that we accept, in units of the largest coefficient."""
+"""Largest accepted error of a coefficient, in units of the largest coefficient."""
 
 SAFETY = 10
-"""The largest of all coefficients' errors, in standard deviations of the widest: 1.5 to 9 in our measurements, over
+"""The largest error of all coefficients, in units of the largest standard deviation: 1.5 to 9 in our measurements, over
 condition numbers of 1 to 1e8, means of 1e5 spreads, massive dimensions, outlying rows and real residual streams."""
 
 
 def expected_error(moments: Moments, rounding: float) -> float:
-    """Bound the error that rounded moments leave in least-squares coefficients, relative to the largest of these.
+    """Bound the error of least-squares coefficients from rounded moments, relative to the largest coefficient.
 
     With columns scaled to unit scatter, C = X'X, W = C^-1 X'Y and errors E of C and F of X'Y whose entries are
     independent and of size r, first-order perturbation gives dW = C^-1 (F - E W), whose entry (i, j) has the standard
     deviation r ||C^-1_i|| sqrt(1 + ||W_j||^2). A penalty makes it smaller.
 
     Args:
-        moments: Of all training rows.
-        rounding: r, as `RowSums.rounding` measures it.
+        moments: Moments of all training rows.
+        rounding: r, as measured by `RowSums.rounding`.
 
     Returns:
-        The bound; infinite where the rows do not determine the coefficients.
+        The bound; infinite if the rows do not determine the coefficients.
     """
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
 

@@ -1,4 +1,4 @@
-"""A uniform sample of a stream, without knowing how many rows will come."""
+"""A uniform sample of a stream of unknown length."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["Reservoir"]
 
 @final
 class Reservoir:
-    """Says which rows of a stream are drawn: uniformly, without replacement, by seed.
+    """Selects rows of a stream uniformly, without replacement, by seed.
 
-    Every row is given a random key; those with the smallest keys are the sample, however the stream is cut into blocks.
-    Whoever reads the stream keeps the rows themselves: those that `admit` names, and of these, now and then, only those
-    that `trim` names.
+    Every row gets a random key; the rows with the smallest keys are the sample, independent of the blocks of the
+    stream. The caller stores the rows: it appends the rows that `admit` returns, and from time to time reduces the
+    stored rows to those that `trim` returns.
 
     Args:
-        count: How many rows to draw; all, where fewer come.
-        seed: Of the draw.
+        count: Number of rows to draw; all rows if the stream has fewer.
+        seed: Seed of the draw.
     """
 
     def __init__(self, count: int, seed: int) -> None:
@@ -29,17 +29,17 @@ class Reservoir:
 
     @property
     def excess(self) -> int:
-        """How many more rows are kept than are to be drawn; negative while there are fewer."""
+        """Number of stored rows minus the number to draw; negative while too few rows are stored."""
         return len(self._keys) - self._count
 
     def admit(self, rows: int) -> NDArray[np.intp]:
-        """Return which of the next rows may be drawn, and are to be kept behind the others.
+        """Return the candidates among the next rows; the caller appends them to the stored rows.
 
         Args:
-            rows: How many come.
+            rows: Number of next rows.
 
         Returns:
-            (admitted,) indices into them, rising.
+            (admitted,) increasing indices into the next rows.
         """
         keys = self._rng.random(rows)
         admitted = np.flatnonzero(keys < self._bar)
@@ -48,10 +48,10 @@ class Reservoir:
         return admitted
 
     def trim(self) -> NDArray[np.intp]:
-        """Return which of the rows kept so far are still to be kept: as many as are to be drawn.
+        """Return the stored rows that are still in the sample, at most `count`; the caller drops all others.
 
         Returns:
-            (at most count,) indices into what is kept, in the order of the stream.
+            (at most count,) indices into the stored rows, in the order of the stream.
         """
         remaining = np.sort(np.argsort(self._keys)[: self._count])
         self._keys = self._keys[remaining]
@@ -60,9 +60,9 @@ class Reservoir:
         return remaining
 
     def shuffled(self) -> NDArray[np.intp]:
-        """Return the rows kept so far in random order.
+        """Return the stored rows in random order.
 
         Returns:
-            (kept,) indices into what is kept, by rising key.
+            (stored,) indices into the stored rows, by increasing key.
         """
         return np.argsort(self._keys)

@@ -1,7 +1,8 @@
 """Moments of streamed rows: products of blocks in float32 or float64, tile by tile on all threads, summed in float64.
 
-A float32 product of k rows is off by about sqrt(k) roundings, and differently for every block, so the sum over many
-blocks is off by far less: 1e-9 of the rows' scatter at 200,000 rows. `bridge.precision` says when that is enough.
+A float32 product of k rows has an error of about sqrt(k) roundings, independent between blocks, so the relative error
+of the sum over many blocks is far smaller: 1e-9 of the rows' scatter at 200,000 rows. `bridge.precision` decides
+whether this error is acceptable.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ __all__ = ["RowSums", "add_product", "rounding"]
 Block = NDArray[Any]
 
 CHUNK = 2048
-"""Rows whose products are added up before they go into the float64 sum. Half as many make the error a tenth smaller
-(OpenBLAS adds in panels of a few hundred rows itself), and the work a twentieth longer."""
+"""Rows per float32 product, before the float64 sum. Half as many make the error a tenth smaller (OpenBLAS itself adds
+in panels of a few hundred rows) and the time a twentieth longer."""
 
 TILE = 1792
-"""Columns of a tile, at most: as fast as one product of the whole."""
+"""Maximal number of columns of a tile: tiles of this size are as fast as one whole product."""
 
 PROBE = 128
-"""Columns of each side that the rounding of a product is measured on, in every block."""
+"""Number of columns of each side on which the rounding of a product is measured, in every block."""
 
 
 def add_product(total: Array, left: Block, right: Block) -> None:
-    """Add left'right to the total, in place; left and right of one dtype, (n, total's rows) and (n, its columns)."""
+    """Add left'right to the total, in place; left and right have one dtype, (n, total rows) and (n, total columns)."""
     product = np.empty(total.shape, left.dtype)
     for start in range(0, len(left), CHUNK):
         np.matmul(left[start : start + CHUNK].T, right[start : start + CHUNK], out=product)
@@ -52,17 +53,17 @@ def rounding(left: Block, right: Block) -> float:
 
 @final
 class RowSums:
-    """Adds up blocks of paired rows in place: O((d_src + d_dst)^2) of memory, whatever the number of rows.
+    """Adds up blocks of paired rows in place, in O((d_src + d_dst)^2) memory for any number of rows.
 
-    Blocks are centred by the mean of the first before they are multiplied, so that large means cost no digits; what is
-    left of the mean is subtracted at the end.
+    Blocks are centred by the mean of the first block before the product, so that large means cost no digits; the
+    remaining mean is subtracted at the end.
 
     Args:
         d_src: Width of the source rows.
         d_dst: Width of the destination rows.
-        dtype: What rows are multiplied in: float32 or float64.
-        workers: Multiply.
-        scatter: Sum x x' and y y' too; else x y' only.
+        dtype: Dtype of the products: float32 or float64.
+        workers: Threads for the products.
+        scatter: Whether to sum x x' and y y' too; else only x y'.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class RowSums:
         self._squared_errors = dict.fromkeys(self._products, 0.0)
 
     def _tiles(self, left: int, right: int) -> dict[tuple[int, int], Array]:
-        """Zeros for every tile; of a symmetric product for the lower half."""
+        """Zeros for every tile; for a symmetric product only for the lower half."""
         return {
             (i, j): np.zeros((a.stop - a.start, b.stop - b.start))
             for i, a in enumerate(self._cuts[left])
@@ -108,14 +109,14 @@ class RowSums:
         self._blocks += 1
 
     def _shift(self, rows: NDArray[np.floating]) -> Block:
-        """Return the means to within a sixteenth of the spread: numbers with few digits, so that little is rounded."""
+        """Return the means rounded to a sixteenth of the spread: few digits, so that subtraction rounds little."""
         mean, spread = rows.mean(0, dtype=np.float64), rows.std(0, dtype=np.float64)
         grid = 2.0 ** np.floor(np.log2(np.maximum(spread, np.abs(mean) * 1e-6 + np.finfo(np.float32).tiny) / 8))
         shift: Block = (np.round(mean / grid) * grid).astype(self.dtype)
         return shift
 
     def _centred(self, side: int, rows: NDArray[np.floating]) -> list[Block]:
-        """Cut the rows into tiles of columns, centre them, and add up what is left of the mean."""
+        """Cut the rows into tiles of columns, centre them, and add up the remaining means."""
         assert self._shifts is not None
         shift, total = self._shifts[side], self._sums[side]
 
@@ -157,7 +158,7 @@ class RowSums:
 
 
 def _cuts(width: int, workers: int) -> Sequence[slice]:
-    """Cut columns into tiles: a few products of two of them for every worker."""
+    """Cut columns into tiles, so that every worker gets several products of two tiles."""
     number = max(-(-width // TILE), min(math.isqrt(workers - 1) + 1, -(-width // PROBE)))
     edges = np.linspace(0, width, number + 1).astype(int).tolist()
     return [slice(*pair) for pair in pairwise(edges)]

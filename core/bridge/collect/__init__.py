@@ -1,4 +1,4 @@
-"""Activations of one model at some sites, through the store."""
+"""Collection of one model's activations at some sites into the store."""
 
 from bridge.collect.activations import ActivationSource, CollectSettings, activations_artifact, collect
 from bridge.collect.batches import pad

@@ -1,4 +1,4 @@
-"""Activations of one model at some sites, through the store: one forward pass per text, however many sites."""
+"""Collection of one model's activations into the store: one forward pass per text for any number of sites."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 TOKENS_PER_BATCH = {"cpu": 1024, "mps": 4096, "cuda": 16384}
-"""Padded tokens per forward pass where the user sets no batch size; halved when memory runs out. On a CPU small batches
-are as fast as large ones and hold less padding."""
+"""Padded tokens per forward pass if the user sets no batch size; halved when memory runs out. On a CPU small batches
+are as fast as large ones and have less padding."""
 
 
 class ActivationSource(Encoder, Protocol):
-    """A model in memory, as far as collection needs it."""
+    """The interface of a loaded model for collection."""
 
     name: str
     d_model: int
@@ -43,14 +43,14 @@ class ActivationSource(Encoder, Protocol):
 @final
 @dataclass(frozen=True)
 class CollectSettings:
-    """What the content of collected activations depends on, besides model, site and corpus.
+    """The settings that the collected activations depend on, besides model, site and corpus.
 
     Attributes:
-        dtype: `bfloat16` or `float32`, of the forward pass and of the stored rows. Never float16: the residual norms
-            of Gemma reach 1e5 to 1e6 and overflow it.
-        max_tokens: Texts are cut after so many tokens, specials included.
-        batch_size: Texts per forward pass at most, or None for as many as `TOKENS_PER_BATCH` allows.
-        device: Kind of device: `cpu`, `mps` or `cuda`, which do not round alike.
+        dtype: `bfloat16` or `float32`, for the forward pass and the stored rows. float16 is not allowed: the residual
+            norms of Gemma reach 1e5 to 1e6 and overflow.
+        max_tokens: Number of tokens after which texts are cut, special tokens included.
+        batch_size: Maximal number of texts per forward pass, or None for the number that `TOKENS_PER_BATCH` allows.
+        device: Kind of device: `cpu`, `mps` or `cuda`, which round differently.
     """
 
     dtype: str
@@ -60,14 +60,14 @@ class CollectSettings:
 
 
 def activations_artifact(store: Store, model: str, site: Site, corpus: Corpus, settings: CollectSettings) -> Artifact:
-    """Name the artifact of one model's activations at one site over one corpus.
+    """Return the artifact of one model's activations at one site over one corpus.
 
     Args:
-        store: Where it lies.
+        store: The store.
         model: Family and identity of the weights (a content hash, or hub id and commit).
-        site: Which site.
-        corpus: Which texts.
-        settings: How they are run.
+        site: The site.
+        corpus: The texts.
+        settings: The settings of the forward passes.
 
     Returns:
         The artifact: a shard for each of `shards(corpus, max_tokens)` with `rows` (n, d_model), the kept tokens
@@ -99,19 +99,19 @@ def collect(
     progress: Progress,
     encoder: Encoder | None = None,
 ) -> None:
-    """Fill the artifacts of one model's sites; the model is loaded only if something is missing.
+    """Fill the artifacts of one model's sites; the model is loaded only if a shard is missing.
 
-    A run killed at any point continues from the last finished shard with the same batches, so the result is the same
-    bits. A second process that wants the same artifacts waits, and then finds them.
+    An interrupted run continues after the last finished shard with the same batches, so the result has the same bits. A
+    second process that needs the same artifacts waits for the first and then reads them.
 
     Args:
         load: Loads the model.
-        name: What to call the model in progress and errors.
-        artifacts: Where each site's rows go.
+        name: Name of the model in progress and errors.
+        artifacts: The artifact of each site.
         corpus: The texts.
-        settings: How to run them.
-        progress: Is told of every shard.
-        encoder: Cuts the texts as the model does; the model itself, by default.
+        settings: The settings of the forward passes.
+        progress: Receives every finished shard.
+        encoder: Tokenises the texts; default: the model itself.
 
     Raises:
         ModelError: If an activation is NaN or infinite.
@@ -163,20 +163,20 @@ def _lacking(
 
 
 def _rows(encoder: Encoder | None, corpus: Corpus, chunk: range, settings: CollectSettings) -> int | None:
-    """Return how many rows a shard must have; None where nothing but the model itself can tell."""
+    """Return the required number of rows of a shard; None if only the loaded model can tokenise."""
     if encoder is None:
         return None
     return sum(len(one.kept) for one in encoder.encode([corpus.documents[i] for i in chunk], settings.max_tokens))
 
 
 def _holds(artifact: Artifact, index: int, rows: Callable[[int], int | None]) -> bool:
-    """Tell whether a shard is there and has a row for every token: an older version may have read fewer of them."""
+    """Tell whether a shard exists and has a row for every token; older versions may have stored fewer rows."""
     return artifact.has(index) and rows(index) in (None, artifact.length(index, "rows"))
 
 
 @final
 class _Shard:
-    """The texts of one shard, cut into tokens, and the forward passes over them."""
+    """The tokenised texts of one shard, and the forward passes over them."""
 
     def __init__(
         self, source: ActivationSource, documents: Sequence[Document], settings: CollectSettings, encoder: Encoder
@@ -216,7 +216,7 @@ class _Shard:
             else:
                 advance(len(batch))
                 fitted = True
-            if not fitted:  # only here, where the error no longer holds the batch's tensors
+            if not fitted:  # outside the except block, where the error no longer references the batch's tensors
                 free_device_memory()
         norms = {site: torch.linalg.vector_norm(rows[site].float(), dim=1) for site in sites}
         for site in sites:
@@ -256,5 +256,5 @@ class _Shard:
             f"{self.source.name} gives NaN or infinite activations at site {site}: {len(bad)} of {len(norms)} rows, "
             f"the first at token {position} of the document {excerpt!r}.",
             cause="The weights are damaged, or the residual stream overflows the dtype.",
-            remedy="Try --dtype float32, another site, or fetch the weights again.",
+            remedy="Try --dtype float32, another site, or download the weights again.",
         )

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def pad(sequences: Sequence[NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
     """Pad token ids on the right with id 0 and return ids and attention mask, both (batch, tokens) int64.
 
-    With a causal model nothing to the right is ever read; other models are told by the mask what not to read. So the
-    padding id does not matter, and positions start at 0.
+    Causal models never attend to the right, and the mask hides padding from other models. The padding id therefore does
+    not matter, and positions start at 0.
     """
     import torch
 

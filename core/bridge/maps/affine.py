@@ -72,7 +72,7 @@ class AffineMap(FittedMap):
         return moved
 
     def inverse(self) -> AffineMap:
-        """Return the pseudo-inverse, which undoes the map exactly where the map loses nothing.
+        """Return the pseudo-inverse, which is the exact inverse if the map has full rank on the source.
 
         Raises:
             MapError: If the map loses dimensions: fewer on the destination's side, or a (nearly) singular weight.
@@ -80,7 +80,7 @@ class AffineMap(FittedMap):
         from scipy.linalg import svd
 
         left, values, right = svd(self.weight, full_matrices=False)
-        # Below this, the inverse would amplify float32 rounding to the size of the signal.
+        # Smaller singular values would amplify float32 rounding to the size of the signal.
         lost = self.d_src - int(np.sum(values > 1e-6 * values[0]))
         if lost:
             raise MapError(

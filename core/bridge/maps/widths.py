@@ -38,7 +38,7 @@ def need_equal_widths(data: TrainingData, name: str) -> None:
 
 
 def refuse_unequal(d_src: int, d_dst: int, name: str) -> None:
-    """Refuse different widths, as `need_equal_widths`, before there are rows: what `Map.check_widths` calls.
+    """Refuse different widths, as `need_equal_widths`, before any rows exist; for use in `Map.check_widths`.
 
     Args:
         d_src: Width of the source model.

@@ -1,4 +1,4 @@
-"""Which token of one model corresponds to which token of another: equal character end offsets of one document."""
+"""Pairing of two models' tokens by equal character end offsets in one document."""
 
 from bridge.pairing.align import Encoded
 from bridge.pairing.align import Pairs as Pairs

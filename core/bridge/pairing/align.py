@@ -1,4 +1,4 @@
-"""Which token of one model corresponds to which token of another: equal character end offsets of one document."""
+"""Pairing of two models' tokens by equal character end offsets in one document."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from bridge.corpus.documents import Document
 @final
 @dataclass(frozen=True)
 class Encoded:
-    """One document as one model sees it.
+    """One document, tokenised for one model.
 
     Attributes:
-        ids: Token ids as fed to the model, specials included, shape (tokens,).
+        ids: Token ids for the model, special tokens included, shape (tokens,).
         ends: Offset in `Document.text` just after the last character of each token, shape (tokens,); -1 for tokens
-            that stand for none of the document's text (BOS, chat template), or hold a character that was cut.
+            without text of the document (BOS, chat template) and for tokens of a character that was cut.
     """
 
     ids: NDArray[np.int64]
@@ -36,7 +36,7 @@ class Encoded:
 
         Args:
             text: The document's text.
-            max_tokens: After how many tokens it was cut.
+            max_tokens: Number of tokens at which the text was cut.
 
         Returns:
             Whether some of the text was cut off.
@@ -44,32 +44,32 @@ class Encoded:
         return len(self.ids) >= max_tokens and int(self.ends.max(initial=0)) < len(text.rstrip())
 
     def to_last_of_text(self) -> Encoded:
-        """Leave out what follows the text: an EOS, from which nothing continues.
+        """Leave out the tokens after the text, such as an EOS, so that generation can continue the text.
 
         Returns:
-            The tokens up to the last that stands for text; all of them where none does.
+            The tokens up to the last token of the text; all tokens if none stands for text.
         """
         after = int(self.kept[-1]) + 1 if len(self.kept) else len(self.ids)
         return Encoded(self.ids[:after], self.ends[:after])
 
 
 class Encoder(Protocol):
-    """Cuts documents into tokens."""
+    """Tokenises documents."""
 
     def encode(self, documents: Sequence[Document], max_tokens: int) -> list[Encoded]:
-        """Return one `Encoded` a document, of at most `max_tokens` tokens."""
+        """Return one `Encoded` per document, of at most `max_tokens` tokens."""
 
 
 @final
 @dataclass(frozen=True)
 class Pairs:
-    """Rows of one document that correspond, as indices into each model's kept tokens.
+    """The paired rows of one document, as indices into each model's kept tokens.
 
     Attributes:
         src: Row of the source model, shape (pairs,).
         dst: Row of the destination model, shape (pairs,).
-        eligible_src: How many source rows could have been paired (after `skip`).
-        eligible_dst: How many destination rows could have been paired.
+        eligible_src: Number of source rows that could be paired (after `skip`).
+        eligible_dst: Number of destination rows that could be paired.
     """
 
     src: NDArray[np.intp]
@@ -81,13 +81,13 @@ class Pairs:
 def pair_document(src: Encoded, dst: Encoded, skip: int) -> Pairs:
     """Pair the tokens that end at the same character.
 
-    Where several tokens share an end (the bytes of one character), the last one has read it all and stands for them;
-    documents that both models cut into the same ids pair token by token.
+    If several tokens share an end (the bytes of one character), the last token is paired, because it has read the whole
+    character. If both models have the same ids for a document, tokens are paired one by one.
 
     Args:
-        src: The document as the source model sees it.
-        dst: The document as the destination model sees it.
-        skip: Leave out the first so many text tokens of each model: they act as attention sinks.
+        src: The document, tokenised for the source model.
+        dst: The document, tokenised for the destination model.
+        skip: Number of text tokens to leave out at the start for each model, because they act as attention sinks.
 
     Returns:
         The paired rows, in order.

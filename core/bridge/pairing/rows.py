@@ -1,4 +1,4 @@
-"""Paired rows of two models over a corpus, streamed from the store: to fit on, and to score on."""
+"""Paired rows of two models over a corpus, streamed from the store, for fitting and scoring."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Rows:
         return Rows(self.x[chosen], self.y[chosen], self.document[chosen], self.outlier[chosen])
 
     def sum_by_document(self, values: NDArray[np.floating], n_documents: int) -> NDArray[np.float64]:
-        """Add up one value a row, (n,), within each document: (n_documents,) float64.
+        """Sum one value per row, (n,), within each document: (n_documents,) float64.
 
         Args:
-            values: One a row, (n,).
-            n_documents: How many held-out documents there are.
+            values: One value per row, (n,).
+            n_documents: Number of held-out documents.
 
         Returns:
             (n_documents,) float64; 0 for documents without rows.
@@ -66,12 +66,12 @@ class PairedRows:
 
     Args:
         corpus: The texts.
-        shards: Which rows correspond.
+        shards: The paired rows of each shard.
         src: The source's activations.
         dst: The destination's activations.
         folds: Fold of each document, or `HELD_OUT`, (documents,).
-        outlier_factor: Rows above so many times the median training norm, in either model, are outliers.
-        coverage: Counts to complete.
+        outlier_factor: Rows with a norm above this many times the median training norm, in either model, are outliers.
+        coverage: Counts, completed by this class.
     """
 
     def __init__(
@@ -93,10 +93,10 @@ class PairedRows:
         self._count(coverage)
 
     def blocks(self, wanted: Callable[[NDArray[np.int64]], NDArray[np.bool_]]) -> Iterator[tuple[Rows, Index]]:
-        """Yield one block a shard: the rows whose fold is wanted, and their folds.
+        """Yield one block per shard: the rows of the wanted folds, and their folds.
 
         Args:
-            wanted: Tells for folds of shape (n,) which to take, (n,) bool.
+            wanted: Function of folds, (n,), that returns a mask of the wanted rows, (n,) bool.
 
         Raises:
             CorruptArtifactError: If a shard is missing or damaged.
@@ -110,7 +110,7 @@ class PairedRows:
                 yield Rows(left, right, pairs.document[chosen], outlier[chosen]), fold[chosen]
 
     def parts(self, folds: Collection[int]) -> Iterator[tuple[int, Rows]]:
-        """Yield the rows of one fold in one shard at a time, outliers left out, with the fold's number.
+        """Yield the fold's number and its rows, for every shard and fold, outliers left out.
 
         Raises:
             CorruptArtifactError: If a shard is missing or damaged.
@@ -128,7 +128,7 @@ class PairedRows:
             x, y = (artifact.read(index) for artifact in self.artifacts)
             if (len(x["rows"]), len(y["rows"])) != (pairs.src_rows, pairs.dst_rows):
                 raise CorruptArtifactError(
-                    "The stored activations do not belong to these tokenizers.",
+                    "The stored activations do not match these tokenizers.",
                     cause="A tokenizer changed after its model's activations were collected.",
                     remedy=f"Delete {self.artifacts[0].path} and {self.artifacts[1].path} and run again.",
                 )

@@ -1,4 +1,4 @@
-"""Which rows of two models' activations correspond, shard by shard, and how many tokens found a partner."""
+"""Pairing of two models' rows, shard by shard, with counts of paired tokens."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Index = NDArray[np.int64]
 @final
 @dataclass(frozen=True)
 class ShardPairs:
-    """Which rows of one shard correspond.
+    """The paired rows of one shard.
 
     Attributes:
         src: Row in the source's shard, (pairs,).
         dst: Row in the destination's shard, (pairs,).
         document: Document index in the corpus, (pairs,).
-        src_rows: How many rows the source's shard must have.
-        dst_rows: How many rows the destination's shard must have.
+        src_rows: Required number of rows of the source's shard.
+        dst_rows: Required number of rows of the destination's shard.
     """
 
     src: Index
@@ -39,17 +39,17 @@ class ShardPairs:
 @final
 @dataclass
 class Coverage:
-    """How many tokens of each model found a partner, and what was left out; reported with every result.
+    """Counts of paired and left-out tokens of each model; reported with every result.
 
     Attributes:
         pairs: Paired rows before outliers are dropped.
-        eligible_src: Source tokens that could have been paired (after specials and `skip`).
-        eligible_dst: Destination tokens likewise.
+        eligible_src: Source tokens that could be paired (without special tokens and `skip`).
+        eligible_dst: Destination tokens that could be paired.
         cut_documents: Documents whose end one of the models did not read, because of `max_tokens`.
-        outliers: Paired rows whose norm is outlying in either model.
+        outliers: Paired rows with an outlying norm in either model.
         training_rows: Rows that maps are fitted on.
-        held_out_rows: Rows that scores rest on, outliers left out.
-        held_out_documents: Documents that those rows come from.
+        held_out_rows: Rows that scores are computed on, outliers left out.
+        held_out_documents: Documents of these rows.
     """
 
     pairs: int = 0
@@ -71,7 +71,7 @@ class Coverage:
 def pair_corpus(
     corpus: Corpus, src: Encoder, dst: Encoder, *, max_tokens: int, skip: int, progress: Progress
 ) -> tuple[list[ShardPairs], Coverage]:
-    """Pair the tokens of every document; no model is loaded for this."""
+    """Pair the tokens of every document, without loading a model."""
     coverage, paired = Coverage(), []
     with progress.stage("pair tokens", len(corpus.documents), "texts") as advance:
         for chunk in shards(corpus, max_tokens):

@@ -1,4 +1,4 @@
-"""Arrays as callers have them: numpy or torch in, the same out, on the same device."""
+"""Conversion of arrays: numpy or torch in, the same type out, on the same device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def to_numpy(given: Any) -> NDArray[Any]:
     No gradient flows through: a tensor is detached.
 
     Raises:
-        ShapeError: If it is neither.
+        ShapeError: If the value is neither.
     """
     if isinstance(given, np.ndarray):
         return given
@@ -29,10 +29,10 @@ def to_numpy(given: Any) -> NDArray[Any]:
 
 
 def as_given(computed: NDArray[Any], given: Any) -> Any:
-    """Return what was computed as what was given: numpy or torch, on its device, in float32 or, if given, float64."""
+    """Convert a result to the type of the input: numpy or torch, its device, float64 for float64, else float32."""
     if isinstance(given, np.ndarray):
         return computed.astype(np.result_type(given.dtype, np.float32), copy=False)
     import torch
 
-    # In two steps: some devices have no float64.
+    # In two steps, because some devices have no float64.
     return torch.from_numpy(computed).to(torch.promote_types(given.dtype, torch.float32)).to(given.device)

@@ -18,13 +18,13 @@ class Reading:
     """One explained vector.
 
     Attributes:
-        text: Which text it comes from, or which direction it is.
-        token: The token that the activation stands at; empty for a direction.
-        position: Where the token ends in the text, in characters; -1 for a direction.
-        explanation: What the destination's verbalizer says.
-        flags: What is wrong with that.
-        round_trip: Cosine between the activation and its reconstruction: the explanation, through the destination's
-            reconstructor and the map back. None without a reconstructor, and for directions.
+        text: The text of the activation, or the name of the direction.
+        token: The token of the activation; empty for a direction.
+        position: The end of the token in the text, in characters; -1 for a direction.
+        explanation: The text of the destination's verbalizer.
+        flags: Flags of the explanation.
+        round_trip: Cosine between the activation and its reconstruction from the explanation, by the destination's
+            reconstructor and the reverse map. None without a reconstructor, and for directions.
     """
 
     text: str
@@ -38,15 +38,15 @@ class Reading:
 @final
 @dataclass(frozen=True)
 class Readings(Result):
-    """Explained vectors, and how much of them is reconstructed.
+    """Explained vectors, and the fraction of their variance that the explanations reconstruct.
 
     Attributes:
-        readings: One a vector.
-        fve: Fraction of the variance of the activations' directions that the round trip explains, against always
-            giving the mean activation; None without a reconstructor.
-        fve_nrm: The same over the variance of unit vectors of training activations, as cards of released models print
-            it; None likewise.
-        mean_cosine: Cosine of always giving the mean activation; None likewise.
+        readings: One reading per vector.
+        fve: Fraction of the variance of the activations' directions that the round trip explains, relative to the mean
+            activation; None without a reconstructor.
+        fve_nrm: The same over the variance of unit vectors of training activations, as model cards print it; None
+            without a reconstructor.
+        mean_cosine: Mean cosine of the activations with the mean activation; None without a reconstructor.
         provenance: Models, map, verbalizer and versions.
     """
 
@@ -58,7 +58,7 @@ class Readings(Result):
 
     def __repr__(self) -> str:
         about, back = self.provenance, "" if self.fve is None else f", fve {self.fve:.3f}"
-        return f"Readings({about['src']} read by {about['dst']}: {len(self.readings)} explanations{back})"
+        return f"Readings({about['src']} explained by {about['dst']}: {len(self.readings)} explanations{back})"
 
     def records(self) -> list[dict[str, Any]]:
         """Return a row for each explained vector.

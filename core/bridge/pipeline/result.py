@@ -1,4 +1,4 @@
-"""What every result does beside its own: a notebook shows it, and pandas takes it."""
+"""Base classes of results: display in a notebook, and conversion to pandas."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MOST = 3
-"""Measures in a line that stands for a whole result."""
+"""Number of measures in the summary line of a result."""
 
 
 class Shown(ABC):
@@ -25,7 +25,7 @@ class Shown(ABC):
 
     @abstractmethod
     def __repr__(self) -> str:
-        """Say in a line what this is."""
+        """Return a one-line summary."""
 
     @abstractmethod
     def _shown(self) -> list[Markup]:
@@ -37,11 +37,11 @@ class Shown(ABC):
 
 
 class Result(Shown):
-    """What a command found, as rows of one shape."""
+    """The result of a command, as rows with the same fields."""
 
     @abstractmethod
     def records(self) -> list[dict[str, Any]]:
-        """Return the rows: one for each number, explained vector or carried array."""
+        """Return the rows: one for each number, explained vector or transferred array."""
 
     @final
     def to_frame(self) -> DataFrame:
@@ -57,8 +57,8 @@ class Result(Shown):
             import pandas
         except ImportError as error:
             raise UsageError(
-                "pandas is not installed, and to_frame makes a table of it.",
-                remedy="Run pip install 'residual-bridge[pandas]', or use records(), which needs nothing.",
+                "pandas is not installed; to_frame needs it.",
+                remedy="Run pip install 'residual-bridge[pandas]', or use records(), which does not need pandas.",
             ) from error
         return pandas.DataFrame.from_records(self.records())
 
@@ -67,7 +67,7 @@ class Result(Shown):
 
 
 def headline(metrics: Sequence[Metric]) -> str:
-    """Return the first mapped measures, each beside its control, in a line."""
+    """Return the first mapped measures, each with its control, as one line."""
     by_arm = {(one.scorer, one.name, one.arm, one.src, one.dst): one for one in metrics}
     mapped = [one for one in metrics if one.arm == MAPPED][:MOST]
     said = []

@@ -1,4 +1,4 @@
-"""The contract of scorer plugins: what they need, what they are handed, what they return."""
+"""The contract of scorer plugins: their needs, their input (`Evidence`) and their output (`Metric`)."""
 
 import warnings
 from typing import Any

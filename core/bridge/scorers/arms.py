@@ -4,13 +4,13 @@ MAPPED = "mapped"
 """The arm of the fitted map."""
 
 NATIVE = "native"
-"""The arm of a model's own, without a map: what a perfect one could reach."""
+"""The arm of a model's own tool, without a map: the score of a perfect map."""
 
 RAW = "raw"
-"""The arm of the source's as it is, where widths are equal: what no map at all does."""
+"""The arm of the source's tool without a map, for equal widths only."""
 
 MISPAIRED = "mispaired"
-"""The arm of the same map, fitted on rows of other documents: what it learns where there is nothing."""
+"""The arm of the same map type, fitted on rows of different documents, which do not correspond."""
 
 RANDOM_MAP = "random_map"
 """The arm of a random rotation of equal scale."""

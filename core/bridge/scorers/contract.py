@@ -23,7 +23,7 @@ from bridge.scorers.plot import Look, Plot
 
 
 class Need(StrEnum):
-    """What a scorer may ask for. The runtime runs every scorer whose needs are met."""
+    """An input that a scorer may need. The runtime runs every scorer whose needs are available."""
 
     HELD_OUT_PAIRS = "held_out_pairs"
     MAP = "map"
@@ -38,27 +38,28 @@ class Need(StrEnum):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """All that scorers may look at.
+    """All inputs of scorers.
 
     Attributes:
         src: Source reference.
         dst: Destination reference.
         map: Name of the map plugin.
-        arms: The fitted map as `mapped`, and the controls: `mispaired` (the same map fitted on mispaired rows),
-            `random_map`, and `raw` (no map) where the widths are equal.
+        arms: The fitted map as `mapped`, and the controls: `mispaired` (the same map type fitted on mispaired rows),
+            `random_map`, and `raw` (no map) if the widths are equal.
         held_out: Paired rows of the held-out documents.
-        seed: Of everything random.
-        back: The map from the destination to the source, where a dictionary is available, for each arm that has one: a
-            random map to fewer dimensions has no way back.
+        seed: Random seed.
+        back: The reverse map of each arm that has one, if a dictionary is available: a random map to fewer dimensions
+            has no reverse map.
         src_dictionary: The source model's dictionary at its site.
-        dst_dictionary: The destination model's own dictionary at its site, of as many or other features.
+        dst_dictionary: The destination model's own dictionary at its site, with any number of features.
         twins: Other dictionaries of the destination at its site, by name; controls for matching decoders.
-        live: The destination model, to be run with changed activations.
-        explained: By washout what verbalizers say of the same directions; the first one is the run's own.
-        readings: What verbalizers say of live activations.
-        judge: Embeds texts, where there are explanations.
-        keep: Called with a name and an array of finite floats that is to lie beside the metrics, as a matrix that they
-            summarise or the curves of a plot. What begins with the scorer's own name and a dot is handed to its `plot`.
+        live: The destination model, for runs with edited activations.
+        explained: Explanations of the same directions, by washout; the first is the run's default washout.
+        readings: Explanations of live activations.
+        judge: Embeds texts, if there are explanations.
+        keep: Function of a name and an array of finite floats to store with the metrics, such as a matrix that they
+            summarise or the curves of a plot. Arrays whose names begin with the scorer's name and a dot are passed to
+            its `plot`.
     """
 
     src: str
@@ -85,7 +86,7 @@ class Evidence:
 
     @property
     def available(self) -> frozenset[Need]:
-        """What this evidence can supply."""
+        """The needs that this evidence meets."""
         there = {
             Need.HELD_OUT_PAIRS: True,
             Need.MAP: True,
@@ -112,14 +113,14 @@ class Evidence:
         """Make the record of one number; only the arm `mapped` has a control, by default `mispaired`.
 
         Args:
-            scorer: That measured it.
-            name: What was measured.
-            arm: What it was measured on.
+            scorer: The scorer of the number.
+            name: Name of the measure.
+            arm: The measured arm.
             value: The number.
-            interval: Ends of its 95% interval; NaN where none could be had.
-            n: How many rows, features or texts it rests on.
-            note: Whatever a reader needs to know to not misread it.
-            control: The arm that `mapped` is read against; left out where that was not scored.
+            interval: Ends of its 95% interval; NaN if unknown.
+            n: Number of rows, features or texts behind the value.
+            note: Information that prevents misinterpretation.
+            control: The arm to compare `mapped` with; ignored if that arm was not scored.
 
         Returns:
             The metric, with the evidence's map, source and destination.
@@ -136,56 +137,56 @@ class Scorer(ABC):
     """Measures a fitted map.
 
     Laws, checked by `bridge.testing.check_scorer`:
-        - Every metric has a finite value inside its interval, and the number of rows it rests on.
-        - Every arm in the evidence is scored, so that no number stands without its control.
+        - Every metric has a finite value inside its interval, and the number of rows behind it.
+        - Every arm in the evidence is scored, so that every number has its control.
         - The same evidence gives the same metrics.
-        - Every number that it gives is among its `measures`, if it has any.
-        - A plot is drawn from what was kept alone, says in words what it shows, and is the same every time.
+        - Every number is among the scorer's `measures`, if it has any.
+        - A plot depends only on the kept arrays, has a text description, and is the same every time.
     """
 
     name: ClassVar[str]
     """Unique among installed scorers."""
 
     summary: ClassVar[str]
-    """One line: what is measured."""
+    """One line: the measured quantity."""
 
     measures: ClassVar[tuple[Measure, ...]] = ()
-    """What it says of each number that it gives; one that is not listed has its name alone."""
+    """Declarations of the scorer's numbers; a number without a declaration is shown by its name only."""
 
     needs: ClassVar[frozenset[Need]]
-    """What must be available for this scorer to run."""
+    """The inputs that this scorer needs."""
 
     @abstractmethod
     def score(self, evidence: Evidence) -> Iterable[Metric]:
         """Return the metrics of every arm.
 
         Args:
-            evidence: The fitted arms, and what was measured of them.
+            evidence: The fitted arms and their data.
         """
 
     def sentences(self, metrics: Sequence[Metric]) -> Sequence[str]:
-        """Say in plain words what this scorer's metrics of one run show, beside their controls.
+        """Describe in plain words what this scorer's metrics of one run show, compared with their controls.
 
         Args:
-            metrics: Its own metrics, under the run's own washout.
+            metrics: The scorer's own metrics, with the run's first washout.
 
         Returns:
-            Sentences for terminal and report; none where there is nothing to say.
+            Sentences for terminal and report; may be empty.
         """
         return ()
 
     def plot(self, kept: Mapping[str, NDArray[np.floating]], look: Look) -> Plot | None:
-        """Draw what this scorer kept for its plot; called when a page is made, not when the run is scored.
+        """Draw the plot from the kept arrays; called when a page is made, not when the run is scored.
 
-        The page has a light and a dark face: leave the colours of text and axes as they are, and take those of arms
+        The page has a light and a dark theme: do not set the colours of text and axes, and take the colours of arms
         from `look`.
 
         Args:
-            kept: What `score` kept under names that begin with the scorer's own and a dot, float32; the names come
-                without that beginning. It is read from a file, which may be untrusted.
-            look: How the page draws an arm, as in `axes.plot(x, y, **look("mapped"))`.
+            kept: The arrays that `score` kept under names beginning with the scorer's name and a dot, float32, by names
+                without this prefix. They are read from a file, which may be untrusted.
+            look: Returns the style of an arm, as in `axes.plot(x, y, **look("mapped"))`.
 
         Returns:
-            The plot, or None for none. Whatever is raised leaves it out, and is told in the page.
+            The plot, or None. If the method raises an error, the page shows the error instead of the plot.
         """
         return None

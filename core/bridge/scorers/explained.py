@@ -13,21 +13,21 @@ from numpy.typing import NDArray
 from bridge.verbalizers import Explanation
 
 Judge = Callable[[Sequence[str]], NDArray[np.float32]]
-"""Embeds texts: n strings -> (n, k) float32 of unit norm; equal meanings point the same way."""
+"""Embeds texts: n strings -> (n, k) float32 of unit norm; similar meanings have a high cosine."""
 
 
 @final
 @dataclass(frozen=True)
 class Explained:
-    """What verbalizers say of the same directions, under one washout.
+    """Explanations of the same directions by both verbalizers, with one washout.
 
     Attributes:
-        names: What each direction is, n strings.
-        native: What the source's own verbalizer says of each.
-        foreign: By arm, what the destination's verbalizer says: of the directions moved by each map (`mapped`,
+        names: Name of each direction, n strings.
+        native: The source verbalizer's explanation of each direction.
+        foreign: The destination verbalizer's explanations, by arm: of the directions moved by each map (`mapped`,
             `mispaired`, `random_map`), and of as many random directions moved by the fitted map (`random_direction`).
-        topics: For each the topic that has more than half of its activity on the training documents, or empty; no
-            strings at all where the corpus has no topics.
+        topics: For each direction the topic with more than half of its activity on the training documents, or an empty
+            string; an empty sequence if the corpus has no topics.
     """
 
     names: Sequence[str]
@@ -39,14 +39,14 @@ class Explained:
 @final
 @dataclass(frozen=True)
 class ArmExplanations:
-    """What one verbalizer says of live activations, and what is reconstructed from them.
+    """Explanations of live activations by one verbalizer, and the activations reconstructed from them.
 
     Attributes:
-        explanations: One explanation a position.
-        truth: The activations that it is about, (n, d_model) float32: the source's, but for the arm `self`.
-        rebuilt: What the explanations stand for, by the verbalizer's reconstructor and, of a foreign one, the map
-            back; of the shape of `truth`. None without a reconstructor.
-        mean: Mean of the training activations of the model that `truth` is of, (d_model,) float64.
+        explanations: One explanation per position.
+        truth: The explained activations, (n, d_model) float32: the destination's for the arm `self`, else the source's.
+        rebuilt: The activations reconstructed from the explanations, in the shape of `truth`, by the verbalizer's
+            reconstructor and, for a foreign verbalizer, the reverse map. None without a reconstructor.
+        mean: Mean training activation of the model of `truth`, (d_model,) float64.
     """
 
     explanations: Sequence[Explanation]
@@ -64,14 +64,14 @@ class ArmExplanations:
 @final
 @dataclass(frozen=True)
 class ExplainedActivations:
-    """What verbalizers say of live activations at the same positions of held-out documents.
+    """Explanations of live activations at the same positions of held-out documents.
 
     Attributes:
-        texts: The text up to and with the token of each position, n strings; each ends with a whole word.
-        topics: What each position's document is about, n strings; empty where the corpus does not say.
+        texts: The text up to and including the token of each position, n strings; each ends with a whole word.
+        topics: Topic of each position's document, n strings; empty strings if the corpus has no topics.
         document: Index of each position's document group, (n,) int64.
-        arms: `native`: the source's verbalizer on the source's activations. `self`: the destination's on the
-            destination's. Those of the maps: the destination's on the source's activations, moved.
+        arms: `native`: the source's verbalizer on the source's activations. `self`: the destination's verbalizer on the
+            destination's activations. Arms of maps: the destination's verbalizer on the moved source activations.
     """
 
     texts: Sequence[str]

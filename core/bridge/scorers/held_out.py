@@ -14,7 +14,7 @@ from bridge.reservoir import Reservoir
 
 
 class HeldOutPairs(ABC):
-    """Paired rows of documents that no map was fitted on: held-out ones, or in a sweep the validation fold's."""
+    """Paired rows of documents that no map was fitted on: held-out documents, or the validation fold of a sweep."""
 
     mean_src: NDArray[np.float64]
     """Mean of the source's *training* rows, (d_src,)."""
@@ -35,7 +35,7 @@ class HeldOutPairs(ABC):
 
     @final
     def typical(self) -> Iterator[Rows]:
-        """Stream over all rows but outliers.
+        """Stream over all rows except outliers.
 
         Returns:
             Blocks of rows.
@@ -45,11 +45,11 @@ class HeldOutPairs(ABC):
 
     @final
     def sample(self, count: int, seed: int) -> Rows:
-        """Draw at most `count` rows, outliers left out, uniformly by seed; only they are held in memory.
+        """Draw at most `count` rows, outliers left out, uniformly by seed; only these rows are held in memory.
 
         Args:
-            count: Most rows.
-            seed: Of the draw.
+            count: Maximal number of rows.
+            seed: Seed of the draw.
 
         Returns:
             The rows, in the order of the stream.
@@ -77,11 +77,12 @@ class LiveModel(ABC):
 
     @abstractmethod
     def losses(self, edit: Edit | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Run the documents, the destination site's activations rewritten, and add up the next-token losses.
+        """Run the documents with edited activations at the destination site, and sum the next-token losses.
 
         Args:
-            edit: Rewrites the rows of every token that stands for text; None leaves them as they are.
+            edit: Rewrites the rows of every token that stands for text; None leaves them unchanged.
 
         Returns:
-            Cross-entropy in nats summed over each document's next tokens, and how many they are: both (n_documents,).
+            Cross-entropy in nats summed over each document's next tokens, and the number of these tokens: both
+            (n_documents,).
         """

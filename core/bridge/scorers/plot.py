@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Look = Callable[[str], Mapping[str, Any]]
-"""By arm, how the report draws it: matplotlib's properties of a line (colour, marker, hollow or filled, dashes)."""
+"""Returns an arm's style in the report: matplotlib's line properties (colour, marker, hollow or filled, dashes)."""
 
 
 @final
 @dataclass(frozen=True)
 class Plot:
-    """A scorer's own plot in the report.
+    """A scorer's plot in the report.
 
     Attributes:
-        figure: The picture; made while `Scorer.plot` runs, it has the page's size, font and colours.
+        figure: The figure; created during `Scorer.plot`, it has the page's size, font and colours.
         title: Its caption.
-        says: What it shows, in words, for those who do not see it.
-        meaning: How it is read: a line below the caption.
+        says: The content as text, for screen readers.
+        meaning: The interpretation: a line below the caption.
     """
 
     figure: Figure

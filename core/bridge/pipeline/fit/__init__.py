@@ -1,1 +1,1 @@
-"""Maps: their training rows, the fit, its controls, and the bridge that comes of it."""
+"""Fitting maps: training rows, the fit, its controls, and the fitted bridge."""

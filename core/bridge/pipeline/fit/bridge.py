@@ -1,4 +1,4 @@
-"""A fitted bridge: moves points and directions, and lives in a folder of safetensors and JSON."""
+"""A fitted bridge: moves points and directions, and is saved as a folder of safetensors and JSON."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Activations = TypeVar("Activations", "NDArray[Any]", "Tensor")
 ARRAYS = "bridge.safetensors"
 INVERSE, BACK = "inverse of ", "way back of "
 OF_BACK = "back/"
-"""Before the names of the way back's arrays, in the same file."""
+"""Prefix of the names of the reverse map's arrays, in the same file."""
 
 
 class Explainer(Protocol):
@@ -53,9 +53,9 @@ class Bridge(Shown):
         map: Name of the map type.
         options: Options of the map type, as scalars.
         fitted: The fitted map.
-        provenance: Models, corpus, split, counts, versions and what fitting chose.
-        fitted_back: The same map fitted the other way on the same rows, which reads activations of the destination;
-            None where it could not be fitted, or was not kept (before 0.1.0).
+        provenance: Models, corpus, split, counts, versions and values that fitting chose.
+        fitted_back: The reverse map: the same map type fitted from destination to source on the same rows; None if it
+            could not be fitted, or was not saved (before 0.1.0).
         explainer: What `explain` calls: `bridge.explain_through` in what `fit`, `run` and `load` return.
     """
 
@@ -72,17 +72,17 @@ class Bridge(Shown):
         return f"Bridge({self.src} [{self.fitted.d_src}] -> {self.dst} [{self.fitted.d_dst}], {self.map})"
 
     def __call__(self, x: Activations) -> Activations:
-        """Move activations of the source model to where the destination model has them.
+        """Move activations of the source model into the destination model's space.
 
         Args:
             x: (n, d_src) or (d_src,), numpy or torch on any device, any float type; contiguous or not.
 
         Returns:
-            (n, d_dst) or (d_dst,), numpy or torch as given, on the same device; float64 where that was given, else
-            float32 (bfloat16 and half precision too). Computed in float64 on the processor; no gradient flows through.
+            (n, d_dst) or (d_dst,), numpy or torch as given, on the same device; float64 for float64, else float32 (also
+            for bfloat16 and half precision). Computed in float64 on the CPU; no gradient flows through.
 
         Raises:
-            ShapeError: If the last dimension is not d_src, or this is no array.
+            ShapeError: If the last dimension is not d_src, or the value is not an array.
         """
         moved: Activations = self._apply(self.fitted, x)
         return moved
@@ -97,16 +97,16 @@ class Bridge(Shown):
             (n, d_dst) or (d_dst,), as from a call.
 
         Raises:
-            ShapeError: If the last dimension is not d_src, or this is no array.
+            ShapeError: If the last dimension is not d_src, or the value is not an array.
         """
         moved: Activations = self._apply(self.fitted.direction, v)
         return moved
 
     def inverse(self) -> Bridge:
-        """Return what undoes the map: it gives back x from this bridge's own b(x).
+        """Return the exact inverse of the map, which gives x for b(x).
 
-        Not what the source would have where the destination has y: a map that shrinks what it cannot predict (ridge)
-        has an inverse that blows that up. `back` is fitted for it.
+        The inverse does not predict the source's activations from the destination's: a map that shrinks directions
+        (ridge) has an inverse that amplifies them. Use `back` for predictions.
 
         Raises:
             MapError: If the map loses dimensions.
@@ -114,34 +114,34 @@ class Bridge(Shown):
         return self._turned(INVERSE, self.fitted.inverse())
 
     def back(self) -> Bridge:
-        """Return the way back: the same kind of map, fitted from the destination to the source on the same rows.
+        """Return the reverse map: the same map type, fitted from the destination to the source on the same rows.
 
         Raises:
-            MapError: If none was kept.
+            MapError: If none was saved.
         """
         if self.fitted_back is None:
             raise MapError(
-                f"The bridge from {self.src} to {self.dst} has no way back.",
-                cause="It was fitted by an earlier version, or its map can be fitted one way only.",
-                remedy="Fit it again (bridge fit FOLDER/config.toml --out NEW): the way back is kept since.",
+                f"The bridge from {self.src} to {self.dst} has no reverse map.",
+                cause="It was fitted by an earlier version, or its map cannot be fitted in the other direction.",
+                remedy="Fit it again (bridge fit FOLDER/config.toml --out NEW); the reverse map is now saved.",
             )
         return self._turned(BACK, self.fitted_back)
 
     @property
     def is_inverse(self) -> bool:
-        """Whether `inverse` or `back` made it."""
+        """Whether this bridge is a result of `inverse` or `back`."""
         return self.map.startswith((INVERSE, BACK))
 
     def explain(self, texts: Sequence[str], every: int = 1, verbalizer: str = "") -> Readings:
-        """Read the source's activations on some texts with the destination's verbalizer: `bridge.explain_through`.
+        """Explain the source's activations on some texts with the destination's verbalizer: `bridge.explain_through`.
 
         Args:
-            texts: What the source is run on.
-            every: Explain one token in so many, counted from the last.
-            verbalizer: Which one, as `nla:checkpoint=FOLDER`; the destination's own by default.
+            texts: Texts to run the source on.
+            every: Explain every n-th token, counted from the last.
+            verbalizer: The verbalizer, as `nla:checkpoint=FOLDER`; default: the destination's own.
 
         Returns:
-            One reading a token, and how much of the activations is reconstructed from them.
+            One reading per token, and the fraction of the activations that the explanations reconstruct.
 
         Raises:
             UsageError: If the destination has no verbalizer, this is an inverse, or it was put together by hand.
@@ -155,20 +155,20 @@ class Bridge(Shown):
         return self.explainer(self, texts, every=every, verbalizer=verbalizer)
 
     def save(self, folder: str | Path) -> None:
-        """Write `bridge.safetensors`, with the way back where there is one, and `bridge.json`.
+        """Write `bridge.safetensors`, including the reverse map if there is one, and `bridge.json`.
 
         Args:
-            folder: Where to; it is made where it is not there. Another bridge in it is never overwritten; the same one
-                is written again.
+            folder: The folder; it is created if missing. Another bridge in the folder is never overwritten; the same
+                bridge is written again.
 
         Raises:
             UsageError: If the folder holds another bridge.
             StoreError: If the disk is full or read-only.
-            MapError: If this is an inverse: save the bridge itself and invert it after loading.
+            MapError: If this bridge is an inverse: save the original bridge and invert it after loading.
         """
         if self.is_inverse:
             raise MapError(
-                "An inverse is not saved.", remedy="Save the bridge, and call inverse() or back() after loading it."
+                "An inverse cannot be saved.", remedy="Save the bridge, and call inverse() or back() after loading it."
             )
         path = Path(folder)
         self._refuse_another(path)
@@ -184,8 +184,8 @@ class Bridge(Shown):
             same = False
         if not same:
             raise UsageError(
-                f"{path} already holds another bridge; nothing is overwritten.",
-                remedy="Choose another folder, or move it away.",
+                f"{path} already holds another bridge, which is not overwritten.",
+                remedy="Choose another folder, or move the old bridge.",
             )
 
     def _shown(self) -> list[Markup]:
@@ -206,7 +206,7 @@ class Bridge(Shown):
 
 
 def write_bridge(bridge: Bridge, folder: Path) -> None:
-    """Write as `Bridge.save` does, into a folder that is known to be this bridge's: what is there is replaced.
+    """Write like `Bridge.save`, but replace existing files; for a folder that belongs to this bridge.
 
     Raises:
         StoreError: If the disk is full or read-only.
@@ -235,8 +235,8 @@ def load_bridge(folder: str | Path, registry: Registry | None = None) -> Bridge:
         registry: Installed plugins; discovered by default.
 
     Raises:
-        BridgeError: If there is no bridge, or it was written by a newer version.
-        CorruptArtifactError: If a file is damaged or does not belong.
+        BridgeError: If the folder has no bridge, or a newer version wrote it.
+        CorruptArtifactError: If a file is damaged or belongs to another bridge.
         UsageError: If the map's plugin is not installed.
     """
     path = Path(folder)
@@ -248,8 +248,8 @@ def load_bridge(folder: str | Path, registry: Registry | None = None) -> Bridge:
     if not intact:
         raise CorruptArtifactError(
             f"{path / ARRAYS} is not the file that was saved with {BRIDGE_RECORD}.",
-            cause="It is missing, truncated, changed, or from another bridge.",
-            remedy="Copy the folder again, or fit the bridge again: cached activations make that quick.",
+            cause="The file is missing, truncated, changed, or from another bridge.",
+            remedy="Copy the folder again, or fit the bridge again: cached activations make that fast.",
         )
     kind = (registry or discover()).map_type(record.map)
     arrays, back = read_arrays(path / ARRAYS), None
@@ -270,11 +270,11 @@ def _restored(
         raise
     except Exception as error:  # a plugin's restore may fail in any way
         raise MapError(
-            f"The map {kind.name} cannot restore what {path} holds ({type(error).__name__}: {error}).",
-            cause="It was saved by another version of the map's plugin, or the plugin is broken.",
+            f"The map {kind.name} cannot restore the arrays of {path} ({type(error).__name__}: {error}).",
+            cause="They were saved by another version of the map's plugin, or the plugin is broken.",
         ) from error
     if found != widths:
-        raise CorruptArtifactError(f"{path} holds a map of other widths than its {BRIDGE_RECORD} says.")
+        raise CorruptArtifactError(f"The map in {path} has other widths than its {BRIDGE_RECORD}.")
     return fitted
 
 
@@ -285,7 +285,7 @@ def _same(one: Bridge, other: Bridge) -> bool:
         for left, right in zip(*maps, strict=True)
     )
     said = [
-        # As JSON, where a tuple is the list that is read back.
+        # Compare as JSON, because tuples become lists when read back.
         json.dumps([bridge.src, bridge.dst, bridge.map, bridge.options, bridge.provenance, bridge.fitted_back is None])
         for bridge in (one, other)
     ]

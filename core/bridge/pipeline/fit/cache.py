@@ -1,4 +1,4 @@
-"""Bridges that are fitted when they are first needed, and kept in the cache."""
+"""Bridges that are fitted on first use and cached."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from bridge.pipeline.plan.runtime import Runtime
 
 
 def fitted_bridge(plan: Plan, runtime: Runtime) -> Bridge:
-    """Return the bridge of a plan: from the cache, or fitted now and kept.
+    """Return the bridge of a plan, from the cache or newly fitted.
 
     Raises:
         BridgeError: As `fit_plan`.
     """
-    # Models and corpus are in the key by content: an old fit is never taken for a new one.
+    # The key contains the content hashes of models and corpus, so an outdated fit is never reused.
     folder = runtime.store.root / "bridges" / plan.key()
     try:
         return load_bridge(folder, runtime.registry)
     except BridgeError:
         bridge = fit_plan(plan, runtime).bridge
-        write_bridge(bridge, folder)  # of this key alone: what is there is damaged, or of another version
+        write_bridge(bridge, folder)  # the folder belongs to this key: existing files are damaged or outdated
         return bridge

@@ -1,4 +1,4 @@
-"""Fitting with a plugin's map, and checking what it returns."""
+"""Fitting with a plugin's map, and checking its result."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from bridge.plugins.isolation import ANY_FAULT
 
 
 def fit_each(kind: Map, several: Sequence[TrainingData]) -> list[FittedMap | MapError]:
-    """Fit on several sets of rows together, or one by one where that fails: one's failure must not cost the other.
+    """Fit on several sets of rows together, or one by one if that fails, so that a failure affects only its own set.
 
     Returns:
-        The fitted maps, as `checked_fit` gives them, or the errors that it raised.
+        The fitted maps of `checked_fit`, or its errors.
     """
     if len(several) > 1:
         with contextlib.suppress(*ANY_FAULT):
@@ -32,7 +32,7 @@ def fit_each(kind: Map, several: Sequence[TrainingData]) -> list[FittedMap | Map
 
 
 def map_or_raise(outcome: FittedMap | MapError) -> FittedMap:
-    """Return what `fit_each` gave, or raise it.
+    """Return a map of `fit_each`, or raise its error.
 
     Raises:
         MapError: If the map could not be fitted.
@@ -43,10 +43,10 @@ def map_or_raise(outcome: FittedMap | MapError) -> FittedMap:
 
 
 def checked_fit(kind: Map, data: TrainingData) -> FittedMap:
-    """Fit, and look at what the plugin returned before trusting it.
+    """Fit, and check the plugin's result.
 
     Raises:
-        MapError: If it is no fitted map of these widths, or gives NaN at the training mean.
+        MapError: If the result is not a fitted map of these widths, or gives NaN at the training mean.
     """
     try:
         fitted = kind.fit(data)
@@ -55,8 +55,8 @@ def checked_fit(kind: Map, data: TrainingData) -> FittedMap:
     except ANY_FAULT as error:
         raise MapError(
             f"The map {kind.name} failed to fit ({type(error).__name__}: {error}).",
-            cause="The plugin is broken, or cannot cope with these rows.",
-            remedy="Run the command again with --debug to see where, or choose another map.",
+            cause="The plugin is broken, or does not support these rows.",
+            remedy="Run the command again with --debug for the traceback, or choose another map.",
         ) from error
     return _checked(kind, fitted, data)
 
@@ -68,7 +68,7 @@ def _checked(kind: Map, fitted: FittedMap, data: TrainingData) -> FittedMap:
             cause="The plugin is broken.",
             remedy="Run bridge.testing.check_map on it, or choose another map.",
         )
-    # The mean, and a row as far from it as rows are.
+    # The mean, and a row at a typical distance from the mean.
     spread = np.sqrt(np.diag(data.moments.xx) / max(data.moments.n, 1))
     rows = np.stack([data.moments.mean_x, data.moments.mean_x + spread]).astype(np.float32)
     for move, what in ((fitted, "points"), (fitted.direction, "directions")):

@@ -1,4 +1,4 @@
-"""The controls of a fitted map: the same map on mispaired rows, and every map that is a control arm."""
+"""The controls of a fitted map: the same map type on mispaired rows, and every control map."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from bridge.scorers import MAPPED, MISPAIRED
 
 
 def fit_arms(result: Fit, seed: int, runtime: Runtime) -> dict[str, FittedMap]:
-    """Fit the controls beside a map: itself on mispaired rows, and every installed map that is a control arm.
+    """Fit the controls of a map: the same map type on mispaired rows, and every installed control map.
 
     Args:
         result: The fitted map.
-        seed: Of controls that are random.
+        seed: Seed of random controls.
         runtime: Plugins and progress.
 
     Returns:
-        The maps by arm, `mapped` first. A control that these rows or widths do not allow is left out, with a note.
+        The maps by arm, `mapped` first. A control that does not support these rows or widths is left out, with a note.
     """
 
     def on_mispaired_rows() -> FittedMap:
@@ -49,14 +49,13 @@ def fit_arms(result: Fit, seed: int, runtime: Runtime) -> dict[str, FittedMap]:
 
 
 def fit_back(result: Fit, arms: Mapping[str, FittedMap], runtime: Runtime) -> dict[str, FittedMap]:
-    """Return for every arm the map from the destination to the source, through which a carried dictionary reads.
+    """Return the reverse map of every arm, which a transferred dictionary needs to read the destination.
 
-    The map that was asked for, and its mispaired control, were fitted on the same rows the other way round: the
-    inverse of a map that shrinks what it cannot predict (ridge) would blow up noise. A control that is no fit of the
-    rows is inverted.
+    The reverse maps of the requested map and of its mispaired control are fitted on the same rows: the inverse of a map
+    that shrinks directions (ridge) would amplify noise. Control maps that are not fitted on rows are inverted.
 
     Raises:
-        MapError: If the map has no way back.
+        MapError: If the requested map has no reverse map.
     """
     both = {MAPPED: result.back, MISPAIRED: result.floor_back}
     refits = {arm: outcome for arm, outcome in both.items() if outcome is not None}

@@ -1,4 +1,4 @@
-"""From a plan to fitted maps: the one that was asked for, and the controls it is read against."""
+"""From a plan to fitted maps: the requested map and its controls."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from bridge.references import Site
 @final
 @dataclass(frozen=True)
 class Fit:
-    """A bridge, and what it was fitted on.
+    """A bridge and its training data.
 
     Attributes:
         bridge: The fitted bridge.
-        kind: The map, and its options.
+        kind: The map type with its options.
         rows: All paired rows.
-        training: What the map was fitted on.
-        mispaired: The same rows with partners of other documents; None if no controls were wanted.
-        floor: The map fitted on those, or why there is none.
-        back: The map fitted the other way, or why there is none; None where no way back was wanted.
-        floor_back: The same of the mispaired rows.
+        training: The training data of the map.
+        mispaired: The same source rows with partners of other documents; None if no controls were requested.
+        floor: The map fitted on the mispaired rows, or the error of that fit.
+        back: The reverse map, or the error of its fit; None if it was not requested.
+        floor_back: The reverse map fitted on the mispaired rows, or the error.
     """
 
     bridge: Bridge
@@ -47,13 +47,13 @@ class Fit:
 
 
 def fit_plan(plan: Plan, runtime: Runtime, *, controls: bool = False, reverse: bool = False) -> Fit:
-    """Collect, summarise and fit, both ways.
+    """Collect activations, compute moments, and fit the map and its reverse map.
 
     Args:
-        plan: What to fit.
+        plan: The plan.
         runtime: Plugins, store and progress.
-        controls: Fit the map on mispaired rows beside, for `fit_arms`.
-        reverse: Fit that the other way, too: `fit_back` will follow.
+        controls: Also fit the map on mispaired rows, for `fit_arms`.
+        reverse: Also fit the reverse map of the mispaired rows, for `fit_back`.
 
     Raises:
         UsageError: If both models are the same at the same layer.
@@ -63,7 +63,7 @@ def fit_plan(plan: Plan, runtime: Runtime, *, controls: bool = False, reverse: b
     if (plan.src.identity, src) == (plan.dst.identity, dst):
         names = plan.src.model.pinned(), plan.dst.model.pinned()
         raise UsageError(
-            f"{' and '.join(names)} are the same model at the same layer: nothing to bridge.",
+            f"{' and '.join(names)} are the same model at the same layer.",
             remedy="Choose another layer or another model.",
         )
     left, right = gather(plan, {"src": [src], "dst": [dst]}, runtime)
@@ -74,7 +74,7 @@ def fit_plan(plan: Plan, runtime: Runtime, *, controls: bool = False, reverse: b
         with_untrained(result.bridge.provenance, (plan.src, plan.dst), plan.options.models, runtime)
     )
     if isinstance(result.back, MapError):
-        runtime.progress.note(f"No way back is kept with the bridge: {result.back.what}")
+        runtime.progress.note(f"The bridge is saved without a reverse map: {result.back.what}")
     return result
 
 
@@ -92,8 +92,8 @@ def fit_rows(
     """Fit the plan's map on the training rows of one site of each model; other arguments as of `fit_plan`.
 
     Args:
-        back: Fit the way back of the map, which is kept with the bridge; `reverse` does so, too.
-        folds: Which training folds; all by default.
+        back: Fit the reverse map, which is saved with the bridge; implied by `reverse`.
+        folds: The training folds; default: all.
 
     Raises:
         MapError: If the map cannot be fitted.
@@ -121,7 +121,7 @@ def fit_rows(
 
 
 def _fit_back(kind: Map, fitted: FittedMap, data: Sequence[TrainingData]) -> Sequence[FittedMap | MapError]:
-    """Fit the other way on the same rows; a control that is no fit of them (a random rotation) is inverted."""
+    """Fit the reverse map on the same rows; a control map that is not fitted (a random rotation) is inverted."""
     if not kind.control_arm:
         return fit_each(kind, [one.reversed() for one in data])
     try:

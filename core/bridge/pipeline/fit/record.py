@@ -1,4 +1,4 @@
-"""`bridge.json`: what a folder says of its bridge; written by `Bridge.save`, read by whoever loads or shows it."""
+"""`bridge.json`: the description of a saved bridge, written by `Bridge.save`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BRIDGE_RECORD = "bridge.json"
 
 @final
 class BridgeRecord(BaseModel):
-    """What is known of a saved bridge besides its arrays."""
+    """The description of a saved bridge, without its arrays."""
 
     model_config = ConfigDict(frozen=True, validate_by_name=True, validate_by_alias=True)
 
@@ -34,7 +34,7 @@ class BridgeRecord(BaseModel):
     provenance: dict[str, Any]
 
     def write(self, folder: Path) -> None:
-        """Write it.
+        """Write the record into a folder.
 
         Raises:
             StoreError: If the disk is full or read-only.
@@ -47,15 +47,15 @@ def read_record(folder: Path) -> BridgeRecord:
     """Read the record of a folder.
 
     Raises:
-        BridgeError: If it is missing or damaged, or was written by a newer version.
+        BridgeError: If the record is missing or damaged, or was written by a newer version.
     """
     path = folder / BRIDGE_RECORD
     remedy = "Give a folder that `bridge run`, `bridge fit` or Bridge.save wrote."
     found = read_json(path, BridgeRecord, remedy)
     if found.version != SCHEMA:
         raise BridgeError(
-            f"{path} has schema {found.version}, and this bridge reads schema {SCHEMA}.",
-            cause="It was written by a newer version.",
+            f"{path} has schema {found.version}; this version of bridge reads schema {SCHEMA}.",
+            cause="The file was written by a newer version.",
             remedy="Upgrade residual-bridge.",
         )
     return found

@@ -1,4 +1,4 @@
-"""What maps are fitted on: moments of the training rows, paired and mispaired; in float32 where that is enough."""
+"""Training data of maps: moments of paired and mispaired training rows, in float32 where the error is small enough."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from bridge.row_sums import RowSums
 from bridge.workers import Workers
 
 WIDE = 256
-"""Below this width float64 costs little."""
+"""Width below which float64 is always used, because it costs little."""
 
 EARLY = 4
-"""After so many rows for every dimension, float32 is given up where it will clearly not do."""
+"""Rows per dimension after which float32 is abandoned if its error is clearly too large."""
 
 
 class Parts(Protocol):
-    """Where rows come from: `bridge.pairing.rows.PairedRows`, or a benchmark."""
+    """A source of rows: `bridge.pairing.rows.PairedRows`, or a benchmark."""
 
     def parts(self, folds: Collection[int]) -> Iterator[tuple[int, Rows]]:
-        """Yield the rows of one fold in one shard at a time, outliers left out, with the fold's number."""
+        """Yield the fold's number and its rows, for every shard and fold, outliers left out."""
 
 
 def training_data(
     rows: Parts, d_src: int, d_dst: int, folds: Sequence[int], *, expected: int = 0, reverse: bool = False
 ) -> TrainingData:
-    """Summarise the training rows of some folds; held-out documents and outliers are never among them.
+    """Compute moments of the training rows of some folds, without held-out documents and outliers.
 
     Args:
         rows: All paired rows.
         d_src: Width of the source model.
         d_dst: Width of the destination model.
-        folds: Which folds to use.
-        expected: About how many rows there are, if known: the error of float32 falls with their number.
-        reverse: Maps will be fitted on the reversed data too, so float32 must do for both.
+        folds: The folds to use.
+        expected: Approximate number of rows, if known: the error of float32 decreases with it.
+        reverse: Whether maps will also be fitted on the reversed data, so that float32 must be exact enough for both.
     """
     data = None
     if min(d_src, d_dst) >= WIDE:
@@ -51,10 +51,10 @@ def training_data(
 
 
 def mispaired_data(rows: Parts, training: TrainingData, folds: Sequence[int]) -> TrainingData:
-    """Summarise the source rows of `training`, each with a destination row of another document.
+    """Compute moments of the source rows of `training`, each paired with a destination row of another document.
 
-    What a map learns from these is the floor. The rows are the same, so only their products with each other are new:
-    `xx` and `yy` are the arrays of `training`. Where rows without a partner are left out, all is new.
+    A map fitted on these rows is the floor. The rows are the same, so only X'Y is new: `xx` and `yy` are the arrays of
+    `training`. If rows without a partner are left out, all moments are new.
 
     Raises:
         MapError: If most rows are left out.
@@ -73,10 +73,10 @@ def mispaired_data(rows: Parts, training: TrainingData, folds: Sequence[int]) ->
 
 
 def mispair(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Shift the destination's rows so far that none keeps its partner, or one of the same document.
+    """Shift the destination's rows so far that no row keeps its partner or its document.
 
-    A third of the rows, rather than half: a half shift is its own inverse, and would count every wrong pair twice.
-    Where one document holds more than half of the rows that is impossible, and none are returned.
+    The shift is a third of the rows: a shift by half is its own inverse and would count every wrong pair twice. If one
+    document has more than half of the rows, this is impossible, and no rows are returned.
     """
     longest = int(np.unique(rows.document, return_counts=True)[1].max())
     shift = max(longest, len(rows.y) // 3)
@@ -87,7 +87,7 @@ def mispair(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 def _fewer_rows(rows: Parts, training: TrainingData, folds: Sequence[int]) -> TrainingData:
     data = _in_float64(rows, (training.d_src, training.d_dst), folds, mispaired=True)
     if data.moments.n < training.moments.n / 2:
-        raise MapError("most rows have no partner in another document: the documents are too long, or too few.")
+        raise MapError("most rows have no partner in another document: documents are too long or too few.")
     return data
 
 
@@ -102,7 +102,7 @@ def _in_float64(rows: Parts, widths: tuple[int, int], folds: Sequence[int], misp
 def _in_float32(
     rows: Parts, widths: tuple[int, int], folds: Sequence[int], expected: int, ways: int
 ) -> TrainingData | None:
-    """Summarise with float32 products; None where they are not exact enough."""
+    """Compute moments with float32 products; None if these are not exact enough."""
     looked = False
     with Workers() as workers:
         sums = [RowSums(*widths, np.float32, workers) for _ in folds]
@@ -120,7 +120,7 @@ def _in_float32(
 
 
 def _moments(sums: list[RowSums]) -> tuple[Moments, ...]:
-    """Take the moments of every fold; its sums are let go, one fold after the other."""
+    """Return the moments of every fold, and free the sums of each fold in turn."""
     return tuple(sums.pop(0).moments() for _ in range(len(sums)))
 
 
@@ -135,7 +135,7 @@ def _error(moments: Moments, rounding: float, ways: int) -> float:
 
 @final
 class _Blocks:
-    """Opens a stream over the rows of some folds; a map counts the folds that it was handed from 0 on."""
+    """Opens a stream over the rows of some folds; a map numbers its folds from 0."""
 
     def __init__(self, rows: Parts, folds: Sequence[int], mispaired: bool = False) -> None:
         self._rows, self._folds, self._mispaired = rows, folds, mispaired

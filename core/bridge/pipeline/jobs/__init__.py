@@ -1,1 +1,1 @@
-"""One file for each command: the stages, put together."""
+"""One file for each command, which calls the stages in order."""

@@ -1,4 +1,4 @@
-"""Does a dictionary of one model work in others? Four arms, decoders, firing, the rotation, and the live model."""
+"""Audit a dictionary of one model in others: arms, decoders, firing, the rotation, and the live model."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Audit(Result):
     """The scores of one source's dictionaries in every target, at every site.
 
     Attributes:
-        metrics: Every arm's numbers; `src` and `dst` tell target and site.
+        metrics: Every arm's numbers; `src` and `dst` name target and site.
         provenance: One record for each pair of sites.
     """
 
@@ -50,7 +50,7 @@ class Audit(Result):
         return f"Audit({len(self.provenance)} pairs of sites: {headline(self.metrics)})"
 
     def document(self) -> dict[str, object]:
-        """Return the result in its one shape, as `bridge audit --out` writes it.
+        """Return the result as a document, as `bridge audit --out` writes it.
 
         Returns:
             `schema`, `bridge` (a record for each pair of sites) and `metrics`, ready for `json.dump`.
@@ -79,15 +79,15 @@ def audit(
     """Audit one source against one or many targets at one or many sites.
 
     Args:
-        options: What to do; `dst` may name many targets, as `dyck:seed1..4`.
-        sites: Sites of both models (`3,6,9`), `all` for every site that the source's folder has a dictionary of, or
-            empty for those of the references.
+        options: Options; `dst` may name several targets, as `dyck:seed1..4`.
+        sites: Sites of both models (`3,6,9`), `all` for every site with a dictionary in the source's folder, or empty
+            for the sites of the references.
         given: Dictionaries to use instead of those in the checkpoints' folders; for one pair of sites.
-        progress: Is told of every stage.
-        stdin: Where a corpus `-` comes from.
+        progress: Receives every stage.
+        stdin: The stream for a corpus `-`.
 
     Raises:
-        UsageError: If there is no dictionary, or the sites of the models do not match up.
+        UsageError: If there is no dictionary, or the numbers of sites differ.
         BridgeError: As `prepare`, or if a dictionary does not belong to its site.
     """
     runtime = open_runtime(progress)
@@ -100,7 +100,7 @@ def audit(
         if sites:
             pair = _at_sites(pair, sites, runtime)
         plan = prepare(pair, runtime, stdin, corpus)
-        # The variants of one model are of one family, and so of one corpus.
+        # Variants of one model share the family and therefore the corpus.
         corpus = plan.corpus
         with threads_for(max(plan.widths)):
             found, described = _audit_target(plan, given, runtime)
@@ -113,7 +113,7 @@ def _at_sites(options: Options, sites: str, runtime: Runtime) -> Options:
     there = ",".join(shipped(runtime.resolve(options.models.src))) if sites == ALL else sites
     if not there:
         raise UsageError(
-            f"{options.models.src} has no dictionaries in its folder, so `all` names no site.",
+            f"{options.models.src} has no dictionaries in its folder, so `all` matches no site.",
             remedy="Name the sites (--sites 3,6,9), or give --dictionary and one layer.",
         )
     update = {side: str(replace(parse_reference(getattr(options.models, side)), site=there)) for side in ("src", "dst")}
@@ -152,7 +152,7 @@ def _live_documents(plan: Plan, runtime: Runtime) -> LiveDocuments | None:
     model, options = plan.dst.model, plan.options
     if not model.info.causal:
         runtime.progress.note(
-            f"{model.name} predicts no next token, so what a reconstruction costs it is not measured."
+            f"{model.name} predicts no next token, so the loss with a reconstruction is not measured."
         )
         return None
     live = load_checked(plan.dst, options.models, runtime)
@@ -160,18 +160,18 @@ def _live_documents(plan: Plan, runtime: Runtime) -> LiveDocuments | None:
 
 
 def _site_pairs(plan: Plan, given: Dictionaries) -> list[tuple[Site, Site]]:
-    """Return the pairs in the order in which they were written: the first of one model goes with the other's first."""
+    """Return the pairs in the given order: the first site of the source with the first site of the destination, etc."""
     sides, named = (plan.src.model, plan.dst.model), given.src or given.dst
     src, dst = ([parse_sites(part, side.info.n_layers)[0] for part in side.site.split(",")] for side in sides)
     if len(src) != len(dst) or (named and len(src) > 1):
         raise UsageError(
-            f"{len(src)} sites of the source do not go with {len(dst)} of the destination"
+            f"{len(src)} sites of the source do not match {len(dst)} of the destination"
             f"{' and the dictionaries given' if named else ''}.",
-            remedy="Give as many sites of one model as of the other; with --dictionary exactly one.",
+            remedy="Give the same number of sites for both models; with --dictionary exactly one.",
         )
     return list(zip(src, dst, strict=True))
 
 
 def _looks_closer(scorer: Scorer) -> bool:
-    """Choose what answers a question of audits, and what needs more than rows and a map: `run` has the rest."""
+    """Select scorers with audit questions and scorers that need more than rows and a map; `run` uses the others."""
     return any(measure.questions for measure in scorer.measures) or not scorer.needs <= BASICS

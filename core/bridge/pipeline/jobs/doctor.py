@@ -1,4 +1,4 @@
-"""What can be wrong with a machine or an installation, looked at one by one."""
+"""Checks of the machine and the installation."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ LOW_DISK = 2 * 2**30
 @final
 @dataclass(frozen=True)
 class Check:
-    """One finding: what was looked at, whether it is well, what was seen, and what to do if not.
+    """The result of one check.
 
     Attributes:
-        name: What was looked at.
-        ok: Whether it is well.
-        detail: What was seen.
-        remedy: What to do if it is not well.
+        name: Name of the check.
+        ok: Whether the check passed.
+        detail: The finding.
+        remedy: The next step if the check failed.
     """
 
     name: str
@@ -46,10 +46,10 @@ class Check:
 
 
 def examine(model: str = "") -> list[Check]:
-    """Run every check; none of them stops another.
+    """Run every check; a failing check does not stop the others.
 
     Args:
-        model: If not empty, a model that is loaded and checked, too.
+        model: If not empty, a model that is also loaded and checked.
     """
     looks: list[Callable[[], Iterator[Check]]] = [_libraries, _devices, _cache, _models, _plugins]
     if model:
@@ -62,7 +62,7 @@ def _guarded(look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
         yield from look()
     except BridgeError as error:
         yield Check(_called(look), False, error.what, f"{error.cause} {error.remedy}".strip())
-    except Exception as error:  # a check that breaks is a finding, not the end of the examination
+    except Exception as error:  # an error in a check is a finding and does not stop the other checks
         yield Check(_called(look), False, f"{type(error).__name__}: {error}")
 
 
@@ -75,7 +75,7 @@ def _weights(reference: str) -> Iterator[Check]:
     model = runtime.resolve(reference)
     side = side_of(model, runtime)
     options = make_options(src=reference).models
-    load_checked(side, options, runtime)  # always: what was measured before is held to what is read now
+    load_checked(side, options, runtime)  # always load, to compare earlier outputs with the current files
     yield Check(f"model {model.name}", True, tried(side, options, runtime))
 
 
@@ -115,9 +115,9 @@ def _cache() -> Iterator[Check]:
 def _models() -> Iterator[Check]:
     folder = models_folder()
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    yield Check("models put by hand", True, f"{folder}: {', '.join(names) or 'none'}")
+    yield Check("models folder", True, f"{folder}: {', '.join(names) or 'none'}")
     offline = os.environ.get("HF_HUB_OFFLINE", "")
-    yield Check("hub", True, "offline (HF_HUB_OFFLINE)" if offline not in ("", "0") else "asked when needed")
+    yield Check("hub", True, "offline (HF_HUB_OFFLINE)" if offline not in ("", "0") else "used when needed")
     yield Check("user aliases", True, ", ".join(user_aliases()) or "none")
 
 

@@ -1,5 +1,4 @@
-"""What a run would fetch, load and take, and what stands against it; of weights, only small ones that are here are
-read."""
+"""Dry run: downloads, models, time, memory and problems of a run; only small local weights are read."""
 
 from __future__ import annotations
 
@@ -24,31 +23,32 @@ from bridge.pipeline.transfer.dictionaries import OWN, check_belongs, open_own
 from bridge.pipeline.verbalize.find import find_verbalizer
 
 CHARACTERS_PER_TOKEN = 4.3
-"""Of English, with vocabularies of 50k to 260k tokens; measured on the bundled corpus."""
+"""Characters per token of English, for vocabularies of 50k to 260k tokens; measured on the bundled corpus."""
 
 FLOPS = {"cpu": 0.1e12, "mps": 5e12, "cuda": 200e12}
-"""What forward passes are taken to reach, a second; on a CPU in float32, with two cores that have AVX2; all assumed."""
+"""Assumed operations per second of forward passes; CPU: float32, two cores with AVX2."""
 
 CPU_BFLOAT16 = 0.3e12
-"""The same of two CPU cores with bfloat16 instructions, measured."""
+"""The same for two CPU cores with bfloat16 instructions, measured."""
 
 SMALL = 10**9
-"""Models of more parameters are not loaded only to see whether they are trained."""
+"""Maximal number of parameters of models that a dry run loads to test whether they are trained."""
 
 ARMS = 5
 GIB = 2**30
 
 
 def dry_run(options: Options, runtime: Runtime, given: Collection[str] = ()) -> dict[str, Any]:
-    """Find everything that a run needs, check what small files can tell, and estimate memory and time.
+    """Find everything that a run needs, check small files, and estimate memory and time.
 
     Args:
-        options: Of the run.
+        options: Options of the run.
         runtime: Plugins, store and progress.
         given: Names of options that were set by flags.
 
     Returns:
-        `models`, `verbalizers`, `dictionary`, `corpus` and `estimates` as JSON, and `problems`: what stands in the way.
+        `models`, `verbalizers`, `dictionary`, `corpus` and `estimates` as JSON, and `problems`, which would stop the
+        run.
     """
     problems: list[str] = []
 
@@ -104,10 +104,10 @@ def _model(model: ResolvedModel, options: ModelOptions, runtime: Runtime) -> dic
 
 
 def _perplexity(model: ResolvedModel, options: ModelOptions, runtime: Runtime) -> str:
-    """Return what the model makes of a text that it should know.
+    """Return the model's perplexity on a text of its training domain.
 
     Raises:
-        ModelError: If it is not a trained model, and that is not allowed.
+        ModelError: If the model is not trained, and untrained models are not allowed.
     """
     return f"{model.name}: {tried(side_of(model, runtime), options, runtime)}."
 
@@ -143,7 +143,7 @@ def _dictionary(asked: DictionaryOptions, model: ResolvedModel | None, runtime: 
 
 
 def _estimates(options: Options, models: dict[str, Any], corpus: dict[str, Any]) -> dict[str, Any]:
-    """Estimate hours of forward passes, and bytes of what is kept; all orders of magnitude."""
+    """Estimate hours of forward passes, and bytes of the cache, as orders of magnitude."""
     device, dtype = _placed(options.models)
     size = 4 if dtype == "float32" else 2
     asked, features = options.verbalize, options.dictionary.features if options.dictionary.reference else 0
@@ -163,7 +163,7 @@ def _estimates(options: Options, models: dict[str, Any], corpus: dict[str, Any])
 
 
 def _placed(models: ModelOptions) -> tuple[str, str]:
-    """Return the kind of device and the dtype; `auto` on a device that is not here is taken to be bfloat16."""
+    """Return the kind of device and the dtype; `auto` on a missing device counts as bfloat16."""
     try:
         placement = placement_of(models)
         device = placement.torch_device() if models.device == "auto" else models.device

@@ -1,4 +1,4 @@
-"""Evidence for the scorers: what a run and an audit hand them."""
+"""Evidence for the scorers of a run and of an audit."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ def score_fit(
     judge: Judge | None,
     runtime: Runtime,
 ) -> tuple[list[Metric], Verbalized | None, dict[str, NDArray[np.floating]]]:
-    """Explain what is to be explained, and run every scorer whose needs are met on held-out documents.
+    """Explain features and activations, and run every scorer whose needs are met on held-out documents.
 
-    A scorer that fails is named in the bridge's provenance, under `failed_scorers`.
+    The bridge's provenance lists scorers that fail, under `failed_scorers`.
 
     Args:
-        plan: What was fitted.
+        plan: The plan of the run.
         result: The fitted bridge.
-        dictionaries: Of the two models; None where the source has none.
-        setup: Dictionary and verbalizers; None where nothing is explained.
-        judge: Embeds explanations; None likewise.
+        dictionaries: Dictionaries of the two models; None if the source has none.
+        setup: Dictionary and verbalizers; None if nothing is explained.
+        judge: Embeds explanations; None if nothing is explained.
         runtime: Plugins and progress.
 
     Returns:
-        The metrics, what was explained, and the arrays that scorers keep.
+        The metrics, the explanations, and the arrays that scorers keep.
 
     Raises:
         PluginError: If every scorer failed.
@@ -92,7 +92,7 @@ def _keep(kept: dict[str, NDArray[np.floating]], name: str, array: NDArray[np.fl
 
 
 def audit_evidence(result: Fit, seed: int, dictionaries: Opened, live: LiveModel | None, runtime: Runtime) -> Evidence:
-    """Return what an audit's scorers look at: maps that have a way back, dictionaries, and the live model."""
+    """Return the evidence of an audit: maps with reverse maps, dictionaries, and the live model."""
     arms = fit_arms(result, seed, runtime)
     back = fit_back(result, arms, runtime)
     return evidence_of(result, {arm: arms[arm] for arm in back}, back, seed, dictionaries, live=live)
@@ -107,16 +107,16 @@ def evidence_of(
     fold: int = HELD_OUT,
     **more: Any,
 ) -> Evidence:
-    """Return what scorers look at.
+    """Return the evidence for scorers.
 
     Args:
         result: The fitted map.
-        arms: It and its controls.
-        back: For each arm the map the other way.
-        seed: Of what scorers draw.
-        dictionaries: Of the two models.
-        fold: Which documents are scored: those held out, or a fold that validates.
-        more: What else `Evidence` has.
+        arms: The fitted map and its controls.
+        back: The reverse map of each arm.
+        seed: Seed for scorers.
+        dictionaries: Dictionaries of the two models.
+        fold: The documents to score on: held out, or a validation fold.
+        more: Other fields of `Evidence`.
     """
     bridge = result.bridge
     return Evidence(

@@ -1,4 +1,4 @@
-"""Read one model's activations with another model's verbalizer: through the map, token by token, and back."""
+"""Explain one model's activations with another model's verbalizer, through a map, with the round trip."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Tokens:
         x: (n, d_src) float32.
         texts: The text of each row.
         tokens: The token of each row.
-        ends: Where it ends in its text, in characters.
-        remarks: What of the texts was read otherwise than it stands, or not to its end: sentences for people.
+        ends: The end of each token in its text, in characters.
+        remarks: Sentences about texts that were changed when read or cut.
     """
 
     x: Float32
@@ -59,18 +59,18 @@ def explain_texts(
     progress: Progress | None = None,
     bridge: Bridge | None = None,
 ) -> Readings:
-    """Explain the activations of texts at every token, or every so many tokens counted from the last one.
+    """Explain the activations of texts at every token, or at every n-th token counted from the last.
 
     Args:
-        options: The two models, and how the map between them is fitted where it is not in the cache. Both may be the
-            same model at the same site: its own verbalizer then reads it, without a map.
-        texts: What to read.
-        every: Explain one token in so many.
-        progress: Is told of every stage.
-        bridge: The map, where there is one.
+        options: The two models, and the options for fitting the map if it is not in the cache. Both may be the same
+            model at the same site: its own verbalizer then explains it, without a map.
+        texts: The texts.
+        every: Explain every n-th token.
+        progress: Receives every stage.
+        bridge: The map, if already fitted.
 
     Raises:
-        UsageError: If the destination has no verbalizer, or there is nothing to read.
+        UsageError: If the destination has no verbalizer, or there are no texts.
         BridgeError: As `prepare`.
     """
     foreign = ForeignVerbalizer(options, open_runtime(progress), bridge)
@@ -111,17 +111,17 @@ def explain_directions(
     *,
     any_layer: bool = False,
 ) -> Readings:
-    """Explain directions of the source: moved by the map, and shown as the washout says.
+    """Explain directions of the source, moved by the map, with a washout.
 
     Args:
-        options: As for `explain_texts`; the first washout is used, and takes each direction at its given length.
-        directions: By name (n, d_src) or (d_src,) float32.
-        progress: Is told of every stage.
-        bridge: The map, where there is one.
-        any_layer: Take all directions to be of the source's site, whatever layers their names or number say.
+        options: As for `explain_texts`; the first washout is used, with each direction at its given length.
+        directions: Directions by name, (n, d_src) or (d_src,) float32.
+        progress: Receives every stage.
+        bridge: The map, if already fitted.
+        any_layer: Assign all directions to the source's site, ignoring layers in their names or number.
 
     Raises:
-        UsageError: If the destination has no verbalizer, or directions are of other layers than the source's.
+        UsageError: If the destination has no verbalizer, or directions belong to other layers than the source's.
         ShapeError: If a direction has another width.
         BridgeError: As `prepare`.
     """
@@ -129,7 +129,7 @@ def explain_directions(
     if not any_layer:
         model = runtime.resolve(options.models.src)
         site = model.single_site()
-        refuse_other_layers(directions, "What is explained", model.label(site), str(site), model.info.n_layers)
+        refuse_other_layers(directions, "The explained site", model.label(site), str(site), model.info.n_layers)
     foreign = ForeignVerbalizer(options, runtime, bridge)
     washout = build_washout(options.verbalize.washout[0])
     names = [f"{name}[{row}]" for name, some in directions.items() for row in range(len(np.atleast_2d(some)))]
@@ -165,7 +165,7 @@ def _activations(plan: ModelPlan, texts: Sequence[str], every: int, runtime: Run
     if not rows:
         raise UsageError("There is no text to explain.", remedy="Give --text, --file or --directions.")
     if cut:
-        found.remarks.append(f"{cut} of {len(texts)} texts are longer than {limit} tokens, and are read that far only.")
+        found.remarks.append(f"{cut} of {len(texts)} texts are longer than {limit} tokens and are cut there.")
     del model
     forget_models()
     return replace(found, x=np.concatenate(rows))

@@ -1,4 +1,4 @@
-"""The folder that a run, a fit or a sweep leaves: what re-runs it, beside `bridge.safetensors` and `metrics.json`."""
+"""The folder of a run, a fit or a sweep: `bridge.safetensors`, `metrics.json`, and the options to repeat it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ METRICS, CONFIG, SWEEP_CONFIG, CORPUS = "metrics.json", "config.toml", "sweep.to
 
 
 def default_folder(options: Options, command: str = "run") -> Path:
-    """Return where results go if the user names no folder: a readable name and a hash of the options, under `runs/`."""
+    """Return the default folder of results: a readable name and a hash of the options, under `runs/`."""
     readable = re.sub(r"[^\w@.\-]+", "_", f"{options.models.src}--{options.models.dst}--{options.map.spec}").strip("._")
     written = json.dumps(options.flat(), separators=(",", ":"), ensure_ascii=False)
     key = hashlib.sha256(written.encode()).hexdigest()[:6]
@@ -41,20 +41,20 @@ def default_folder(options: Options, command: str = "run") -> Path:
 
 
 def claim_folder(out: Path, plan: Plan, config: str = CONFIG) -> Plan:
-    """Stop before work begins if a folder cannot be written, or holds anything but a run of exactly these options.
+    """Refuse a folder that is not writable, or that holds anything but a run with exactly these options.
 
     Returns:
-        The plan as its folder re-runs it: a corpus from standard input is the copy that the folder will hold.
+        The plan for repeating the run from its folder: standard input is replaced by the copy in the folder.
 
     Raises:
         UsageError: If the folder holds something else; nothing is overwritten.
-        StoreError: If it cannot be made.
+        StoreError: If the folder cannot be created.
     """
     above = next(path for path in (out, *out.parents) if path.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise StoreError(
             f"{out} cannot be written.",
-            cause=f"{above} is {'a folder that you may not write to' if above.is_dir() else 'a file'}.",
+            cause=f"{above} is {'a folder without write permission' if above.is_dir() else 'a file'}.",
             remedy="Choose another --out.",
         )
     if plan.options.corpus.source == "-":
@@ -66,13 +66,13 @@ def claim_folder(out: Path, plan: Plan, config: str = CONFIG) -> Plan:
             raise UsageError(
                 f"{out} already holds something else.",
                 cause="It was not written by this command with exactly these options, and nothing is overwritten.",
-                remedy="Choose another --out, or move it away.",
+                remedy="Choose another --out, or move the folder.",
             )
     return plan
 
 
 def write_config(out: Path, plan: Plan, config: str = CONFIG) -> None:
-    """Write the options that run the same again, and the corpus where it came from standard input.
+    """Write the options that repeat the run, and the corpus if it came from standard input.
 
     Raises:
         StoreError: If the disk is full or read-only.
@@ -83,7 +83,7 @@ def write_config(out: Path, plan: Plan, config: str = CONFIG) -> None:
 
 
 def write_folder(out: Path, plan: Plan, bridge: Bridge, metrics: Iterable[Metric] | None) -> None:
-    """Write a bridge, the options that make it again, and its metrics where it was scored.
+    """Write a bridge, the options that reproduce it, and its metrics if it was scored.
 
     Raises:
         StoreError: If the disk is full or read-only.
@@ -96,7 +96,7 @@ def write_folder(out: Path, plan: Plan, bridge: Bridge, metrics: Iterable[Metric
 
 
 def write_explanations(out: Path, verbalized: Verbalized) -> None:
-    """Write what was said as JSON Lines, with the features' contexts, and the directions as safetensors.
+    """Write the explanations as JSON Lines, with the features' contexts, and the directions as safetensors.
 
     Raises:
         StoreError: If the disk is full or read-only.
@@ -111,7 +111,7 @@ def write_explanations(out: Path, verbalized: Verbalized) -> None:
 
 
 def write_kept(out: Path, kept: Mapping[str, NDArray[np.floating]]) -> None:
-    """Write what scorers keep as safetensors; where they keep nothing, no file of an earlier run is left.
+    """Write the arrays that scorers keep as safetensors; if there are none, delete the file of an earlier run.
 
     Raises:
         StoreError: If the disk is full or read-only.

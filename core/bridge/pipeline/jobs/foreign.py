@@ -1,4 +1,4 @@
-"""Another model's verbalizer: found, reached through a map, and reconstructions carried back."""
+"""Foreign verbalizers: finding them, using them through a map, and moving reconstructions back."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ Float32 = NDArray[np.float32]
 
 @final
 class ForeignVerbalizer:
-    """The destination's verbalizer, as the source can use it.
+    """The destination's verbalizer, for use by the source.
 
     Args:
-        options: The two models, and how the map between them is fitted where it is not in the cache. Both may be the
-            same model at the same site: its own verbalizer then reads it, without a map.
+        options: The two models, and the options for fitting the map if it is not in the cache. Both may be the same
+            model at the same site: its own verbalizer then explains it, without a map.
         runtime: Plugins, store and progress.
-        bridge: The map, where there is one already.
+        bridge: The map, if already fitted.
 
     Attributes:
-        src: The source, found but not loaded.
-        dst: The destination, likewise.
-        options: What was asked for, pinned.
-        bridge: The map; None where both models are the same.
+        src: The source, resolved but not loaded.
+        dst: The destination, resolved but not loaded.
+        options: The options, with identities pinned.
+        bridge: The map; None if both models are the same.
 
     Raises:
         UsageError: If the destination has no verbalizer.
@@ -56,7 +56,7 @@ class ForeignVerbalizer:
         else:
             self.options, self.src = _own(options, runtime)
             self.dst = self.src
-        # Found before the map is fitted: a verbalizer that is not there must not cost a fit.
+        # Find the verbalizer before fitting, so that a missing verbalizer is reported early.
         side, text = self.dst.side, options.verbalize.dst_verbalizer
         self.named, self.kind = find_verbalizer(text, side.model, side.identity, runtime.registry)
         self.bridge = (bridge or fitted_bridge(plan, runtime)) if plan else None
@@ -71,7 +71,7 @@ class ForeignVerbalizer:
         return open_verbalizer(self.kind, self.named, self.subject(self.dst), self.runtime.store)
 
     def explain(self, count: int, explain: Callable[[], list[Explanation]]) -> list[Explanation]:
-        """Run an explanation of `count` vectors, and tell of it."""
+        """Run an explanation of `count` vectors, and report the progress."""
         with self.runtime.progress.stage(f"explain by {self.dst.side.model.name}", count, "vectors") as advance:
             explanations = explain()
             advance(count)
@@ -80,7 +80,7 @@ class ForeignVerbalizer:
     def reconstruct(
         self, verbalizer: Verbalizer, explanations: Sequence[Explanation], points: Float32
     ) -> Float32 | None:
-        """Return what the explanations stand for at the source, (n, d_src); None without a reconstructor."""
+        """Return the source activations reconstructed from explanations, (n, d_src); None without a reconstructor."""
         rebuilt = rebuilt_from(verbalizer, explanations, points, self.named)
         if rebuilt is None or self.bridge is None:
             return rebuilt
@@ -100,14 +100,14 @@ class ForeignVerbalizer:
 
 
 def _same_model(options: Options, runtime: Runtime) -> bool:
-    """Tell whether both models are the same at the same site: then one is read by its own verbalizer."""
+    """Tell whether both models and sites are the same, so that the model's own verbalizer is used."""
     src, dst = runtime.resolve(options.models.src), runtime.resolve(options.models.dst)
     same = src.weights == dst.weights or src.weights.identity(runtime.store) == dst.weights.identity(runtime.store)
     return same and src.single_site() == dst.single_site()
 
 
 def _own(options: Options, runtime: Runtime) -> tuple[Options, ModelPlan]:
-    # What is not needed here is still held to what was asked: a wrong name or other weights must not go unnoticed.
+    # Check also the model that is not needed here: a wrong name or other weights must be reported.
     build_map(options.map, runtime.registry)
     pinned, plan = prepare_model(options, runtime)
     find_side(plan.side.model, options.models.dst_identity, plan.reading.max_tokens, runtime)

@@ -1,4 +1,4 @@
-"""Reading what commands left; whatever is missing, damaged or of another program is named, and nothing is guessed."""
+"""Reading the results of commands; an error names every missing, damaged or foreign file."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ Matrix = NDArray[np.floating]
 
 
 def _with_ends(record: Any) -> Any:
-    """Turn an interval that could not be had, null in JSON, into a metric's NaN."""
+    """Turn an unknown interval, null in JSON, into NaN."""
     ends = {end: math.nan for end in ("low", "high") if isinstance(record, dict) and record.get(end, "") is None}
     return record | ends if ends else record
 
 
 class _Result(BaseModel):
-    """What `--out` and `metrics.json` hold: the parts of every command."""
+    """The schema of `--out` files and `metrics.json`, with the parts of every command."""
 
     version: int = Field(alias="schema")
     bridge: dict[str, Any]
@@ -50,7 +50,7 @@ class _Result(BaseModel):
 @final
 @dataclass(frozen=True)
 class ResultFile:
-    """What `bridge audit`, `steer`, `explain` or `sweep` wrote, which `kind` tells, and where it lies."""
+    """A result of `bridge audit`, `steer`, `explain` or `sweep`, with its command (`kind`) and path."""
 
     kind: str
     path: Path
@@ -63,14 +63,14 @@ class RunFiles:
     """A run's folder.
 
     Attributes:
-        folder: Where it lies.
+        folder: Path of the folder.
         record: `bridge.json`.
-        metrics: Of `metrics.json`, in their order.
+        metrics: The metrics of `metrics.json`, in order.
         config: The text of `config.toml`.
-        explanations: By washout, the run's own first; empty where no features were explained.
+        explanations: Explanations by washout, the run's first washout first; empty if no features were explained.
         kept: The arrays that scorers kept, by name.
-        contexts: By feature where it is active; empty where no features were explained.
-        positions: Explained live activations; empty where there are none.
+        contexts: Contexts by feature; empty if no features were explained.
+        positions: Explained live activations; may be empty.
     """
 
     folder: Path
@@ -83,7 +83,7 @@ class RunFiles:
     positions: Sequence[PositionRecord]
 
     def similarity(self, washout: str, arm: str) -> Matrix | None:
-        """Return the cosines of native (rows) and foreign texts (columns), (n, n); None where they were not scored."""
+        """Return the cosines of native (rows) and foreign texts (columns), (n, n); None if not scored."""
         return self.kept.get(f"similarity.{washout}.{arm}")
 
 
@@ -91,7 +91,7 @@ def read_input(path: Path) -> RunFiles | ResultFile:
     """Read a run's or sweep's folder, or a JSON file that `bridge audit`, `steer` or `explain` wrote with --out.
 
     Raises:
-        BridgeError: If it is none of these, or damaged.
+        BridgeError: If the path is none of these, or damaged.
     """
     if path.is_dir():
         sweep = (path / SWEEP_CONFIG).is_file()
@@ -106,7 +106,7 @@ def read_input(path: Path) -> RunFiles | ResultFile:
     whole = found.generated is not None and all("prompt" in texts for texts in found.generated)
     if not whole or not isinstance(classes, list) or len(classes) != 2:
         raise _refused(
-            path, "It is no result of bridge audit, steer or explain", "Of a run or a sweep, give the folder."
+            path, "It is not a result of bridge audit, steer or explain", "For a run or a sweep, give the folder."
         )
     return ResultFile("steering", path, found)
 
@@ -115,16 +115,16 @@ def read_run(folder: Path) -> RunFiles:
     """Read a run's folder.
 
     Raises:
-        BridgeError: If a file is missing or damaged, or they do not belong together.
+        BridgeError: If a file is missing or damaged, or the files belong to different runs.
     """
     result, record = _result(folder / METRICS), read_record(folder)
     if record.provenance != result.bridge:
-        raise _refused(folder, f"{METRICS} and bridge.json are not of the same run")
+        raise _refused(folder, f"{METRICS} and bridge.json belong to different runs")
     try:
         config = (folder / CONFIG).read_text(encoding="utf-8")
         tomllib.loads(config)
     except (OSError, ValueError) as error:
-        raise _refused(folder / CONFIG, f"It is no TOML ({error})") from error
+        raise _refused(folder / CONFIG, f"The file is not TOML ({error})") from error
     kept = read_vectors(folder / KEPT) if (folder / KEPT).is_file() else {}
     run = RunFiles(
         folder, record, result.metrics, config, _explanations(folder), kept, _contexts(folder), _positions(folder)
@@ -133,17 +133,17 @@ def read_run(folder: Path) -> RunFiles:
         for arm in some[0].foreign:
             matrix, n = run.similarity(washout, arm), len(some)
             if matrix is not None and (matrix.shape != (n, n) or not np.abs(matrix).max(initial=0) <= 1.001):
-                raise _refused(folder / KEPT, f"Of {arm} under {washout} it holds no ({n}, {n}) cosines")
+                raise _refused(folder / KEPT, f"The cosines of {arm} with washout {washout} are not ({n}, {n})")
     return run
 
 
 def _result(path: Path) -> _Result:
     found = read_json(path, _Result)
     if found.version != SCHEMA:
-        cause = f"It has schema {found.version}, and this bridge reads schema {SCHEMA}: a newer version wrote it"
+        cause = f"It has schema {found.version} from a newer version; this version of bridge reads schema {SCHEMA}"
         raise _refused(path, cause, "Upgrade residual-bridge.")
     if found.readings is None and "metrics" not in found.model_fields_set:
-        raise _refused(path, "It holds no metrics")
+        raise _refused(path, "It has no metrics")
     if not all(math.isfinite(metric.value) for metric in found.metrics):
         raise _refused(path, "A metric has no finite value")
     return found
@@ -162,7 +162,7 @@ def _explanations(folder: Path) -> dict[str, list[FeatureRecord]]:
 def _contexts(folder: Path) -> dict[int, ContextRecord]:
     found = read_json_lines(folder / CONTEXTS, ContextRecord, missing=True)
     if not all(_in_order(context) for one in found for context in one.contexts):
-        raise _refused(folder / CONTEXTS, "A token lies outside of its text")
+        raise _refused(folder / CONTEXTS, "A token is outside its text")
     return {one.feature: one for one in found}
 
 

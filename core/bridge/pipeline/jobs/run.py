@@ -1,4 +1,4 @@
-"""The main jobs: fit a bridge, or fit and score it against its controls on held-out documents; leave a folder."""
+"""The main jobs: fit a bridge, or fit and score it against controls on held-out documents, and write a folder."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Run(Result):
     Attributes:
         bridge: The fitted bridge.
         metrics: Every arm's numbers.
-        folder: Where everything was written, or None.
-        verbalized: The explanations, where there is something to explain.
+        folder: The folder of the results, or None.
+        verbalized: The explanations, if anything is explained.
     """
 
     bridge: Bridge
@@ -49,7 +49,7 @@ class Run(Result):
         return f"Run({about.src} -> {about.dst}, {about.map}: {headline(self.metrics)})"
 
     def document(self) -> dict[str, object]:
-        """Return the result in its one shape, as in `metrics.json`.
+        """Return the result as a document, as in `metrics.json`.
 
         Returns:
             `schema`, `bridge` (the provenance) and `metrics`, ready for `json.dump`.
@@ -77,10 +77,10 @@ def run(
     """Fit, score and write.
 
     Args:
-        options: What to do.
-        out: Where to write; nothing is written if None.
-        progress: Is told of every stage.
-        stdin: Where a corpus `-` comes from.
+        options: The options.
+        out: Folder for the results; nothing is written if None.
+        progress: Receives every stage.
+        stdin: The stream for a corpus `-`.
 
     Raises:
         BridgeError: As `prepare` and `fit`.
@@ -96,7 +96,7 @@ def run(
     own = dictionaries.src if dictionaries else None
     sides = plan.src, plan.dst
     setup = set_up_verbalizers(sides, options.verbalize, options.dictionary, own, runtime.registry)
-    # Found before the fit, too: nothing that is wrong may cost one.
+    # Find these before the fit, so that errors are reported early.
     judge = load_judge(options.score.encoder, plan.of_src.training_texts(), options.run.seed) if setup else None
     with threads_for(max(plan.widths)):
         result = fit_plan(plan, runtime, controls=True, reverse=bool(dictionaries or options.verbalize.positions))

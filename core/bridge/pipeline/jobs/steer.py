@@ -1,4 +1,4 @@
-"""Steering vectors of one model in another: native, raw, mapped and random ones, at several doses."""
+"""Steering vectors of one model in another: native, raw, mapped and random vectors, at several doses."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ from bridge.references import Site
 from bridge.scorers import MAPPED, NATIVE, RANDOM_DIRECTION, RAW
 
 RANDOM_DIRECTIONS = 5
-"""Whose effects are averaged, text by text: a single random direction has some effect by chance. The arm's interval is
-over texts, as every arm's; how far random directions differ among themselves is not in it."""
+"""Number of random directions whose effects are averaged for each text, because a single random direction can have an
+effect by chance. The interval is over texts, as for every arm, and does not cover the variation among directions."""
 
 
 @final
 @dataclass(frozen=True)
 class Steering(Result):
-    """What steering did.
+    """The effects of steering.
 
     Attributes:
         metrics: For each dose and arm `log_odds_shift@DOSE`, `kl@DOSE` and `transfer_ratio@DOSE`; intervals are over
-            the tested texts alone.
-        generated: For each prompt what the model generates, by arm; `plain` is without steering.
+            the tested texts.
+        generated: The generated texts of each prompt, by arm; `plain` is without steering.
         provenance: Bridge, contrast, doses and versions.
     """
 
@@ -59,10 +59,10 @@ class Steering(Result):
         return f"Steering({about['src']} -> {about['dst']}, {about['map']}: {headline(self.metrics)})"
 
     def document(self) -> dict[str, object]:
-        """Return the result in its one shape, as `bridge steer --out` writes it.
+        """Return the result as a document, as `bridge steer --out` writes it.
 
         Returns:
-            `schema`, `bridge` (the provenance), `metrics`, and `generated` beside them, ready for `json.dump`.
+            `schema`, `bridge` (the provenance), `metrics` and `generated`, ready for `json.dump`.
         """
         return document(self.metrics, self.provenance) | {"generated": self.generated}
 
@@ -89,23 +89,23 @@ def steer(
     progress: Progress | None = None,
     rows: LabelledRows | None = None,
 ) -> Steering:
-    """Make a difference-of-means vector in both models, carry the source's across, and steer the destination.
+    """Make a difference-of-means vector in both models, map the source's vector, and steer the destination.
 
-    The vector is mean(first class) - mean(second class) of the activations at the last token of the texts that make
-    it. Every arm's vector is given the native one's length, so that arms differ in direction alone. Each tested text is
-    steered towards the class it is not of, at every token.
+    The vector is mean(first class) - mean(second class) of the activations at the last token of the training texts.
+    Every arm's vector is scaled to the native vector's length, so that arms differ in direction only. Each tested text
+    is steered at every token towards the other class.
 
     Args:
-        bridge: From the source's site to the destination's.
+        bridge: The bridge from the source's site to the destination's.
         contrast: Texts of two classes.
-        dose: How to steer.
-        progress: Is told of every stage.
-        rows: Activations at the source's site, (n, d_src), to make its vector from instead of the texts; the source
+        dose: The steering settings.
+        progress: Receives every stage.
+        rows: Activations at the source's site, (n, d_src), that replace the texts for the source's vector; the source
             model is then not run. The destination's own vector still comes from the texts.
 
     Raises:
-        BridgeError: If a model cannot be had, the two classes do not differ in a model, or the destination is an
-            encoder, or cannot continue a prompt.
+        BridgeError: If a model is not available, the two classes do not differ in a model, the destination is an
+            encoder, or it cannot continue a prompt.
         ShapeError: If the rows have another width than the source.
     """
     runtime = open_runtime(progress)
@@ -119,7 +119,7 @@ def steer(
     remarks += _read_otherwise(dst, contrast, dose)
     prompts, cut = _prompts(dst, dose)
     if cut:
-        remarks.append(f"{cut} of {len(prompts)} prompts are longer than {dose.max_tokens} tokens, and are cut there.")
+        remarks.append(f"{cut} of {len(prompts)} prompts are longer than {dose.max_tokens} tokens and are cut there.")
     remarks = list(dict.fromkeys(remarks))
     for remark in remarks:
         runtime.progress.note(remark)
@@ -192,7 +192,7 @@ def _source_vector(bridge: Bridge, contrast: Contrast, dose: Dose, runtime: Runt
 
 
 def _difference(model: LoadedModel, site: Site, contrast: Contrast, dose: Dose) -> Floats:
-    """Return mean(first) - mean(second) at the last token of the texts that make the vector, (d_model,) float64."""
+    """Return mean(first) - mean(second) at the last token of the training texts, (d_model,) float64."""
     limit = readable(dose.max_tokens, model.max_tokens)
     rows = np.concatenate(
         [
@@ -202,7 +202,7 @@ def _difference(model: LoadedModel, site: Site, contrast: Contrast, dose: Dose) 
     )
     making = ~contrast.tested
     difference: Floats = rows[making & contrast.first].mean(0) - rows[making & ~contrast.first].mean(0)
-    cause = "Their texts end in the same tokens, and the model does not tell them apart there."
+    cause = "Their texts end in the same tokens, and the model's activations there do not differ."
     return _told_apart(difference, f"{contrast.name} in {model.name} at {site}", cause)
 
 
@@ -213,15 +213,15 @@ def _told_apart(difference: Floats, where: str, cause: str = "") -> Floats:
 
 
 def _read_otherwise(model: ResolvedModel, contrast: Contrast, dose: Dose) -> list[str]:
-    """Say what of the texts a model reads otherwise than they stand, or not to their end."""
+    """Return remarks about texts that the model's tokenizer changes or cuts."""
     tokenizer, limit = model.adapter.tokenizer(model.weights), readable(dose.max_tokens, model.info.max_tokens)
     found = tokenizer.remarks([*contrast.documents, *map(_document, dose.prompts)])
     encoded = tokenizer.encode(contrast.documents, limit)
     cut = sum(one.is_cut(text.text, limit) for text, one in zip(contrast.documents, encoded, strict=True))
     if cut:
         found.append(
-            f"{cut} of {len(encoded)} texts of {contrast.name} are longer than {limit} tokens of {model.name}, and are "
-            "cut there: what is read and steered is not where they end."
+            f"{cut} of {len(encoded)} texts of {contrast.name} are longer than {limit} tokens of {model.name} and are "
+            "cut there: their last tokens are not used."
         )
     return found
 
@@ -231,12 +231,12 @@ def _document(text: str) -> Document:
 
 
 def _prompts(model: ResolvedModel, dose: Dose) -> tuple[list[Encoded], int]:
-    """Encode the prompts, and refuse before anything is run those that the model cannot continue.
+    """Encode the prompts, and refuse prompts that the model cannot continue, before any model runs.
 
-    What a tokenizer puts after a text (EOS) is left out, because nothing continues from there.
+    Special tokens after a text (EOS) are left out, so that generation continues the text.
 
     Returns:
-        One record a prompt, and how many prompts are cut.
+        One record per prompt, and the number of prompts that are cut.
     """
     if not dose.prompts:
         return [], 0
@@ -251,15 +251,15 @@ def _prompts(model: ResolvedModel, dose: Dose) -> tuple[list[Encoded], int]:
         if not len(one.ids):
             raise UsageError(
                 f"{model.name} cannot continue the prompt {prompt!r}.",
-                cause="It is of no tokens: there is no text, and the tokenizer puts no BOS before it.",
-                remedy="Give a prompt of a word at least.",
+                cause="The prompt has no tokens: its text is empty, and the tokenizer adds no BOS.",
+                remedy="Give a prompt with at least one word.",
             )
         need_room(model.name, len(one.ids) + dose.new_tokens - 1, model.info.max_tokens)
     return encoded, cut
 
 
 def _vectors(bridge: Bridge, given: Floats, native: Floats, seed: int) -> dict[str, Floats]:
-    """Return each arm's vectors, (1, d_dst) float64, of random ones several; all of the native one's length."""
+    """Return each arm's vectors, (1, d_dst) float64, or several for random; all have the native vector's length."""
     vectors = {NATIVE: native[None], MAPPED: bridge.direction(given)[None]}
     if len(given) == len(native):
         vectors[RAW] = given[None]

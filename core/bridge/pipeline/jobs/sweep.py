@@ -1,4 +1,4 @@
-"""Every layer of one model against every layer of another, both collected once, scored on validation documents."""
+"""Scores of every layer pair of two models, each collected once, on validation documents."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Sweep(Result):
         return f"Sweep({layers}: {best or 'no metrics'})"
 
     def document(self) -> dict[str, object]:
-        """Return the result in its one shape, as in `metrics.json`.
+        """Return the result as a document, as in `metrics.json`.
 
         Returns:
             `schema`, `bridge` (the provenance) and `metrics`, ready for `json.dump`.
@@ -77,8 +77,8 @@ class Sweep(Result):
         """Return the layer pair with the highest value of one metric.
 
         Args:
-            name: Of the metric, as `ev` or `retrieval@1`.
-            scorer: Whose, where several scorers give a metric of this name; any by default.
+            name: Name of the metric, as `ev` or `retrieval@1`.
+            scorer: Name of the scorer, if several scorers have a metric of this name; default: any.
 
         Returns:
             The metric, whose `src` and `dst` are the pair.
@@ -98,20 +98,20 @@ def sweep(
 ) -> Sweep:
     """Fit and score a map for every pair of the layers that `src` and `dst` name (`@*`, `@3,6,9`, `@0-29:3`).
 
-    Fold 0 of the training documents validates; the held-out documents are not looked at, so that the pair chosen here
-    can be tested on them by `bridge run`.
+    Scores are on fold 0 of the training documents. The held-out documents are not used, so that `bridge run` can test
+    the chosen pair on them.
 
     Args:
-        options: What to do.
-        progress: Is told of every stage.
-        stdin: Where a corpus `-` comes from.
-        out: Folder for `sweep.toml`, which runs the same again; nothing is written if None.
+        options: The options.
+        progress: Receives every stage.
+        stdin: The stream for a corpus `-`.
+        out: Folder for `sweep.toml`, which repeats the sweep; nothing is written if None.
 
     Raises:
         BridgeError: As `prepare` and `claim_folder`.
     """
     if options.corpus.folds < 3:
-        raise UsageError("A sweep needs at least 3 folds: one to validate on, two to choose a penalty by.")
+        raise UsageError("A sweep needs at least 3 folds: one for validation, two for choosing a penalty.")
     runtime = open_runtime(progress)
     if not swept_scorers(runtime.registry):
         raise UsageError("No installed scorer compares layers.", remedy="Enable one: `bridge plugins` lists them.")
@@ -130,7 +130,7 @@ def sweep(
     if failed and not metrics:
         raise PluginError(f"Every scorer failed: {'; '.join(f'{name}: {what}' for name, what in failed.items())}.")
     for name, what in failed.items():
-        runtime.progress.note(f"The scorer {name} failed and is left out: {what}")
+        runtime.progress.note(f"The scorer {name} failed; its scores are missing: {what}")
     provenance = (
         {
             "corpus": {"name": plan.options.corpus.source, "sha256": plan.corpus.identity},
@@ -149,7 +149,7 @@ def sweep(
 
 
 def swept_scorers(registry: Registry) -> list[Scorer]:
-    """Return the scorers with a number that layers are compared by, and that need no more than a sweep has."""
+    """Return the scorers with a number for comparing layers, if a sweep meets all of their needs."""
     swept = [one for one in registry.scorers.values() if any(measure.swept for measure in one.measures)]
     return [scorer for scorer in swept if scorer.needs <= {Need.HELD_OUT_PAIRS, Need.MAP}]
 

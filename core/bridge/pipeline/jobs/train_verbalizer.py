@@ -36,19 +36,19 @@ def train_verbalizer(
     Args:
         options: Model (as `src`), corpus and split.
         backend: Kind of verbalizer, with its options.
-        recipe: How to train.
-        dictionary: If not empty, where the dictionary is whose features are trained on too.
-        out: Folder to write; an interrupted training in it is resumed. By default where every command finds the
-            model's own verbalizer.
-        progress: Is told of every stage.
-        stdin: Where a corpus `-` comes from.
+        recipe: Training options.
+        dictionary: If not empty, reference of a dictionary whose features are also trained on.
+        out: Folder to write; an interrupted training in it is resumed. Default: the folder of the model's own
+            verbalizer, where every command finds it.
+        progress: Receives every stage.
+        stdin: The stream for a corpus `-`.
 
     Returns:
-        Where it lies, and what was measured on held-out documents.
+        The folder, and the measurements on held-out documents.
 
     Raises:
         UsageError: If the folder holds a finished verbalizer, or the model is an encoder.
-        BridgeError: If the model cannot be had, or is not one that this kind can train.
+        BridgeError: If the model is not available, or this kind of verbalizer cannot be trained for it.
     """
     runtime = open_runtime(progress)
     kind = build(backend, runtime.registry.verbalizer)
@@ -58,7 +58,7 @@ def train_verbalizer(
     model.need_next_token()
     out = out or trained_folder(model, identity)
     if (out / TRAINING_RECORD).exists():
-        raise UsageError(f"{out} already holds a trained verbalizer.", remedy="Choose another --out, or move it away.")
+        raise UsageError(f"{out} already holds a trained verbalizer.", remedy="Choose another --out, or move it.")
     if dictionary:
         any_model = options.dictionary.allow_other_model
         found = check_belongs(open_dictionary(dictionary, runtime.registry), model, site, any_model=any_model)

@@ -1,4 +1,4 @@
-"""Held-out paired rows, as scorers see them."""
+"""Held-out paired rows for scorers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from bridge.scorers import HeldOutPairs
 
 @final
 class StoredPairs(HeldOutPairs):
-    """The paired rows of some folds, streamed from the store, as scorers see them.
+    """The paired rows of one fold, streamed from the store, for scorers.
 
     Args:
         rows: All paired rows.
         fold: The fold to score on: `HELD_OUT`, or a training fold for validation.
-        training: What the maps were fitted on; gives the means.
+        training: The training data of the maps, which gives the means.
     """
 
     def __init__(self, rows: PairedRows, fold: int, training: TrainingData) -> None:

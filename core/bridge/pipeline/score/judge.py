@@ -1,4 +1,4 @@
-"""The judge of explanations: a sentence encoder, or what a corpus itself says of its words."""
+"""The judge of explanations: a sentence encoder, or latent semantic analysis of the corpus."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ BATCH = 64
 
 
 def load_judge(name: str, documents: Iterable[str] = (), seed: int = 0) -> Judge:
-    """Load a sentence encoder onto the CPU; it is small, and the models that it judges have the accelerator.
+    """Load a sentence encoder onto the CPU; it is small, and the accelerator is used by the language models.
 
-    The judge embeds n texts as (n, k) float32 of unit norm. It reads every line of a text by itself, and their mean is
-    the text's: a verbalizer's samples are a line each, and together they may be longer than what an encoder was made
-    for; it cuts a line after 256 tokens with all-MiniLM-L6-v2.
+    The judge embeds n texts as (n, k) float32 of unit norm. It embeds every line of a text alone and takes the mean:
+    each line is one sample of a verbalizer, and all samples together may be longer than an encoder supports.
+    all-MiniLM-L6-v2 cuts a line after 256 tokens.
 
     Args:
         name: Hub id or folder of a sentence-transformers model, or its name in the models folder; empty for
-            all-MiniLM-L6-v2, the one in the models folder before the hub's. `lsa` is made of the documents.
+            all-MiniLM-L6-v2, from the models folder if it is there, else from the hub. `lsa` is fitted on the
+            documents.
         documents: Texts of the training documents.
-        seed: Of `lsa`.
+        seed: Seed of `lsa`.
 
     Raises:
-        ModelUnavailableError: If it is not on this machine and cannot be fetched.
+        ModelUnavailableError: If the encoder is not on this machine and cannot be downloaded.
         ModelError: If its folder cannot be loaded.
     """
     if name == LSA:
@@ -67,7 +68,7 @@ def _load(source: str, folder: Path | None) -> Any:
 
     with quiet():
         try:
-            # Without use_safetensors a folder could have its weights unpickled.
+            # use_safetensors prevents unpickling of weights.
             return SentenceTransformer(
                 source,
                 device="cpu",
@@ -75,27 +76,27 @@ def _load(source: str, folder: Path | None) -> Any:
                 local_files_only=folder is not None,
                 model_kwargs={"use_safetensors": True},
             )
-        except Exception as error:  # OSError, ValueError, KeyError, SafetensorError, ...: all mean it cannot load
+        except Exception as error:  # OSError, ValueError, KeyError, SafetensorError, ...: the encoder cannot be loaded
             raise _unavailable(source, folder, error) from error
 
 
 def _unavailable(source: str, folder: Path | None, error: Exception) -> BridgeError:
     reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
     remedy = (
-        f"`python tools/fetch_models.py {ENCODER}` puts one into {models_folder()}; or give a folder or hub id of a "
+        f"`python tools/fetch_models.py {ENCODER}` puts it into {models_folder()}; or give a folder or hub id of a "
         "sentence-transformers model with --encoder."
     )
     if folder:
         return ModelError(
             f"The sentence encoder {folder} cannot be loaded ({reason}).",
-            cause="A file of it is missing or damaged, or its weights are not safetensors.",
+            cause="One of its files is missing or damaged, or its weights are not safetensors.",
             remedy=remedy,
         )
     if (refused := refusal_of(source, "", error)) and refused.remedy:
         what = f"The sentence encoder {source} cannot be had. {refused.what}"
         return ModelUnavailableError(what, cause=refused.cause, remedy=f"{refused.remedy} Or: {remedy}")
     return ModelUnavailableError(
-        f"The sentence encoder {source} cannot be had ({reason}).",
-        cause="It is not on this machine, and the hub cannot be reached or has none of that name.",
+        f"The sentence encoder {source} is not available ({reason}).",
+        cause="It is not on this machine, and the hub cannot be reached or has no model of this name.",
         remedy=remedy,
     )

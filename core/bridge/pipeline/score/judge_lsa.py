@@ -1,4 +1,4 @@
-"""A judge without a language model: words that stand in the same documents mean the same."""
+"""A judge without a language model: words that occur in the same documents have similar embeddings."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from bridge.scorers import Judge
 
 DIMENSIONS = 100
 UNKNOWN = 1e-9
-"""A text whose embedding is no longer than this has no word of the documents."""
+"""Norm of an embedding up to which a text counts as having no word of the documents."""
 
 
 def latent_semantics(documents: Iterable[str], seed: int) -> Judge:
-    """Make a judge of documents: log tf-idf of their words, and its 100 widest singular directions.
+    """Fit a judge on documents: log tf-idf of their words, projected to the 100 largest singular directions.
 
-    The judge embeds n texts as (n, 101) float32 of unit norm. A text without a word of the documents is put on the last
-    axis, where nothing else is: it is like no other, but like its own kind.
+    The judge embeds n texts as (n, 101) float32 of unit norm. A text without a word of the documents is embedded as the
+    last axis: its similarity is 0 to all other texts and 1 to other texts without such words.
 
     Args:
-        documents: What it learns the words from.
-        seed: Of the randomised decomposition.
+        documents: Texts to learn the words from.
+        seed: Seed of the randomised decomposition.
 
     Raises:
         CorpusError: If there are too few documents or words.
@@ -39,7 +39,7 @@ def latent_semantics(documents: Iterable[str], seed: int) -> Judge:
     try:
         counts = vectorizer.fit_transform(documents)
     except ValueError as error:
-        raise CorpusError(f"The judge lsa can learn no words from the corpus ({error}).") from error
+        raise CorpusError(f"The judge lsa cannot learn words from the corpus ({error}).") from error
     dimensions = min(DIMENSIONS, min(counts.shape) - 1)
     if dimensions < 2:
         raise CorpusError(f"The judge lsa cannot learn words from {counts.shape[0]} documents.")

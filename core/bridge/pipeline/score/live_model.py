@@ -1,4 +1,4 @@
-"""The destination model in memory, run on held-out documents with its activations rewritten."""
+"""The destination model in memory, run on held-out documents with edited activations."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DOCUMENTS = 100
-"""Held-out documents that a live model is run on: enough for an interval, few enough for a CPU."""
+"""Number of held-out documents for a live model: enough for an interval, few enough for a CPU."""
 
 TOKENS_PER_BATCH = 2048
-"""Padded tokens of one forward pass; logits over a vocabulary of 262k fill 2 GB then."""
+"""Padded tokens of one forward pass; logits over a vocabulary of 262k then take 2 GB."""
 
 Losses = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -36,8 +36,8 @@ class LiveDocuments:
         model: The destination model.
         corpus: The texts.
         folds: Fold of each document, or `HELD_OUT`, (documents,).
-        max_tokens: Texts are cut after so many tokens.
-        seed: Of the sample.
+        max_tokens: Number of tokens after which texts are cut.
+        seed: Seed of the sample.
 
     Attributes:
         n_documents: Number of held-out document groups.
@@ -57,14 +57,14 @@ class LiveDocuments:
 
     @cached_property
     def plain(self) -> Losses:
-        """The losses of the model as it is, which no site changes; as of `losses`."""
+        """The losses of the unedited model, which do not depend on the site; in the form of `losses`."""
         found = self._losses(None)
         for array in found:
             array.flags.writeable = False
         return found
 
     def losses(self, site: Site, edit: Edit) -> Losses:
-        """Return the summed next-token losses in nats and their counts with a site rewritten, both (n_documents,)."""
+        """Return the summed next-token losses in nats and their counts with an edited site, both (n_documents,)."""
         return self._losses((site, edit))
 
     def _losses(self, change: tuple[Site, Edit] | None) -> Losses:
@@ -72,7 +72,7 @@ class LiveDocuments:
         for batch in self._batches:
             edits = {change[0]: _on_text(change[1], batch)} if change else {}
             logits = self._model.logits(batch.ids, batch.mask, edits)
-            # What follows a token of the text: specials predict nothing of interest, and are never rewritten.
+            # Only predictions after tokens of the text count; special tokens are never edited.
             document = batch.document[batch.followed]
             sums += np.bincount(document, next_token_losses(logits, batch), minlength=self.n_documents)
             counts += np.bincount(document, minlength=self.n_documents)
@@ -81,11 +81,11 @@ class LiveDocuments:
 
 @final
 class RunningModel(LiveModel):
-    """One site of a live model, as scorers see it.
+    """One site of a live model, for scorers.
 
     Args:
-        documents: The model and the texts that it is run on.
-        site: Where activations are rewritten.
+        documents: The model and its texts.
+        site: The edited site.
     """
 
     def __init__(self, documents: LiveDocuments, site: Site) -> None:
@@ -98,7 +98,7 @@ class RunningModel(LiveModel):
 
 
 def _on_text(edit: Edit, batch: Batch) -> Callable[[Tensor], Tensor]:
-    """Turn an edit of numpy rows into one of a padded batch, (batch, tokens, d_model): tokens of the text only."""
+    """Turn an edit of numpy rows into an edit of the text tokens of a padded batch, (batch, tokens, d_model)."""
 
     def apply(value: Tensor) -> Tensor:
         import torch

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LOGITS_PER_LOSS = 2**25
-"""Logits that are turned into losses at once, in float32."""
+"""Number of logits that are turned into losses at once, in float32."""
 
 
 @final
 @dataclass(frozen=True)
 class Batch:
-    """Padded texts, and where their tokens stand.
+    """Padded texts, and the positions of their tokens.
 
     Attributes:
         ids: Token ids, (batch, tokens) int64.
@@ -46,7 +46,7 @@ def batches(texts: Sequence[tuple[Encoded, int]], tokens: int) -> list[Batch]:
 
     Args:
         texts: Texts and their document groups, shortest first.
-        tokens: How many tokens a batch has at most, padding included; a longer text is a batch of its own.
+        tokens: Maximal number of tokens of a batch, padding included; a longer text is a batch of its own.
     """
     parts: list[list[tuple[Encoded, int]]] = []
     for text in texts:
@@ -58,11 +58,11 @@ def batches(texts: Sequence[tuple[Encoded, int]], tokens: int) -> list[Batch]:
 
 
 def next_token_losses(logits: Tensor, batch: Batch) -> NDArray[np.float64]:
-    """Return the cross-entropy in nats of each token that follows one of the text, (followed,) float64.
+    """Return the cross-entropy in nats of each token that follows a token of the text, (followed,) float64.
 
     Args:
-        logits: Of the next token, (batch, tokens, vocabulary).
-        batch: What they were computed on.
+        logits: Logits of the next token, (batch, tokens, vocabulary).
+        batch: The batch of the logits.
     """
     import torch
     from torch.nn.functional import cross_entropy
@@ -71,7 +71,7 @@ def next_token_losses(logits: Tensor, batch: Batch) -> NDArray[np.float64]:
     row, position = batch.row[followed], batch.position[followed]
     targets = batch.ids[row, position + 1].to(logits.device)
     row, position = row.to(logits.device), position.to(logits.device)
-    # The logits of a large vocabulary fill the memory once already: float32 copies are made of a part at a time.
+    # The logits of a large vocabulary already need much memory, so only a part at a time is copied to float32.
     size = max(1, LOGITS_PER_LOSS // logits.shape[-1])
     parts = [slice(start, start + size) for start in range(0, max(len(targets), 1), size)]
     losses = [

@@ -1,4 +1,4 @@
-"""Run scorers on evidence, and check what they return."""
+"""Run scorers on evidence, and check their results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bridge.scorers import Evidence, Scorer
 def score_evidence(
     evidence: Evidence, scorers: Sequence[Scorer], progress: Progress, advance: Callable[[int], None]
 ) -> tuple[list[Metric], dict[str, str]]:
-    """Run some scorers; return their metrics, and what went wrong by the name of the scorer.
+    """Run some scorers; return their metrics, and the errors by the name of the scorer.
 
     Raises:
         PluginError: If every scorer failed.
@@ -32,7 +32,7 @@ def score_evidence(
         metrics += found
         if error:
             failed[scorer.name] = error
-            progress.note(f"The scorer {scorer.name} failed and is left out: {error}")
+            progress.note(f"The scorer {scorer.name} failed; its scores are missing: {error}")
         advance(1)
     if failed and not metrics:
         raise PluginError(f"Every scorer failed: {'; '.join(f'{name}: {what}' for name, what in failed.items())}.")
@@ -40,10 +40,12 @@ def score_evidence(
 
 
 def checked_scores(scorer: Scorer, evidence: Evidence) -> tuple[list[Metric], str]:
-    """Run one scorer; return its metrics, or none and what went wrong: a broken plugin must not cost the fitted map.
+    """Run one scorer; return its metrics and an empty string, or no metrics and the error.
+
+    Errors of a scorer are returned, so that a broken plugin does not lose the fitted map.
 
     Raises:
-        StoreError: If stored activations are damaged, which is no fault of the scorer's.
+        StoreError: If stored activations are damaged, which the scorer does not cause.
     """
     kept: dict[str, NDArray[np.floating]] = {}
     try:

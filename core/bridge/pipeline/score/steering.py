@@ -1,4 +1,4 @@
-"""What a steering vector does to the destination model's predictions."""
+"""The effect of a steering vector on the destination model's predictions."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ Floats = NDArray[np.float64]
 @final
 @dataclass(frozen=True)
 class Dose:
-    """How the live model is steered.
+    """The settings for steering the live model.
 
     Attributes:
         doses: Multiples of the native vector's length; repeatable.
-        prompts: Texts to continue, at the largest dose; repeatable.
-        new_tokens: Most tokens to add to a prompt; the model's own end tokens end a text sooner.
-        max_tokens: Cut texts and prompts after so many tokens.
-        placement: Where models go.
-        seed: Of the split, the random directions and the bootstrap.
+        prompts: Prompts for generation, at the largest dose; repeatable.
+        new_tokens: Maximal number of tokens generated per prompt; the model's end tokens end a text earlier.
+        max_tokens: Number of tokens after which texts and prompts are cut.
+        placement: Device and dtype of the models.
+        seed: Seed of the split, the random directions and the bootstrap.
         allow_untrained: Go on with a model that predicts text no better than random weights do.
 
     Raises:
-        UsageError: If there is no dose, or a number of tokens is too small.
+        UsageError: If no dose is given, or a number of tokens is too small.
     """
 
     doses: tuple[float, ...] = (0.5, 1.0, 2.0)
@@ -57,11 +57,11 @@ class Dose:
 
     def __post_init__(self) -> None:
         if not self.doses or self.new_tokens < 1 or self.max_tokens < 2:
-            raise UsageError("Steering needs a dose, one new token and two tokens of a text at least.")
+            raise UsageError("Steering needs a dose, at least one new token and at least two tokens of a text.")
 
 
 def readable(max_tokens: int, limit: int | None) -> int:
-    """Return after how many tokens texts are cut: what was asked for, or what the model reads at most."""
+    """Return the number of tokens after which texts are cut: the requested number, or the model's limit if lower."""
     return max_tokens if limit is None else min(max_tokens, limit)
 
 
@@ -70,8 +70,8 @@ def last_token_batches(
 ) -> list[tuple[Tensor, Tensor, list[int]]]:
     """Return ids, mask, and the position of each text's last token, batch by batch.
 
-    The last token is the last that stands for text: some tokenizers put an EOS after it, where a model says what comes
-    after a text and not within it.
+    The last token is the last token of the text: after an EOS, which some tokenizers add, a model predicts the start of
+    another text.
 
     Raises:
         CorpusError: If a text has no tokens.
@@ -84,8 +84,8 @@ def last_token_batches(
         if empty:
             raise CorpusError(
                 f"The text {empty[0][:40]!r} has no tokens in {model.name}.",
-                cause="Its tokenizer leaves all of its characters out.",
-                remedy="Take it out of the contrast.",
+                cause="The tokenizer drops all of its characters.",
+                remedy="Remove the text from the contrast.",
             )
         batches.append((*pad([one.ids for one in encoded]), [int(one.kept[-1]) for one in encoded]))
     return batches
@@ -93,14 +93,14 @@ def last_token_batches(
 
 @final
 class SteeredModel:
-    """The live destination model: what it predicts after each tested text, plain and steered."""
+    """The live destination model, with its predictions after each tested text, plain and steered."""
 
     def __init__(self, model: LoadedModel, site: Site, contrast: Contrast, dose: Dose) -> None:
         self._model, self._site, self._dose = model, site, dose
         self._max_tokens = readable(dose.max_tokens, model.max_tokens)
         plain = self._predictions(contrast.documents, None, np.zeros(len(contrast.documents)))
         making, first = ~contrast.tested, contrast.first
-        # The class's own mean prediction is the read-out: no list of words has to be made up.
+        # The read-out is the class's own mean prediction, so no list of words is needed.
         toward, away = (np.log(np.exp(plain[making & of]).mean(0) + 1e-12) for of in (first, ~first))
         self._odds = toward - away
         self._documents = [one for one, tested in zip(contrast.documents, contrast.tested, strict=True) if tested]
@@ -125,7 +125,7 @@ class SteeredModel:
     def generate(
         self, prompts: Sequence[str], encoded: Sequence[Encoded], vectors: Mapping[str, Floats], alpha: float
     ) -> list[dict[str, str]]:
-        """Return what the model generates after each prompt: plain, and steered by every arm's vector."""
+        """Generate text after each prompt: plain, and steered by every arm's vector."""
         import torch
 
         edits: dict[str, Edits] = {"plain": {}}
@@ -163,9 +163,9 @@ def steering_metrics(
 
     Args:
         where: Map, source and destination.
-        effects: By arm and metric the effect on each tested text, (texts,) float64, in nats.
+        effects: The effect on each tested text by arm and metric, (texts,) float64, in nats.
         alpha: The dose.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
     """
     native = effects[NATIVE]["log_odds_shift"]
     metrics = []
