@@ -1,4 +1,4 @@
-"""Sparse dictionaries: what they compute, where they belong, and the contract of the plugins that read them."""
+"""Sparse dictionaries: their computation, their origin, and the contract of dictionary formats."""
 
 from bridge.dictionaries.activations import Activation, Gated, JumpReLU, ReLU, TopK
 from bridge.dictionaries.contract import Dictionary, DictionaryFormat, Origin

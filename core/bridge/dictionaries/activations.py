@@ -1,4 +1,4 @@
-"""What a sparse autoencoder does between encoder and decoder: (n, features) pre-activations to feature activations."""
+"""Activation functions of sparse autoencoders: (n, features) pre-activations to feature activations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Floats = NDArray[np.float32]
 
 
 class Activation(ABC):
-    """A non-linearity; rows are treated one by one."""
+    """A non-linearity, applied to each row independently."""
 
     @abstractmethod
     def __call__(self, pre: Floats) -> Floats:
@@ -43,7 +43,7 @@ class TopK(Activation):
     """Keep the k largest of each row, if positive (Gao et al., arXiv 2406.04093, section 2.3).
 
     Attributes:
-        k: How many are kept.
+        k: Number of features kept per row.
     """
 
     k: int
@@ -62,13 +62,13 @@ class TopK(Activation):
 @final
 @dataclass(frozen=True)
 class JumpReLU(Activation):
-    """Keep what is above a threshold, unshrunk (Rajamanoharan et al., arXiv 2407.14435, section 3).
+    """Keep values above a threshold unchanged (Rajamanoharan et al., arXiv 2407.14435, section 3).
 
-    BatchTopK dictionaries are run with this at inference: one threshold, estimated in training, stands for the batch
+    BatchTopK dictionaries use this activation at inference, with one threshold that was estimated in training
     (Bussmann et al., arXiv 2412.06410, section 3).
 
     Attributes:
-        threshold: Of each feature, (features,) float32, or (1,) for all.
+        threshold: Threshold of each feature, (features,) float32, or (1,) for all.
     """
 
     threshold: Floats
@@ -81,14 +81,14 @@ class JumpReLU(Activation):
 @final
 @dataclass(frozen=True)
 class Gated(Activation):
-    """One encoder decides which features are on, a rescaled one how strongly (arXiv 2404.16014, section 3.2).
+    """A gate selects the active features; a rescaled encoder gives their magnitude (arXiv 2404.16014, section 3.2).
 
-    The pre-activations handed in are x W_enc without any bias.
+    The pre-activations are x W_enc without bias.
 
     Attributes:
-        gate_bias: Of the gate, (features,) float32.
-        scale: exp(r_mag), by which the magnitude's encoder is rescaled, (features,) float32.
-        magnitude_bias: Of the magnitude, (features,) float32.
+        gate_bias: Bias of the gate, (features,) float32.
+        scale: exp(r_mag), the scale of the magnitude's encoder, (features,) float32.
+        magnitude_bias: Bias of the magnitude, (features,) float32.
     """
 
     gate_bias: Floats

@@ -18,16 +18,16 @@ Floats = NDArray[np.float32]
 @final
 @dataclass(frozen=True)
 class Origin:
-    """What a dictionary's file says of where it belongs; empty or None where it says nothing.
+    """The origin of a dictionary, from its file; fields are empty or None if the file does not state them.
 
     Attributes:
-        model: Model that it was trained on, as its authors wrote it.
-        site: Site in any notation that `bridge.references.parse_site` reads (`blocks.20.hook_resid_post`, `layers.20`).
+        model: Model that the dictionary was trained on, in its authors' notation.
+        site: Site in any notation of `bridge.references.parse_site` (`blocks.20.hook_resid_post`, `layers.20`).
         prepends_bos: Whether its training texts began with BOS.
-        init_seed: Seed of its initialisation, where known: two dictionaries of one seed match before any training.
-        centred: Whether it reads a model whose writing weights were centred (TransformerLens' center_writing_weights):
+        init_seed: Seed of its initialisation, if known: dictionaries with the same seed match before any training.
+        centred: Whether it reads a model with centred writing weights (TransformerLens' center_writing_weights):
             activations without their mean over the width.
-        notes: What a user must know of how the file is read, a sentence each.
+        notes: Sentences about the interpretation of the file, for the user.
     """
 
     model: str = ""
@@ -41,15 +41,15 @@ class Origin:
 class Dictionary(ABC):
     """A sparse dictionary: features of one model at one site.
 
-    Laws, checked by `bridge.testing.check_dictionary_format`: `encode` and `decode` treat rows one by one, and decoding
-    is affine in the features, its linear part being `directions`.
+    Laws, checked by `bridge.testing.check_dictionary_format`: `encode` and `decode` process each row independently, and
+    decoding is affine in the features, with the linear part `directions`.
     """
 
     directions: Floats
-    """Decoder directions, one row a feature, (features, d_model) float32."""
+    """Decoder directions, one row per feature, (features, d_model) float32."""
 
     origin: Origin = Origin()
-    """What its file says of where it belongs."""
+    """The origin that its file states."""
 
     @abstractmethod
     def encode(self, x: Floats) -> Floats:
@@ -69,7 +69,7 @@ class Dictionary(ABC):
 
     @final
     def reconstruct(self, x: Floats) -> Floats:
-        """Return what the dictionary makes of activations: (n, d_model) -> (n, d_model), float32.
+        """Return the dictionary's reconstruction of activations: (n, d_model) -> (n, d_model), float32.
 
         Args:
             x: Activations of the model.
@@ -84,11 +84,11 @@ class DictionaryFormat(ABC):
     """Unique among installed formats."""
 
     summary: ClassVar[str]
-    """One line: whose files these are."""
+    """One line: the origin of these files."""
 
     @abstractmethod
     def recognises(self, path: Path) -> bool:
-        """Tell whether a file or folder is in this format, from names and headers alone.
+        """Tell whether a file or folder is in this format, from names and headers only.
 
         Args:
             path: A file or folder.
@@ -105,17 +105,17 @@ class DictionaryFormat(ABC):
             The dictionary.
 
         Raises:
-            BridgeError: If the file is damaged or half-written.
+            BridgeError: If the file is damaged or incomplete.
         """
 
     def save(self, dictionary: Dictionary, path: Path) -> None:
         """Write a dictionary into a new folder.
 
         Args:
-            dictionary: What to write.
-            path: The folder; it is not there yet.
+            dictionary: The dictionary.
+            path: The folder; it does not exist yet.
 
         Raises:
-            BridgeError: If this format is only read, or cannot hold this dictionary.
+            BridgeError: If this format is read-only, or cannot represent this dictionary.
         """
-        raise BridgeError(f"Dictionaries are read from the format {self.name}, but not written in it.")
+        raise BridgeError(f"The dictionary format {self.name} is read-only.")

@@ -1,4 +1,4 @@
-"""Where the training of a dictionary starts."""
+"""The initialisation of a dictionary's training."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from bridge.geometry import unit_rows
 
 
 def initial_directions(d_model: int, n_features: int, seed: int) -> NDArray[np.float32]:
-    """Return the decoder directions that a dictionary of this initialisation seed starts from.
+    """Return the initial decoder directions of a dictionary with this initialisation seed.
 
-    Our own trainer records the seed as `Origin.init_seed`, so that the untrained dictionary, which is a control for
-    matching decoders, can be made again.
+    Our trainer records the seed as `Origin.init_seed`, so that the untrained dictionary, a control for matching
+    decoders, can be reproduced.
 
     Args:
         d_model: Width of the residual stream.
-        n_features: How many features.
+        n_features: Number of features.
         seed: The initialisation seed.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Sparse autoencoders of every common kind, as one linear encoder, an activation and one linear decoder."""
+"""Sparse autoencoders of all common kinds, as a linear encoder, an activation and a linear decoder."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class SparseAutoencoder(Dictionary):
 
     Args:
         encoder: (d_model, features) float32.
-        encoder_bias: (features,) float32; zero where the activation has biases of its own.
+        encoder_bias: (features,) float32; zero if the activation has its own biases.
         directions: Decoder, (features, d_model) float32.
         decoder_bias: (d_model,) float32.
-        activation: What makes the features sparse.
-        shift: What is taken from activations before encoding, (d_model,) float32: the decoder bias in most
+        activation: The sparse activation function.
+        shift: Vector subtracted from activations before encoding, (d_model,) float32: the decoder bias in most
             dictionaries, zero in the others.
-        origin: What the file says of where it belongs.
+        origin: The origin that the file states.
 
     Raises:
-        BridgeError: If shapes do not belong together, or a value is NaN or infinite (which array).
+        BridgeError: If shapes do not match, or an array has NaN or infinite values; the message names the array.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class SparseAutoencoder(Dictionary):
         for name, (array, shape) in wanted.items():
             if array.shape != shape:
                 raise BridgeError(
-                    f"The dictionary's {name} has shape {array.shape}, which does not go with a decoder of shape "
+                    f"The dictionary's {name} has shape {array.shape}, which does not match a decoder of shape "
                     f"{directions.shape} (features, d_model).",
-                    cause="The file is damaged, or of another layout than it claims.",
+                    cause="The file is damaged, or has another layout than it states.",
                 )
             if not np.isfinite(array).all():
                 raise BridgeError(
@@ -79,13 +79,14 @@ class SparseAutoencoder(Dictionary):
         return reconstructed
 
     def reading_uncentred(self) -> SparseAutoencoder:
-        """Return the dictionary that reads activations as they are, where this one reads them without their mean.
+        """Return the equivalent dictionary for uncentred activations; this dictionary reads centred activations.
 
         With P = I - 11'/d, (P x - shift) encoder = x (P encoder) - shift encoder: the encoder is centred, and its bias
-        makes up for the shift. What it decodes is the same.
+        accounts for the shift. The decoder is unchanged.
 
         Returns:
-            A dictionary whose features of x are this one's of x - mean(x), the mean being over the width.
+            A dictionary whose features of x equal this dictionary's features of x - mean(x), with the mean over the
+            width.
         """
         encoder = self.encoder - self.encoder.mean(0, keepdims=True)
         return SparseAutoencoder(
@@ -99,16 +100,16 @@ class SparseAutoencoder(Dictionary):
         )
 
     def carried(self, forward: AffineMap, back: AffineMap, origin: Origin) -> SparseAutoencoder:
-        """Return the dictionary of another model that reads through one map and writes through another.
+        """Return the dictionary transferred to another model.
 
-        It gives forward(decode(encode(back(y)))) for an activation y of the other model: its encoder is
-        `back.weight @ encoder`, its decoder `directions @ forward.weight`. For an orthogonal map and its transpose that
+        It computes forward(decode(encode(back(y)))) for an activation y of the other model: its encoder is
+        `back.weight @ encoder`, its decoder `directions @ forward.weight`. For an orthogonal map and its transpose this
         is the rotated dictionary of arXiv 2605.24577.
 
         Args:
-            forward: From this dictionary's model to the other.
-            back: From the other model to this one.
-            origin: Where the carried dictionary belongs.
+            forward: Map from this dictionary's model to the other model.
+            back: Map from the other model to this dictionary's model.
+            origin: Origin of the transferred dictionary.
         """
         encoder = back.weight @ self.encoder
         offset = (back.mean_dst - back.mean_src @ back.weight - self.shift) @ self.encoder

@@ -1,4 +1,4 @@
-"""Looks at what plugins declare and return, before anything relies on it."""
+"""Checks of plugins' declarations and return values."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from bridge.scorers import Measure, Need, Plot, Scorer, Section
 from bridge.verbalizers import Explanation
 
 RESERVED = "__metadata__"
-"""No array of a safetensors file may be called so."""
+"""Reserved name that no array of a safetensors file may have."""
 
 
 def check_api(declared: object, name: str, distribution: str) -> None:
     """Refuse a plugin that was written for another plugin API than this one.
 
     Args:
-        declared: The `bridge_api` of its module; None, where it says nothing, is taken as it is.
-        name: Of its entry point.
-        distribution: That brings it.
+        declared: The `bridge_api` of its module; None, if the module declares none, is accepted.
+        name: Name of its entry point.
+        distribution: Its distribution.
 
     Raises:
-        PluginError: If the API is newer than the host's, of an older major version, or no version at all.
+        PluginError: If the API is newer than the host's, of an older major version, or not a version.
     """
     if declared is None:
         return
@@ -36,40 +36,40 @@ def check_api(declared: object, name: str, distribution: str) -> None:
     if not parts:
         raise PluginError(
             f"{name} declares bridge_api = {declared!r}.",
-            remedy=f'It is a text such as "{here}": the bridge.hookspecs.API that it was written for.',
+            remedy=f'Use a text such as "{here}": the bridge.hookspecs.API that the plugin was written for.',
         )
     wanted = int(parts[1]), int(parts[2])
     if wanted > API:
         raise PluginError(
-            f"{name} was written for plugin API {declared}, and this residual-bridge has {here}.",
+            f"{name} was written for plugin API {declared}, but this residual-bridge has {here}.",
             remedy=f"Run `pip install --upgrade residual-bridge`, or install an older {distribution}.",
         )
     if wanted[0] < API[0]:
         raise PluginError(
-            f"{name} was written for plugin API {declared}, which this residual-bridge no longer has: it has {here}.",
+            f"{name} was written for plugin API {declared}, which this residual-bridge no longer supports: it has {here}.",
             remedy=f"Run `pip install --upgrade {distribution}`.",
         )
 
 
 def check_needs(scorer: Scorer, name: str) -> None:
-    """Refuse a scorer whose needs cannot be compared: they are, for all scorers, before the first one runs.
+    """Refuse a scorer with invalid needs, because the needs of all scorers are compared before the first one runs.
 
     Raises:
-        PluginError: If they are no frozenset of `Need`.
+        PluginError: If the needs are not a frozenset of `Need`.
     """
     needs: Any = getattr(scorer, "needs", None)
     if not isinstance(needs, frozenset) or not all(isinstance(need, Need) for need in needs):
         raise PluginError(
             f"{name} registered the scorer {scorer.name}, whose needs are {needs!r}.",
-            remedy="They are a frozenset of bridge.scorers.Need.",
+            remedy="Use a frozenset of bridge.scorers.Need.",
         )
 
 
 def check_measures(scorer: Scorer, name: str) -> None:
-    """Refuse a scorer whose measures cannot be shown: reports and audits read them long after it ran.
+    """Refuse a scorer with invalid measures, because reports and audits read them long after the scorer ran.
 
     Raises:
-        PluginError: If they are no tuple of `Measure`, or say something that is no text.
+        PluginError: If the measures are not a tuple of `Measure`, or a text field is not a text.
     """
     measures: Any = getattr(scorer, "measures", None)
     whole = isinstance(measures, tuple) and all(isinstance(one, Measure) for one in measures)
@@ -81,33 +81,33 @@ def check_measures(scorer: Scorer, name: str) -> None:
     if not whole:
         raise PluginError(
             f"{name} registered the scorer {scorer.name}, whose measures are {measures!r}.",
-            remedy="They are a tuple of bridge.scorers.Measure.",
+            remedy="Use a tuple of bridge.scorers.Measure.",
         )
 
 
 def check_explanations(explanations: Any, count: int, name: str) -> None:
-    """Refuse what a verbalizer returned unless it is one explanation a vector.
+    """Refuse a verbalizer's return value unless it is one explanation per vector.
 
     Raises:
-        PluginError: Naming the verbalizer, and what it returned instead.
+        PluginError: Naming the verbalizer and its return value.
     """
     if not isinstance(explanations, list) or not all(isinstance(one, Explanation) for one in explanations):
         found = f"a list with {explanations[:1]!r}" if isinstance(explanations, list) else type(explanations).__name__
     elif not all(isinstance(text, str) for one in explanations for text in (one.text, *one.flags)):
-        found = "explanations whose text or flags are no text"
+        found = "explanations whose text or flags are not texts"
     elif len(explanations) != count:
         found = f"{len(explanations)} explanations"
     else:
         return
     raise PluginError(
-        f"The verbalizer {name} returned {found} of {count} vectors.",
+        f"The verbalizer {name} returned {found} for {count} vectors.",
         cause="The plugin is broken.",
-        remedy="Run bridge.testing.check_verbalizer on it, or choose another one.",
+        remedy="Run bridge.testing.check_verbalizer on it, or choose another verbalizer.",
     )
 
 
 def fault_of_rows(rows: Any, shape: tuple[int, ...]) -> str:
-    """Say what is wrong with rows that a plugin returned; empty where they are finite floats of this shape in numpy."""
+    """Describe the fault of rows that a plugin returned; empty for finite numpy floats of this shape."""
     if not isinstance(rows, np.ndarray):
         return type(rows).__name__ if not hasattr(rows, "device") else f"{type(rows).__name__} on {rows.device}"
     if rows.shape != shape:
@@ -118,16 +118,16 @@ def fault_of_rows(rows: Any, shape: tuple[int, ...]) -> str:
 
 
 def fault_of_metric(metric: Any) -> str:
-    """Say what is wrong with a metric that a scorer returned; empty where nothing is."""
+    """Describe the fault of a metric that a scorer returned; empty if it has none."""
     if not isinstance(metric, Metric) or not math.isfinite(metric.value):
         return f"it returned {metric!r}"
     texts = ("scorer", "name", "arm", "map", "src", "dst", "control", "note")
     wrong = [name for name in texts if not isinstance(getattr(metric, name), str)]
-    return f"it returned a metric whose {wrong[0]} is no text: {getattr(metric, wrong[0])!r}" if wrong else ""
+    return f"it returned a metric whose {wrong[0]} is not a text: {getattr(metric, wrong[0])!r}" if wrong else ""
 
 
 def fault_of_kept(name: Any, array: Any) -> str:
-    """Say what is wrong with an array that a scorer keeps; empty where it is finite floats under a name for a file."""
+    """Describe the fault of an array that a scorer keeps; empty for finite floats with a valid name."""
     if not isinstance(name, str) or not name.isprintable() or name in ("", RESERVED):
         return f"it kept an array under the name {name!r}"
     wrong = fault_of_rows(array, getattr(array, "shape", ()))
@@ -137,11 +137,11 @@ def fault_of_kept(name: Any, array: Any) -> str:
 
 
 def fault_of_plot(plot: Any) -> str:
-    """Say what is wrong with a plot that a scorer returned; empty where it is a figure with a title and words."""
+    """Describe the fault of a plot that a scorer returned; empty for a figure with a title and a description."""
     from matplotlib.figure import Figure
 
     if not isinstance(plot, Plot) or not isinstance(plot.figure, Figure):
-        return f"it returned {type(getattr(plot, 'figure', plot)).__name__}, and not a bridge.scorers.Plot of a Figure"
+        return f"it returned {type(getattr(plot, 'figure', plot)).__name__}, not a bridge.scorers.Plot with a Figure"
     for name in ("title", "says", "meaning"):
         text = getattr(plot, name)
         if not isinstance(text, str) or not (text.strip() or name == "meaning"):

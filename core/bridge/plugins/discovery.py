@@ -1,4 +1,4 @@
-"""Finds plugins by entry point, and isolates the broken ones."""
+"""Finds plugins by entry point, and isolates broken plugins."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bridge.plugins.registry import KINDS, ConflictError, Plugin, Registry
 
 
 def build_plugin_manager() -> pluggy.PluginManager:
-    """Return a fresh manager that knows the hooks and no plugin; `BRIDGE_TRACE_PLUGINS=1` makes it log every call."""
+    """Return a new manager with the hooks and without plugins; `BRIDGE_TRACE_PLUGINS=1` logs every hook call."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     if os.environ.get("BRIDGE_TRACE_PLUGINS") == "1":
@@ -30,12 +30,12 @@ def build_plugin_manager() -> pluggy.PluginManager:
 
 
 def discover(manager: pluggy.PluginManager | None = None, found: Iterable[EntryPoint] | None = None) -> Registry:
-    """Load every enabled plugin; a broken one is recorded with its error and hurts no other.
+    """Load every enabled plugin; a broken plugin is recorded with its error and does not affect other plugins.
 
     Args:
-        manager: Where to register the plugins' hooks; a fresh one by default.
-        found: The entry points; those of the group `bridge` by default. `BRIDGE_DISABLE_PLUGINS` and
-            `BRIDGE_ONLY_PLUGINS` choose among them, by `name` or `distribution:name`, separated by commas.
+        manager: The manager for the plugins' hooks; default: a new manager.
+        found: The entry points; default: the group `bridge`. `BRIDGE_DISABLE_PLUGINS` and `BRIDGE_ONLY_PLUGINS` select
+            entry points, by `name` or `distribution:name`, separated by commas.
     """
     manager = manager or build_plugin_manager()
     registry = Registry()
@@ -47,13 +47,13 @@ def discover(manager: pluggy.PluginManager | None = None, found: Iterable[EntryP
             if plugin.name in repeated:
                 others = [other.distribution for other, _ in chosen if other.name == plugin.name]
                 raise ConflictError(
-                    f"{' and '.join(others)} both bring an entry point {entry.name}.",
+                    f"{' and '.join(others)} both have an entry point {entry.name}.",
                     remedy=f"Uninstall one, or set BRIDGE_DISABLE_PLUGINS={others[-1]}:{entry.name}.",
                 )
-            # What was imported before has shown how long it takes.
+            # Modules that are already imported need no timer.
             known = entry.module in sys.modules
             watched = contextlib.nullcontext() if known else impatient(plugin.name, plugin.distribution)
-            # Standard output is for results, and may be JSON.
+            # Plugins must not print to standard output, which may be a JSON document.
             with contextlib.redirect_stdout(sys.stderr), watched:
                 _activate(manager, registry, plugin, entry)
         except PluginError as error:
@@ -63,14 +63,16 @@ def discover(manager: pluggy.PluginManager | None = None, found: Iterable[EntryP
         except ANY_FAULT as error:
             registry.withdraw(plugin)
             plugin.error = f"{type(error).__name__}: {error}"
-            plugin.remedy = f"Tell the authors of {plugin.distribution}, upgrade it, or uninstall it."
+            plugin.remedy = f"Report this to the authors of {plugin.distribution}, upgrade it, or uninstall it."
             if written_for_another(error):
-                plugin.remedy = f"It was written for another residual-bridge: upgrade that, and {plugin.distribution}."
+                plugin.remedy = (
+                    f"It was written for another residual-bridge: upgrade both it and {plugin.distribution}."
+                )
     return registry
 
 
 def refuse_conflicts(registry: Registry) -> None:
-    """Stop before work begins if two installed plugins claim one name: which of them ran would be chance.
+    """Refuse two installed plugins with the same name, because the choice between them would be arbitrary.
 
     Raises:
         PluginError: Naming both distributions.
@@ -90,7 +92,7 @@ def _activate(manager: pluggy.PluginManager, registry: Registry, plugin: Plugin,
     except pluggy.PluginValidationError as error:
         manager.unregister(module)
         raise PluginError(
-            str(error).strip().replace("\n", " "), remedy="The hooks that exist are in bridge.hookspecs."
+            str(error).strip().replace("\n", " "), remedy="bridge.hookspecs defines the hooks."
         ) from error
     for kind in KINDS:
         others = [other for other in manager.get_plugins() if other is not module]
@@ -99,7 +101,7 @@ def _activate(manager: pluggy.PluginManager, registry: Registry, plugin: Plugin,
     others = [other for other in manager.get_plugins() if other is not module]
     manager.subset_hook_caller("register_aliases", others)(register=registry.name_registrar(plugin))
     if not plugin.provides:
-        what = "is no module" if not isinstance(module, ModuleType) else "registers nothing"
+        what = "is not a module" if not isinstance(module, ModuleType) else "registers nothing"
         raise PluginError(
             f"{plugin.name} {what}.",
             remedy="Decorate its register_* function with bridge.hookspecs.hookimpl.",
@@ -107,12 +109,12 @@ def _activate(manager: pluggy.PluginManager, registry: Registry, plugin: Plugin,
 
 
 def _enabled(found: Iterable[EntryPoint]) -> list[tuple[Plugin, EntryPoint]]:
-    """Return the plugins that are not switched off, by name and distribution, with their entry points."""
+    """Return the enabled plugins, sorted by name and distribution, with their entry points."""
     off, only = _names("BRIDGE_DISABLE_PLUGINS"), _names("BRIDGE_ONLY_PLUGINS")
     packages: dict[Distribution | None, tuple[str, str]] = {None: (UNKNOWN, UNKNOWN)}
     chosen = []
     for entry in found:
-        # A package brings many plugins, and its name and version are parsed whenever they are asked for.
+        # Name and version of a package are parsed at every access, so they are cached for its plugins.
         if entry.dist and entry.dist not in packages:
             packages[entry.dist] = entry.dist.name, entry.dist.version
         distribution, version = packages[entry.dist]

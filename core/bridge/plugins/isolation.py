@@ -1,4 +1,4 @@
-"""What keeps one plugin from hurting another, and names it where it does."""
+"""Isolation of plugins from each other, and attribution of errors to plugins."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from bridge.errors import printable
 
 GROUP = "bridge"
 UNKNOWN = "unknown"
-"""Stands for the name and version of a package that brings an entry point, and that is not to be found."""
+"""Placeholder for the name and version of a package that cannot be found."""
 
 ANY_FAULT = (Exception, SystemExit)
-"""What a plugin may raise: anything. It must hurt no other, and the user must learn which one it was."""
+"""Errors that a plugin may raise: any. They must not affect other plugins, and the message must name the plugin."""
 
 PATIENCE = 10.0
-"""Seconds after which a plugin that is still being imported is named."""
+"""Seconds after which a message names a plugin that is still being imported."""
 
 
 def written_for_another(error: BaseException) -> bool:
-    """Tell whether a plugin asked for something of bridge that is not in this version of it."""
+    """Tell whether a plugin imports names that this version of bridge does not have."""
     return isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "bridge"
 
 
 @contextlib.contextmanager
 def impatient(name: str, distribution: str) -> Iterator[None]:
-    """Name a plugin on standard error if it takes long: nothing can stop an import from within, but the user can."""
+    """Name a slow plugin on standard error: an import cannot be stopped from within, but the user can interrupt it."""
     timer = threading.Timer(PATIENCE, _complain, [name, distribution, sys.stderr])
     timer.daemon = True
     timer.start()
@@ -40,11 +40,11 @@ def impatient(name: str, distribution: str) -> Iterator[None]:
 
 
 def culprit(error: BaseException, found: Iterable[EntryPoint] | None = None) -> str:
-    """Return which plugin was at work when an error was raised, as `distribution:name`; empty where none was.
+    """Return the plugin whose code raised an error, as `distribution:name`; empty if it was not a plugin.
 
     Args:
-        error: As it was caught, with its traceback.
-        found: The entry points to choose from; those of the group `bridge` by default.
+        error: The error with its traceback.
+        found: The entry points to search; default: the group `bridge`.
     """
     entries = list(entry_points(group=GROUP) if found is None else found)
     modules: list[str] = []
@@ -52,7 +52,7 @@ def culprit(error: BaseException, found: Iterable[EntryPoint] | None = None) -> 
     while step:
         modules.insert(0, str(step.tb_frame.f_globals.get("__name__", "")))
         step = step.tb_next
-    # The module itself before its package: several plugins may share one, and helpers beside them.
+    # Compare the module before its package, because several plugins and helpers may share a package.
     for depth in (None, 1):
         for module in modules:
             for entry in entries:
@@ -62,14 +62,14 @@ def culprit(error: BaseException, found: Iterable[EntryPoint] | None = None) -> 
 
 
 def distribution_of(entry: EntryPoint) -> str:
-    """Return the name of the package that brings an entry point."""
+    """Return the name of the distribution of an entry point."""
     return entry.dist.name if entry.dist else UNKNOWN
 
 
 def _complain(name: str, distribution: str, stream: IO[str]) -> None:
     explanations = (
         f"Still importing the plugin {name} of {distribution} after {PATIENCE:g} s. If it hangs, interrupt (Ctrl-C), "
-        f"set BRIDGE_DISABLE_PLUGINS={distribution}:{name}, and tell its authors.\n"
+        f"set BRIDGE_DISABLE_PLUGINS={distribution}:{name}, and report it to its authors.\n"
     )
     stream.write(printable(explanations))
     stream.flush()

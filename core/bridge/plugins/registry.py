@@ -1,4 +1,4 @@
-"""Keeps what plugins register, by kind and name."""
+"""The registry of plugins' objects, by kind and name."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ KINDS: Mapping[str, type] = {
     "dictionary_formats": DictionaryFormat,
 }
 NAMES: Mapping[str, type] = {"aliases": Alias, "corpora": NamedCorpus}
-"""What the hook `register_aliases` takes, by what it becomes."""
+"""The types that the hook `register_aliases` accepts, by kind."""
 
 
 @final
 class ConflictError(PluginError):
-    """Two plugins claim one name."""
+    """Two plugins have the same name."""
 
 
 @final
 @dataclass
 class Plugin:
-    """One entry point, and what came of it.
+    """One entry point and its state.
 
     Attributes:
-        name: Of the entry point (`maps.ridge`).
-        distribution: Name of the package that brings it.
-        version: Of that package.
-        provides: What it registered, as (kind, name) pairs.
+        name: Name of the entry point (`maps.ridge`).
+        distribution: Name of its distribution.
+        version: Version of the distribution.
+        provides: Registered objects, as (kind, name) pairs.
         summary: First line of its documentation.
-        error: Why it is broken, or empty.
-        remedy: What to do about it.
-        conflict: Whether it is broken because another plugin claims the same name.
+        error: The error of a broken plugin, or empty.
+        remedy: The next step for a broken plugin.
+        conflict: Whether the error is that another plugin has the same name.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Plugin:
 
     @property
     def kind(self) -> str:
-        """The kind in its name; the kinds it really registered are in `provides`."""
+        """The kind in its name; `provides` has the kinds that it registered."""
         return self.name.partition(".")[0]
 
 
@@ -100,7 +100,7 @@ class Registry:
 
     @property
     def aliases(self) -> Mapping[str, Alias]:
-        """Aliases that no family brings, by name."""
+        """Aliases that do not belong to a family, by name."""
         return self._items["aliases"]
 
     @property
@@ -112,7 +112,7 @@ class Registry:
         """Return a map type.
 
         Raises:
-            UsageError: If none of this name is installed.
+            UsageError: If the name is not installed.
         """
         if name not in self.maps:
             raise UsageError(f"There is no map {name}.", remedy=did_you_mean(name, self.maps))
@@ -122,7 +122,7 @@ class Registry:
         """Return a kind of verbalizer.
 
         Raises:
-            UsageError: If none of this name is installed.
+            UsageError: If the name is not installed.
         """
         if name not in self.verbalizers:
             raise UsageError(f"There is no verbalizer {name}.", remedy=did_you_mean(name, self.verbalizers))
@@ -132,23 +132,23 @@ class Registry:
         """Return a scorer.
 
         Raises:
-            UsageError: If none of this name is installed.
+            UsageError: If the name is not installed.
         """
         if name not in self.scorers:
             raise UsageError(f"There is no scorer {name}.", remedy=did_you_mean(name, self.scorers))
         return self.scorers[name]
 
     def registrar(self, kind: str, plugin: Plugin) -> Callable[[Any], None]:
-        """Return the `register` callback that one plugin is handed for one kind."""
+        """Return the `register` callback of one plugin for one kind."""
 
         def register(item: Any) -> None:
-            """Keep an item under its kind and name."""
+            """Store an item under its kind and name."""
             base = KINDS[kind]
             fits = issubclass(item, base) if isinstance(item, type) else isinstance(item, base)
             by_class = kind in ("maps", "verbalizers")
             if not fits or isinstance(item, type) != by_class:
                 expected = f"a subclass of {base.__name__}" if by_class else f"an instance of {base.__name__}"
-                raise PluginError(f"{plugin.name} registered {item!r} as {kind}; that takes {expected}.")
+                raise PluginError(f"{plugin.name} registered {item!r} as {kind}; expected {expected}.")
             if by_class and inspect.isabstract(item):
                 missing = ", ".join(sorted(item.__abstractmethods__))
                 raise PluginError(f"{plugin.name} registered {item.__name__}, which does not implement {missing}.")
@@ -170,7 +170,7 @@ class Registry:
                     self._claim_alias(alias.name, plugin)
             arm = getattr(item, "control_arm", "")
             if arm and (arm in RESERVED_ARMS or arm in {m.control_arm for m in self.maps.values()}):
-                raise PluginError(f"{plugin.name} registered the control arm {arm} of the map {name}, which is taken.")
+                raise PluginError(f"The control arm {arm} of the map {name}, from {plugin.name}, already exists.")
             self._items[kind][name] = item
             self._owners[kind, name] = plugin
             plugin.provides.append((kind, name))
@@ -178,20 +178,20 @@ class Registry:
         return register
 
     def name_registrar(self, plugin: Plugin) -> Callable[[Any], None]:
-        """Return the `register` callback that one plugin is handed for aliases and named corpora."""
+        """Return the `register` callback of one plugin for aliases and named corpora."""
 
         def register(item: Any) -> None:
-            """Keep a name, unless it is taken."""
+            """Store a name, unless it already exists."""
             kind = next((kind for kind, base in NAMES.items() if isinstance(item, base)), "")
             if not kind or not all(isinstance(getattr(item, field.name), str | Mapping) for field in fields(item)):
-                raise PluginError(f"{plugin.name} registered {item!r}, no bridge.models.Alias or NamedCorpus.")
+                raise PluginError(f"{plugin.name} registered {item!r}, not a bridge.models.Alias or NamedCorpus.")
             if not item.name:
                 raise PluginError(f"{plugin.name} registered {item!r}, which has no name.")
             if kind == "aliases":
                 self._claim_alias(item.name, plugin)
             elif item.name == BUNDLED or item.name in self._items[kind]:
                 raise ConflictError(
-                    f"{plugin.name} of {plugin.distribution} brings the corpus {item.name}, and there is one.",
+                    f"{plugin.name} of {plugin.distribution} registers the corpus {item.name}, which already exists.",
                     remedy=f"Uninstall it, or set BRIDGE_DISABLE_PLUGINS={plugin.distribution}:{plugin.name}.",
                 )
             self._items[kind][item.name] = item
@@ -206,13 +206,13 @@ class Registry:
             owners |= {alias.name: self._owners["models", family] for alias in adapter.aliases()}
         if name in owners:
             raise ConflictError(
-                f"Two plugins bring the alias {name}: {owners[name].name} of {owners[name].distribution} and "
+                f"Two plugins register the alias {name}: {owners[name].name} of {owners[name].distribution} and "
                 f"{plugin.name} of {plugin.distribution}.",
                 remedy=f"Uninstall one, or set BRIDGE_DISABLE_PLUGINS={plugin.distribution}:{plugin.name}.",
             )
 
     def withdraw(self, plugin: Plugin) -> None:
-        """Forget what a plugin registered before it broke."""
+        """Remove the objects that a plugin registered before it failed."""
         for kind, name in plugin.provides:
             del self._items[kind][name], self._owners[kind, name]
         plugin.provides.clear()

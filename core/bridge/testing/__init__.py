@@ -1,14 +1,14 @@
-"""Conformance checks for plugins: the laws of each contract, tried on seeded synthetic input.
+"""Conformance checks for plugins: the laws of each contract, tested on seeded synthetic input.
 
-Ours run over every registered plugin; this runs them over yours, as it is installed:
+Our tests check every registered plugin. This test checks your installed plugin:
 
     from bridge.testing import conformance
 
     test_laws = conformance("maps", "my_map")
 
-`bridge plugins check my_map` does the same on the command line. The checks themselves take what is not installed, or
-needs something to be opened on: `check_map(MyMap)`. Each returns None, or raises `bridge.errors.ConformanceError` with
-the law, the input and by how much it was broken.
+`bridge plugins check my_map` does the same on the command line. The check functions also accept objects that are not
+installed, or that need special input: `check_map(MyMap)`. Each returns None, or raises `bridge.errors.ConformanceError`
+with the law, the input and the deviation.
 """
 
 from bridge.testing.conformance import conformance

@@ -1,4 +1,4 @@
-"""Try everything that a plugin registers, law by law, on synthetic data and tiny random weights; nothing is fetched."""
+"""Test every registered object, law by law, on synthetic data and tiny random weights, without downloads."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from bridge.testing.scorer import check_scorer
 from bridge.testing.synthetic_subject import TinySubject
 from bridge.testing.verbalizer import check_verbalizer
 
-FINISHES = "nothing is raised that the contract does not name"
+FINISHES = "only errors that the contract names are raised"
 
 
 @final
 @dataclass(frozen=True)
 class Certificate:
-    """What came of one registered item.
+    """The test results of one registered object.
 
     Attributes:
-        kind: Of the plugin.
-        name: That it registers.
-        verdicts: One a law, in the order of trying.
-        skipped: Why nothing could be tried, and what to do; empty where something was.
+        kind: Kind of the plugin.
+        name: Registered name.
+        verdicts: One verdict per law, in the order of testing.
+        skipped: Why no law could be tested, and the next step; empty if any law was tested.
     """
 
     kind: str
@@ -48,39 +48,39 @@ class Certificate:
 
     @property
     def broken(self) -> list[Verdict]:
-        """The laws that are broken."""
+        """The verdicts of broken laws."""
         return [verdict for verdict in self.verdicts if verdict.found]
 
 
 @final
 class _SkippedError(Exception):
-    """Something is missing without which nothing can be tried."""
+    """No law can be tested, because an input is missing."""
 
 
 def certify(registry: Registry, kind: str, name: str, file: Path | None = None) -> Certificate:
-    """Try the laws of one registered item.
+    """Test the laws of one registered object.
 
     Args:
         registry: Installed plugins.
         kind: One of `bridge.plugins.KINDS`, or `aliases` or `corpora`.
-        name: That the plugin registers.
-        file: For a dictionary format, a file or folder in it; a format that can write needs none.
+        name: Registered name.
+        file: For a dictionary format, a file or folder in this format; a format that can write needs none.
     """
     with tempfile.TemporaryDirectory() as folder:
         return _tried(kind, name, lambda: _checks(registry, Path(folder), file)[kind](name))
 
 
 def certify_model(registry: Registry, reference: str, family: str = "") -> Certificate:
-    """Try the laws of a model's family on the model's own weights.
+    """Test the laws of a model's family on the model's own weights.
 
     Args:
         registry: Installed plugins.
-        reference: Of a model that is on this machine; a site in it is not looked at.
-        family: If not empty, the family that must serve it.
+        reference: Reference of a model on this machine; its site is ignored.
+        family: If not empty, the required family of the model.
 
     Raises:
-        UsageError: If there is no such model, or another family serves it.
-        ModelError: If no family serves it.
+        UsageError: If the model does not exist, or belongs to another family.
+        ModelError: If the model belongs to no family.
     """
     try:
         model = resolve(reference, registry.models, Store(), Silent(), registry.aliases)
@@ -88,8 +88,8 @@ def certify_model(registry: Registry, reference: str, family: str = "") -> Certi
         return Certificate("models", reference, skipped=f"Its weights are not on this machine: {error.what}")
     if family not in ("", model.adapter.name):
         raise UsageError(
-            f"{model.name} is served by the family {model.adapter.name}, not by {family}.",
-            remedy=f"Write `bridge plugins check {model.adapter.name} --model {reference}`, or leave the name out.",
+            f"{model.name} belongs to the family {model.adapter.name}, not to {family}.",
+            remedy=f"Use `bridge plugins check {model.adapter.name} --model {reference}`, or leave the name out.",
         )
     title = f"{model.adapter.name} on {model.name}"
     return _tried("models", title, lambda: check_real_model(model.adapter, model.weights))
@@ -101,7 +101,7 @@ def _tried(kind: str, name: str, check: Callable[[], None]) -> Certificate:
             check()
         except _SkippedError as skipped:
             return Certificate(kind, name, skipped=str(skipped))
-        except Exception as error:  # what a plugin raises is the finding, unless it only follows from a broken law
+        except Exception as error:  # an error of the plugin is the result, unless it follows from a broken law
             if not any(verdict.found for verdict in verdicts.values()):
                 verdicts[FINISHES] = Verdict(FINISHES, 0, "the check", f"{type(error).__name__}: {error}")
         return Certificate(kind, name, tuple(verdicts.values()))
@@ -123,20 +123,20 @@ def _check_alias(registry: Registry, name: str, folder: Path) -> None:
     laws, alias = Laws(f"The alias {name}", "bridge.models.Alias"), registry.aliases[name]
     if alias.corpus:
         known = alias.corpus in registry.corpora or Path(alias.corpus).exists()
-        laws.require(known, "its corpus is a named one, or a path that exists", alias.corpus, "it is neither")
+        laws.require(known, "its corpus is a named corpus or an existing path", alias.corpus, "it is neither")
     try:
         model = resolve(name, registry.models, Store(folder), Silent(), registry.aliases)
     except ModelUnavailableError as error:
         raise _SkippedError(f"Its weights are not on this machine: {error.what}") from error
     if model.site:
         model.all_sites()
-    laws.require(True, "a family claims its weights, and has its site", alias.model, "")
+    laws.require(True, "a family claims its weights and has its site", alias.model, "")
 
 
 def _check_corpus(registry: Registry, name: str) -> None:
     found = load_corpus(name, max_documents=1, named=registry.corpora)
     laws = Laws(f"The corpus {name}", "bridge.models.NamedCorpus")
-    laws.require(bool(found.documents), "it can be read, and holds text", registry.corpora[name], "it is empty")
+    laws.require(bool(found.documents), "it can be read and has text", registry.corpora[name], "it is empty")
 
 
 def _check_verbalizer(registry: Registry, name: str, folder: Path) -> None:
@@ -146,14 +146,14 @@ def _check_verbalizer(registry: Registry, name: str, folder: Path) -> None:
         if isinstance(adapter, TransformersAdapter) and adapter.causal and not adapter.fallback and not adapter.corpus()
     ]
     if not families:
-        raise _SkippedError("There is no model family to open it on. Enable one, such as llama.")
+        raise _SkippedError("No model family is enabled to open the verbalizer on. Enable one, such as llama.")
     subject = TinySubject(families[0], folder)
     try:
         verbalizer = registry.verbalizers[name]().open(subject)
-    except BridgeError as error:  # the contract's way to say that a checkpoint, a server or an option is missing
+    except BridgeError as error:  # by the contract, a checkpoint, a server or an option is missing
         raise _SkippedError(
             f"It does not open on a tiny {families[0].name} with its default options: {error.what} "
-            "Open it on something small in a test of your own, and call bridge.testing.check_verbalizer."
+            "Open it on a small model in your own test, and call bridge.testing.check_verbalizer."
         ) from error
     check_verbalizer(verbalizer)
 

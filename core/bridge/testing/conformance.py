@@ -1,4 +1,4 @@
-"""One line for a test file: the conformance kit as a test, for a plugin as it is installed."""
+"""The conformance checks of an installed plugin as a test function."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from bridge.errors import ConformanceError, PluginError
 
 
 def conformance(kind: str, name: str, file: Path | None = None) -> Callable[[], None]:
-    """Return a test that finds an installed plugin by its name and tries every law of its kind.
+    """Return a test that finds an installed plugin by its name and tests every law of its kind.
 
         test_laws = conformance("maps", "my_map")
 
-    It fails with all broken laws, each with the input and by how much; where nothing can be tried, a verbalizer without
-    its checkpoint or a format without a file, it is skipped by pytest, with the reason.
+    The test fails with all broken laws, each with the input and the deviation. If no law can be tested (a verbalizer
+    without its checkpoint, a format without a file), pytest skips the test with the reason.
 
     Args:
         kind: One of `bridge.plugins.KINDS`.
-        name: That the plugin registers; `bridge plugins` shows it.
-        file: For a dictionary format, a file or folder in it; a format that can write needs none.
+        name: Registered name; `bridge plugins` shows it.
+        file: For a dictionary format, a file or folder in this format; a format that can write needs none.
     """
 
     def test_conformance() -> None:
-        """Hold the plugin to the laws of its kind."""
+        """Test the plugin against the laws of its kind."""
         import pytest
 
         from bridge.plugins.discovery import discover
@@ -34,8 +34,8 @@ def conformance(kind: str, name: str, file: Path | None = None) -> Callable[[], 
             errors = [f"{plugin.name}: {plugin.error}" for plugin in registry.plugins if plugin.error]
             raise PluginError(
                 f"No installed plugin registers {name} of kind {kind}.",
-                cause=f"Broken are {'; '.join(errors)}." if errors else "The package is not installed.",
-                remedy="Run `pip install -e .`, and look at `bridge plugins`.",
+                cause=f"Broken plugins: {'; '.join(errors)}." if errors else "The package is not installed.",
+                remedy="Run `pip install -e .`, and check `bridge plugins`.",
             )
         certificate = certify(registry, kind, name, file)
         if certificate.skipped:

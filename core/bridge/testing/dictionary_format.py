@@ -16,13 +16,13 @@ _TOLERANCE = 1e-4  # float32 sums over thousands of features
 
 
 def check_dictionary_format(fmt: DictionaryFormat, path: Path) -> None:
-    """Try the laws of `bridge.dictionaries` on one format, and on one dictionary in it.
+    """Test the laws of `bridge.dictionaries` on one format and one dictionary in this format.
 
-    Rows to encode are 64 sparse combinations of the dictionary's own directions, plus noise, float32.
+    The encoded rows are 64 sparse combinations of the dictionary's own directions, plus noise, float32.
 
     Args:
         fmt: The instance that the plugin registers.
-        path: A file or folder in this format; it is read only.
+        path: A file or folder in this format; it is only read.
 
     Raises:
         ConformanceError: If a law is broken.
@@ -35,7 +35,7 @@ def check_dictionary_format(fmt: DictionaryFormat, path: Path) -> None:
         _check_damage(laws, fmt, path, Path(folder))
     dictionary = fmt.load(path)
     given = f"the dictionary in {path.name}"
-    law = "directions is one decoder direction a feature, (features, d_model) float32"
+    law = "directions has one decoder direction per feature, (features, d_model) float32"
     shape = np.shape(dictionary.directions)
     laws.require(len(shape) == 2, law, given, f"it has shape {shape}")
     laws.shape(law, given, dictionary.directions, shape, np.float32)
@@ -51,13 +51,13 @@ def _check_damage(laws: Laws, fmt: DictionaryFormat, path: Path, folder: Path) -
     files = [file for file in (copy, *copy.rglob("*")) if file.is_file()]
     largest = max(files, key=lambda file: file.stat().st_size)
     largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
-    law = "a half-written file is refused with a BridgeError"
+    law = "an incomplete file is refused with a BridgeError"
     refused, found = False, "it was loaded"
     try:
         fmt.load(copy)
     except BridgeError:
         refused = True
-    except Exception as error:  # anything else is the finding
+    except Exception as error:  # any other error breaks the law
         found = f"{type(error).__name__}: {error}"
     laws.require(refused, law, f"{largest.name} cut to half its length", found)
 
@@ -67,19 +67,19 @@ def _check_rows(laws: Laws, dictionary: Dictionary, given: str) -> None:
     rng = np.random.default_rng(0)
     sparse = rng.gamma(2.0, size=(64, n_features)) * (rng.random((64, n_features)) < min(1.0, 8 / n_features))
     features = sparse.astype(np.float32)
-    law = "decode gives (n, d_model) float32 and treats rows one by one"
+    law = "decode gives (n, d_model) float32 and processes each row independently"
     decoded = dictionary.decode(features)
     laws.shape(law, given, decoded, (64, d_model), np.float32)
     alone = np.concatenate([dictionary.decode(row[None]) for row in features])
     laws.close(law, f"{given}, 64 sparse rows one at a time", alone, decoded, _TOLERANCE)
-    law = "decoding is affine in the features, its linear part being directions"
+    law = "decoding is affine in the features, with the linear part directions"
     linear = decoded - dictionary.decode(np.zeros_like(features))
     size = float(np.abs(decoded).max())
     laws.close(law, f"{given}, 64 sparse rows", linear, features @ dictionary.directions, _TOLERANCE, size)
 
     noise = 0.1 * decoded.std() * rng.normal(size=decoded.shape)
     x = (decoded + noise).astype(np.float32)
-    law = "encode gives (n, features) float32 and treats rows one by one"
+    law = "encode gives (n, features) float32 and processes each row independently"
     encoded = dictionary.encode(x)
     laws.shape(law, given, encoded, (64, n_features), np.float32)
     alone = np.concatenate([dictionary.encode(row[None]) for row in x])

@@ -1,4 +1,4 @@
-"""How a check says that a law is broken: which law, on which input, and by how much."""
+"""Reports of broken laws: the law, the input and the deviation."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bridge.errors import ConformanceError
 @final
 @dataclass
 class Verdict:
-    """What came of one law.
+    """The test result of one law.
 
     Attributes:
         law: The law, as a sentence without its full stop.
-        tried: On how many inputs it held.
-        given: The first input on which it did not; empty where it holds.
-        found: What came of that input, with numbers.
+        tried: Number of inputs on which the law holds.
+        given: The first input that breaks the law; empty if the law holds.
+        found: The result for that input, with numbers.
     """
 
     law: str
@@ -37,7 +37,7 @@ _VERDICTS: ContextVar[dict[str, Verdict] | None] = ContextVar("bridge_verdicts",
 
 @contextlib.contextmanager
 def recording() -> Iterator[dict[str, Verdict]]:
-    """Collect a verdict a law, in the order of trying, instead of stopping at the first one that is broken."""
+    """Collect one verdict per law, in the order of testing, instead of stopping at the first broken law."""
     verdicts: dict[str, Verdict] = {}
     token = _VERDICTS.set(verdicts)
     try:
@@ -48,12 +48,12 @@ def recording() -> Iterator[dict[str, Verdict]]:
 
 @final
 class Laws:
-    """The laws that one plugin must keep.
+    """The laws for one plugin.
 
     Args:
-        plugin: What to call the plugin in messages.
-        contract: Where its laws are written down.
-        slack: Differences of so many times as much are allowed.
+        plugin: Name of the plugin in messages.
+        contract: Class whose docstring has the laws.
+        slack: Factor on the allowed differences.
     """
 
     def __init__(self, plugin: str, contract: str, slack: float = 1.0) -> None:
@@ -65,13 +65,13 @@ class Laws:
         """Refuse the plugin unless the law holds.
 
         Args:
-            holds: Whether it does.
+            holds: Whether the law holds.
             law: The law, as a sentence without its full stop.
-            given: The input that it was tried on.
-            found: What came of it, with numbers.
+            given: The input.
+            found: The result for the input, with numbers.
 
         Raises:
-            ConformanceError: If it does not hold, and verdicts are not recorded.
+            ConformanceError: If the law does not hold, and verdicts are not recorded.
         """
         verdicts = _VERDICTS.get()
         if verdicts is not None:
@@ -87,14 +87,14 @@ class Laws:
             )
 
     def shape(self, law: str, given: str, array: Any, shape: tuple[int, ...], dtype: type[np.generic]) -> None:
-        """Require a finite numpy array of one shape and dtype.
+        """Require a finite numpy array of the given shape and dtype.
 
         Raises:
-            ConformanceError: If it is anything else.
+            ConformanceError: If the value is anything else.
         """
         if not isinstance(array, np.ndarray):
-            self.require(False, law, given, f"{type(array).__name__} came back, not a numpy array")
-        found = f"an array of shape {array.shape} and dtype {array.dtype} came back, not {shape} and {np.dtype(dtype)}"
+            self.require(False, law, given, f"the result is {type(array).__name__}, not a numpy array")
+        found = f"the result has shape {array.shape} and dtype {array.dtype}, not {shape} and {np.dtype(dtype)}"
         self.require(array.shape == shape and array.dtype == dtype, law, given, found)
         bad = int((~np.isfinite(array)).sum())
         self.require(bad == 0, law, given, f"{bad} of {array.size} values are NaN or infinite")
@@ -102,23 +102,23 @@ class Laws:
     def close(
         self, law: str, given: str, found: NDArray[Any], expected: NDArray[Any], tolerance: float, scale: float = 0.0
     ) -> None:
-        """Require two finite arrays of one shape to agree.
+        """Require two finite arrays of the same shape to agree.
 
         Args:
             law: The law.
-            given: The input that it was tried on.
+            given: The input.
             found: Any shape, any float type.
             expected: The same shape.
-            tolerance: Largest difference allowed, relative to the largest expected value; 0 for equal bits.
-            scale: Measure the difference against this instead, where it is larger.
+            tolerance: Largest allowed difference, relative to the largest expected value; 0 for equal bits.
+            scale: Reference value instead of the largest expected value, if larger.
 
         Raises:
-            ConformanceError: If they differ by more, naming the difference.
+            ConformanceError: If they differ by more; the message has the difference.
         """
         if found.shape != expected.shape:
-            self.require(False, law, given, f"shape {found.shape} came back, not {expected.shape}")
+            self.require(False, law, given, f"the result has shape {found.shape}, not {expected.shape}")
         if not found.size:
             return
         worst = float(np.abs(found.astype(np.float64) - expected.astype(np.float64)).max())
         limit = self.slack * tolerance * max(float(np.abs(expected).max()), scale)
-        self.require(worst <= limit, law, given, f"the difference is {worst:.3g}, where {limit:.3g} is allowed")
+        self.require(worst <= limit, law, given, f"the difference is {worst:.3g}, and {limit:.3g} is allowed")

@@ -16,14 +16,14 @@ from bridge.testing.laws import Laws
 from bridge.testing.synthetic import PairedWorld
 
 WIDTHS = ((12, 12), (9, 14), (14, 9))
-_TOLERANCE = 1e-9  # float64, with room for how differently sized matrix products round
+_TOLERANCE = 1e-9  # float64; matrix products of different sizes round differently
 
 
 def check_map(map_type: type[Map]) -> None:
-    """Try the laws of `bridge.maps.Map` and `FittedMap` on one map type, with its default options.
+    """Test the laws of `bridge.maps.Map` and `FittedMap` on one map type, with its default options.
 
-    It is fitted on 1,200 float32 rows whose two sides share six dimensions, plus noise and large means, from 12 to 12,
-    9 to 14 and 14 to 9 dimensions; a type may refuse unequal widths with a `MapError`.
+    The map is fitted on 1,200 float32 rows whose two sides share six dimensions, plus noise and large means, from 12 to
+    12, 9 to 14 and 14 to 9 dimensions; a map type may refuse unequal widths with a `MapError`.
 
     Args:
         map_type: The class that the plugin registers.
@@ -32,8 +32,8 @@ def check_map(map_type: type[Map]) -> None:
         ConformanceError: If a law is broken.
     """
     laws = Laws(f"The map {getattr(map_type, 'name', map_type.__name__)}", "bridge.maps.Map and FittedMap")
-    law = "a map type is a frozen dataclass whose options all have defaults"
-    # Every map inherits being a frozen dataclass; only its own decorator turns its annotations into options.
+    law = "a map type is a frozen dataclass with defaults for all options"
+    # Every map inherits from a frozen dataclass; only its own decorator turns its annotations into options.
     options = {field.name for field in dataclasses.fields(map_type)}
     annotated = {
         name for name, kind in vars(map_type).get("__annotations__", {}).items() if "ClassVar" not in str(kind)
@@ -62,9 +62,9 @@ def check_map(map_type: type[Map]) -> None:
 
 
 def _check_points(laws: Laws, fitted: FittedMap, x: np.ndarray, widths: tuple[int, int], given: str) -> None:
-    law = "map(x) of shape (n, d_src) has shape (n, d_dst), is finite float64, and treats rows one by one"
+    law = "for x of shape (n, d_src), map(x) has shape (n, d_dst), is finite float64, and maps each row independently"
     found = (fitted.d_src, fitted.d_dst)
-    laws.require(found == widths, law, given, f"the fitted map says that its widths are {found}")
+    laws.require(found == widths, law, given, f"the fitted map declares the widths {found}")
     for rows in (x, x.astype(np.float64), x[:1], x[:0]):
         shape = f"{given}, shape {rows.shape}, {rows.dtype}"
         laws.shape(law, shape, fitted(rows), (len(rows), widths[1]), np.float64)
@@ -79,7 +79,7 @@ def _check_directions(laws: Laws, fitted: FittedMap, x: np.ndarray, given: str) 
     x = x.astype(np.float64)
     v = x - x.mean(0)
     moved = fitted.direction(v)
-    law = "direction is positively homogeneous, because a direction has no origin"
+    law = "direction is positively homogeneous and does not use means"
     for scale in (0.0, 1e-3, 7.0):
         size = float(np.abs(moved).max())
         laws.close(law, f"{given}: directions times {scale:g}", fitted.direction(scale * v), scale * moved, 1e-6, size)
@@ -94,11 +94,11 @@ def _check_directions(laws: Laws, fitted: FittedMap, x: np.ndarray, given: str) 
 def _check_inverse(laws: Laws, fitted: FittedMap, x: np.ndarray, given: str) -> None:
     with contextlib.suppress(MapError):
         back = fitted.inverse()
-        laws.close("inverse()(map(x)) = x where the inverse exists", given, back(fitted(x)), x, 1e-4)
+        laws.close("inverse()(map(x)) = x if the inverse exists", given, back(fitted(x)), x, 1e-4)
 
 
 def _check_restored(laws: Laws, kind: Map, fitted: FittedMap, x: np.ndarray, given: str) -> None:
-    law = "Map.restore(map.arrays()) is the same map, bit for bit"
+    law = "Map.restore(map.arrays()) gives the same map, bit for bit"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "map.safetensors"
         write_arrays(path, fitted.arrays(), {})

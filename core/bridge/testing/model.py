@@ -33,19 +33,19 @@ _TOLERANCE = 1e-5
 
 
 def check_model(adapter: ModelAdapter, folder: Path) -> None:
-    """Try the laws of `bridge.models.ModelAdapter` on one family's own tiny random checkpoints, in float32 on the CPU.
+    """Test the laws of `bridge.models.ModelAdapter` on one family's own tiny random checkpoints, float32, on the CPU.
 
-    Four texts of different lengths and scripts go through every checkpoint, one at a time and as one padded batch.
+    Four texts of different lengths and scripts are run on every checkpoint, one at a time and as one padded batch.
 
     Args:
         adapter: The instance that the plugin registers.
-        folder: An empty folder, where the checkpoints are written.
+        folder: An empty folder for the checkpoints.
 
     Raises:
         ConformanceError: If a law is broken.
     """
     laws = Laws(f"The model family {adapter.name}", CONTRACT)
-    # A relative path looks like the name of a repository on the hub.
+    # A relative path could be mistaken for a hub id.
     paths = adapter.write_tiny_checkpoints(folder.absolute())
     law = "write_tiny_checkpoints writes a checkpoint for every real class of the family"
     laws.require(len(paths) > 0, law, "an empty folder", "it wrote none")
@@ -57,13 +57,12 @@ def check_model(adapter: ModelAdapter, folder: Path) -> None:
 
 
 def check_real_model(adapter: ModelAdapter, weights: Weights) -> None:
-    """Try the laws of a family on a checkpoint that is on this machine, in float32 on the CPU.
+    """Test the laws of a family on a checkpoint on this machine, in float32 on the CPU.
 
-    Sums over real widths and depths round more than tiny ones do, so that differences of `REAL` times as much are
-    allowed.
+    Sums over real widths and depths round more than tiny ones, so differences may be `REAL` times as large.
 
     Args:
-        adapter: The family that serves it.
+        adapter: The family of the checkpoint.
         weights: The checkpoint.
 
     Raises:
@@ -93,7 +92,7 @@ def _check(adapter: ModelAdapter, weights: Weights, laws: Laws) -> None:
 def _load(laws: Laws, adapter: ModelAdapter, weights: Weights) -> LoadedModel:
     try:
         return adapter.load(weights, Placement("cpu", "float32"))
-    except Exception as error:  # whatever stops it is the finding
+    except Exception as error:  # any error breaks the law
         law = "a checkpoint of the family loads, and each point of its layout is reached in the order of POINTS"
         laws.require(False, law, Path(weights.source).name, f"{type(error).__name__}: {error}")
         raise
@@ -215,7 +214,7 @@ def _check_decoding(laws: Laws, model: LoadedModel, encoded: Sequence[Encoded]) 
 
 
 def _mirrored(tokens: int) -> Callable[[Tensor], Tensor]:
-    """Return an edit of the last tokens alone, which leaves no direction of theirs as it was."""
+    """Return an edit that changes every direction of the last tokens, and no other token."""
 
     def edit(value: Tensor) -> Tensor:
         value[:, value.shape[1] - tokens :] += value[:, value.shape[1] - tokens :].flip(-1)

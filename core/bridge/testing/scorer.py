@@ -19,14 +19,14 @@ _DICTIONARIES = frozenset({Need.SRC_DICTIONARY, Need.DST_DICTIONARY})
 
 
 def check_scorer(scorer: Scorer) -> None:
-    """Try the laws of `bridge.scorers.Scorer` on one scorer.
+    """Test the laws of `bridge.scorers.Scorer` on one scorer.
 
     The evidence is a least-squares map and its controls over 450 held-out float32 rows of 30 documents, some of them
-    outliers: once between equal widths, with the arms `mapped`, `mispaired`, `random_map` and `raw`, and once between
-    unequal widths, where there is no `raw`; the latter only for scorers that do not need equal widths. Each time it is
-    tried with nothing but what the scorer needs, and with everything: dictionaries, their twins, a live model,
-    explanations of twelve features under two washouts, some of them empty or flagged, and readings of forty rows. A
-    scorer of explanations scores the arms that were explained. One with a plot draws it as the report does.
+    outliers: once between equal widths, with the arms `mapped`, `mispaired`, `random_map` and `raw`, and, for scorers
+    that do not need equal widths, once between unequal widths, without `raw`. Each time the evidence has once only the
+    scorer's needs, and once everything: dictionaries, their twins, a live model, explanations of twelve features with
+    two washouts, some of them empty or flagged, and readings of forty rows. A scorer of explanations scores the
+    explained arms. A scorer with a plot draws it as in the report.
 
     Args:
         scorer: The instance that the plugin registers.
@@ -53,7 +53,7 @@ def _check_scores(laws: Laws, scorer: Scorer, evidence: Evidence, given: str) ->
         _check_metric(laws, metric, scorer, evidence, rows, given)
     listed = {measure.name for measure in scorer.measures}
     unlisted = sorted({metric.name for metric in metrics if not {metric.name, metric.name.rpartition("@")[0]} & listed})
-    law = "every number that it gives is among its `measures`, if it has any"
+    law = "every number is among the scorer's `measures`, if it has any"
     laws.require(not listed or not unlisted, law, given, f"{', '.join(unlisted)} are not")
     _check_arms(laws, metrics, scorer, evidence, given)
     again = list(scorer.score(evidence))
@@ -72,41 +72,41 @@ def _check_kept(laws: Laws, scorer: Scorer, evidence: Evidence, given: str) -> N
     list(scorer.score(replace(evidence, keep=kept.__setitem__)))
     for name, array in kept.items():
         wrong = fault_of_kept(name, array)
-        laws.require(not wrong, "what is kept is finite floats, under a name for a file", given, wrong)
+        laws.require(not wrong, "kept arrays are finite floats with a valid name", given, wrong)
     if type(scorer).plot is Scorer.plot:
         return
-    law = "a plot is drawn from what was kept alone, says in words what it shows, and is the same every time"
+    law = "a plot depends only on the kept arrays, has a text description, and is the same every time"
     own = {name: array.astype(np.float32) for name, array in own_arrays(scorer.name, kept).items()}
-    found = f"no name of what was kept begins with {scorer.name}.: {', '.join(kept) or 'nothing was kept'}"
+    found = f"no kept array has a name beginning with {scorer.name}.: {', '.join(kept) or 'nothing was kept'}"
     laws.require(bool(own), law, given, found)
     if not own:
         return
     try:
         first, second = (draw(scorer, own, "plot") for _ in range(2))
-    except Exception as error:  # whatever stops it is the finding
+    except Exception as error:  # any error breaks the law
         laws.require(False, law, given, f"{type(error).__name__}: {error}")
     else:
-        laws.require(bool(first), law, given, "no plot came back")
+        laws.require(bool(first), law, given, "no plot was returned")
         laws.require(first == second, law, given, "the second plot differs from the first")
 
 
 def _check_metric(laws: Laws, metric: Metric, scorer: Scorer, evidence: Evidence, rows: int, given: str) -> None:
-    law = "every metric has a finite value inside its interval, and the number of rows it rests on"
-    laws.require(isinstance(metric, Metric), law, given, f"{metric!r} is no bridge.metrics.Metric")
+    law = "every metric has a finite value inside its interval, and the number of rows behind it"
+    laws.require(isinstance(metric, Metric), law, given, f"{metric!r} is not a bridge.metrics.Metric")
     slack = 1e-9 * max(1.0, abs(metric.value))
     inside = metric.low - slack <= metric.value <= metric.high + slack
     finite = all(math.isfinite(number) for number in (metric.value, metric.low, metric.high))
     found = f"{metric.name} of {metric.arm} is {metric.value} in [{metric.low}, {metric.high}]"
     laws.require(finite and inside, law, given, found)
-    laws.require(1 <= metric.n <= rows, law, given, f"{metric.name} of {metric.arm} rests on {metric.n} of {rows} rows")
-    law = "a metric carries the scorer, map and references that it belongs to"
+    laws.require(1 <= metric.n <= rows, law, given, f"{metric.name} of {metric.arm} has n {metric.n} for {rows} rows")
+    law = "a metric names its scorer, map and references"
     names = (metric.scorer, metric.map, metric.src, metric.dst)
     laws.require(names == (scorer.name, evidence.map, evidence.src, evidence.dst), law, given, f"it names {names}")
 
 
 def _check_arms(laws: Laws, metrics: Sequence[Metric], scorer: Scorer, evidence: Evidence, given: str) -> None:
-    law = "every arm in the evidence is scored, so that no number stands without its control"
-    laws.require(bool(metrics), law, given, "no metric came back")
+    law = "every arm in the evidence is scored, so that every number has its control"
+    laws.require(bool(metrics), law, given, "no metric was returned")
     expected, companions = set(evidence.arms), frozenset[str]()
     if scorer.needs & _DICTIONARIES:
         companions = _companions(evidence)
@@ -128,7 +128,7 @@ def _check_arms(laws: Laws, metrics: Sequence[Metric], scorer: Scorer, evidence:
 
 
 def _companions(evidence: Evidence) -> frozenset[str]:
-    """Arms that scorers of dictionaries may add: a dictionary at home, and its twins under the map or without one."""
+    """Arms that scorers of dictionaries may add: `self`, `native`, and twins with and without the map."""
     homes = ((SELF, evidence.src_dictionary), (NATIVE, evidence.dst_dictionary))
     twins = {f"{arm}:{name}" for arm in (MAPPED, RAW) if arm in evidence.arms for name in evidence.twins}
     return frozenset({arm for arm, dictionary in homes if dictionary is not None} | twins)

@@ -1,4 +1,4 @@
-"""Paired rows with real structure: two widths that share a few dimensions, plus noise and means far from zero."""
+"""Synthetic paired rows: two widths that share a few dimensions, plus noise and means far from zero."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SHARED, NOISE, FOLDS, ROWS_PER_FOLD, READ = 6, 0.3, 4, 300, 40
 
 @final
 class PairedWorld:
-    """Two residual streams that see the same six latent dimensions, each in its own basis.
+    """Two residual streams with the same six latent dimensions, each in its own basis.
 
     Args:
         d_src: Width of the source.
         d_dst: Width of the destination.
-        seed: Of the two bases and means.
+        seed: Seed of the two bases and means.
     """
 
     def __init__(self, d_src: int, d_dst: int, seed: int = 0) -> None:
@@ -55,11 +55,11 @@ class PairedWorld:
         return TrainingData(tuple(Moments.of(x, y) for x, y in folds), blocks)
 
     def evidence(self, needs: Collection[Need] = ()) -> Evidence:
-        """Return a least-squares map and its controls, over held-out rows that none of them has seen.
+        """Return a least-squares map and its controls, over held-out rows that no map was fitted on.
 
         Args:
-            needs: Dictionaries, live model, explanations and readings to hand out besides; with a dictionary, the maps
-                back and the twins; with explanations or readings, a judge.
+            needs: Additional evidence: dictionaries, live model, explanations and readings; a dictionary adds the
+                reverse maps and the twins; explanations or readings add a judge.
         """
         moments = self.training_data().moments
         held_out = _Held(self, moments)

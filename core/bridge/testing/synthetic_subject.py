@@ -36,7 +36,7 @@ class TinySubject(Subject):
         self._passages = list(self._run())
 
     def load(self) -> LoadedModel:
-        """Load the model itself.
+        """Load the model.
 
         Returns:
             The tiny model.
@@ -47,7 +47,7 @@ class TinySubject(Subject):
         """Stream over the texts and their activations.
 
         Returns:
-            One passage a text.
+            One passage per text.
         """
         for index, passage in enumerate(self._passages):
             if (index % 5 == 0) == held_out:

@@ -1,4 +1,4 @@
-"""Dictionaries and a live model that belong to paired rows with a known latent space."""
+"""Dictionaries and a live model for paired rows with a known latent space."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def latent_dictionary(basis: Array, mean: Array) -> Dictionary:
     """Return a dictionary with a feature for either sign of every latent dimension.
 
     Args:
-        basis: Where the latent dimensions lie, (latent, d_model) float64.
+        basis: Directions of the latent dimensions, (latent, d_model) float64.
         mean: Mean of the activations, (d_model,) float64.
     """
     inverse = np.linalg.pinv(basis)
@@ -29,7 +29,7 @@ def latent_dictionary(basis: Array, mean: Array) -> Dictionary:
 
 
 def random_dictionary(features: int, mean: Array, seed: int) -> Dictionary:
-    """Return what an untrained dictionary is: random unit directions, the encoder their transpose."""
+    """Return an untrained dictionary: random unit directions, and their transpose as the encoder."""
     directions = unit_rows(np.random.default_rng(seed).normal(size=(features, len(mean))))
     return _of(directions.T, directions, mean, ReLU())
 
@@ -41,7 +41,7 @@ def _of(encoder: Array, directions: Array, mean: Array, activation: ReLU | TopK)
 
 @final
 class SmoothModel(LiveModel):
-    """A model whose loss grows smoothly with the distance of its activations from what they were.
+    """A model whose loss grows smoothly with the distance between edited and original activations.
 
     Args:
         blocks: Opens a stream over the rows of its documents.
@@ -62,7 +62,7 @@ class SmoothModel(LiveModel):
         sums, counts = np.zeros((2, self.n_documents))
         for rows in self._blocks():
             edited = rows.y if edit is None else edit(rows.y.copy())
-            law = "activations are rewritten into finite float32 rows of the same shape"
+            law = "an edit returns finite float32 rows of the same shape"
             laws.shape(law, f"{len(rows.y)} rows", edited, rows.y.shape, np.float32)
             change = np.square(edited.astype(np.float64) - rows.y).mean(1)
             sums += rows.sum_by_document(1 + np.log1p(change), self.n_documents)

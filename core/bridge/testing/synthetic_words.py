@@ -1,4 +1,4 @@
-"""Explanations that belong to no model, and a judge that knows texts by their words alone."""
+"""Synthetic explanations, and a judge that compares texts by their words."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ TOPICS = ("word1", "word2", "word3")
 
 
 def explained_words(arms: Collection[str], seed: int) -> Explained:
-    """Return texts of five words: those of `mapped` keep three of the native ones, those of other arms none on purpose.
+    """Return texts of five words: `mapped` shares three words with the native text, other arms have random words.
 
-    One of each arm is empty, one is flagged as truncated.
+    In each arm one text is empty and one is flagged as truncated.
 
     Args:
-        arms: Which maps moved the directions; `random_direction` comes besides.
-        seed: Of the words.
+        arms: The arms; `random_direction` is added.
+        seed: Seed of the words.
     """
     rng = np.random.default_rng(seed)
     native = rng.integers(VOCABULARY, size=(FEATURES, WORDS))
@@ -38,12 +38,12 @@ def explained_words(arms: Collection[str], seed: int) -> Explained:
 
 
 def readings_of(rows: Rows, arms: Mapping[str, FittedMap], back: Mapping[str, FittedMap]) -> ExplainedActivations:
-    """Return readings of paired rows: three words of each text, and rows that come back with some noise.
+    """Return readings of paired rows: three words of each text, and reconstructed rows with some noise.
 
     Args:
         rows: The positions, at least two.
-        arms: The maps; their reconstructions have gone there and back.
-        back: For each arm the map from the destination to the source.
+        arms: The maps; reconstructions of their arms pass through the map and the reverse map.
+        back: The reverse map of each arm.
     """
     rng = np.random.default_rng(5)
     words = rng.integers(VOCABULARY, size=(len(rows.x), WORDS))
@@ -66,7 +66,7 @@ def readings_of(rows: Rows, arms: Mapping[str, FittedMap], back: Mapping[str, Fi
 
 
 def judge_words(texts: Sequence[str]) -> NDArray[np.float32]:
-    """Embed texts as the sum of a random vector a word; a `bridge.scorers.Judge`."""
+    """Embed texts as the sum of one random vector per word; a `bridge.scorers.Judge`."""
     vectors = [_vector("")] * len(texts)
     for index, text in enumerate(texts):
         vectors[index] = sum((_vector(word) for word in text.split()), vectors[index])

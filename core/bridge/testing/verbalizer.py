@@ -14,13 +14,13 @@ COUNT = 4
 
 
 def check_verbalizer(verbalizer: Verbalizer) -> None:
-    """Try the laws of `bridge.verbalizers.Verbalizer` on one verbalizer.
+    """Test the laws of `bridge.verbalizers.Verbalizer` on one verbalizer.
 
-    It explains four seeded random unit vectors, (4, d_model) float32: forwards and backwards, in one background, and
-    against two; then none at all, vectors of other widths, and vectors without a direction.
+    The verbalizer explains four seeded random unit vectors, (4, d_model) float32: in both orders, with one background,
+    and with two; then no vectors, vectors of other widths, and vectors of zeros.
 
     Args:
-        verbalizer: An open one, ready to explain; `TinySubject` is something to open one on.
+        verbalizer: An open verbalizer; `TinySubject` can be used to open it.
 
     Raises:
         ConformanceError: If a law is broken.

@@ -129,7 +129,7 @@ def explain_directions(
     if not any_layer:
         model = runtime.resolve(options.models.src)
         site = model.single_site()
-        refuse_other_layers(directions, "The explained site", model.label(site), str(site), model.info.n_layers)
+        refuse_other_layers(directions, "The input", model.label(site), str(site), model.info.n_layers)
     foreign = ForeignVerbalizer(options, runtime, bridge)
     washout = build_washout(options.verbalize.washout[0])
     names = [f"{name}[{row}]" for name, some in directions.items() for row in range(len(np.atleast_2d(some)))]

@@ -1,1 +1,1 @@
-"""What is decided before a model runs: options, plugins, models, corpus and pairs of tokens."""
+"""Decisions before a model runs: options, plugins, models, corpus and pairs of tokens."""

@@ -21,10 +21,10 @@ from bridge.store import Artifact
 def gather(
     plan: Plan, sites: Mapping[str, Sequence[Site]], runtime: Runtime
 ) -> tuple[dict[Site, Artifact], dict[Site, Artifact]]:
-    """Collect both models' activations at their sites, one model in memory at a time, one pass over each.
+    """Collect both models' activations at their sites, one model in memory at a time, with one pass each.
 
     Args:
-        plan: What to run.
+        plan: The plan.
         sites: The sites of `src` and of `dst`.
         runtime: Store and progress.
     """
@@ -35,8 +35,8 @@ def gather_model(plan: ModelPlan, sites: Sequence[Site], runtime: Runtime) -> di
     """Collect one model's activations at some sites, in one pass.
 
     Args:
-        plan: What to run.
-        sites: Where.
+        plan: The plan of the model.
+        sites: The sites.
         runtime: Store and progress.
     """
     settings = collect_settings(plan.models, plan.reading)
@@ -52,7 +52,7 @@ def gather_model(plan: ModelPlan, sites: Sequence[Site], runtime: Runtime) -> di
 
     name = f"{model.adapter.name} {plan.side.identity}"
     artifacts = {site: activations_artifact(runtime.store, name, site, plan.corpus, settings) for site in sites}
-    untrained_notes(plan.side, plan.models, runtime)  # refuses, where the activations are here already
+    untrained_notes(plan.side, plan.models, runtime)  # also refuses untrained models with cached activations
     collect(load, model.name, artifacts, plan.corpus, settings, runtime.progress, plan.side.tokenizer)
     for note in untrained_notes(plan.side, plan.models, runtime):
         runtime.progress.note(note)

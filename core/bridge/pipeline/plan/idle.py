@@ -1,4 +1,4 @@
-"""Options that could have no effect: refused before work starts, since who set them expects one."""
+"""Refuse options without effect before work starts, because the user expects an effect."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ OF_EXPLANATIONS = (*OF_FEATURES, "src_verbalizer", "dst_verbalizer", "encoder")
 
 
 def refuse_idle(options: Options, given: Collection[str] = ()) -> None:
-    """Refuse what only matters where something is explained, if nothing is.
+    """Refuse options that matter only for explanations, if nothing is explained.
 
     Args:
-        options: Of a run.
-        given: Names of options that were set for this call, as flags are. A file that a run left sets all of them, so
-            of the others those count that differ from their defaults.
+        options: Options of a run.
+        given: Names of options that were set for this call, as by flags. The file of a run's folder sets all options,
+            so other options count only if they differ from their defaults.
 
     Raises:
         UsageError: Naming every such option.
@@ -27,21 +27,21 @@ def refuse_idle(options: Options, given: Collection[str] = ()) -> None:
     if found := _set(options, OF_EXPLANATIONS, given):
         raise UsageError(
             f"{found} without effect: nothing is explained in this run.",
-            remedy="Say what is to be explained (--dictionary SAE, --positions N), or leave that out.",
+            remedy="Give something to explain (--dictionary SAE, --positions N), or remove the option.",
         )
 
 
 def idle_beside_positions(options: Options, given: Collection[str] = ()) -> str:
-    """Say what has no effect where live activations are explained, and no features; empty where all has.
+    """Return a sentence about options without effect if only live activations are explained; may be empty.
 
     Args:
-        options: Of a run.
+        options: Options of a run.
         given: As for `refuse_idle`.
     """
     if options.dictionary.reference or not options.verbalize.positions:
         return ""
     found = _set(options, OF_FEATURES, given)
-    return f"{found} without effect: no features are explained, and activations are shown as they are." if found else ""
+    return f"{found} without effect: no features are explained, and activations need no washout." if found else ""
 
 
 def _set(options: Options, names: Collection[str], given: Collection[str]) -> str:

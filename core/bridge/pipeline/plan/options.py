@@ -1,4 +1,4 @@
-"""All options of a run in one record: what the command line, TOML files and Python all fill in."""
+"""All options of a run in one record, which the command line, TOML files and Python fill in."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ WRITTEN = (
     *("allow_other_model", "allow_untrained"),
     *("positions", "features_of", "src_verbalizer", "dst_verbalizer", "washout", "encoder", "batch_size"),
 )
-"""The order in which records and `config.toml` have them."""
+"""The order of options in records and `config.toml`."""
 
 
 @final
 class Options(BaseModel):
-    """Options of a run, in groups. Outside they are flat; `config.toml` in a run folder holds exactly these."""
+    """Options of a run, in groups. Their public form is flat; `config.toml` in a run folder holds exactly these."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -47,7 +47,7 @@ class Options(BaseModel):
     run: RunOptions
 
     def flat(self) -> dict[str, Any]:
-        """Return every option under its name outside, in the order of records."""
+        """Return every option under its public name, in the order of records."""
         groups = (getattr(self, name) for name in type(self).model_fields)
         found = {name: value for group in groups for name, value in group.model_dump(by_alias=True).items()}
         return {name: found[name] for name in WRITTEN}
@@ -58,7 +58,7 @@ class Options(BaseModel):
         return attribute in getattr(self, group).model_fields_set
 
     def updated(self, **changes: Any) -> Options:
-        """Return the same options but some, under their names outside; what was left at its default still is."""
+        """Return a copy with some options changed, by public name; other options at their default stay unset."""
         where = declared()
         groups: dict[str, dict[str, Any]] = {}
         for name, value in changes.items():
@@ -70,7 +70,7 @@ class Options(BaseModel):
 
 
 def declared() -> dict[str, tuple[str, str, FieldInfo]]:
-    """Return of every option, by its name outside, its group, its attribute there, and what is declared of it."""
+    """Return the group, the attribute and the declaration of every option, by its public name."""
     groups = {name: _group(name) for name in Options.model_fields}
     return {
         field.alias or attribute: (name, attribute, field)
@@ -86,10 +86,10 @@ def _group(name: str) -> type[Group]:
 
 
 def make_options(**given: Any) -> Options:
-    """Check options; those that are None are left at their defaults.
+    """Validate options; options that are None keep their defaults.
 
     Raises:
-        UsageError: If an option is unknown or has a value it cannot have.
+        UsageError: If an option is unknown or has an invalid value.
     """
     where = declared()
     values = {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in given.items()}
@@ -106,7 +106,7 @@ def make_options(**given: Any) -> Options:
             faults.append(describe_errors(error))
     if faults:
         raise UsageError(
-            f"The options do not make sense: {'; '.join(faults)}.", remedy=f"Known options: {', '.join(WRITTEN)}."
+            f"The options are invalid: {'; '.join(faults)}.", remedy=f"Known options: {', '.join(WRITTEN)}."
         )
     return Options(**checked)
 
@@ -115,7 +115,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Read an experiment file.
 
     Raises:
-        UsageError: If it is missing or not TOML.
+        UsageError: If the file is missing or not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Where models go and how they are run, as a group of options says."""
+"""Device, dtype and collection settings from a group of options."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from bridge.pipeline.plan.groups import CorpusOptions, ModelOptions
 
 
 def placement_of(models: ModelOptions) -> Placement:
-    """Return where models go, with `auto` decided."""
+    """Return the device and dtype of models, with `auto` resolved."""
     return Placement(models.device, models.dtype)
 
 
 def collect_settings(models: ModelOptions, corpus: CorpusOptions) -> CollectSettings:
-    """Return what the content of collected activations depends on."""
+    """Return the settings that the collected activations depend on."""
     placement = placement_of(models)
     device = placement.torch_device().partition(":")[0]
     return CollectSettings(placement.dtype, corpus.max_tokens, models.batch_size, device)

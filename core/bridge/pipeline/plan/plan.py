@@ -1,4 +1,4 @@
-"""Two models over a corpus: what is decided before one of them runs. Tokens are paired; what cannot work is refused."""
+"""The plan for two models over a corpus, made before a model runs. Tokens are paired; impossible runs are refused."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ from bridge.pipeline.plan.specs import build_map
 from bridge.store import canonical_json
 
 ROWS_PER_DIMENSION = 2
-"""Fewer training rows a dimension than this, and held-out scores say nothing about the models."""
+"""Minimal number of training rows per dimension: below it, held-out scores do not describe the models."""
 
 
 @final
 @dataclass(frozen=True)
 class Plan:
-    """All that is decided before a model runs.
+    """All decisions made before a model runs.
 
     Attributes:
-        options: What was asked for, so pinned that it runs the same from any folder: local models and corpus by
-            absolute path, the corpus by content, the dtype decided. For who puts stages together, and for records; a
-            stage is handed the group that it needs.
-        map: The map that is fitted, with its own options.
+        options: The options, pinned so that they give the same run from any folder: absolute paths of local models and
+            corpus, the corpus by content, the dtype resolved. For jobs and records; a stage receives only the group
+            that it needs.
+        map: The map type with its options.
         src: Source model.
         dst: Destination model.
         corpus: The texts.
         folds: Fold of each document, or `HELD_OUT`, (documents,).
-        shards: Which rows correspond.
-        coverage: How many tokens were paired.
-        remarks: What of the texts is read otherwise than it stands, with counts: sentences for people.
+        shards: The paired rows of each shard.
+        coverage: Counts of paired tokens.
+        remarks: Sentences about texts that are changed or left out when read, with counts.
     """
 
     options: Options
@@ -84,9 +84,10 @@ class Plan:
         return range(self.options.corpus.folds)
 
     def key(self) -> str:
-        """Return what identifies a plan: a hash of its options, which name models and corpus by content, and of pairs.
+        """Return the key of a plan: a hash of its options, with models and corpus by content, and of the pairs.
 
-        Another version may find other pairs in the same texts. What is merely allowed changes no number.
+        The pairs are included because another version may pair the same texts differently. Options that only allow
+        something are left out, because they change no number.
         """
         options = {name: value for name, value in self.options.flat().items() if name != "allow_untrained"}
         hashed = hashlib.sha256(canonical_json(options).encode())
@@ -103,15 +104,15 @@ def prepare(options: Options, runtime: Runtime, stdin: IO[str] | None = None, co
     """Find models and corpus and pair their tokens.
 
     Args:
-        options: What was asked for.
+        options: The options.
         runtime: Plugins, store and progress.
-        stdin: Where a corpus `-` comes from.
-        corpus: The corpus where it was read before: standard input can be read only once.
+        stdin: The stream for a corpus `-`.
+        corpus: The corpus, if already read: standard input can be read only once.
 
     Raises:
         UsageError: If a name, layer or option is wrong.
         MapError: If the map does not suit the models' widths.
-        ModelUnavailableError: If weights cannot be had.
+        ModelUnavailableError: If weights are not available.
         CorpusError: If the corpus is unreadable, or too small for the models' widths.
     """
     if not options.models.dst:
@@ -152,11 +153,11 @@ def _need_enough_rows(plan: Plan, runtime: Runtime) -> None:
     held_out = sum(len(pairs.document) for pairs in plan.shards) - training
     if training < ROWS_PER_DIMENSION * width or held_out == 0:
         raise CorpusError(
-            f"The corpus {plan.corpus.name} gives {training} paired training rows and {held_out} held-out ones; models "
-            f"of width {width} need at least {ROWS_PER_DIMENSION * width} to fit, and do better with {100 * width}.",
+            f"The corpus {plan.corpus.name} gives {training} paired training rows and {held_out} held-out rows; models "
+            f"of width {width} need at least {ROWS_PER_DIMENSION * width} for a fit; {100 * width} are better.",
             remedy="Give more text, raise --max-tokens or --max-documents, or lower --skip.",
         )
     if training < 10 * width:
         runtime.progress.note(
-            f"Only {training} training rows for a width of {width}: expect overfitting, which the held-out scores show."
+            f"Only {training} training rows for width {width}: expect overfitting, which the held-out scores show."
         )

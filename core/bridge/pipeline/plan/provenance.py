@@ -29,12 +29,12 @@ def describe(plan: Plan, rows: PairedRows, src: Site, dst: Site) -> dict[str, An
 
 
 def said(remarks: Sequence[str]) -> dict[str, list[str]]:
-    """Return what a record says of texts that were read otherwise than they stand: nothing where all were."""
+    """Return the remarks of a record as a dictionary entry; empty if there are none."""
     return {"remarks": list(remarks)} if remarks else {}
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what computes: bridge, Python and the libraries beneath."""
+    """Return the versions of bridge, Python and the libraries."""
     import platform
     from importlib.metadata import version
 

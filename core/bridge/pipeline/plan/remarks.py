@@ -1,4 +1,4 @@
-"""What of a corpus is read otherwise than it stands: told once, and kept with the result."""
+"""Remarks about texts that are changed or left out when read: shown once, and stored with the result."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from bridge.pipeline.plan.runtime import Runtime
 
 
 def remarks_of(corpus: Corpus, tokenizers: Sequence[Tokenizer], runtime: Runtime) -> tuple[str, ...]:
-    """Collect what the corpus and the models' tokenizers have to say of the texts, and tell the user.
+    """Collect the remarks of the corpus and the models' tokenizers, and show them to the user.
 
     Args:
         corpus: The texts.
-        tokenizers: Of the models that read them.
-        runtime: Who is told.
+        tokenizers: Tokenizers of the models.
+        runtime: Receives the notes.
 
     Returns:
-        Sentences with counts, none twice.
+        Sentences with counts, without duplicates.
     """
     told = [str(remark) for tokenizer in tokenizers for remark in tokenizer.remarks(corpus.documents)]
     said = tuple(dict.fromkeys([*corpus.remarks, *told]))

@@ -1,4 +1,4 @@
-"""What every stage works with: the installed plugins, the store, and someone to tell about progress."""
+"""The runtime of all stages: installed plugins, store and progress."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Runtime:
 
     Attributes:
         registry: Installed plugins.
-        store: Where artifacts are kept.
-        progress: Is told of every stage.
+        store: The store of artifacts.
+        progress: Receives every stage.
         checked: Which self-checks have passed: weights that are loaded again are not checked again.
     """
 
@@ -30,7 +30,7 @@ class Runtime:
     checked: set[str] = field(default_factory=set)
 
     def resolve(self, reference: str) -> ResolvedModel:
-        """Find a model; see `bridge.models.resolve.resolve`."""
+        """Resolve a model; see `bridge.models.resolve.resolve`."""
         return resolve(reference, self.registry.models, self.store, self.progress, self.registry.aliases)
 
 
@@ -38,7 +38,7 @@ def open_runtime(progress: Progress | None = None) -> Runtime:
     """Discover plugins and open the default store.
 
     Raises:
-        PluginError: If two plugins claim one name.
+        PluginError: If two plugins have the same name.
     """
     registry = discover()
     refuse_conflicts(registry)

@@ -1,4 +1,4 @@
-"""A model is checked where it is loaded: known again by its outputs, and able to predict what it should know."""
+"""The check of a loaded model: its outputs equal earlier outputs, and it predicts text of its training domain."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from bridge.pipeline.plan.single import Side
 
 DOCUMENTS = 8
-"""Texts read of a corpus that is the model's own."""
+"""Number of texts read from a model's own corpus."""
 
 VARIABLE = "BRIDGE_ALLOW_UNTRAINED"
-"""Environment variable that does what --allow-untrained does, for tests of tiny random models."""
+"""Environment variable with the effect of --allow-untrained, for tests of tiny random models."""
 
 VERSION = 1
-"""Of what is measured: a new one makes old records unknown."""
+"""Version of the measurement: a new version invalidates old records."""
 
 
 @final
 class Record(BaseModel):
-    """What a self-check left beside the fingerprint."""
+    """The record of a self-check, stored with the fingerprint."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -44,21 +44,21 @@ class Record(BaseModel):
 
 
 def load_checked(side: Side, models: ModelOptions, runtime: Runtime) -> LoadedModel:
-    """Load a model and check it; what was measured once for its weights, dtype and libraries is compared, not repeated.
+    """Load a model and check it; the perplexity is measured once for its weights, dtype and libraries.
 
     One process checks the same weights once, however often it loads them.
 
     Args:
-        side: Which model.
-        models: How models are run.
-        runtime: The store, and who is told.
+        side: The model.
+        models: Device and dtype options.
+        runtime: The store, and progress for notes.
 
     Returns:
         The model.
 
     Raises:
-        ModelError: If its outputs are not those that the same weights had before, its parts do not add up, or it
-            predicts a text that it should know no better than a random one (unless that is allowed).
+        ModelError: If its outputs differ from earlier outputs of the same weights, its parts do not add up, or it
+            predicts text of its training domain no better than an untrained model (unless that is allowed).
     """
     placement = placement_of(models)
     loaded = side.model.adapter.load(side.model.weights, placement)
@@ -78,10 +78,10 @@ def load_checked(side: Side, models: ModelOptions, runtime: Runtime) -> LoadedMo
 
 
 def untrained_notes(side: Side, models: ModelOptions, runtime: Runtime) -> list[str]:
-    """Return what a record must say of a model that is not trained; nothing where it is, or was never measured.
+    """Return a note about a model that is not trained; empty if it is trained or was never measured.
 
     Raises:
-        ModelError: If it is not, and that is not allowed.
+        ModelError: If the model is not trained, and that is not allowed.
     """
     record = _stored(_artifact(side, models, runtime))
     if record is None or record.measured is None or not record.measured.untrained:
@@ -93,13 +93,13 @@ def untrained_notes(side: Side, models: ModelOptions, runtime: Runtime) -> list[
 def with_untrained(
     provenance: dict[str, Any], sides: Iterable[Side], models: ModelOptions, runtime: Runtime
 ) -> dict[str, Any]:
-    """Return the provenance of a result; under `untrained`, it has a sentence for each model that is not trained."""
+    """Return the provenance of a result, with a sentence for each untrained model under `untrained`."""
     notes = list(dict.fromkeys(note for side in sides for note in untrained_notes(side, models, runtime)))
     return provenance | ({"untrained": notes} if notes else {})
 
 
 def tried(side: Side, models: ModelOptions, runtime: Runtime) -> str:
-    """Return in words what a model makes of a text that it should know; loaded only if that was never measured.
+    """Return the model's perplexity as a sentence; the model is loaded only if it was never measured.
 
     Raises:
         ModelError: As `load_checked`.
@@ -113,7 +113,7 @@ def tried(side: Side, models: ModelOptions, runtime: Runtime) -> str:
     else:
         _need_trained(side, record, models)
     if record is None:
-        return "loaded, and checked; what was measured could not be kept"
+        return "loaded and checked; the measurement could not be stored"
     return record.measured.sentence() if record.measured else "predicts no next token, so it has no perplexity"
 
 
@@ -148,7 +148,7 @@ def _stored(artifact: Artifact) -> Record | None:
 def _keep(artifact: Artifact, mark: Any, record: Record) -> None:
     try:
         artifact.write(0, {"fingerprint": mark}, record.model_dump())
-    except StoreError:  # a cache that cannot be written costs a measurement each time, and stops nothing here
+    except StoreError:  # without a writable cache, the measurement is repeated each time
         return
 
 
@@ -165,12 +165,12 @@ def _hold_to(side: Side, mark: Any, artifact: Artifact, dtype: str) -> None:
     if off <= ROUNDING[dtype]:
         return
     raise ModelError(
-        f"{side.model.name} does not give the logits that it gave before: they differ by {off:.2g} of the largest, on "
-        "eight fixed tokens.",
-        cause="Weights of the same name and hash, the same libraries and the same machine give the same numbers: other "
-        "weights were read, or a library, driver or device is broken.",
-        remedy="Fetch the weights again and reinstall torch and transformers; if the new numbers are the right ones, "
-        f"delete {artifact.path}, and the activations that were collected before.",
+        f"{side.model.name} gives other logits than before on eight fixed tokens: they differ by {off:.2g} of the "
+        "largest logit.",
+        cause="The same weights, libraries and machine give the same numbers, so other weights were read, or a "
+        "library, driver or device is broken.",
+        remedy="Download the weights again and reinstall torch and transformers; if the new numbers are correct, "
+        f"delete {artifact.path} and the activations that were collected before.",
     )
 
 
@@ -182,8 +182,8 @@ def _need_trained(side: Side, record: Record, models: ModelOptions) -> None:
         return
     raise ModelError(
         f"{side.model.name} has {found.sentence()}.",
-        cause=f"Guessing among its {found.vocabulary:,} tokens has perplexity {found.vocabulary:,}; that of a trained "
-        f"model, on text of its kind, is under {found.bound:,.3g}.",
-        remedy="Look at where the weights come from. If they are meant to be untrained, or were never shown such text, "
-        "use --allow-untrained: the results will say so.",
+        cause=f"Random guessing among its {found.vocabulary:,} tokens has perplexity {found.vocabulary:,}; a trained "
+        f"model, on text of its training domain, has a perplexity under {found.bound:,.3g}.",
+        remedy="Check the origin of the weights. If they are meant to be untrained, or were trained on other text, use "
+        "--allow-untrained; the results will record it.",
     )

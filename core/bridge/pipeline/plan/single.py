@@ -1,4 +1,4 @@
-"""One model over a corpus: what is decided before it runs."""
+"""The plan for one model over a corpus, made before the model runs."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from bridge.store import Store
 @final
 @dataclass(frozen=True)
 class Side:
-    """A model, found but not loaded.
+    """A model, resolved but not loaded.
 
     Attributes:
-        model: Which.
-        tokenizer: Its own.
-        identity: What identifies its weights.
-        store: Where it is kept that they are whole.
+        model: The model.
+        tokenizer: Its tokenizer.
+        identity: Identity of its weights.
+        store: The store, which records that the weights are complete.
     """
 
     model: ResolvedModel
@@ -51,14 +51,14 @@ class Side:
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """What must be known of how its weights are read; none while they are not on this machine.
+        """Notes about reading the weights; empty if they are not on this machine.
 
         Raises:
-            ModelError: If they are not all there, or not all the model's.
+            ModelError: If tensors are missing, or do not belong to the model.
         """
         if not self.model.weights.are_here():
             return ()
-        # The same weights are whole for the same libraries: only what was refused is looked at again.
+        # Complete weights stay complete for the same libraries, so only refused weights are checked again.
         recipe = {
             "model": f"{self.model.adapter.name} {self.identity}",
             "libraries": {name: version(name) for name in ("residual-bridge", "transformers")},
@@ -67,7 +67,7 @@ class Side:
         with contextlib.suppress(BridgeError):
             return tuple(read_json(kept, list[str]))
         notes = tuple(self.model.adapter.check_weights(self.model.weights))
-        with contextlib.suppress(StoreError):  # a cache that cannot be written costs the check each time
+        with contextlib.suppress(StoreError):  # without a writable cache, the check is repeated each time
             write_bytes(kept, json.dumps(notes).encode())
         return notes
 
@@ -75,16 +75,16 @@ class Side:
 @final
 @dataclass(frozen=True)
 class ModelPlan:
-    """One model, and the texts that it is run on.
+    """One model and its texts.
 
     Attributes:
         side: The model.
         corpus: The texts.
         folds: Fold of each document, or `HELD_OUT`, (documents,).
-        models: How models are run, the dtype decided.
-        reading: How texts are cut, and which of their rows are left out.
-        seed: Of everything random.
-        remarks: What of the texts is read otherwise than it stands, with counts: sentences for people.
+        models: Device and dtype options, with the dtype resolved.
+        reading: Truncation of texts, and rows that are left out.
+        seed: Random seed.
+        remarks: Sentences about texts that are changed or left out when read, with counts.
     """
 
     side: Side
@@ -106,20 +106,19 @@ def side_of(model: ResolvedModel, runtime: Runtime) -> Side:
 
 
 def prepare_model(options: Options, runtime: Runtime, stdin: IO[str] | None = None) -> tuple[Options, ModelPlan]:
-    """Find the source model and the corpus; `dst` and the map are not looked at.
+    """Resolve the source model and read the corpus; `dst` and the map are ignored.
 
     Args:
-        options: What was asked for.
+        options: The options.
         runtime: Plugins, store and progress.
-        stdin: Where a corpus `-` comes from.
+        stdin: The stream for a corpus `-`.
 
     Returns:
-        What was asked for, pinned (the model by content and absolute path, the corpus by content, the dtype), and the
-        plan.
+        The pinned options (the model by content and absolute path, the corpus by content, the dtype), and the plan.
 
     Raises:
         UsageError: If a name, layer or option is wrong.
-        ModelUnavailableError: If weights cannot be had.
+        ModelUnavailableError: If weights are not available.
         CorpusError: If the corpus is unreadable.
     """
     options = with_dtype(options, runtime)
@@ -134,10 +133,10 @@ def prepare_model(options: Options, runtime: Runtime, stdin: IO[str] | None = No
 
 
 def with_dtype(options: Options, runtime: Runtime) -> Options:
-    """Decide what `--dtype auto` means, and tell.
+    """Resolve `--dtype auto`, and note the result.
 
     Raises:
-        UsageError: If there is no such device.
+        UsageError: If the device does not exist.
     """
     placement = placement_of(options.models)
     placement.torch_device()
@@ -148,7 +147,7 @@ def with_dtype(options: Options, runtime: Runtime) -> Options:
 
 
 def with_defaults(options: Options, models: Sequence[ResolvedModel]) -> Options:
-    """Fill in what was left open and depends on the models: their own corpus, and what they can read."""
+    """Fill in defaults that depend on the models: their own corpus, and their maximal length."""
     limits = [model.info.max_tokens for model in models if model.info.max_tokens is not None]
     most = options.corpus.max_tokens
     max_tokens = most if options.given("max_tokens") else min([most, *limits])
@@ -156,7 +155,7 @@ def with_defaults(options: Options, models: Sequence[ResolvedModel]) -> Options:
 
 
 def corpus_of(asked: str, models: Sequence[ResolvedModel]) -> str:
-    """Return the corpus that was asked for, the models' own where both have the same, or the bundled English."""
+    """Return the requested corpus, the models' own corpus if both have the same, or the bundled English."""
     corpora = {model.corpus for model in models}
     return asked or (corpora.pop() if len(corpora) == 1 else "") or BUNDLED
 
@@ -165,26 +164,26 @@ def read_corpus(asked: CorpusOptions, runtime: Runtime, stdin: IO[str] | None = 
     """Read the corpus.
 
     Raises:
-        CorpusError: If it is unreadable, or another one than the options name by content.
+        CorpusError: If the corpus is unreadable, or its content differs from the hash in the options.
     """
     corpus = _moved(asked, runtime) or load_corpus(asked.source, stdin, asked.max_documents, runtime.registry.corpora)
     if asked.sha256 and corpus.identity != asked.sha256:
         raise CorpusError(
-            f"The corpus {asked.source} is not the one that this experiment was made with.",
-            cause="Its content changed since.",
-            remedy="Restore it, or remove corpus_sha256 from the file to run on the new content.",
+            f"The corpus {asked.source} differs from the corpus that this experiment was made with.",
+            cause="Its content has changed.",
+            remedy="Restore the corpus, or remove corpus_sha256 from the file to run on the new content.",
         )
     return corpus
 
 
 def _moved(asked: CorpusOptions, runtime: Runtime) -> Corpus | None:
-    """Return the named corpus of the content that is asked for, where a package's file is not where it was recorded."""
+    """Return the named corpus with the requested content, if a package's file has moved from its recorded path."""
     if not asked.sha256 or not Path(asked.source).is_absolute() or Path(asked.source).exists():
         return None
     for name in runtime.registry.corpora:
         corpus = load_corpus(name, None, asked.max_documents, runtime.registry.corpora)
         if corpus.identity == asked.sha256:
-            runtime.progress.note(f"There is no {asked.source} any more; the corpus {name} has the same content.")
+            runtime.progress.note(f"{asked.source} no longer exists; the corpus {name} has the same content.")
             return corpus
     return None
 
@@ -195,7 +194,7 @@ def split(corpus: Corpus, asked: CorpusOptions, seed: int) -> NDArray[np.int64]:
 
 
 def pinned_corpus(corpus: Corpus, runtime: Runtime) -> dict[str, str]:
-    """Return the options that name the same corpus from any folder."""
+    """Return options that name the same corpus from any folder."""
     names = {BUNDLED, *runtime.registry.corpora}
     return {"corpus": _from_anywhere(corpus.name, names), "corpus_sha256": corpus.identity}
 
@@ -206,17 +205,17 @@ def _from_anywhere(corpus: str, names: Collection[str]) -> str:
 
 
 def find_side(model: ResolvedModel, identity: str, max_tokens: int, runtime: Runtime) -> Side:
-    """Hold a model to its sites, to what it can read, and to the weights that were asked for.
+    """Check a model's sites, its maximal length and the identity of its weights.
 
     Args:
         model: The model.
-        identity: What its weights must be, or empty.
-        max_tokens: How much of a text it must read.
+        identity: Required identity of its weights, or empty.
+        max_tokens: Number of tokens of a text that the model must support.
         runtime: The store.
 
     Raises:
-        UsageError: If it has no such site, or reads less.
-        ModelError: If its weights are others.
+        UsageError: If the model does not have the site, or supports fewer tokens.
+        ModelError: If its weights have another identity.
     """
     model.all_sites()
     limit = model.info.max_tokens
@@ -226,9 +225,9 @@ def find_side(model: ResolvedModel, identity: str, max_tokens: int, runtime: Run
     side = Side(model, tokenizer, model.weights.identity(runtime.store), runtime.store)
     if identity and identity != side.identity:
         raise ModelError(
-            f"The weights of {model.name} are not the ones that this experiment was made with.",
-            cause="They were replaced since.",
-            remedy="Restore them, or remove src_identity and dst_identity from the file to run with the new ones.",
+            f"The weights of {model.name} differ from the weights that this experiment was made with.",
+            cause="The weights have been replaced.",
+            remedy="Restore them, or remove src_identity and dst_identity from the file to run with the new weights.",
         )
     if model.weights.are_here():
         for note in side.notes:

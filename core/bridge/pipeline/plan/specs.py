@@ -18,14 +18,14 @@ Kind = TypeVar("Kind")
 
 
 def build(text: str, find: Callable[[str], type[Kind]]) -> Kind:
-    """Make what `NAME:OPTION=VALUE,...` names: a map, or a kind of verbalizer.
+    """Build the map or the kind of verbalizer that `NAME:OPTION=VALUE,...` names.
 
     Args:
-        text: The name, and options by the fields of its dataclass.
+        text: The name, and options, which are the fields of its dataclass.
         find: Returns the dataclass of a name.
 
     Raises:
-        UsageError: If there is no such name or option.
+        UsageError: If the name or an option is unknown.
     """
     name, _, given_text = text.partition(":")
     kind = find(name)
@@ -40,29 +40,29 @@ def build(text: str, find: Callable[[str], type[Kind]]) -> Kind:
     try:
         return TypeAdapter(kind).validate_python(given)
     except ValidationError as error:
-        raise UsageError(f"{text} does not fit {name}: {describe_errors(error)}.") from error
+        raise UsageError(f"The options in {text} are invalid: {describe_errors(error)}.") from error
 
 
 def build_map(options: MapOptions, registry: Registry) -> Map:
-    """Make the map that the options name, with its own options.
+    """Build the map type that the options name, with its own options.
 
     Raises:
-        UsageError: If there is no such map or option.
+        UsageError: If the map or an option is unknown.
     """
     return build(options.spec, registry.map_type)
 
 
 def build_washout(text: str) -> Washout:
-    """Make the washout that `STRATEGY:OPTION=VALUE,...` names.
+    """Build the washout that `STRATEGY:OPTION=VALUE,...` names.
 
     Raises:
-        UsageError: If there is no such strategy or option.
+        UsageError: If the strategy or an option is unknown.
     """
     strategy, _, rest = text.partition(":")
     return build(f"washout:strategy={strategy}" + (f",{rest}" if rest else ""), lambda _: Washout)
 
 
 def describe_errors(error: ValidationError) -> str:
-    """Say in one line what pydantic found."""
+    """Return pydantic's errors as one line."""
     faults = ((item, "no such option" if item["type"] == "extra_forbidden" else item["msg"]) for item in error.errors())
     return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'value'}: {what}" for item, what in faults)

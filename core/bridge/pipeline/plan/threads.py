@@ -1,18 +1,18 @@
-"""How many threads compute."""
+"""The number of computing threads."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 
 NARROW = 256
-"""Models below this width are toys: their matrices are multiplied sooner than several threads have met."""
+"""Width below which one thread is used: for small matrices, synchronising threads costs more than the product."""
 
 
 def threads_for(width: int) -> AbstractContextManager[object]:
-    """Return a context in which matrices of this width are computed with as many threads as serve them.
+    """Return a context that sets the number of threads for matrices of this width.
 
-    For a narrow model that is one. Threads meet after every operation, and wait for each other by spinning: beside
-    another job of the machine, a network 64 wide took 40 times as long with two threads as with one.
+    A narrow model gets one thread. Threads synchronise after every operation by busy waiting: next to another job, a
+    network of width 64 took 40 times as long with two threads as with one.
     """
     from threadpoolctl import threadpool_limits
 

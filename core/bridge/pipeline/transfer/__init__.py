@@ -1,1 +1,1 @@
-"""Dictionaries, directions and probes, carried through a bridge."""
+"""Transfer of dictionaries, directions and probes through a bridge."""

@@ -17,15 +17,15 @@ Vectors = NDArray[np.float32]
 def carry_directions(vectors: Vectors, arms: Mapping[str, FittedMap], seed: int) -> dict[str, Vectors]:
     """Move directions by every arm's map, and as many random directions by the fitted map.
 
-    Every arm's directions are given the length of the mapped ones, one by one: arms differ in direction alone.
+    Each direction is scaled to the length of the corresponding mapped direction, so that arms differ in direction only.
 
     Args:
         vectors: (n, d_src) float32.
         arms: The maps.
-        seed: Of the random directions.
+        seed: Seed of the random directions.
 
     Returns:
-        By arm (n, d_dst) float32.
+        Directions by arm, (n, d_dst) float32.
     """
     moved = {arm: fitted.direction(vectors) for arm, fitted in arms.items()}
     random = np.random.default_rng(seed).normal(size=vectors.shape)

@@ -1,4 +1,4 @@
-"""Contrast sets: texts of two classes, whose difference is what a steering vector is made of."""
+"""Contrast sets: texts of two classes, whose mean difference gives a steering vector."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bridge.directions import _finite, read_arrays
 from bridge.errors import BridgeError, CorpusError
 
 LEAST = 8
-"""Texts of each class: half of them make the vector, the others test it."""
+"""Minimal number of texts of each class: half give the vector, the others test it."""
 
 
 @final
@@ -24,12 +24,12 @@ class Contrast:
     """Texts of two classes.
 
     Attributes:
-        name: Of the file.
-        classes: The two classes, in the order of the file; steering is towards the first, against the second.
+        name: Name of the file.
+        classes: The two classes, in the order of the file; the vector points from the second to the first.
         documents: The texts.
         first: Whether each text is of the first class, (texts,) bool.
-        tested: Whether each text tests the vector rather than making it, (texts,) bool.
-        remarks: What of the file was left out, with counts: sentences for people.
+        tested: Whether each text tests the vector rather than contributing to it, (texts,) bool.
+        remarks: Sentences about content of the file that was left out, with counts.
     """
 
     name: str
@@ -45,10 +45,11 @@ def load_contrast(path: Path, seed: int) -> Contrast:
 
     Args:
         path: The file.
-        seed: Of the split.
+        seed: Seed of the split.
 
     Raises:
-        CorpusError: If it is unreadable, has other than two classes, too few texts of one, or a text under both.
+        CorpusError: If the file is unreadable, does not have two classes, has too few texts of a class, or has a text
+            in both classes.
     """
     form = 'Give JSON Lines such as {"text": "What a day!", "class": "glad"}.'
     try:
@@ -61,13 +62,13 @@ def load_contrast(path: Path, seed: int) -> Contrast:
             f"{path} is not a readable contrast set ({type(error).__name__}: {error}).", remedy=form
         ) from error
     if not all(isinstance(text, str) and text and isinstance(label, str) for text, label in pairs):
-        raise CorpusError(f"A record of {path} has a text or class that is empty or no string.")
+        raise CorpusError(f"A record of {path} has a text or class that is empty or not a string.")
     texts = dict(pairs)
     both = [text for text, label in pairs if texts[text] != label]
     if both:
         raise CorpusError(
-            f"{path} has {len(set(both))} texts under two classes, such as {both[0][:60]!r}.",
-            remedy="Leave each text under the class that it is of.",
+            f"{path} has {len(set(both))} texts in two classes, such as {both[0][:60]!r}.",
+            remedy="Keep each text in one class only.",
         )
     labels = np.array(list(texts.values()))
     classes = list(dict.fromkeys(texts.values()))
@@ -75,8 +76,8 @@ def load_contrast(path: Path, seed: int) -> Contrast:
     if len(classes) != 2 or min(counts.values()) < LEAST:
         listed = ", ".join(f"{count} of {label!r}" for label, count in counts.items())
         raise CorpusError(
-            f"{path} has {listed or 'no texts'}; a contrast is two classes of at least {LEAST} different texts each.",
-            remedy="Add texts of the other class, or take the third class out.",
+            f"{path} has {listed or 'no texts'}; a contrast has two classes of at least {LEAST} different texts each.",
+            remedy="Add texts, or remove other classes.",
         )
     tested = np.zeros(len(texts), dtype=bool)
     rng = np.random.default_rng(seed)
@@ -85,7 +86,7 @@ def load_contrast(path: Path, seed: int) -> Contrast:
         tested[members[len(members) // 2 :]] = True
     documents = tuple(Document(text, text) for text in texts)
     again = len(pairs) - len(texts)
-    remarks = (f"Texts that {path.stem} holds more than once, and that are read once: {again}.",) if again else ()
+    remarks = (f"Duplicate texts of {path.stem} that are left out: {again}.",) if again else ()
     return Contrast(path.stem, (classes[0], classes[1]), documents, labels == classes[0], tested, remarks)
 
 
@@ -95,7 +96,7 @@ class LabelledRows:
     """Activations of one site in two classes.
 
     Attributes:
-        name: Of the file.
+        name: Name of the file.
         rows: (n, d_model) float.
         labels: (n,) integers: 0 for the first class, 1 for the second.
     """
@@ -115,7 +116,7 @@ def read_labelled_rows(path: Path) -> LabelledRows:
     """Read a safetensors file of `rows`, (n, d_model) float, and `labels`, (n,) integers, 0 and 1.
 
     Raises:
-        BridgeError: As `read_vectors`, or if the tensors do not go together, or a class is missing.
+        BridgeError: As `read_vectors`, or if the tensors do not match, or a class is missing.
     """
     arrays = read_arrays(path)
     if set(arrays) != {"rows", "labels"}:
@@ -127,13 +128,13 @@ def read_labelled_rows(path: Path) -> LabelledRows:
     if rows.ndim != 2 or labels.shape != rows.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
         raise BridgeError(
             f"{path} has rows of shape {rows.shape} and labels of shape {labels.shape}, {labels.dtype}.",
-            remedy="Give rows (n, d_model) float, and labels (n,) integers: one a row.",
+            remedy="Give rows (n, d_model) float, and labels (n,) integers, one per row.",
         )
     found = sorted(set(labels.tolist()))
     if found != [0, 1]:
         listed = ", ".join(map(str, found[:5])) + (", ..." if len(found) > 5 else "")
         raise BridgeError(
-            f"The labels of {path} are {listed or 'none'}; a difference of means is of two classes, 0 and 1.",
-            remedy="Label the first class 0 and the second 1, and leave rows of other classes out.",
+            f"The labels of {path} are {listed or 'none'}; a difference of means needs the two classes 0 and 1.",
+            remedy="Label the first class 0 and the second 1, and remove rows of other classes.",
         )
     return LabelledRows(path.name, rows, labels)

@@ -1,4 +1,4 @@
-"""Find a dictionary, read it with whichever format knows it, and hold it to the model that it is used on."""
+"""Find a dictionary, read it with the format that recognises it, and check that it belongs to the model."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from bridge.references import Site
 
 HUB = "hub:"
 OWN = "own"
-"""Means the dictionary that lies with a model's weights."""
+"""Reference of the dictionary in the folder of a model's weights."""
 
 FOLDER = "dictionaries"
-"""Inside a checkpoint's folder: `dictionaries/SITE/NAME`, in any format."""
+"""Subfolder of a checkpoint's folder: `dictionaries/SITE/NAME`, in any format."""
 
 
 def open_dictionary(reference: str, registry: Registry) -> Dictionary:
-    """Read a dictionary from a path or `hub:user/repo/subfolder`, in whichever installed format it is.
+    """Read a dictionary from a path or `hub:user/repo/subfolder`, in any installed format.
 
     Raises:
-        UsageError: If there is nothing at that path.
-        BridgeError: If no format, or more than one, knows it; if it is damaged; if the hub cannot be reached.
+        UsageError: If the path does not exist.
+        BridgeError: If no format, or more than one, recognises it; if it is damaged; if the hub cannot be reached.
     """
     path = _from_hub(reference[len(HUB) :]) if reference.startswith(HUB) else Path(reference).expanduser()
     if not path.exists():
@@ -40,26 +40,26 @@ def open_dictionary(reference: str, registry: Registry) -> Dictionary:
     if len(formats) != 1:
         found = " and ".join(fmt.name for fmt in formats)
         raise BridgeError(
-            f"{path} is a dictionary in {f'the formats {found} at once' if formats else 'no format known here'}.",
-            cause="" if formats else "A file of it is missing or half-written, or its format needs a plugin.",
+            f"{path} is a dictionary in {f'several formats: {found}' if formats else 'no installed format'}.",
+            cause="" if formats else "One of its files is missing or incomplete, or its format needs a plugin.",
             remedy=f"Installed formats: {known or 'none'}.",
         )
     try:
         return formats[0].load(path)
     except BridgeError:
         raise
-    except Exception as error:  # a plugin may fail in any way; the user must learn which one it was
+    except Exception as error:  # a plugin may raise any error; the message must name the plugin
         raise PluginError(
             f"The format {formats[0].name} failed to read {path} ({type(error).__name__}: {error}).",
-            cause="The plugin is broken, or the file is damaged in a way that it does not expect.",
+            cause="The plugin is broken, or the file is damaged in a way that the plugin does not handle.",
         ) from error
 
 
 def open_own(reference: str, model: ResolvedModel, registry: Registry) -> Dictionary:
-    """Read a dictionary of a model, as `open_dictionary`; `own` means the first that lies with its weights.
+    """Read a dictionary of a model, as `open_dictionary`; `own` is the first dictionary in its weights' folder.
 
     Raises:
-        UsageError: If none does.
+        UsageError: If the folder has no dictionary.
         BridgeError: As `open_dictionary`.
     """
     if reference != OWN:
@@ -67,24 +67,24 @@ def open_own(reference: str, model: ResolvedModel, registry: Registry) -> Dictio
     there = shipped(model).get(str(model.single_site()), {})
     if not there:
         raise UsageError(
-            f"No dictionary lies with the weights of {model.label(model.single_site())}.",
+            f"The folder of the weights of {model.label(model.single_site())} has no dictionary.",
             remedy="Give one, as --dictionary ./my-sae or hub:user/repo/subfolder.",
         )
     return open_dictionary(str(next(iter(there.values()))), registry)
 
 
 def open_source(bridge: Bridge, reference: str, runtime: Runtime, *, any_model: bool = False) -> Dictionary:
-    """Read a dictionary of a bridge's source, and hold it to the width, site, model and BOS of that model.
+    """Read a dictionary of a bridge's source, and check its width, site, model and BOS.
 
     Args:
         bridge: The bridge.
         reference: A path, or hub:user/repo/subfolder.
-        runtime: Plugins, and who is told what is noticed.
-        any_model: Take it though its file names another model.
+        runtime: Plugins, and progress for notes.
+        any_model: Accept a dictionary whose file names another model.
 
     Raises:
         UsageError: As `open_dictionary`.
-        BridgeError: As `open_dictionary`, or if it is of another width, site or model.
+        BridgeError: As `open_dictionary`, or if its width, site or model differs.
     """
     reader = reader_of_side(bridge.provenance["src"], bridge.src, bridge.fitted.d_src)
     dictionary = held_to(open_dictionary(reference, runtime.registry), reader, any_model=any_model)
@@ -93,13 +93,13 @@ def open_source(bridge: Bridge, reference: str, runtime: Runtime, *, any_model: 
         try:
             model = runtime.resolve(bridge.src)
             note_bos(dictionary, reference, model.name, model.adapter.tokenizer(model.weights), runtime)
-        except BridgeError as error:  # a bridge is of use where its models are not
-            runtime.progress.note(f"Whether {reference} fits the BOS of {bridge.src} was not checked: {error.what}")
+        except BridgeError as error:  # a bridge is useful even without its models
+            runtime.progress.note(f"The BOS of {reference} was not compared with {bridge.src}: {error.what}")
     return dictionary
 
 
 def check_belongs(dictionary: Dictionary, model: ResolvedModel, site: Site, *, any_model: bool = False) -> Dictionary:
-    """Return a dictionary as it reads a model at a site, or refuse one of another width, site or model.
+    """Return a dictionary for a model at a site, or refuse a dictionary of another width, site or model.
 
     Raises:
         BridgeError: As `held_to`.
@@ -108,29 +108,29 @@ def check_belongs(dictionary: Dictionary, model: ResolvedModel, site: Site, *, a
 
 
 def say_notes(dictionary: Dictionary, name: str, runtime: Runtime) -> None:
-    """Tell the user what the file's format has to say of how it is read."""
+    """Show the user the format's notes about the dictionary."""
     for note in dictionary.origin.notes:
         runtime.progress.note(f"The dictionary {name}: {note}")
 
 
 def note_bos(dictionary: Dictionary, name: str, model: str, tokenizer: Tokenizer, runtime: Runtime) -> None:
-    """Tell the user where a dictionary was trained with BOS and the model reads texts without, or the other way round.
+    """Warn the user if a dictionary was trained with BOS and the model reads texts without BOS, or the reverse.
 
-    No error: the dictionary may serve all the same, which its scores show.
+    This is not an error: the dictionary may still work, as its scores show.
 
     Args:
-        dictionary: Whose origin may say whether its texts began with BOS.
-        name: What to call it.
-        model: What to call the model.
-        tokenizer: The model's.
-        runtime: Who is told.
+        dictionary: A dictionary, whose origin may state whether its texts began with BOS.
+        name: Name of the dictionary.
+        model: Name of the model.
+        tokenizer: The model's tokenizer.
+        runtime: Receives the note.
     """
     trained = dictionary.origin.prepends_bos
     begins = bool((tokenizer.encode([Document("a", "a")], 8)[0].ends[:1] < 0).any())
     if trained is not None and trained != begins:
         runtime.progress.note(
-            f"The dictionary {name} was trained on texts {'with' if trained else 'without'} BOS, and {model} reads "
-            f"them {'with' if begins else 'without'} it: its features may fire otherwise than its authors say."
+            f"The dictionary {name} was trained on texts {'with' if trained else 'without'} BOS, but {model} reads "
+            f"texts {'with' if begins else 'without'} BOS: features may fire differently from their documentation."
         )
 
 
@@ -154,7 +154,7 @@ def _from_hub(name: str) -> Path:
     repository, at, revision = named.partition("@")
     if not user or not repository or (at and not revision):
         raise UsageError(
-            f"{HUB}{name} is no hub reference.",
+            f"{HUB}{name} is not a hub reference.",
             remedy="Write hub:user/repo/subfolder, or hub:user/repo@revision/subfolder.",
         )
     weights = Weights(f"{user}/{repository}", revision)
@@ -162,11 +162,11 @@ def _from_hub(name: str) -> Path:
         snapshot = snapshot_download(
             weights.source, revision=revision or None, allow_patterns=[f"{folder}/*" if folder else "*"]
         )
-    except Exception as error:  # the hub's client raises many kinds, all meaning: not to be had
+    except Exception as error:  # the hub's client raises many error types, all of which mean: not available
         found, refused = unavailable(weights, error), refusal_of(weights.source, revision, error)
-        by_hand = "Fetch its folder by hand and give the path."
+        by_hand = "Download its folder and give the path."
         raise BridgeError(
-            f"The dictionary {HUB}{name} could not be fetched. {found.what}",
+            f"The dictionary {HUB}{name} could not be downloaded. {found.what}",
             cause=found.cause,
             # What helps a model, a folder of its files, helps no dictionary.
             remedy=(refused.remedy if refused else found.remedy if isinstance(found, StoreError) else "") or by_hand,
@@ -177,5 +177,5 @@ def _from_hub(name: str) -> Path:
 def _recognises(fmt: DictionaryFormat, path: Path) -> bool:
     try:
         return fmt.recognises(path)
-    except Exception:  # a format that stumbles over another's files must not take those from it
+    except Exception:  # an error of one format on another format's files must not affect the other format
         return False

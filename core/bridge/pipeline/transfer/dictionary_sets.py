@@ -19,12 +19,12 @@ from bridge.references import Site
 @final
 @dataclass(frozen=True)
 class Dictionaries:
-    """Where the audit finds dictionaries: given by the user for one pair of sites, or in the checkpoints' own folders.
+    """References of dictionaries: given by the user for one pair of sites, or in the checkpoints' own folders.
 
     Attributes:
-        src: Reference of the source's dictionary; empty or `own` for the one that lies with its weights.
+        src: Reference of the source's dictionary; empty or `own` for the dictionary in the folder of its weights.
         dst: Reference of the destination's own dictionary, or empty.
-        any_model: Take one that is given though its file names another model.
+        any_model: Accept a given dictionary whose file names another model.
     """
 
     src: str = ""
@@ -39,7 +39,7 @@ class Opened:
 
     Attributes:
         src: The source's dictionary.
-        dst: The destination's own, or None where it has none.
+        dst: The destination's own dictionary, or None.
         twins: Controls for matching decoders, by name.
     """
 
@@ -52,15 +52,15 @@ def open_dictionaries(plan: Plan, src: Site, dst: Site, given: Dictionaries, run
     """Open the dictionaries of one pair of sites.
 
     Raises:
-        UsageError: If the source has no dictionary there.
-        BridgeError: If one cannot be read, or belongs to another width or site.
+        UsageError: If the source has no dictionary at the site.
+        BridgeError: If a dictionary cannot be read, or belongs to another width or site.
     """
     own = _dictionaries(plan.src, src, given.src, given.any_model, runtime)
     theirs = _dictionaries(plan.dst, dst, given.dst, given.any_model, runtime)
     if not own:
         raise UsageError(
             f"There is no dictionary of {plan.src.model.label(src)}.",
-            cause="None was given, and the checkpoint's folder has none for this site.",
+            cause="No dictionary was given, and the checkpoint's folder has none for this site.",
             remedy="Give one with --dictionary, or train one with tools/train_sae.py.",
         )
     first = next(iter(own.values()))
@@ -70,18 +70,18 @@ def open_dictionaries(plan: Plan, src: Site, dst: Site, given: Dictionaries, run
         same = seed is not None and other.origin.init_seed == seed
         twins[f"{'same_init' if same else 'other'}:{name}"] = other
     features, d_model = first.directions.shape
-    # It stands in for a dictionary of the destination, which another width does not allow.
+    # The untrained dictionary takes the place of a destination dictionary, so the widths must be equal.
     if seed is not None and d_model == plan.dst.model.info.d_model:
         twins["own_untrained_init"] = _untrained(d_model, features, seed)
     return Opened(first, next(iter(theirs.values()), None), twins)
 
 
 def available_dictionaries(plan: Plan, asked: DictionaryOptions, runtime: Runtime) -> Opened | None:
-    """Open the dictionary that a run names, or those that lie with the models' weights; None where there is none.
+    """Open the dictionary that a run names, or those in the folders of the models' weights; None if there is none.
 
     Args:
         plan: The two models, at one site each.
-        asked: What names the dictionary.
+        asked: Options with the reference of the dictionary.
         runtime: Plugins and progress.
 
     Raises:
@@ -96,7 +96,7 @@ def available_dictionaries(plan: Plan, asked: DictionaryOptions, runtime: Runtim
 
 def _dictionaries(side: Side, site: Site, given: str, any_model: bool, runtime: Runtime) -> dict[str, Dictionary]:
     named = given not in ("", OWN)
-    # Whoever put it beside the weights says that it belongs to them, whatever the folder is called now.
+    # A dictionary in the folder of the weights belongs to them, even if the folder was renamed.
     any_model = any_model or not named
     paths: Mapping[str, Any] = {given: given} if named else shipped(side.model).get(str(site), {})
     found = {

@@ -1,4 +1,4 @@
-"""Carry directions through a bridge: arrays, the tensors of a file, or chosen decoder rows of a dictionary."""
+"""Transfer directions through a bridge: arrays, the tensors of a file, or decoder rows of a dictionary."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from bridge.pipeline.transfer.transferred import Named, Transferred, gain, read_
 
 Vectors = Mapping[str, NDArray[np.floating]]
 ROWS = "directions"
-"""Name of the tensor that chosen decoder rows are written under."""
+"""Name of the output tensor of decoder rows."""
 
 MOST = 1_000_000
-"""Features in one range: more than any dictionary has."""
+"""Maximal number of features in one range: more than any dictionary has."""
 
 _SPAN = re.compile(r"(\d+)(?:-(\d+))?")
 
@@ -37,18 +37,18 @@ def transfer_directions(
     """Move vectors as directions (steering vectors, decoder rows).
 
     Args:
-        bridge: The bridge to carry them through; any map, equal widths or not.
+        bridge: The bridge, with any map, equal widths or not.
         source: A safetensors file, or arrays by name: (n, d_src) or (d_src,), any float type.
-        out: Where the moved tensors are written, under the same names, float32; refuses to overwrite.
-        any_layer: Take all vectors to be of the source's site, whatever layers their names or number say.
+        out: File for the moved tensors, under the same names, float32; refuses to overwrite.
+        any_layer: Assign all vectors to the source's site, ignoring layers in their names or number.
 
     Returns:
-        For each name what was moved, as given, and how much of its length the map keeps.
+        The moved vectors by name, in the type of the input, and their gain: length after the map over length before.
 
     Raises:
-        UsageError: If `out` exists, or the vectors are of other layers than the source's.
+        UsageError: If `out` exists, or the vectors belong to other layers than the source's.
         ShapeError: If a tensor has another width.
-        BridgeError: If a tensor holds NaN or infinite values, or is no float tensor.
+        BridgeError: If a tensor holds NaN or infinite values, or is not a float tensor.
     """
     need_free(out)
     vectors, name = read_named(source)
@@ -69,20 +69,20 @@ def transfer_features(
     """Move the decoder rows of chosen features of the source's dictionary.
 
     Args:
-        bridge: The bridge to carry them through; any map, equal widths or not.
+        bridge: The bridge, with any map, equal widths or not.
         reference: The source's dictionary: a path, or hub:user/repo/subfolder.
-        features: Which; the rows keep this order.
-        out: Where they are written, as one tensor `directions` (len(features), d_dst), float32, with a record of which
-            features of which dictionary they are; refuses to overwrite.
-        runtime: Plugins, store and progress; those of this machine, silent, by default.
-        any_model: Take a dictionary though its file names another model.
+        features: Numbers of the features; the rows have this order.
+        out: File for one tensor `directions` (len(features), d_dst), float32, with a record of the dictionary and the
+            features; refuses to overwrite.
+        runtime: Plugins, store and progress; default: those of this machine, without progress output.
+        any_model: Accept a dictionary whose file names another model.
 
     Returns:
         As `transfer_directions`.
 
     Raises:
-        UsageError: If `out` exists, or the dictionary has not all of the features.
-        BridgeError: If the dictionary is of another width, site or model than the bridge's source.
+        UsageError: If `out` exists, or the dictionary lacks one of the features.
+        BridgeError: If the dictionary's width, site or model differs from the bridge's source.
     """
     need_free(out)
     rows = open_source(bridge, reference, runtime or open_runtime(), any_model=any_model).directions
@@ -98,17 +98,17 @@ def transfer_features(
 
 
 def parse_features(text: str) -> list[int]:
-    """Turn `3,17,45-50` into feature numbers, in the order written, each once.
+    """Parse `3,17,45-50` into feature numbers, in the given order, without duplicates.
 
     Raises:
-        UsageError: If the text is something else.
+        UsageError: If the text has another form.
     """
     chosen: dict[int, None] = {}
     for part in text.split(","):
         span = _SPAN.fullmatch(part.strip())
         first, last = (int(span[1]), int(span[2] or span[1])) if span else (1, 0)
         if first > last or last - first >= MOST:
-            raise UsageError(f"{part!r} names no features.", remedy="Write numbers and ranges, as in 3,17,45-50.")
+            raise UsageError(f"{part!r} is not a feature range.", remedy="Write numbers and ranges, as in 3,17,45-50.")
         chosen |= dict.fromkeys(range(first, last + 1))
     return list(chosen)
 

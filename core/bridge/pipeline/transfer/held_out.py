@@ -1,4 +1,4 @@
-"""What a carried tool is worth: scored on the bridge's held-out rows, which no map was fitted on."""
+"""Scores of transferred tools on the bridge's held-out rows, which no map was fitted on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bridge.pairing.rows import PairedRows, Rows
 
 Array = NDArray[np.float64]
 CHUNK = 2**22
-"""Feature activations that are held at once."""
+"""Number of feature activations in memory at once."""
 
 
 @final
@@ -24,11 +24,11 @@ class HeldOutRows:
 
     Args:
         rows: All paired rows.
-        seed: Of the intervals.
+        seed: Seed of the intervals.
 
     Attributes:
-        seed: Likewise.
-        n_documents: How many independent documents are held out.
+        seed: Seed of the intervals.
+        n_documents: Number of independent held-out documents.
     """
 
     def __init__(self, rows: PairedRows, seed: int) -> None:
@@ -43,17 +43,18 @@ class HeldOutRows:
 
 
 OpenRows = Callable[[], HeldOutRows | None]
-"""Opens the held-out rows when everything else is found to be right; None where they are not to be had."""
+"""Opens the held-out rows, after all other checks; returns None if they are not available."""
 
 
 def score_dictionaries(rows: HeldOutRows, source: Dictionary, carried: Dictionary) -> dict[str, dict[str, Any]]:
-    """Return the share of variance that a dictionary reconstructs in its own model, and the carried one in the other.
+    """Return the EV of a dictionary on the source, and of the transferred dictionary on the destination.
 
-    1 - sum ||y - y^||^2 / sum ||y - mean||^2 over held-out rows, their mean being theirs: `sae_ev` of `bridge audit`.
+    1 - sum ||y - y^||^2 / sum ||y - mean||^2 over held-out rows, with the mean of these rows: `sae_ev` of `bridge
+    audit`.
 
     Returns:
-        `mapped` (the carried one on the destination) and `self` (the given one on the source), each `ev`, the ends
-        `low` and `high` of its 95% interval over documents, and `n` rows.
+        `mapped` (the transferred dictionary on the destination) and `self` (the given dictionary on the source), each
+        with `ev`, the ends `low` and `high` of its 95% interval over documents, and `n` rows.
     """
     sides: tuple[tuple[str, Dictionary], ...] = (("x", source), ("y", carried))
     mean = _mean(rows)
@@ -73,16 +74,16 @@ def score_dictionaries(rows: HeldOutRows, source: Dictionary, carried: Dictionar
 def score_probes(
     rows: HeldOutRows, given: Mapping[str, tuple[Array, Array]], carried: Mapping[str, tuple[Array, Array]]
 ) -> dict[str, dict[str, Any]]:
-    """Return for each probe how well what it reads in the destination tells what the given one reads in the source.
+    """Return the agreement of each transferred probe on the destination with the given probe on the source.
 
     Args:
         rows: Held-out pairs.
-        given: By name weights, (d_src,) or (k, d_src), and bias, () or (k,).
-        carried: The same of the destination.
+        given: Weights, (d_src,) or (k, d_src), and bias, () or (k,), by name.
+        carried: The same for the destination.
 
     Returns:
         By name `ev`, 1 - sum (p(y) - p(x))^2 / sum (p(x) - mean)^2, with `low`, `high` and `n` as for dictionaries;
-        `r`, the mean correlation over outputs; and `spread`, the ratio of the readings' standard deviations.
+        `r`, the mean correlation over outputs; and `spread`, the ratio of the outputs' standard deviations.
     """
     there: dict[str, list[Array]] = {name: [] for name in given}
     here: dict[str, list[Array]] = {name: [] for name in given}

@@ -1,4 +1,4 @@
-"""Vectors of many layers in one file: only those of the source's own site go through a bridge."""
+"""Refuse files with vectors of several layers: a bridge transfers only vectors of the source's site."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from bridge.references import parse_reference, parse_site
 _NAMED = re.compile(r"(?:^|[._/\s-])(?:layers?|blocks?)[._\s-]?(\d+)(?:$|[._/\s-])", re.IGNORECASE)
 _COUNTED = re.compile(r"(?:direction[._-]?)?(\d+)", re.IGNORECASE)
 DEEP = 6
-"""From so many blocks on, a tensor of a row a block is taken to be one: fewer rows are too often something else."""
+"""Minimal number of blocks for recognising a tensor with one row per block: fewer rows often mean something else."""
 
 
 def need_one_site(bridge: Bridge, vectors: Mapping[str, NDArray[np.floating]], origin: str) -> None:
-    """Refuse vectors of other layers than the source's: the map of one layer says nothing of another.
+    """Refuse vectors of other layers than the source's: the map of one layer is not valid for another.
 
-    Layers are told by names (`layer_12`, `blocks.12.hook_resid_post`; of several also `12` and `direction.12`, as
-    repeng and llama.cpp number them), and by shape: a row for every block, or one more (persona vectors).
+    Layers are recognised by names (`layer_12`, `blocks.12.hook_resid_post`; for several vectors also `12` and
+    `direction.12`, as in repeng and llama.cpp), and by shape: a row for every block, or one more (persona vectors).
 
     Args:
-        bridge: Whose source they are of.
-        vectors: By name, (n, d_src) or (d_src,).
-        origin: What to call where they come from.
+        bridge: The bridge.
+        vectors: Vectors by name, (n, d_src) or (d_src,).
+        origin: Name of their origin, for the error message.
 
     Raises:
-        UsageError: Naming the layers, and how to say that they are meant so.
+        UsageError: Naming the layers, and the option that accepts the vectors.
     """
     side = bridge.provenance.get("src", {})
     refuse_other_layers(vectors, origin, bridge.src, str(side.get("site", "")), int(side.get("n_layers", 0)))
@@ -39,14 +39,14 @@ def need_one_site(bridge: Bridge, vectors: Mapping[str, NDArray[np.floating]], o
 def refuse_other_layers(
     vectors: Mapping[str, NDArray[np.floating]], origin: str, label: str, site: str, n_layers: int
 ) -> None:
-    """Do as `need_one_site` for a model and site that are named.
+    """Do the check of `need_one_site` for a given model and site.
 
     Args:
-        vectors: By name.
-        origin: What to call where they come from.
+        vectors: Vectors by name.
+        origin: Name of their origin, for the error message.
         label: Full reference of the model.
-        site: The site; by default that of the reference.
-        n_layers: Number of blocks; 0 where it is not known.
+        site: The site; default: the site of the reference.
+        n_layers: Number of blocks; 0 if unknown.
 
     Raises:
         UsageError: As `need_one_site`.
@@ -64,14 +64,14 @@ def refuse_other_layers(
     if wrong:
         said = ", ".join(f"{name} (layer {layer})" for name, layer in list(wrong.items())[:3])
     elif len(counted) > 1 and len(counted) == len(vectors):
-        said = f"{len(counted)} vectors that are numbered, as layers are ({', '.join(list(counted)[:3])}, ...)"
+        said = f"{len(counted)} vectors that are numbered like layers ({', '.join(list(counted)[:3])}, ...)"
     elif stacked:
-        said = f"{stacked[0]} of {len(vectors[stacked[0]])} rows, where {label} has {n_layers} blocks"
+        said = f"{stacked[0]} with {len(vectors[stacked[0]])} rows, and {label} has {n_layers} blocks"
     else:
         return
     raise UsageError(
-        f"{origin} holds {said}; this goes through one site, {label}.",
-        cause="It has a vector for every layer, and the map of one layer says nothing of another.",
-        remedy=f"Give the vectors of {label} alone, or fit a bridge for each layer; if all of these are of that "
-        "site, say --any-layer (any_layer=True).",
+        f"{origin} holds {said}; the map is for one site, {label}.",
+        cause="There is a vector for every layer, and the map of one layer is not valid for another.",
+        remedy=f"Give only the vectors of {label}, or fit a bridge for each layer; if all of these belong to that "
+        "site, use --any-layer (any_layer=True).",
     )

@@ -1,4 +1,4 @@
-"""Does a dictionary belong to a model? It is held to what its file says: width, site, model, processing of weights."""
+"""Check that a dictionary belongs to a model: width, site, model and processing of weights, from its file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bridge.models.resolve import ResolvedModel
 from bridge.references import Site, parse_reference, parse_site
 
 SAME = {"gpt2small": "gpt2"}
-"""What TransformerLens calls models otherwise than the hub does, normalised; `metallama` is written `llama` too."""
+"""Normalised TransformerLens model names that differ from the hub's; `metallama` is also written `llama`."""
 
 _QUANTISED = re.compile(r"[-_.](i?q\d\w*|b?f(p)?(16|32))$", re.IGNORECASE)
 
@@ -22,15 +22,15 @@ _QUANTISED = re.compile(r"[-_.](i?q\d\w*|b?f(p)?(16|32))$", re.IGNORECASE)
 @final
 @dataclass(frozen=True)
 class Reader:
-    """A model and a site, as far as a dictionary is held to them.
+    """The properties of a model and a site that a dictionary must match.
 
     Attributes:
         label: Full reference.
-        names: What the model is called: by the user, on the hub, in its own files.
+        names: Names of the model: the user's, the hub's, and those in its own files.
         d_model: Width.
         n_layers: Number of blocks.
-        site: Where activations are read.
-        layer_norm: Whether its norms take the mean away (LayerNorm) or not (RMSNorm); None if that is not known.
+        site: The site.
+        layer_norm: Whether its norms subtract the mean (LayerNorm) or not (RMSNorm); None if unknown.
     """
 
     label: str
@@ -42,7 +42,7 @@ class Reader:
 
 
 def reader_of(model: ResolvedModel, site: Site) -> Reader:
-    """Return what is known of a model that was found."""
+    """Return the properties of a resolved model."""
     config = model.weights.config
     names = [model.name, str(replace(model.reference, site="", revision="")), model.weights.source]
     said = config.get("_name_or_path")
@@ -53,7 +53,7 @@ def reader_of(model: ResolvedModel, site: Site) -> Reader:
 
 
 def has_layer_norm(config: Any) -> bool | None:
-    """Tell from a configuration whether a model's norms take the mean away; None where it does not say."""
+    """Tell from a configuration whether a model's norms subtract the mean; None if unknown."""
     keys = set(config) | set(config.get("text_config") or ())
     if keys & {"rms_norm_eps", "rms_norm"}:
         return False
@@ -61,47 +61,49 @@ def has_layer_norm(config: Any) -> bool | None:
 
 
 def held_to(dictionary: Dictionary, reader: Reader, *, any_model: bool = False) -> Dictionary:
-    """Return a dictionary as it reads a model, or refuse it.
+    """Return a dictionary, adapted to a model, or refuse it.
 
-    One that was trained on centred weights (TransformerLens' `center_writing_weights`) is translated: the mean over the
-    width is taken away before encoding.
+    A dictionary that was trained on centred weights (TransformerLens' `center_writing_weights`) is adapted: the mean
+    over the width is subtracted before encoding.
 
     Args:
-        dictionary: What was read from a file.
-        reader: Whose activations it is to read.
-        any_model: Take it though its file names another model.
+        dictionary: The dictionary from a file.
+        reader: The model and site.
+        any_model: Accept a dictionary whose file names another model.
 
     Raises:
-        BridgeError: If it is of another width, site or model, naming what differs; or cannot be translated.
+        BridgeError: If the dictionary's width, site or model differs, naming the difference; or if it cannot be
+            adapted.
     """
     width, origin = dictionary.directions.shape[1], dictionary.origin
     if width != reader.d_model:
         raise BridgeError(
-            f"The dictionary is {width} wide, and {reader.label} is {reader.d_model} wide.",
-            cause="It was trained on another model.",
+            f"The dictionary has width {width}, and {reader.label} has width {reader.d_model}.",
+            cause="The dictionary was trained on another model.",
         )
     if origin.site and parse_site(origin.site, reader.n_layers) != reader.site:
         raise BridgeError(
-            f"The dictionary says that it belongs at {origin.site}, and the reference is {reader.label}.",
+            f"The dictionary's file names the site {origin.site}, but the reference is {reader.label}.",
             remedy=f"Refer to {origin.site}, or give the dictionary of {reader.site}.",
         )
     if origin.model and not is_named(origin.model, reader.names):
         if not any_model:
             raise BridgeError(
-                f"The dictionary says that it was trained on {origin.model}, and the reference is {reader.label}.",
-                cause="It is of another model of this width, of a fine-tuned one, or of the same under another name.",
-                remedy="Give the dictionary of this model; or, if it is meant to be used here, say --allow-other-model "
+                f"The dictionary's file names the model {origin.model}, but the reference is {reader.label}.",
+                cause="It belongs to another or a fine-tuned model of this width, or the model has another name here.",
+                remedy="Give the dictionary of this model; or, to use this dictionary anyway, give --allow-other-model "
                 "(allow_other_model=True).",
             )
-        noted = f"Its file names {origin.model} as its model; it is used on {reader.label}, as was allowed."
+        noted = f"Its file names the model {origin.model}; it is used on {reader.label}, as --allow-other-model allows."
         dictionary = _with(dictionary, notes=(*origin.notes, noted))
     return _uncentred(dictionary, reader) if origin.centred else dictionary
 
 
 def is_named(declared: str, names: Iterable[str]) -> bool:
-    """Tell whether a model's name as a dictionary's authors wrote it is one of a model's own names.
+    """Tell whether the model name in a dictionary's file is one of a model's own names.
 
-    Users, cases, punctuation, extensions and marks of quantisation do not count: `google/gemma-2-2b` is `gemma2-2b`.
+    The comparison ignores users, case, punctuation, extensions and marks of quantisation: `google/gemma-2-2b` equals
+    `gemma2-2b`.
     """
     return _plain(declared) in {_plain(name) for name in names}
 
@@ -115,19 +117,20 @@ def _plain(name: str) -> str:
 
 def _uncentred(dictionary: Dictionary, reader: Reader) -> Dictionary:
     if reader.layer_norm is False:
-        noted = "Its file asks for centred weights, which TransformerLens does not make of a model with RMSNorm."
+        noted = "Its file asks for centred weights, which TransformerLens does not apply to a model with RMSNorm."
         return _with(dictionary, notes=(*dictionary.origin.notes, noted))
     if reader.layer_norm is None or not isinstance(dictionary, SparseAutoencoder):
         raise BridgeError(
-            f"The dictionary was trained on centred weights (center_writing_weights), and whether {reader.label} can "
-            "be read so is not known.",
-            cause="Only a model with LayerNorm is the same function with its writing weights centred; its config.json "
-            "does not say that it has one, or is not on this machine.",
+            f"The dictionary was trained on centred weights (center_writing_weights), and the norm of {reader.label} "
+            "is unknown.",
+            cause="Only a model with LayerNorm computes the same function with centred writing weights; its "
+            "config.json does not name the norm, or is not on this machine.",
             remedy="Give a dictionary that was trained on the model's own weights (center_writing_weights = false).",
         )
     noted = (
-        "It was trained on centred weights (center_writing_weights): the mean over the width is taken from activations "
-        "before encoding, and is not reconstructed. LayerNorm takes it away in any case; explained variance counts it."
+        "It was trained on centred weights (center_writing_weights): the mean over the width is subtracted from "
+        "activations before encoding and is not reconstructed. LayerNorm also removes this mean, but explained "
+        "variance counts it."
     )
     return _with(dictionary.reading_uncentred(), notes=(*dictionary.origin.notes, noted))
 
@@ -138,11 +141,11 @@ def _with(dictionary: Dictionary, **changes: Any) -> Dictionary:
 
 
 def reader_of_side(side: dict[str, Any], label: str, d_model: int) -> Reader:
-    """Return what a bridge's provenance says of one of its models, which need not be on this machine.
+    """Return the properties of one of a bridge's models from its provenance; the model may be missing here.
 
     Args:
         side: `src` or `dst` of the provenance.
-        label: The bridge's full reference of it.
+        label: The bridge's full reference of the model.
         d_model: Width.
     """
     n_layers, weights = side["n_layers"], str(side.get("weights", ""))

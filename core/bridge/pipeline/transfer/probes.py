@@ -1,4 +1,4 @@
-"""Carry linear probes through a bridge: a probe reads activations, so it goes through the map back."""
+"""Transfer linear probes through a bridge, by the reverse map, because probes read activations."""
 
 from __future__ import annotations
 
@@ -37,28 +37,29 @@ def transfer_probes(
 ) -> Transferred:
     """Write probes of the source model as probes of the destination, and score them.
 
-    A probe reads w x + b. The carried one reads an activation y of the destination as the given one reads back(y). Its
-    weights are the moved direction w only where the map is a rotation, and its bias makes up for the means.
+    A probe computes w x + b. The transferred probe applied to an activation y of the destination equals the given probe
+    applied to back(y). Its weights equal the moved direction w only if the map is a rotation; its bias accounts for the
+    means.
 
     Args:
-        bridge: From the probes' model to the other.
+        bridge: Bridge from the probes' model to the other model.
         source: A safetensors file, or arrays by name: for each probe NAME a tensor NAME of shape (d_src,) or
-            (n, d_src), n outputs, and where it has a bias a tensor NAME.bias of shape () or (n,); any float type.
-        out: Where the carried probes are written, under the same names, each with a bias, in float64 where the weights
-            are and otherwise float32; refuses to overwrite.
-        back: A bridge fitted the other way; by default the way back that the bridge keeps.
-        open_rows: Opens the rows that they are scored on, when all else is found to be right; None to score nothing.
-        any_layer: Take all probes to be of the source's site, whatever layers their names or number say.
+            (n, d_src), n outputs, and optionally a bias NAME.bias of shape () or (n,); any float type.
+        out: File for the transferred probes, under the same names, each with a bias, in float64 for float64 weights,
+            else float32; refuses to overwrite.
+        back: A bridge fitted from destination to source; default: the reverse map of the bridge.
+        open_rows: Opens the rows for scoring, after all other checks; None for no scores.
+        any_layer: Assign all probes to the source's site, ignoring layers in their names or number.
 
     Returns:
-        The carried probes, each with a bias, as their weights were given; the gain of their weights; and how well their
-        readings of held-out rows agree with those of the given ones.
+        The transferred probes, each with a bias, in the type of their weights; the gain of their weights; and the
+        agreement of their outputs on held-out rows with those of the given probes.
 
     Raises:
-        UsageError: If `out` exists, `back` is between other models, or probes are of other layers than the source's.
-        MapError: If a map is not affine, or there is no way back.
-        ShapeError: If weights have another width, or a bias another shape than the probe's outputs.
-        BridgeError: If a tensor is not all finite floats, or a bias has no weights.
+        UsageError: If `out` exists, `back` is between other models, or probes belong to other layers than the source's.
+        MapError: If a map is not affine, or there is no reverse map.
+        ShapeError: If weights have another width, or a bias has another shape than the probe's outputs.
+        BridgeError: If a tensor has values that are not finite floats, or a bias has no weights.
     """
     need_free(out)
     inverse, which = reverse_map(bridge, back)
@@ -94,8 +95,8 @@ def _probes(given: Mapping[str, NDArray[np.floating]], origin: str, width: int) 
     lone = given.keys() - names - {name + BIAS for name in names}
     if lone:
         raise BridgeError(
-            f"{origin} holds {min(lone)}, and no weights of that probe.",
-            remedy="Name a probe's weights NAME, and its bias NAME.bias.",
+            f"{origin} holds {min(lone)}, but no weights of that probe.",
+            remedy="Name a probe's weights NAME and its bias NAME.bias.",
         )
     probes = {}
     for name in names:
@@ -115,12 +116,12 @@ def _wide(probes: Probes) -> dict[str, tuple[NDArray[np.float64], NDArray[np.flo
 def reading(
     weights: NDArray[np.floating], bias: NDArray[np.floating], back: AffineMap
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the weights and bias that read y as the given ones read back(y): weights back.weight', and w back(0) + b.
+    """Return weights and bias of the composition of a probe with `back`: weights back.weight', and w back(0) + b.
 
     Args:
         weights: (d_src,) or (n, d_src).
         bias: () or (n,).
-        back: From the destination to the source.
+        back: Map from the destination to the source.
 
     Returns:
         (d_dst,) or (n, d_dst), and () or (n,), float64.

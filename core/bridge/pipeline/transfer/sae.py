@@ -1,4 +1,4 @@
-"""Carry a dictionary through a bridge, and what every kind of transfer refuses."""
+"""Transfer a dictionary through a bridge; checks shared by all transfers."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from bridge.pipeline.transfer.way_back import affine, reverse_map
 from bridge.references import parse_reference, parse_site
 
 RECORD = "transfer.json"
-"""Beside a carried dictionary: what it was carried through, and what it scores."""
+"""File beside a transferred dictionary, with its provenance and scores."""
 
 
 @final
 @dataclass(frozen=True)
 class TransferredDictionary(Result):
-    """A dictionary, carried through a bridge.
+    """A dictionary, transferred through a bridge.
 
     Attributes:
-        dictionary: What was written; its arrays are numpy, float32.
-        held_out: By arm (`mapped`, the carried dictionary in the destination; `self`, the given one in the source) the
-            share of variance that it reconstructs: `ev`, `low`, `high`, `n`. Empty where it was not scored.
-        provenance: Source, destination, map, way back, and which dictionary.
+        dictionary: The written dictionary; its arrays are numpy, float32.
+        held_out: The EV by arm (`mapped`: the transferred dictionary on the destination; `self`: the given dictionary
+            on the source), with `ev`, `low`, `high`, `n`. Empty if not scored.
+        provenance: Source, destination, map, reverse map, and the dictionary's reference.
     """
 
     dictionary: SparseAutoencoder
@@ -44,7 +44,7 @@ class TransferredDictionary(Result):
         return f"TransferredDictionary({about['src']} -> {about['dst']}: {worth})"
 
     def document(self) -> dict[str, Any]:
-        """Return what `transfer.json` holds.
+        """Return the content of `transfer.json`.
 
         Returns:
             The provenance, `features`, `d_model`, `site` and `held_out`, ready for `json.dump`.
@@ -72,27 +72,27 @@ def transfer_sae(
     open_rows: OpenRows | None = None,
     any_model: bool = False,
 ) -> TransferredDictionary:
-    """Write a sparse autoencoder of the source model as one of the destination, in SAELens layout, and score it.
+    """Write a sparse autoencoder of the source model as an autoencoder of the destination, in SAELens layout.
 
-    It reads the destination's activations through the map back, and writes through the map forward: both are folded
-    into its weights, so that the file needs no bridge.
+    The reverse map is folded into the encoder and the map into the decoder, so that the file needs no bridge. The
+    result is scored on held-out rows.
 
     Args:
-        bridge: From the dictionary's model to the other.
+        bridge: Bridge from the dictionary's model to the other model.
         reference: The source's dictionary: a path, or hub:user/repo/subfolder.
         out: The folder to write; refuses to overwrite.
-        back: A bridge fitted the other way; by default the way back that the bridge keeps.
-        runtime: Plugins, store and progress; those of this machine, silent, by default.
-        open_rows: Opens the rows that it is scored on, when all else is found to be right; None to score nothing.
-        any_model: Take a dictionary though its file names another model.
+        back: A bridge fitted from destination to source; default: the reverse map of the bridge.
+        runtime: Plugins, store and progress; default: those of this machine, without progress output.
+        open_rows: Opens the rows for scoring, after all other checks; None for no scores.
+        any_model: Accept a dictionary whose file names another model.
 
     Returns:
-        What was written, and what it scores.
+        The written dictionary and its scores.
 
     Raises:
         UsageError: If `out` exists, or `back` is between other models.
-        MapError: If a map is not affine, or there is no way back.
-        BridgeError: If the dictionary is of another width, site or model than the source, or is no autoencoder.
+        MapError: If a map is not affine, or there is no reverse map.
+        BridgeError: If the dictionary's width, site or model differs from the source, or it is not an autoencoder.
     """
     need_free(out)
     runtime = runtime or open_runtime()
@@ -102,7 +102,7 @@ def transfer_sae(
     forward, (inverse, which) = affine(bridge.fitted, bridge), reverse_map(bridge, back)
     dictionary = open_source(bridge, reference, runtime, any_model=any_model)
     if not isinstance(dictionary, SparseAutoencoder):
-        raise BridgeError(f"{reference} is a {type(dictionary).__name__}, and only autoencoders can be folded.")
+        raise BridgeError(f"{reference} is a {type(dictionary).__name__}; only autoencoders can be transferred.")
     carried = dictionary.carried(forward, inverse, _origin(bridge))
     rows = open_rows() if open_rows else None
     scored = score_dictionaries(rows, dictionary, carried) if rows else {}

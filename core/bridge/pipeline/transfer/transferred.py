@@ -1,4 +1,4 @@
-"""What came of carrying vectors through a bridge, and where vectors come from."""
+"""Results of transferring vectors through a bridge, and reading their input."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Named = Path | Mapping[str, Any]
 @final
 @dataclass(frozen=True)
 class Transferred(Result):
-    """Directions or probes, carried through a bridge.
+    """Directions or probes, transferred through a bridge.
 
     Attributes:
-        arrays: What was carried, by name: numpy or torch as it was given, numpy where it came from a file.
-        gains: For each name the mean length of its rows after, over before; zeros are left out.
-        provenance: Source, destination, map, and where the vectors came from.
-        held_out: For each probe how what it reads of the destination's held-out activations agrees with what the given
-            one reads of the source's: `ev` (share of that variance), `low`, `high`, `n`, `r` (correlation) and `spread`
-            (ratio of standard deviations). Empty for directions, and where nothing was scored.
+        arrays: The transferred arrays by name: numpy or torch like the input, numpy for files.
+        gains: By name, the mean length of rows after the map over the length before; rows of zeros are left out.
+        provenance: Source, destination, map, and origin of the vectors.
+        held_out: By probe, the agreement of the transferred probe on the destination's held-out activations with the
+            given probe on the source's: `ev` (share of variance), `low`, `high`, `n`, `r` (correlation) and `spread`
+            (ratio of standard deviations). Empty for directions, and if not scored.
     """
 
     arrays: dict[str, Any]
@@ -43,10 +43,10 @@ class Transferred(Result):
         return f"Transferred({self.provenance['src']} -> {self.provenance['dst']}: gains {gains})"
 
     def document(self) -> dict[str, Any]:
-        """Return shape, gain and score of what was carried, as JSON.
+        """Return shape, gain and score of every transferred array, as JSON.
 
         Returns:
-            By name `shape`, a list, `gain`, and of scored probes `held_out`.
+            By name `shape`, a list, `gain`, and for scored probes `held_out`.
         """
         said = {name: {"shape": list(self.arrays[name].shape), "gain": gain} for name, gain in self.gains.items()}
         return {
@@ -58,7 +58,7 @@ class Transferred(Result):
         """Return a row for each name.
 
         Returns:
-            Rows of `name`, `shape` (a tuple), `gain`, and of scored probes what `held_out` has.
+            Rows of `name`, `shape` (a tuple), `gain`, and for scored probes the fields of `held_out`.
         """
         return [
             {
@@ -72,11 +72,11 @@ class Transferred(Result):
 
 
 def read_named(source: Named) -> tuple[dict[str, NDArray[np.floating]], str]:
-    """Return vectors as numpy, and what to call their origin.
+    """Return vectors as numpy, and the name of their origin.
 
     Raises:
-        ShapeError: If one is no array.
-        BridgeError: If a tensor is not all finite floats, or the file is not readable.
+        ShapeError: If a value is not an array.
+        BridgeError: If a tensor has values that are not finite floats, or the file is not readable.
     """
     if isinstance(source, Path):
         return read_vectors(source), source.name
@@ -87,7 +87,7 @@ def read_named(source: Named) -> tuple[dict[str, NDArray[np.floating]], str]:
         except ShapeError as error:
             raise ShapeError(f"{name}: {error.what}") from error
         if not np.issubdtype(found[name].dtype, np.floating) or not np.isfinite(found[name]).all():
-            raise BridgeError(f"The array {name} is not all finite floats.")
+            raise BridgeError(f"The array {name} has values that are not finite floats.")
     return found, "arrays"
 
 

@@ -1,4 +1,4 @@
-"""The way back through a bridge, by which carried tools read: fitted; no inverse that blows up what was shrunk."""
+"""The reverse map of a bridge for transferred tools: fitted, because an inverse amplifies shrunk directions."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from bridge.pipeline.fit.bridge import Bridge
 
 GIVEN, FITTED, INVERSE = "given", "fitted", "inverse"
 LENGTHS_KEPT = 1e-3
-"""How far the singular values of a rotation may be from 1."""
+"""Tolerance of the singular values of a rotation around 1."""
 
 
 def reverse_map(bridge: Bridge, back: Bridge | None) -> tuple[AffineMap, str]:
-    """Return the map from the bridge's destination to its source, through which carried tools read.
+    """Return the map from the bridge's destination to its source, for transferred tools.
 
     Args:
-        bridge: The bridge forward.
-        back: A bridge fitted the other way; by default the way back that the bridge itself keeps. Of a bridge that
-            keeps none, the inverse, if the map changes no lengths.
+        bridge: The bridge.
+        back: A bridge fitted from destination to source; default: the reverse map saved with the bridge or, if there is
+            none and the map keeps lengths, the inverse.
 
     Returns:
-        The map, and which it is: `given`, `fitted` or `inverse`.
+        The map, and its kind: `given`, `fitted` or `inverse`.
 
     Raises:
         UsageError: If `back` is between other models.
-        MapError: If the map back is not affine, or there is none and the map changes lengths.
+        MapError: If the reverse map is not affine, or there is none and the map changes lengths.
     """
     if back is not None:
         if (back.src, back.dst) != (bridge.dst, bridge.src):
             raise UsageError(
-                f"The bridge back goes from {back.src} to {back.dst}, not from {bridge.dst} to {bridge.src}.",
+                f"The reverse bridge goes from {back.src} to {back.dst}, not from {bridge.dst} to {bridge.src}.",
                 remedy="Fit it with --src and --dst exchanged.",
             )
         return affine(back.fitted, bridge), GIVEN
@@ -41,16 +41,16 @@ def reverse_map(bridge: Bridge, back: Bridge | None) -> tuple[AffineMap, str]:
     if keeps_lengths(fitted):
         return fitted.inverse(), INVERSE
     raise MapError(
-        f"This bridge has no way back, and the map {bridge.map} changes lengths: its inverse would blow up what the "
-        "map has shrunk, and what is carried through it would read noise.",
-        cause="It was fitted by an earlier version, which kept none.",
-        remedy="Fit it again (bridge fit FOLDER/config.toml --out NEW), which is quick where activations are stored; "
+        f"This bridge has no reverse map, and the map {bridge.map} changes lengths: its inverse would amplify the "
+        "directions that the map shrinks, and transferred tools would read noise.",
+        cause="It was fitted by an earlier version, which saved no reverse map.",
+        remedy="Fit it again (bridge fit FOLDER/config.toml --out NEW), which is fast with cached activations; "
         "or give --back, a bridge fitted with --src and --dst exchanged.",
     )
 
 
 def keeps_lengths(fitted: AffineMap) -> bool:
-    """Tell whether a map is a rotation into as many dimensions or more: its inverse is then its transpose."""
+    """Tell whether a map is a rotation into equally many or more dimensions, whose inverse is its transpose."""
     if fitted.d_src > fitted.d_dst:
         return False
     values = np.linalg.svd(fitted.weight, compute_uv=False)

@@ -1,1 +1,1 @@
-"""Features and activations, put into words by verbalizers."""
+"""Explanations of features and activations by verbalizers."""

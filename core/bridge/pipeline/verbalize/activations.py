@@ -1,4 +1,4 @@
-"""Live activations at the same places of held-out texts in both models, read by each one's verbalizer."""
+"""Explanations of both models' live activations at the same positions of held-out texts."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from bridge.verbalizers import Explanation, Subject, Verbalizer
 
 Float32 = NDArray[np.float32]
 Place = tuple[str, int]
-"""A text, and where in it a token ends."""
+"""A text, and the end of a token in it."""
 
 
 @final
 @dataclass(frozen=True)
 class Positions:
-    """Places of held-out documents that were drawn, and both models' activations there.
+    """Drawn positions of held-out documents, and both models' activations there.
 
     Attributes:
-        texts: The text up to each place, n strings.
-        topics: What its document is about, n strings.
-        document: Index of its document group, (n,) int64.
+        texts: The text up to each position, n strings.
+        topics: Topic of each position's document, n strings.
+        document: Index of each position's document group, (n,) int64.
         x: The source's activations, (n, d_src) float32.
         y: The destination's, (n, d_dst) float32.
     """
@@ -46,10 +46,10 @@ class Positions:
 
 
 def draw_positions(src: Subject, dst: Subject, count: int, seed: int) -> Positions:
-    """Draw places uniformly by seed from those where a word ends, and a token of both models.
+    """Draw positions uniformly by seed from those where a word and a token of each model end.
 
     Raises:
-        CorpusError: If there is none.
+        CorpusError: If there is no such position.
     """
     about: dict[str, tuple[str, str]] = {}
     ends: list[set[Place]] = [set(), set()]
@@ -57,11 +57,11 @@ def draw_positions(src: Subject, dst: Subject, count: int, seed: int) -> Positio
         for passage in subject.passages(held_out=True):
             text = passage.document.text
             about[text] = (passage.document.group, passage.document.topic)
-            # Whole words only: which one comes last must not depend on a tokenizer.
+            # Only ends of words, so that the last word does not depend on a tokenizer.
             found |= {(text, end) for end in passage.ends.tolist() if re.match(r"\W|$", text[end:])}
     both = sorted(ends[0] & ends[1])
     if not both:
-        raise CorpusError("The held-out documents have no place where both models end a word.")
+        raise CorpusError("The held-out documents have no position where a word and a token of both models end.")
     chosen = [both[i] for i in np.random.default_rng(seed).permutation(len(both))[:count]]
     groups = {group: index for index, group in enumerate(dict.fromkeys(about[text][0] for text, _ in chosen))}
     return Positions(
@@ -85,15 +85,15 @@ def _rows_at(subject: Subject, chosen: Sequence[Place]) -> Float32:
 
 @final
 class ReadingJob:
-    """Draws positions, and has their activations read.
+    """Draws positions, and explains their activations.
 
     Args:
-        count: How many are drawn.
-        training: What the map was fitted on; gives the means.
+        count: Number of positions.
+        training: The training data of the map, which gives the means.
         arms: The fitted map and its controls.
-        back: For each arm the map from the destination to the source.
+        back: The reverse map of each arm.
         subjects: Source and destination.
-        seed: Of the draw.
+        seed: Seed of the draw.
         runtime: Progress.
 
     Raises:
@@ -116,7 +116,7 @@ class ReadingJob:
         self._read: dict[str, ArmExplanations] = {}
 
     def ask_source(self, verbalizer: Verbalizer) -> None:
-        """Have the source's activations read by its own verbalizer."""
+        """Explain the source's activations with its own verbalizer."""
         name, x = self._subjects[0].name, self._drawn.x
         explanations = self._explain(verbalizer, {NATIVE: x}, name)[NATIVE]
         self._read[NATIVE] = ArmExplanations(
@@ -124,7 +124,7 @@ class ReadingJob:
         )
 
     def ask_destination(self, verbalizer: Verbalizer) -> None:
-        """Have the destination's own, and the source's moved by every map, read by the destination's verbalizer."""
+        """Explain the destination's activations, and the source's moved by every map, with the given verbalizer."""
         name, x, y = self._subjects[1].name, self._drawn.x, self._drawn.y
         moved = {arm: there(x).astype(np.float32) for arm, there in self._arms.items()}
         explanations = self._explain(verbalizer, {SELF: y} | moved, name)
@@ -137,7 +137,7 @@ class ReadingJob:
             self._read[arm] = ArmExplanations(explanations[arm], x, came_back, self._means[0])
 
     def result(self) -> ExplainedActivations:
-        """Return what was said."""
+        """Return the explanations."""
         drawn = self._drawn
         return ExplainedActivations(drawn.texts, drawn.topics, drawn.document, self._read)
 
@@ -146,7 +146,7 @@ class ReadingJob:
     ) -> dict[str, list[Explanation]]:
         vectors, count = np.concatenate(list(by_arm.values())), len(self._drawn.x)
         explanations: list[Explanation] = []
-        with self._runtime.progress.stage(f"read by {name}", len(vectors), "activations") as advance:
+        with self._runtime.progress.stage(f"explain by {name}", len(vectors), "activations") as advance:
             for part in parts(len(vectors), verbalizer.at_once):
                 explanations += verbalizer.explain(vectors[part])
                 advance(len(vectors[part]))
@@ -154,7 +154,7 @@ class ReadingJob:
 
 
 def reading_records(readings: ExplainedActivations) -> list[PositionRecord]:
-    """Return one record a position: its text and topic, and what every arm says."""
+    """Return one record per position: its text and topic, and the explanation of every arm."""
     return [
         PositionRecord(text, topic, {arm: reading.explanations[row] for arm, reading in readings.arms.items()})
         for row, (text, topic) in enumerate(zip(readings.texts, readings.topics, strict=True))

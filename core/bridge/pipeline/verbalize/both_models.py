@@ -1,4 +1,4 @@
-"""The experiment: one model's features and activations, read by its own verbalizer and by another model's."""
+"""Explain one model's features and activations with its own verbalizer and with another model's."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from bridge.verbalizers import Verbalizer
 @final
 @dataclass(frozen=True)
 class Verbalized:
-    """What both verbalizers said.
+    """The explanations of both verbalizers.
 
     Attributes:
-        features: Of the features of a dictionary; None without one.
-        readings: Of live activations; None where none were asked for.
+        features: Explanations of a dictionary's features; None without a dictionary.
+        readings: Explanations of live activations; None if none were requested.
         provenance: Dictionary, verbalizers and washouts.
     """
 
@@ -35,13 +35,13 @@ class Verbalized:
 
 
 class Job(Protocol):
-    """Something that both verbalizers have to say something of."""
+    """A set of vectors that both verbalizers explain."""
 
     def ask_source(self, verbalizer: Verbalizer) -> None:
-        """Ask the source's own verbalizer."""
+        """Explain with the source's own verbalizer."""
 
     def ask_destination(self, verbalizer: Verbalizer) -> None:
-        """Ask the destination's."""
+        """Explain with the destination's verbalizer."""
 
 
 def verbalize(
@@ -53,15 +53,15 @@ def verbalize(
     seed: int,
     runtime: Runtime,
 ) -> Verbalized:
-    """Explain features and live activations by both verbalizers; one of them in memory at a time.
+    """Explain features and live activations with both verbalizers, one verbalizer in memory at a time.
 
     Args:
-        setup: What is explained, by which verbalizers, and how.
+        setup: Dictionary, verbalizers and washouts.
         subjects: Source and destination.
-        training: What the map was fitted on.
+        training: The training data of the map.
         arms: The fitted map and its controls.
-        back: For each arm the map from the destination to the source.
-        seed: Of what is drawn.
+        back: The reverse map of each arm.
+        seed: Seed of the draws.
         runtime: Store and progress.
 
     Raises:
@@ -76,7 +76,7 @@ def verbalize(
     verbalizer = open_verbalizer(setup.src[1], setup.src[0], src, runtime.store)
     for job in jobs:
         job.ask_source(verbalizer)
-    # Two verbalizers of 7B and 27B do not fit into memory together.
+    # Two verbalizers of 7B and 27B parameters do not fit into memory together.
     del verbalizer
     forget_models()
     verbalizer = open_verbalizer(setup.dst[1], setup.dst[0], dst, runtime.store)

@@ -1,4 +1,4 @@
-"""Verbalizers as the pipeline asks them: what a plugin says is looked at, and said once."""
+"""Verbalizers with checked and cached explanations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Floats = NDArray[np.float32]
 
 
 def open_verbalizer(kind: VerbalizerBackend, named: str, subject: Subject, store: Store) -> Verbalizer:
-    """Open a verbalizer whose explanations are kept in the store, so that an interrupted run does not ask again.
+    """Open a verbalizer whose explanations are cached in the store, so that an interrupted run can continue.
 
     Raises:
         BridgeError: As `VerbalizerBackend.open`.
@@ -34,12 +34,12 @@ def open_verbalizer(kind: VerbalizerBackend, named: str, subject: Subject, store
 
 
 def parts(count: int, at_once: int, sequences: int = 1) -> list[slice]:
-    """Cut vectors into those that a verbalizer is asked for together, each kept as soon as it is there.
+    """Cut vectors into the parts that a verbalizer explains in one call; each part is cached when finished.
 
     Args:
-        count: How many vectors.
-        at_once: As `Verbalizer.at_once`.
-        sequences: How many of these one vector takes.
+        count: Number of vectors.
+        at_once: Batch size, as `Verbalizer.at_once`.
+        sequences: Number of sequences per vector.
     """
     size = max(1, at_once // sequences) if at_once else max(1, count)
     return [slice(start, start + size) for start in range(0, count, size)]
@@ -47,12 +47,12 @@ def parts(count: int, at_once: int, sequences: int = 1) -> list[slice]:
 
 @final
 class CachedVerbalizer(Verbalizer):
-    """A verbalizer of a plugin, whose explanations are checked, and kept where it says what they depend on.
+    """A plugin's verbalizer with checked explanations, which are cached if the verbalizer has an `identity`.
 
     Args:
-        verbalizer: The plugin's.
-        named: What names it in errors.
-        folder: Where explanations are kept, a file for each call.
+        verbalizer: The plugin's verbalizer.
+        named: Name of the verbalizer in errors.
+        folder: Cache folder, with a file for each call.
     """
 
     def __init__(self, verbalizer: Verbalizer, named: str, folder: Path) -> None:
@@ -64,7 +64,7 @@ class CachedVerbalizer(Verbalizer):
         """Explain vectors of shape (n, d_model), float32.
 
         Raises:
-            PluginError: If what the plugin returns is not one explanation a vector.
+            PluginError: If the plugin does not return one explanation per vector.
         """
         return self._cached(lambda: self._verbalizer.explain(vectors), vectors)
 
@@ -72,13 +72,13 @@ class CachedVerbalizer(Verbalizer):
         """Explain directions by their blends with backgrounds.
 
         Raises:
-            PluginError: If what the plugin returns is not one explanation a direction.
+            PluginError: If the plugin does not return one explanation per direction.
         """
         parts = blends.vectors, blends.backgrounds, np.array(blends.beta)
         return self._cached(lambda: self._verbalizer.explain_blends(blends), *parts)
 
     def reconstruct(self, texts: Sequence[str]) -> Floats:
-        """Return the activations that texts stand for, (n, d_model) float32, as the plugin returns them."""
+        """Return the activations that the plugin reconstructs from texts, (n, d_model) float32."""
         path = self._folder / f"{_key(f'reconstructions {self.identity}', [np.array(texts)])}.safetensors"
         kept = _read_rows(path, (len(texts), self.d_model)) if self.identity else None
         if kept is None:
@@ -94,7 +94,7 @@ class CachedVerbalizer(Verbalizer):
             explanations = ask()
             check_explanations(explanations, len(given[0]), self._named)
             if self.identity:
-                # ASCII, so that even half a surrogate pair can be written: a model wrote the text.
+                # ASCII JSON can represent the lone surrogates that a model's text may contain.
                 write_bytes(path, json.dumps([asdict(one) for one in explanations]).encode("ascii"))
         return explanations
 
@@ -117,5 +117,5 @@ def _read_rows(path: Path, shape: tuple[int, int]) -> Floats | None:
 def _read(path: Path) -> list[Explanation] | None:
     try:
         return TypeAdapter(list[Explanation]).validate_json(path.read_bytes())
-    except (OSError, ValueError):  # a damaged entry is asked for again
+    except (OSError, ValueError):  # a damaged entry is computed again
         return None

@@ -1,4 +1,4 @@
-"""Where features are active: for each the passages in which it is strongest, and the topic that it belongs to."""
+"""Feature contexts: the passages in which a feature is most active, and its topic."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bridge.verbalizers import Passage, Subject
 
 CONTEXTS = 5
 BEFORE, AFTER = 120, 60
-"""Characters that are kept around the strongest token."""
+"""Number of characters kept around the token with the largest activation."""
 
 
 @final
@@ -26,7 +26,7 @@ class Context:
 
     Attributes:
         text: The passage.
-        spans: Start, end and activation of each of its tokens on which the feature is active, in characters of `text`.
+        spans: Start, end (in characters of `text`) and activation of each token on which the feature is active.
     """
 
     text: str
@@ -36,12 +36,12 @@ class Context:
 @final
 @dataclass(frozen=True)
 class FeatureContexts:
-    """Where one feature is active.
+    """The contexts of one feature.
 
     Attributes:
-        contexts: At most five, of as many documents, the strongest first.
-        topic: The topic with more than half of its activity, or empty.
-        share: The share of its activity that the most frequent topic has; 0 where documents carry no topics.
+        contexts: At most five passages of different documents, by decreasing activation.
+        topic: The topic with more than half of the feature's activity, or empty.
+        share: The share of the most frequent topic in the feature's activity; 0 if documents have no topics.
     """
 
     contexts: list[Context]
@@ -50,7 +50,7 @@ class FeatureContexts:
 
 
 def feature_contexts(subject: Subject, dictionary: Dictionary, numbers: NDArray[np.int64]) -> list[FeatureContexts]:
-    """Look through the training documents once; one entry a feature, in the order of `numbers`."""
+    """Find the contexts of features in one pass over the training documents; one entry per feature of `numbers`."""
     best: list[list[tuple[float, Context]]] = [[] for _ in numbers]
     topics: list[Counter[str]] = [Counter() for _ in numbers]
     for passage, active in _activity(subject, dictionary, numbers):
@@ -79,7 +79,7 @@ def _context(passage: Passage, values: NDArray[np.float32]) -> Context:
     text, ends = passage.document.text, passage.ends.tolist()
     starts = [0, *ends[:-1]]
     peak = int(values.argmax())
-    # The first rows of a text are left out, and so is where the first token of the rest begins.
+    # The first rows of a text are left out, so the start of the first remaining token is unknown.
     starts[0] = max(0, text.rfind(" ", 0, max(ends[0] - 1, 0)))
     low, high = max(0, ends[peak] - BEFORE), min(len(text), ends[peak] + AFTER)
     spans = [

@@ -1,4 +1,4 @@
-"""Features of the source's dictionary, explained by both verbalizers: directly, and through every map."""
+"""Explanations of the source's features by both verbalizers: directly, and through every map."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ ByWashout = dict[str, dict[str, list[Explanation]]]
 @final
 @dataclass(frozen=True)
 class ExplainedFeatures:
-    """What both verbalizers said of features.
+    """Explanations of features by both verbalizers.
 
     Attributes:
-        features: What was explained.
-        contexts: Where each of them is active.
-        directions: By arm the vectors that the destination's verbalizer was given, before any washout, (n, d_dst).
-        explained: By washout, the run's own first.
+        features: The explained features.
+        contexts: Contexts of each feature.
+        directions: Input vectors of the destination's verbalizer by arm, before any washout, (n, d_dst).
+        explained: Explanations by washout, the run's first washout first.
     """
 
     features: Features
@@ -42,7 +42,7 @@ class ExplainedFeatures:
     explained: Mapping[str, Explained]
 
     def records(self) -> list[FeatureRecord]:
-        """Return one record a feature and washout."""
+        """Return one record per feature and washout."""
         return [
             FeatureRecord(
                 int(number),
@@ -55,20 +55,20 @@ class ExplainedFeatures:
         ]
 
     def context_records(self) -> list[ContextRecord]:
-        """Return one record a feature: its topic, and the passages where it is most active."""
+        """Return one record per feature: its topic, and the passages where it is most active."""
         pairs = zip(self.features.numbers.tolist(), self.contexts, strict=True)
         return [ContextRecord(number, where.contexts, where.topic, where.share) for number, where in pairs]
 
 
 @final
 class FeatureJob:
-    """Draws features, and has them explained.
+    """Draws features, and explains them.
 
     Args:
-        setup: Dictionary, which of its features, and washouts.
+        setup: Dictionary, options for drawing features, and washouts.
         arms: The fitted map and its controls.
         subjects: Source and destination.
-        seed: Of what is drawn.
+        seed: Seed of the draws.
         runtime: Progress.
 
     Raises:
@@ -95,15 +95,15 @@ class FeatureJob:
         self._foreign: ByWashout = {}
 
     def ask_source(self, verbalizer: Verbalizer) -> None:
-        """Have the features explained by the source's own verbalizer."""
+        """Explain the features with the source's own verbalizer."""
         self._native = self._explain(verbalizer, {MAPPED: self._features.vectors}, self._subjects[0])
 
     def ask_destination(self, verbalizer: Verbalizer) -> None:
-        """Have them explained by the destination's, moved by every map."""
+        """Explain the features, moved by every map, with the destination's verbalizer."""
         self._foreign = self._explain(verbalizer, self._moved, self._subjects[1])
 
     def result(self) -> ExplainedFeatures:
-        """Return what was said."""
+        """Return the explanations."""
         names = [f"feature {number}" for number in self._features.numbers]
         topics = [where.topic for where in self._where] if any(where.share for where in self._where) else []
         explained = {
@@ -113,7 +113,7 @@ class FeatureJob:
         return ExplainedFeatures(self._features, self._where, self._moved, explained)
 
     def provenance(self) -> dict[str, Any]:
-        """Return which features were explained, and how."""
+        """Return the explained features and the washouts."""
         return {
             "dictionary": self._asked.reference,
             "features": self._features.numbers.tolist(),
@@ -126,7 +126,7 @@ class FeatureJob:
     def _explain(self, verbalizer: Verbalizer, by_arm: Mapping[str, Vectors], subject: ModelSubject) -> ByWashout:
         washouts = self._setup.washouts
         background: Background = background_of(subject, self._seed)
-        # All arms together: a wide batch takes little longer than a narrow one.
+        # All arms together, because a large batch takes little longer than a small one.
         vectors, count = np.concatenate(list(by_arm.values())), len(self._features.numbers)
         found: ByWashout = {}
         with self._runtime.progress.stage(

@@ -1,4 +1,4 @@
-"""Find the verbalizer of a model: asked for by name, trained here, lying with its weights, or released."""
+"""Find the verbalizer of a model: named by the user, trained here, in the folder of its weights, or released."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from bridge.plugins.registry import Registry
 from bridge.verbalizers import VerbalizerBackend, check_site
 
 FOLDER = "verbalizers"
-"""Inside a checkpoint's folder: `verbalizers/SITE`, as `bridge verbalizer train` writes."""
+"""Subfolder of a checkpoint's folder: `verbalizers/SITE`, in the layout of `bridge verbalizer train`."""
 
 TRAINING_RECORD = "training.json"
-"""Written beside a trained verbalizer, last."""
+"""Record of a trained verbalizer, written last."""
 
 OWN = "own"
 
@@ -24,18 +24,18 @@ OWN = "own"
 def find_verbalizer(
     text: str, model: ResolvedModel, identity: str, registry: Registry
 ) -> tuple[str, VerbalizerBackend]:
-    """Return what names the verbalizer of a model at its site, and the kind with its options.
+    """Return the name of the verbalizer of a model at its site, and the kind with its options.
 
     Args:
-        text: `NAME:OPTION=VALUE,...`, a folder that `bridge verbalizer train` wrote, or empty for the model's own, to
-            which `own:OPTION=VALUE,...` gives options.
+        text: `NAME:OPTION=VALUE,...`, a folder that `bridge verbalizer train` wrote, or empty for the model's own
+            verbalizer; `own:OPTION=VALUE,...` sets options of the latter.
         model: The model.
-        identity: What identifies its weights.
+        identity: Identity of its weights.
         registry: Installed plugins.
 
     Raises:
-        UsageError: If the model has none, or the text names none.
-        BridgeError: If its files say that it reads another site.
+        UsageError: If the model has no verbalizer, or the text names none.
+        BridgeError: If its files name another site.
     """
     name, _, given = text.partition(":")
     is_own = name in ("", OWN)
@@ -45,7 +45,7 @@ def find_verbalizer(
         free = ", ".join(name for name, kind in registry.verbalizers.items() if not kind.needs_checkpoint)
         raise UsageError(
             f"There is no verbalizer of {label} here.",
-            cause="None was trained on this machine, lies with its weights, or was released for this layer.",
+            cause="None was trained on this machine, is in the folder of its weights, or was released for this layer.",
             remedy=f"Train one: bridge verbalizer train --model {label}; or use one that needs no training: {free}.",
         )
     if named.partition(":")[0] not in registry.verbalizers and Path(named).expanduser().is_dir():
@@ -57,23 +57,23 @@ def find_verbalizer(
 
 
 def _of_folder(folder: Path, registry: Registry) -> str:
-    """Name the one kind of verbalizer that reads a folder, with the options that do."""
+    """Return the only kind of verbalizer that reads a folder, with its options."""
     found = {name: kind.of_folder(folder) for name, kind in registry.verbalizers.items()}
     reading = [f"{name}:{options}" for name, options in found.items() if options]
     if len(reading) != 1:
         kinds = " and ".join(one.partition(":")[0] for one in reading)
         raise UsageError(
-            f"{folder} is a verbalizer of {f'the kinds {kinds} at once' if reading else 'no kind installed here'}.",
-            cause="" if reading else "A file of it is missing, or its kind needs a plugin.",
+            f"{folder} is a verbalizer of {f'several kinds: {kinds}' if reading else 'no installed kind'}.",
+            cause="" if reading else "One of its files is missing, or its kind needs a plugin.",
             remedy=f"Name the kind, as in NAME:checkpoint=FOLDER. Installed: {', '.join(registry.verbalizers)}.",
         )
     return reading[0]
 
 
 def own_verbalizer(model: ResolvedModel, identity: str) -> str:
-    """Return what names a model's own verbalizer, or an empty text."""
+    """Return the name of a model's own verbalizer, or an empty text."""
     trained = trained_folder(model, identity)
-    # Without its record, training was interrupted, and would be resumed.
+    # A missing record means that training was interrupted and can be resumed.
     if (trained / TRAINING_RECORD).is_file():
         return str(trained)
     shipped = model.weights.folder / FOLDER / str(model.single_site()) if model.weights.folder else None
@@ -81,7 +81,7 @@ def own_verbalizer(model: ResolvedModel, identity: str) -> str:
 
 
 def trained_folder(model: ResolvedModel, identity: str) -> Path:
-    """Return where a verbalizer of a model at its site goes if the user names no folder."""
-    # The weights' content, not their name: a verbalizer of other weights would read these wrongly and not say so.
+    """Return the default folder for a verbalizer of a model at its site."""
+    # Use the weights' content, not their name: a verbalizer of other weights would give wrong texts without an error.
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     return models_folder() / FOLDER / f"{key}-{model.single_site()}"

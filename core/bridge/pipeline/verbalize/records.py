@@ -1,4 +1,4 @@
-"""What a run leaves of explanations, a record a line: written by jobs, read by reports, declared here alone."""
+"""Records of explanations in a run's folder, one per line: written by jobs and read by reports."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from bridge.verbalizers import Explanation
 @final
 @dataclass(frozen=True)
 class FeatureRecord:
-    """A line of `explanations.jsonl`: what both verbalizers say of one feature, under one washout.
+    """A line of `explanations.jsonl`: both verbalizers' explanations of one feature, with one washout.
 
     Attributes:
-        feature: Its number in the dictionary.
-        washout: What names the washout.
-        native: By the source's own verbalizer.
-        foreign: By the destination's, of what every arm made of it.
+        feature: Number of the feature in the dictionary.
+        washout: Name of the washout.
+        native: Explanation by the source's own verbalizer.
+        foreign: Explanations by the destination's verbalizer, by arm.
     """
 
     feature: int
@@ -31,13 +31,13 @@ class FeatureRecord:
 @final
 @dataclass(frozen=True)
 class ContextRecord:
-    """A line of `contexts.jsonl`: where a feature is active.
+    """A line of `contexts.jsonl`: the contexts of a feature.
 
     Attributes:
-        feature: Its number in the dictionary.
-        contexts: The passages where it is strongest.
-        topic: The topic that it belongs to, or empty.
-        share: The share of its activity that its most frequent topic has.
+        feature: Number of the feature in the dictionary.
+        contexts: The passages where the feature is most active.
+        topic: The topic with more than half of the feature's activity, or empty.
+        share: The share of the most frequent topic in the feature's activity.
     """
 
     feature: int
@@ -52,9 +52,9 @@ class PositionRecord:
     """A line of `readings.jsonl`: a live activation.
 
     Attributes:
-        text: The text up to it.
-        topic: What that text is about, or empty.
-        said: What every arm's verbalizer says, by arm.
+        text: The text up to the position.
+        topic: Topic of the text, or empty.
+        said: Explanations by arm.
     """
 
     text: str

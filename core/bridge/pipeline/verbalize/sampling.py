@@ -1,4 +1,4 @@
-"""The directions that are explained: decoder rows of features drawn by seed, and how strong they get in real text."""
+"""The explained directions: decoder rows of features drawn by seed, scaled to their activations in real text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bridge.reservoir import Reservoir
 from bridge.verbalizers import Background, Passage, Subject
 
 ALIVE = 10
-"""Training rows that a feature must be active on, to be drawn."""
+"""Minimal number of training rows on which a drawn feature is active."""
 
 BACKGROUND_ROWS = 64
 ROWS_PER_BLOCK = 4096
@@ -28,10 +28,10 @@ class Features:
     """Decoder rows of chosen features.
 
     Attributes:
-        numbers: Which, (n,) int64, in rising order.
-        vectors: Each as long as what it adds to an activation where it is most active, (n, d_model) float32.
-        alive: How many features they were drawn from.
-        use: Which features they were drawn from, as in `bridge.features`.
+        numbers: Numbers of the features, (n,) int64, increasing.
+        vectors: Each feature's contribution to the activation where it is most active, (n, d_model) float32.
+        alive: Number of alive features that they were drawn from.
+        use: The use of the features, as in `bridge.features`.
     """
 
     numbers: NDArray[np.int64]
@@ -41,10 +41,10 @@ class Features:
 
 
 def draw_features(subject: Subject, dictionary: Dictionary, count: int, seed: int, use: Use) -> Features:
-    """Draw features uniformly by seed from those that are alive on the training documents.
+    """Draw features uniformly by seed from the features that are alive on the training documents.
 
     Raises:
-        UsageError: If there are fewer.
+        UsageError: If fewer features than `count` are alive.
     """
     largest = np.zeros(len(dictionary.directions), np.float32)
     active = np.zeros(len(largest), np.int64)
@@ -55,7 +55,7 @@ def draw_features(subject: Subject, dictionary: Dictionary, count: int, seed: in
     eligible = np.flatnonzero((active >= ALIVE) & features_for(use, len(active)))
     if len(eligible) < count:
         raise UsageError(
-            f"Only {len(eligible)} of the dictionary's {use} features are alive here; {count} were asked for.",
+            f"Only {len(eligible)} of the dictionary's {use} features are alive here; {count} were requested.",
             cause="A feature counts as alive if it is active on ten tokens of the training documents.",
             remedy="Lower --features, or give more text.",
         )
@@ -65,10 +65,10 @@ def draw_features(subject: Subject, dictionary: Dictionary, count: int, seed: in
 
 
 def background_of(subject: Subject, seed: int) -> Background:
-    """Return the mean of a subject's training rows, and some of them drawn by seed.
+    """Return the mean of a subject's training rows, and some rows drawn by seed.
 
     Raises:
-        CorpusError: If there are none.
+        CorpusError: If there are no rows.
     """
     draw, kept = Reservoir(BACKGROUND_ROWS, seed), np.empty((0, subject.d_model), np.float32)
     total, count = np.zeros(subject.d_model), 0
@@ -78,15 +78,15 @@ def background_of(subject: Subject, seed: int) -> Background:
         kept = np.concatenate([kept, block[draw.admit(len(block))]])[draw.trim()]
     if not count:
         raise CorpusError(
-            f"The training documents have no tokens of {subject.name} to take a mean of.",
-            cause="Each is shorter than what is left out at its beginning.",
+            f"The training documents have no tokens of {subject.name} for a mean activation.",
+            cause="Every document is shorter than the number of tokens left out at its start.",
             remedy="Give longer texts, or lower --skip.",
         )
     return Background((total / count).astype(np.float32), kept[draw.shuffled()])
 
 
 def passage_blocks(subject: Subject) -> Iterator[tuple[list[Passage], NDArray[np.float32]]]:
-    """Yield the training passages some thousands of rows at a time, and those rows, (n, d_model) float32."""
+    """Yield blocks of training passages with some thousands of rows, and these rows, (n, d_model) float32."""
     held: list[Passage] = []
     for passage in subject.passages():
         held.append(passage)

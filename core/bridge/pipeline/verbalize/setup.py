@@ -1,4 +1,4 @@
-"""What explaining needs besides a map: dictionary, verbalizers and washouts, found before anything is run."""
+"""The inputs of explaining besides a map: dictionary, verbalizers and washouts, found before any model runs."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from bridge.verbalizers import VerbalizerBackend, Washout
 @final
 @dataclass(frozen=True)
 class VerbalizerSetup:
-    """What explaining needs besides the map.
+    """The inputs of explaining besides the map.
 
     Attributes:
-        dictionary: Of the source; None where only live activations are explained.
-        drawn: Which of its features are explained.
-        positions: How many live activations are explained.
-        src: What names the source's verbalizer, and its kind.
-        dst: The same of the destination.
-        washouts: By what names them.
+        dictionary: The source's dictionary; None if only live activations are explained.
+        drawn: Options for drawing its features.
+        positions: Number of explained live activations.
+        src: Name and kind of the source's verbalizer.
+        dst: Name and kind of the destination's verbalizer.
+        washouts: Washouts by name.
     """
 
     dictionary: Dictionary | None
@@ -44,21 +44,21 @@ def set_up_verbalizers(
     dictionary: Dictionary | None,
     registry: Registry,
 ) -> VerbalizerSetup | None:
-    """Find everything that explaining needs, before the long work: nothing that is wrong may cost a fit.
+    """Find all inputs of explaining before the fit, so that errors are reported early.
 
     Args:
         sides: Source and destination.
-        asked: Verbalizers, washouts, and how many live activations are explained.
-        drawn: What names the dictionary, and which of its features are explained.
-        dictionary: The source's, where there is one; its features are explained where it was named.
+        asked: Verbalizers, washouts, and the number of explained live activations.
+        drawn: Reference of the dictionary, and options for drawing its features.
+        dictionary: The source's dictionary, if there is one; its features are explained only if `drawn` names it.
         registry: Installed plugins.
 
     Returns:
-        The tools; None where nothing is to be explained.
+        The inputs; None if nothing is explained.
 
     Raises:
         UsageError: If a verbalizer or washout is unknown.
-        BridgeError: If a verbalizer is not there, or does not fit its model.
+        BridgeError: If a verbalizer is missing, or does not fit its model.
     """
     if not drawn.reference and not asked.positions:
         return None

@@ -1,4 +1,4 @@
-"""One side of a plan as verbalizers see it: the model, and the texts that it was run on with their activations."""
+"""The subject of verbalizers: a model, and its texts with their activations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ModelSubject(Subject):
     """A planned model at one site.
 
     Args:
-        plan: The model, the corpus, its split, and how it is read.
+        plan: The model, the corpus, its split, and its reading options.
         artifact: Its collected activations.
         runtime: The store, where a loaded model is known again.
     """
