@@ -46,7 +46,7 @@ def check_api(declared: object, name: str, distribution: str) -> None:
         )
     if wanted[0] < API[0]:
         raise PluginError(
-            f"{name} was written for plugin API {declared}, which this residual-bridge no longer supports: it has {here}.",
+            f"{name} was written for plugin API {declared}; this residual-bridge no longer has it, but {here}.",
             remedy=f"Run `pip install --upgrade {distribution}`.",
         )
 

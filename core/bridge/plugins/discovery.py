@@ -65,9 +65,7 @@ def discover(manager: pluggy.PluginManager | None = None, found: Iterable[EntryP
             plugin.error = f"{type(error).__name__}: {error}"
             plugin.remedy = f"Report this to the authors of {plugin.distribution}, upgrade it, or uninstall it."
             if written_for_another(error):
-                plugin.remedy = (
-                    f"It was written for another residual-bridge: upgrade both it and {plugin.distribution}."
-                )
+                plugin.remedy = f"It was written for another residual-bridge: upgrade it and {plugin.distribution}."
     return registry
 
 

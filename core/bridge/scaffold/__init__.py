@@ -1,4 +1,4 @@
-"""Write a plugin package that works at once: one working example of its kind, its entry point, and its test."""
+"""Write a plugin package: a working example of its kind, its entry point, and its test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bridge.hookspecs import API
 NAMES = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 NEEDS = {"models": ("numpy>=2.0", "safetensors>=0.5", "torch>=2.6")}
-"""What the example imports beside bridge, by kind, where that is more than numpy."""
+"""Dependencies of the example besides bridge and numpy, by kind."""
 
 
 @final
@@ -30,7 +30,7 @@ class Names:
 
     Attributes:
         kind: One of `bridge.plugins.KINDS`.
-        name: That the plugin registers, as `my_map`.
+        name: Registered name, as `my_map`.
     """
 
     kind: str
@@ -38,17 +38,17 @@ class Names:
 
     @property
     def module(self) -> str:
-        """Of the Python package, as `bridge_my_map`."""
+        """Name of the Python package, as `bridge_my_map`."""
         return f"bridge_{self.name}"
 
     @property
     def distribution(self) -> str:
-        """Of the package on an index, as `bridge-my-map`."""
+        """Name of the distribution, as `bridge-my-map`."""
         return self.module.replace("_", "-")
 
     @property
     def entry_point(self) -> str:
-        """In the group `bridge`, as `maps.my_map`."""
+        """Name of the entry point in the group `bridge`, as `maps.my_map`."""
         return f"{self.kind}.{self.name}"
 
 
@@ -57,37 +57,37 @@ def names_of(kind: str, name: str, taken: Collection[str]) -> Names:
 
     Args:
         kind: One of `bridge.plugins.KINDS`.
-        name: What the user wrote.
-        taken: What installed plugins of this kind are called.
+        name: The user's name.
+        taken: Names of installed plugins of this kind.
 
     Raises:
-        UsageError: If it cannot be the name of a module and of a package, or is taken.
+        UsageError: If the name is not valid for a module and a package, or is taken.
     """
     found = Names(kind, name.replace("-", "_"))
     if not NAMES.fullmatch(found.name) or keyword.iskeyword(found.name):
         raise UsageError(
             f"{name!r} cannot be the name of a plugin.",
-            remedy="Use lower-case letters, digits and single underscores, a letter first, and no keyword of Python.",
+            remedy="Use lower-case letters, digits and single underscores, a letter first, and no Python keyword.",
         )
     if found.name in taken:
         raise UsageError(
             f"An installed plugin of kind {kind} is called {found.name}.",
-            remedy="Choose another name: two plugins that register one name are refused.",
+            remedy="Choose another name: two plugins with the same name are refused.",
         )
     if importlib.util.find_spec(found.module):
-        raise UsageError(f"There is a Python package {found.module} already.", remedy="Choose another name.")
+        raise UsageError(f"The Python package {found.module} already exists.", remedy="Choose another name.")
     return found
 
 
 def write_package(names: Names, out: Path) -> list[str]:
-    """Write the package into a new folder, whole or not at all.
+    """Write the package into a new folder, atomically.
 
     Returns:
         The files, relative to the folder.
 
     Raises:
-        UsageError: If there is something at `out`.
-        StoreError: If the disk refuses.
+        UsageError: If `out` exists.
+        StoreError: If the disk is full or read-only.
     """
     if out.exists() or out.is_symlink():
         raise UsageError(f"{out} already exists; nothing is overwritten.", remedy="Choose another --out.")
@@ -132,12 +132,12 @@ def render(names: Names) -> dict[str, str]:
 
 
 def class_name(name: str, texts: str) -> str:
-    """Return the name of the example's class, another one than any that its texts use (a map called `map`)."""
+    """Return the name of the example's class, which must differ from all names in its texts (a map called `map`)."""
     found = "".join(part.capitalize() for part in name.split("_"))
     return f"{found}Plugin" if re.search(rf"\b{found}\b", texts) else found
 
 
 def compatible_release() -> str:
-    """Return the versions of bridge that keep to its present API: before 1.0 a minor version may break it."""
+    """Return the compatible versions of bridge: before 1.0 a minor version may break the API."""
     major, minor = re.findall(r"\d+", version("residual-bridge"))[:2]
     return f"~={major}.{minor}" if int(major) else f"~=0.{minor}.0"

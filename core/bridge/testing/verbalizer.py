@@ -34,7 +34,7 @@ def check_verbalizer(verbalizer: Verbalizer) -> None:
     again = _explain(laws, verbalizer, vectors, given)
     laws.require(again == forwards, law, given, f"first {forwards}, then {again}")
     backwards = _explain(laws, verbalizer, vectors[::-1].copy(), f"{given}, in reverse")
-    law = "one explanation a vector, in order"
+    law = "one explanation per vector, in order"
     laws.require(backwards[::-1] == forwards, law, f"{given}, in reverse", f"{backwards} is not {forwards} reversed")
     _explain(laws, verbalizer, vectors[:0], "no vectors")
     _check_blends(laws, verbalizer, vectors)
@@ -47,8 +47,8 @@ def _explain(laws: Laws, verbalizer: Verbalizer, vectors: np.ndarray, given: str
 
 
 def _complete(laws: Laws, explanations: Sequence[object], count: int, given: str) -> list[Explanation]:
-    law = "one explanation a vector, in order"
-    found = f"{len(explanations)} explanations came back for {count} vectors"
+    law = "one explanation per vector, in order"
+    found = f"{len(explanations)} explanations for {count} vectors"
     laws.require(len(explanations) == count, law, given, found)
     whole = [one for one in explanations if isinstance(one, Explanation) and isinstance(one.text, str)]
     laws.require(len(whole) == count, law, given, f"not all of {explanations} are a bridge.verbalizers.Explanation")
@@ -58,17 +58,17 @@ def _complete(laws: Laws, explanations: Sequence[object], count: int, given: str
 def _check_blends(laws: Laws, verbalizer: Verbalizer, vectors: np.ndarray) -> None:
     backgrounds = 2 * np.roll(vectors, 1, axis=1)[:2]
     blends = (backgrounds + 3 * vectors[:, None]).astype(np.float32)
-    law = "explain_blends of a single background with beta 0 is explain of the blends"
+    law = "explain_blends of a single background with beta 0 equals explain of the blends"
     given = f"{COUNT} vectors blended into one background"
     single = verbalizer.explain_blends(Blends(blends[:, :1], backgrounds[:1]))
     plain = verbalizer.explain(blends[:, 0].copy())
-    laws.require(single == plain, law, given, f"{single} came back, not {plain}")
+    laws.require(single == plain, law, given, f"{single}, not {plain}")
     given = f"{COUNT} vectors blended into two backgrounds"
     for beta in (0.0, 0.5):
-        law = "explain_blends gives one explanation a direction, or refuses a beta other than 0 with a UsageError"
+        law = "explain_blends gives one explanation per direction, or refuses a beta other than 0 with a UsageError"
         try:
             explanations = verbalizer.explain_blends(Blends(blends, backgrounds, beta))
-        except Exception as error:  # whatever else stops it is the finding
+        except Exception as error:  # any other error breaks the law
             refused = beta != 0 and isinstance(error, UsageError)
             laws.require(refused, law, f"{given}, beta {beta}", f"{type(error).__name__}: {error}")
         else:
@@ -91,10 +91,10 @@ def _check_refused(
 ) -> None:
     refused, found = False, ""
     try:
-        found = f"{verbalizer.explain(wrong)} came back"
+        found = f"it returned {verbalizer.explain(wrong)}"
     except expected:
         refused = True
-    except Exception as error:  # anything else is the finding
+    except Exception as error:  # any other error breaks the law
         found = f"{type(error).__name__}: {error}"
     laws.require(refused, law, given, found)
 
@@ -107,6 +107,6 @@ def _check_reconstruction(laws: Laws, verbalizer: Verbalizer, texts: list[str]) 
     except BridgeError as error:
         laws.require(not verbalizer.reconstructs, law, given, f"{type(error).__name__}: {error}")
         return
-    laws.require(verbalizer.reconstructs, law, given, "vectors came back")
-    law = "reconstruct gives one finite float32 vector of width d_model a text"
+    laws.require(verbalizer.reconstructs, law, given, "it returned vectors")
+    law = "reconstruct gives one finite float32 vector of width d_model per text"
     laws.shape(law, f"{len(texts)} texts", rebuilt, (len(texts), verbalizer.d_model), np.float32)

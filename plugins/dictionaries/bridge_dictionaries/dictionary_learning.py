@@ -21,7 +21,7 @@ Parts = tuple[Floats, Floats, Floats, Floats, Activation, Floats | None]
 
 @final
 class DictionaryLearning(DictionaryFormat):
-    """The library's own `load_dictionary`, class by class."""
+    """The classes of the library's own `load_dictionary`."""
 
     name = "dictionary_learning"
     summary = "Folders written by dictionary_learning (config.json, ae.pt)."
@@ -31,7 +31,7 @@ class DictionaryLearning(DictionaryFormat):
         return (path / _CONFIG).is_file() and (path / _WEIGHTS).is_file()
 
     def load(self, path: Path) -> Dictionary:
-        """Read a folder; nothing is unpickled but plain tensors."""
+        """Read a folder; only plain tensors are unpickled."""
         config = Config.read(path / _CONFIG)
         trainer = config.inner("trainer")
         kind = trainer.need("dict_class", str)
@@ -52,13 +52,13 @@ def _read(file: Path) -> dict[str, NDArray[Any]]:
             .numpy()
             for name, tensor in state.items()
         }
-    except Exception as error:  # zip, pickle and torch each have errors of their own for damaged files
+    except Exception as error:  # zip, pickle and torch raise different errors for damaged files
         first_line = str(error).split("\n")[0]
         raise BridgeError(
             f"{file} is not a readable file of plain tensors ({type(error).__name__}: {first_line[:200]}).",
-            cause="It is missing or half-written, or a pickle that would run code on loading, which is never done.",
-            remedy="Download it again; or, if you trust whoever made it, load it in a sandbox with their code and "
-            "save the tensors alone: torch.save(dictionary.state_dict(), 'ae.pt').",
+            cause="The file is missing or incomplete, or is a pickle that would run code on loading.",
+            remedy="Download it again; or, if you trust its author, load it in a sandbox with the author's code and "
+            "save only the tensors: torch.save(dictionary.state_dict(), 'ae.pt').",
         ) from error
 
 
@@ -106,17 +106,17 @@ def _linear(weights: Weights) -> tuple[Floats, Floats, Floats]:
 
 
 def _need_agreed_k(weights: Weights, trainer: Config) -> None:
-    """Refuse a state that says another k than the configuration.
+    """Refuse a state with another k than the configuration.
 
-    Trainers that anneal k write what it was at that step into the state. The library's own loader refuses it, too
+    Trainers that anneal k write the k of that step into the state. The library's own loader also refuses such a state
     (`from_pretrained(path, k=...)` in trainers/top_k.py, batch_top_k.py and matryoshka_batch_top_k.py).
     """
     k, state = trainer.get("k", int), weights.arrays.get("k")
     if k is not None and state is not None and (state.size != 1 or float(state.reshape(-1)[0]) != k):
         raise BridgeError(
-            f"{weights.path} says k = {str(state.reshape(-1)[:3].tolist())[1:-1]}, and {trainer.path} says {k}.",
-            cause="k was annealed, and the checkpoint is from before it came to rest. Its own library refuses it, too.",
-            remedy="Take the last checkpoint; or, if the state's is meant, write it into the configuration.",
+            f"{weights.path} has k = {str(state.reshape(-1)[:3].tolist())[1:-1]}, but {trainer.path} has {k}.",
+            cause="k was annealed, and the checkpoint was written before the end. Its own library also refuses it.",
+            remedy="Use the last checkpoint; or, to use the state's k, write it into the configuration.",
         )
 
 
@@ -124,9 +124,9 @@ def _estimated(weights: Weights) -> JumpReLU:
     threshold = weights("threshold")
     if (threshold < 0).any():
         raise BridgeError(
-            f"{weights.path}: the threshold that stands for the batch at inference was never estimated.",
-            cause="The checkpoint is from before the trainer's threshold_start_step.",
-            remedy="Take a later checkpoint.",
+            f"{weights.path}: the threshold that replaces BatchTopK at inference was never estimated.",
+            cause="The checkpoint was written before the trainer's threshold_start_step.",
+            remedy="Use a later checkpoint.",
         )
     return JumpReLU(threshold)
 
@@ -147,7 +147,7 @@ def _origin(config: Config, trainer: Config) -> Origin:
     site = submodule
     if layer is not None:
         points = {"resid_pre": "resid_pre", "mlp": "mlp_out", "attn": "attn_out", "attention": "attn_out"}
-        # The name decides; without one, a buffer that took a block's input saw what the block before it left.
+        # The name decides; without a name, a buffer of a block's input holds the output of the previous block.
         default = "resid_pre" if config.inner("buffer").get("io", str) == "in" else "resid_post"
         point = next((point for word, point in points.items() if word in submodule), default)
         site = f"blocks.{layer}.hook_{point}"

@@ -1,4 +1,4 @@
-"""Reading files of unknown sources: every surprise in them becomes an error that names the file."""
+"""Reading files of unknown sources: every unexpected content gives an error that names the file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 
 @final
 class Config:
-    """A JSON object whose values may be of any type, and the file it came from."""
+    """A JSON object with values of any type, and its file."""
 
     def __init__(self, path: Path, values: Mapping[str, Any]) -> None:
         self.path, self.values = path, values
@@ -31,16 +31,16 @@ class Config:
         """Read a file.
 
         Raises:
-            BridgeError: If it is missing or holds no JSON object.
+            BridgeError: If the file is missing or is not a JSON object.
         """
-        remedy = "Fetch or copy the dictionary again, or give the folder that it is in."
+        remedy = "Download or copy the dictionary again, or give its folder."
         return cls(path, read_json(path, dict[str, Any], remedy))
 
     def get(self, name: str, kind: type[T]) -> T | None:
-        """Return a value of one type, or None where it is absent or null.
+        """Return a value of the given type, or None if it is absent or null.
 
         Raises:
-            BridgeError: If it is of another type.
+            BridgeError: If the value has another type.
         """
         value = self.values.get(name)
         if value is None:
@@ -50,18 +50,18 @@ class Config:
         return value
 
     def need(self, name: str, kind: type[T]) -> T:
-        """Return a value of one type.
+        """Return a value of the given type.
 
         Raises:
-            BridgeError: If it is absent or of another type.
+            BridgeError: If the value is absent or has another type.
         """
         value = self.get(name, kind)
         if value is None:
-            raise BridgeError(f"{self.path} has no {name}.", cause="It is of another layout, or half-written.")
+            raise BridgeError(f"{self.path} has no {name}.", cause="The file has another layout, or is incomplete.")
         return value
 
     def inner(self, name: str) -> Config:
-        """Return a nested object, empty where it is absent."""
+        """Return a nested object, empty if it is absent."""
         return Config(self.path, self.get(name, dict) or {})
 
     def positive(self, name: str) -> int:
@@ -73,37 +73,37 @@ class Config:
 
 
 def refuse_unknown(config: Config, known: Collection[str]) -> None:
-    """Refuse options that nobody here knows and that are switched on: they may change what a dictionary computes.
+    """Refuse unknown options that are switched on, because they may change the dictionary's computation.
 
     Raises:
-        BridgeError: Naming them.
+        BridgeError: Naming the options.
     """
     found = [f"{name} = {str(value)[:40]}" for name, value in config.values.items() if value and name not in known]
     if found:
         raise BridgeError(
-            f"{config.path} says what is not known here: {', '.join(sorted(found))}.",
-            cause="It was written by a later release or a variant, whose options may change what it computes.",
-            remedy="If an option is one of training alone, remove it from the file.",
+            f"{config.path} has unknown options: {', '.join(sorted(found))}.",
+            cause="The file was written by a later release or a variant; the options may change the computation.",
+            remedy="If an option only concerns training, remove it from the file.",
         )
 
 
 @final
 class Weights:
-    """Named arrays of one file, each checked as it is asked for."""
+    """Named arrays of one file, checked on access."""
 
     def __init__(self, path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         self.path, self.arrays = path, arrays
 
     def __call__(self, name: str, ndim: int = 1) -> Floats:
-        """Return an array as float32, C-contiguous, of `ndim` dimensions; 0 dimensions come back as (1,).
+        """Return an array as float32, C-contiguous, of `ndim` dimensions; 0 dimensions become (1,).
 
         Raises:
-            BridgeError: If it is missing, has other dimensions, is not of floats, or holds NaN or infinite values.
+            BridgeError: If it is missing, has other dimensions, is not float, or has NaN or infinite values.
         """
         if name not in self.arrays:
             raise BridgeError(
-                f"{self.path} holds no {name}: it has {', '.join(sorted(self.arrays))[:300] or 'no arrays'}.",
-                cause="It is of another kind than its configuration says, or half-written.",
+                f"{self.path} has no {name}: it has {', '.join(sorted(self.arrays))[:300] or 'no arrays'}.",
+                cause="The file differs from its configuration, or is incomplete.",
             )
         array = np.atleast_1d(self.arrays[name])
         if array.ndim != ndim or array.dtype.kind != "f" or not array.size:
@@ -130,7 +130,7 @@ def assemble(
     """Build the dictionary; arguments as in `SparseAutoencoder`.
 
     Raises:
-        BridgeError: If shapes do not belong together; the message names the file.
+        BridgeError: If shapes do not match; the message names the file.
     """
     n_features = len(directions)
     of_features: list[Floats] = []
@@ -150,7 +150,7 @@ def assemble(
 
 
 def fold_norms(encoder: Floats, encoder_bias: Floats, directions: Floats) -> tuple[Floats, Floats, Floats]:
-    """Give every direction length 1 and its encoder the length it had; what the dictionary reconstructs is the same.
+    """Scale every direction to length 1 and its encoder by the old length; the reconstruction stays the same.
 
     Shapes: (d_model, features), (features,), (features, d_model), all float32, in and out.
     """
@@ -160,9 +160,9 @@ def fold_norms(encoder: Floats, encoder_bias: Floats, directions: Floats) -> tup
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all.
+    """Write a JSON file atomically.
 
     Raises:
-        BridgeError: If the disk refuses.
+        BridgeError: If the file cannot be written.
     """
     write_bytes(path, json.dumps(values, indent=2).encode())

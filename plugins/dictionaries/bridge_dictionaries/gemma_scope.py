@@ -22,7 +22,7 @@ _SITES = {"res": "hook_resid_post", "mlp": "hook_mlp_out", "att": "attn.hook_z"}
 
 @final
 class GemmaScope(DictionaryFormat):
-    """x W_enc + b_enc without taking b_dec away, then JumpReLU."""
+    """x W_enc + b_enc without subtracting b_dec, then JumpReLU."""
 
     name = "gemma_scope"
     summary = "Gemma Scope's params.npz."
@@ -32,17 +32,16 @@ class GemmaScope(DictionaryFormat):
         return _file(path).name == _FILE and _file(path).is_file()
 
     def load(self, path: Path) -> Dictionary:
-        """Read params.npz, or a folder that holds it; the path's names tell layer and model."""
+        """Read params.npz, or a folder with it; the path contains layer and model."""
         file = _file(path)
         try:
-            # Opened here, because numpy forgets to close a file that turns out to be damaged.
+            # Opened here, because numpy does not close a damaged file.
             with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
                 weights = Weights(file, {name: archive[name] for name in archive.files})
-        except Exception as error:  # numpy and zipfile have a kind of error for every way to be damaged
+        except Exception as error:  # numpy and zipfile raise many error types for damaged files
             raise BridgeError(
                 f"{file} is not a readable archive of plain arrays ({error}).",
-                cause=f"It is missing or half-written ({_FILE} was looked for), or holds Python objects, "
-                "which could run code.",
+                cause=f"The file ({_FILE}) is missing or incomplete, or contains Python objects, which could run code.",
                 remedy="Download it again from its publisher.",
             ) from error
         return assemble(
@@ -64,7 +63,7 @@ def _file(path: Path) -> Path:
 def _origin(file: Path) -> Origin:
     parts = file.absolute().parts
     if any("transcoder" in part for part in parts if "gemma-scope" in part):
-        raise BridgeError(f"{file} is a transcoder, not an autoencoder.", remedy="Take one of the -res dictionaries.")
+        raise BridgeError(f"{file} is a transcoder, not an autoencoder.", remedy="Use one of the -res dictionaries.")
     layers = [match[1] for part in parts if (match := _LAYER.fullmatch(part))]
     found = [match for part in parts if (match := _REPOSITORY.search(part))]
     model, point = "", "res"
@@ -72,11 +71,11 @@ def _origin(file: Path) -> Origin:
         model = f"google/gemma-2-{found[-1]['size']}" + ("-it" if found[-1]["tuning"] == "it" else "")
         point = found[-1]["point"]
     site = f"blocks.{layers[-1]}.{_SITES[point]}" if layers and point in _SITES else ""
-    # Section 3.1 of the paper: texts begin with BOS, whose own activations were left out.
+    # Section 3.1 of the paper: texts begin with BOS, whose activations were left out.
     return Origin(model=model, site=site, prepends_bos=True)
 
 
 @hookimpl
 def register_dictionary_formats(register: Callable[[DictionaryFormat], None]) -> None:
-    """Offer Gemma Scope's."""
+    """Register Gemma Scope's format."""
     register(GemmaScope())

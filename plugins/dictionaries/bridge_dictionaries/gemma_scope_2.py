@@ -1,4 +1,4 @@
-"""Gemma Scope 2's folders: JumpReLU dictionaries of Gemma 3 in `params.safetensors`, beside `config.json`."""
+"""Gemma Scope 2's folders: JumpReLU dictionaries of Gemma 3 in `params.safetensors`, with `config.json`."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _OTHERS = ("transcoder", "crosscoder", "clt")
 
 @final
 class GemmaScope2(DictionaryFormat):
-    """x w_enc + b_enc without taking b_dec away, then JumpReLU.
+    """x w_enc + b_enc without subtracting b_dec, then JumpReLU.
 
-    `layer_L` reads what block L leaves, `hidden_states[L + 1]`: the site `L`.
+    `layer_L` is the output of block L, `hidden_states[L + 1]`: the site `L`.
     """
 
     name = "gemma_scope_2"
@@ -36,7 +36,7 @@ class GemmaScope2(DictionaryFormat):
         return _file(path).name == _FILE and _file(path).is_file()
 
     def load(self, path: Path) -> Dictionary:
-        """Read params.safetensors, or a folder that holds it; `config.json` and the path tell layer and model."""
+        """Read params.safetensors, or a folder with it; `config.json` and the path contain layer and model."""
         file = _file(path)
         weights = Weights(file, read_arrays(file))
         config = Config.read(file.with_name(_CONFIG)) if file.with_name(_CONFIG).is_file() else None
@@ -65,8 +65,8 @@ def _refuse_others(file: Path, config: Config | None, weights: Weights) -> None:
     crossing = config and config.get("hf_hook_point_out", str) not in (None, config.get("hf_hook_point_in", str))
     if named or crossing or "affine_skip_connection" in weights.arrays:
         raise BridgeError(
-            f"{file} is a {named or 'transcoder'}, not an autoencoder: what it writes is not what it reads.",
-            remedy="Take one of the resid_post, attn_out or mlp_out dictionaries.",
+            f"{file} is a {named or 'transcoder'}, not an autoencoder: its output is not at the site of its input.",
+            remedy="Use one of the resid_post, attn_out or mlp_out dictionaries.",
         )
     if config and (architecture := config.get("architecture", str)) not in (None, "jump_relu", "jumprelu"):
         raise BridgeError(f"{config.path} asks for the architecture {architecture!r}; only jump_relu is supported.")
@@ -79,7 +79,7 @@ def _origin(file: Path, config: Config | None) -> Origin:
     said = _HOOK.fullmatch((config.get("hf_hook_point_in", str) if config else None) or "")
     if said and layers and said[1] != layers[-1]:
         raise BridgeError(
-            f"{file} lies in a folder of layer {layers[-1]}, and its {_CONFIG} says {said[0]}.",
+            f"{file} is in a folder of layer {layers[-1]}, but its {_CONFIG} has layer {said[0]}.",
             cause="Files of two dictionaries were mixed.",
         )
     layer = said[1] if said else layers[-1] if layers else ""
@@ -93,7 +93,7 @@ def _origin(file: Path, config: Config | None) -> Origin:
 
 
 def _model(file: Path, config: Config | None) -> str:
-    """Return the hub's name; the files write `gemma-v3-1b-pt`, and the hub's 270M has no `-pt`."""
+    """Return the hub's name; the files have `gemma-v3-1b-pt`, and the hub's 270M model has no `-pt`."""
     found = [match for part in file.absolute().parts if (match := _REPOSITORY.search(part))]
     named = f"gemma-3-{found[-1]['size']}-{found[-1]['tuning']}" if found else ""
     said = (config.get("model_name", str) if config else None) or named
@@ -105,5 +105,5 @@ def _model(file: Path, config: Config | None) -> str:
 
 @hookimpl
 def register_dictionary_formats(register: Callable[[DictionaryFormat], None]) -> None:
-    """Offer Gemma Scope 2's."""
+    """Register Gemma Scope 2's format."""
     register(GemmaScope2())

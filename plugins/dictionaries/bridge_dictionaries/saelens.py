@@ -1,4 +1,4 @@
-"""SAELens' folders, of both generations of its configuration: cfg.json and sae_weights.safetensors."""
+"""SAELens' folders, for both versions of its configuration: cfg.json and sae_weights.safetensors."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from bridge_dictionaries.saelens_writer import CONFIG, WEIGHTS, write
 _BATCH = ("batchtopk", "matryoshka_batchtopk")
 
 _ARCHITECTURES = ("standard", "topk", "jumprelu", "gated", *_BATCH)
-# How TransformerLens processes weights, by what it does to the streams that are read here. It loads without any of it
-# unless asked (HookedTransformer.from_pretrained_no_processing), and only the first changes them.
+# TransformerLens' options for processing weights. All are off in HookedTransformer.from_pretrained_no_processing, and
+# only the first option changes the residual stream.
 _CENTRED = "center_writing_weights"
 _HARMLESS = (
     *("fold_ln", "center_unembed", "fold_value_biases", "refactor_factored_attn_matrices"),
@@ -32,7 +32,7 @@ _CHECKPOINT = ("revision", "checkpoint_index", "checkpoint_value", "checkpoint_l
 
 @final
 class SAELens(DictionaryFormat):
-    """Read and written."""
+    """The SAELens format, read and written."""
 
     name = "saelens"
     summary = "Folders written by SAELens (cfg.json, sae_weights.safetensors)."
@@ -52,7 +52,7 @@ class SAELens(DictionaryFormat):
         bias, encoder, directions = weights("b_dec"), weights("W_enc", 2), weights("W_dec", 2)
         encoder_bias = np.zeros(len(directions), np.float32) if architecture == "gated" else weights("b_enc")
         rescaled = config.get("rescale_acts_by_decoder_norm", bool)
-        # SAELens' default is off where it runs dictionaries and on where it trains BatchTopK ones.
+        # SAELens' default is off for inference and on for training BatchTopK dictionaries.
         if rescaled or (rescaled is None and _is_training_state(architecture, weights)):
             encoder, encoder_bias, directions = fold_norms(encoder, encoder_bias, directions)
         shift = None if config.get("apply_b_dec_to_input", bool) is False else bias
@@ -97,9 +97,9 @@ def _refuse_normalised(config: Config) -> None:
     value = config.values.get("normalize_activations")
     if value not in (None, False, "none"):
         raise BridgeError(
-            f"{config.path} says normalize_activations = {str(value)[:80]!r}: it reads rescaled activations.",
+            f"{config.path} has normalize_activations = {str(value)[:80]!r}: it reads rescaled activations.",
             cause="The scale is not stored with the dictionary, or differs from row to row.",
-            remedy="Fold it in first with SAELens and save again: sae.fold_activation_norm_scaling_factor(factor), "
+            remedy="Fold the scale in with SAELens and save again: sae.fold_activation_norm_scaling_factor(factor), "
             "then sae.save_model(folder). layer_norm and constant_norm_rescale cannot be folded.",
         )
 
@@ -107,13 +107,13 @@ def _refuse_normalised(config: Config) -> None:
 def _refuse_reshaped(config: Config) -> None:
     shape = config.get("reshape_activations", str)
     if shape not in (None, "", "none"):
-        raise BridgeError(f"{config.path} says reshape_activations = {shape!r}: it reads heads side by side.")
+        raise BridgeError(f"{config.path} has reshape_activations = {shape!r}: concatenated heads are not supported.")
 
 
 def _refuse_finetuned(config: Config, weights: Weights) -> None:
     if config.get("finetuning_scaling_factor", bool) and (weights("scaling_factor") != 1).any():
         raise BridgeError(
-            f"{config.path} says finetuning_scaling_factor: features are rescaled before decoding, not supported.",
+            f"{config.path} has finetuning_scaling_factor: rescaling features before decoding is not supported.",
             remedy="Multiply the rows of W_dec by scaling_factor, and set the option to false.",
         )
 
@@ -132,10 +132,10 @@ def _origin(config: Config) -> Origin:
 
 
 def _processing(metadata: Config) -> tuple[bool, tuple[str, ...]]:
-    """Return whether the model's writing weights were centred, and what else is to be said of how it was loaded.
+    """Return whether the model's writing weights were centred, and notes about the loading of the model.
 
     Raises:
-        BridgeError: If the model was changed in a way that is not known here.
+        BridgeError: If the model was loaded with unknown options.
     """
     options = metadata.inner("model_from_pretrained_kwargs").values
     unknown = sorted(
@@ -143,9 +143,9 @@ def _processing(metadata: Config) -> tuple[bool, tuple[str, ...]]:
     )
     if unknown:
         raise BridgeError(
-            f"{metadata.path}: its model was loaded with {', '.join(unknown)} (model_from_pretrained_kwargs), and what "
-            "that does to activations is not known here.",
-            remedy="Train it, or ask for it, on the model as transformers loads it.",
+            f"{metadata.path}: its model was loaded with {', '.join(unknown)} (model_from_pretrained_kwargs), whose "
+            "effect on activations is unknown.",
+            remedy="Use a dictionary that was trained on the model as transformers loads it.",
         )
     notes = [
         f"It was trained on the checkpoint {name} = {options[name]} of its model."
@@ -154,8 +154,8 @@ def _processing(metadata: Config) -> tuple[bool, tuple[str, ...]]:
     ]
     if "hook_point" in metadata.values and "model_from_pretrained_kwargs" not in metadata.values:
         notes.append(
-            "Its file is of a release that does not say whether the model's weights were centred (TransformerLens' "
-            "center_writing_weights); it is read as if they were not."
+            "Its file's release does not record whether the model's weights were centred (TransformerLens' "
+            "center_writing_weights); it is read as uncentred."
         )
     return bool(options.get(_CENTRED)), tuple(notes)
 

@@ -13,19 +13,19 @@ from bridge.errors import BridgeError
 from bridge_dictionaries.files import Floats, write_json
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
-# SAELens takes a file without a version for one of its old layout; this one is the layout of every 6.x.
+# SAELens reads a file without a version as its old layout; this version has the layout of all 6.x releases.
 _LAYOUT_VERSION = "6.5.0"
 
 
 def write(dictionary: SparseAutoencoder, path: Path) -> None:
-    """Write the weights and then the configuration, without which there is no checkpoint.
+    """Write the weights and then the configuration, which completes the checkpoint.
 
     Raises:
-        BridgeError: If there is something at `path`, or SAELens has no such activation.
+        BridgeError: If `path` exists, or SAELens does not support the activation.
     """
     if path.exists() or path.is_symlink():
-        raise BridgeError(f"{path} is there already.", remedy="Name a folder that does not exist.")
-    # SAELens knows two shifts, none and the decoder bias; any other is the same as a change of the encoder's bias.
+        raise BridgeError(f"{path} already exists.", remedy="Name a folder that does not exist.")
+    # SAELens supports two shifts, none and the decoder bias; other shifts are folded into the encoder's bias.
     shifted = bool(dictionary.shift.any()) and np.array_equal(dictionary.shift, dictionary.decoder_bias)
     bias = dictionary.encoder_bias if shifted else dictionary.encoder_bias - dictionary.shift @ dictionary.encoder
     settings, arrays = _activation(dictionary, bias)
@@ -50,7 +50,7 @@ def _activation(dictionary: SparseAutoencoder, bias: Floats) -> tuple[dict[str, 
     if isinstance(activation, ReLU):
         return {"architecture": "standard"}, {"b_enc": bias}
     if isinstance(activation, TopK):
-        # torch's topk, unlike ours, refuses to keep more than there are.
+        # torch's topk, unlike ours, refuses a k above the number of features.
         k = min(activation.k, len(bias))
         return {"architecture": "topk", "k": k, "rescale_acts_by_decoder_norm": False}, {"b_enc": bias}
     if isinstance(activation, JumpReLU):

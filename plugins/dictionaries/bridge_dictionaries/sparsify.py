@@ -15,23 +15,23 @@ from bridge_dictionaries.files import Config, Weights, assemble, refuse_unknown
 
 _CONFIG, _WEIGHTS = "cfg.json", "sae.safetensors"
 _HOOKPOINT = re.compile(r"(?:\w+\.)*(?:layers|h|blocks)\.\d+(?:\.\w+)*")
-# `multi_topk` is not among them: it is a loss of training and leaves the forward pass as it is.
+# `multi_topk` is not included: it is a training loss and does not change the dictionary.
 _KNOWN = ("activation", "d_in", "expansion_factor", "k", "multi_topk", "normalize_decoder", "num_latents")
 _REFUSED = {
-    "signed": "keeps the entries of largest size, negative ones too",
+    "signed": "keeps the entries of largest absolute value, including negative ones",
     "transcode": "is a transcoder: it predicts a module's output, not its own input",
-    "skip_connection": "adds a linear map of the input to what it decodes",
+    "skip_connection": "adds a linear map of the input to its output",
 }
-# Its `encode` keeps k; its `forward` decodes 4 k besides, for a loss of training, and that is what it returns.
+# Its `encode` keeps k features; its `forward` returns a reconstruction from 4 k features, for a training loss.
 _MULTI = (
-    "It was trained with multi_topk. What is read is what sparsify's encode and decode give, with k = {k}; the sae_out "
-    "of its forward is of {more} features instead, and explains more."
+    "It was trained with multi_topk. It is read like sparsify's encode and decode, with k = {k}; the sae_out of "
+    "sparsify's forward uses {more} features and explains more."
 )
 
 
 @final
 class Sparsify(DictionaryFormat):
-    """TopK of (x - b_dec) encoder^T + bias; W_dec is stored one row a feature, as sparsify itself reads it."""
+    """TopK of (x - b_dec) encoder^T + bias; W_dec has one row per feature, as in sparsify."""
 
     name = "sparsify"
     summary = "Folders written by EleutherAI sparsify."

@@ -1,1 +1,1 @@
-"""First-party map types, all closed forms of moments."""
+"""First-party map types, all computed in closed form from moments."""

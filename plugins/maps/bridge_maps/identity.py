@@ -1,4 +1,4 @@
-"""No map at all: the source's tools straight on the destination's activations."""
+"""The identity map: the source's tools on the destination's activations without a map."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Identity(LinearMap):
     """y^ = x, means included; needs equal widths."""
 
     name = "identity"
-    summary = "No map (equal widths only): what happens without a bridge."
+    summary = "No map (equal widths only): a control."
     control_arm = "raw"
 
     def check_widths(self, d_src: int, d_dst: int) -> None:
@@ -34,5 +34,5 @@ class Identity(LinearMap):
 
 @hookimpl
 def register_maps(register: Callable[[type[Map]], None]) -> None:
-    """Offer the identity."""
+    """Register the identity."""
     register(Identity)

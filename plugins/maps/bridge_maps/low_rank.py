@@ -23,7 +23,8 @@ Array = NDArray[np.float64]
 class LowRank(LinearMap):
     """W_r = W V_r V_r', with W the ridge map and V_r the top r eigenvectors of W' (X'X + a I) W = W' X'Y.
 
-    Of all maps of rank r this has the least penalised error; at a -> 0, V_r are the fitted values' principal axes.
+    This map has the smallest penalised error of all maps of rank r; for a -> 0, V_r are the fitted values' principal
+    axes.
 
     Attributes:
         rank: The rank r; None to choose it by cross-validation from the powers of two.
@@ -35,13 +36,13 @@ class LowRank(LinearMap):
     rank: int | None = None
 
     name = "low_rank"
-    summary = "Ridge through a bottleneck of few dimensions: shows how many are shared."
+    summary = "Ridge through a bottleneck: shows how many dimensions are shared."
 
     def fit(self, data: TrainingData) -> AffineMap:
         """Choose penalty and rank by cross-validation, then fit on all training rows."""
         full = min(data.d_src, data.d_dst)
         if self.rank is not None and not 1 <= self.rank <= full:
-            raise MapError(f"A rank of {self.rank} is impossible: between these models it is 1 to {full}.")
+            raise MapError(f"The rank {self.rank} is invalid: for these models it must be from 1 to {full}.")
         (penalty,) = best_penalties([data])
         rank = self.rank or _best_rank(data, penalty, [2**k for k in range(full.bit_length()) if 2**k < full] + [full])
         moments = data.moments
@@ -75,5 +76,5 @@ def _ridge_and_axes(moments: Moments, penalty: float) -> tuple[Array, Array]:
 
 @hookimpl
 def register_maps(register: Callable[[type[Map]], None]) -> None:
-    """Offer reduced-rank regression."""
+    """Register reduced-rank regression."""
     register(LowRank)

@@ -13,7 +13,7 @@ from bridge.maps import AffineMap, LinearMap, Map, TrainingData
 @final
 @dataclass(frozen=True)
 class OLS(LinearMap):
-    """W = pinv(X'X) X'Y on centred rows: the least-squares map, of minimum norm where rows do not decide it."""
+    """W = pinv(X'X) X'Y on centred rows: the least-squares map, of minimum norm if rows do not determine it."""
 
     name = "ols"
     summary = "Least squares without a penalty: best with very many rows."
@@ -28,5 +28,5 @@ class OLS(LinearMap):
 
 @hookimpl
 def register_maps(register: Callable[[type[Map]], None]) -> None:
-    """Offer least squares."""
+    """Register least squares."""
     register(OLS)

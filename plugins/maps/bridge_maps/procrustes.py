@@ -18,8 +18,8 @@ class Procrustes(LinearMap):
     """W = U V' from the SVD X'Y = U S V' of centred rows: orthogonal, semi-orthogonal where widths differ.
 
     Attributes:
-        scaled: Multiply by the least-squares scale, tr S / ||X W||^2; it is tr S / ||X||^2 where d_src <= d_dst.
-        rotation: Allow rotations only (determinant +1), no reflection; needs equal widths.
+        scaled: Multiply by the least-squares scale, tr S / ||X W||^2, which is tr S / ||X||^2 if d_src <= d_dst.
+        rotation: Allow only rotations (determinant +1), no reflections; needs equal widths.
 
     Source: Schönemann, "A generalized solution of the orthogonal Procrustes problem" (1966); for rotations Kabsch,
     "A solution for the best rotation to relate two sets of vectors" (1976).
@@ -32,7 +32,7 @@ class Procrustes(LinearMap):
     summary = "The best rotation and scale: few degrees of freedom, keeps angles."
 
     def check_widths(self, d_src: int, d_dst: int) -> None:
-        """Refuse different widths where only rotations are allowed."""
+        """Refuse different widths if only rotations are allowed."""
         if self.rotation:
             refuse_unequal(d_src, d_dst, f"{self.name}:rotation=true")
 

@@ -1,4 +1,4 @@
-"""A random rotation: the control that has learnt nothing."""
+"""A random rotation: a control."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RandomOrthogonal(LinearMap):
     """y^ = (x - m_s) c Q + m_t with a Haar-random (semi-)orthogonal Q, and c that gives y^ the variance of y.
 
     Attributes:
-        seed: Of the draw.
+        seed: Seed of the draw.
 
     Source: Mezzadri, "How to generate random matrices from the classical compact groups" (2007), section 5.
     """
@@ -44,5 +44,5 @@ class RandomOrthogonal(LinearMap):
 
 @hookimpl
 def register_maps(register: Callable[[type[Map]], None]) -> None:
-    """Offer the random control."""
+    """Register the random control."""
     register(RandomOrthogonal)

@@ -18,7 +18,7 @@ from bridge.workers import Workers
 
 Array = NDArray[np.float64]
 MEMORY, DECOMPOSED = 1_500_000_000, 6 * 8
-"""Bytes for the folds that are decomposed at once, and what each takes for every entry of X'X."""
+"""Memory limit in bytes for folds that are decomposed at once, and bytes per fold for each entry of X'X."""
 
 GRID = tuple(float(step) for step in np.logspace(-5, 1, 13))
 
@@ -32,8 +32,8 @@ class Ridge(LinearMap):
         penalty: The penalty a, absolute (as scikit-learn's `alpha`); None to choose it by cross-validation from
             13 values, 1e-5 to 10 times the mean eigenvalue of X'X, by mean EV over the folds.
 
-    Source: Hoerl and Kennard, "Ridge regression" (1970); one eigendecomposition serves the whole grid (Hastie,
-    Tibshirani and Friedman, The Elements of Statistical Learning, section 3.4.1).
+    Source: Hoerl and Kennard, "Ridge regression" (1970); one eigendecomposition for the whole grid: Hastie, Tibshirani
+    and Friedman, The Elements of Statistical Learning, section 3.4.1.
     """
 
     penalty: float | None = None
@@ -46,7 +46,7 @@ class Ridge(LinearMap):
         return self._fit([data])[0]
 
     def fit_each(self, several: Sequence[TrainingData]) -> list[FittedMap]:
-        """Fit on several sets of rows, which share the eigendecompositions where their source rows are the same."""
+        """Fit on several sets of rows; sets with the same source rows share the eigendecompositions."""
         return list(self._fit(several))
 
     def _fit(self, several: Sequence[TrainingData]) -> list[AffineMap]:
@@ -56,7 +56,7 @@ class Ridge(LinearMap):
             penalties = [self.penalty] * len(several)
         else:
             raise MapError(
-                f"A ridge penalty of {self.penalty:g} is impossible.", remedy="Give one above 0, or use ols."
+                f"The ridge penalty {self.penalty:g} is invalid.", remedy="Give a penalty above 0, or use ols."
             )
         return [
             AffineMap(
@@ -73,20 +73,20 @@ def ridge_weight(moments: Moments, penalty: float) -> Array:
     loaded = moments.xx + penalty * np.eye(len(moments.mean_x))
     try:
         weight: Array = cho_solve(cho_factor(loaded, overwrite_a=True), moments.xy)
-    except LinAlgError:  # singular to the last digit: a tiny penalty, and directions without variance
+    except LinAlgError:  # singular: a tiny penalty and directions without variance
         values, vectors = np.linalg.eigh(moments.xx)
         weight = vectors @ (vectors.T @ moments.xy / (np.maximum(values, 0) + penalty)[:, None])
     return weight
 
 
 def penalty_grid(moments: Moments) -> tuple[float, ...]:
-    """Return the grid in units of the mean eigenvalue of X'X, so that it fits any model's scale and any row count."""
+    """Return the grid scaled by the mean eigenvalue of X'X, so that it suits any model's scale and number of rows."""
     unit = float(np.trace(moments.xx)) / len(moments.mean_x)
     return tuple(step * unit for step in GRID)
 
 
 def best_penalties(several: Sequence[TrainingData]) -> list[float]:
-    """Choose for each the penalty with the best mean EV over folds, each fold scored by the map fitted on the others.
+    """Choose for each set the penalty with the best mean EV over folds, each scored by a map fitted on the others.
 
     Raises:
         MapError: If there are fewer than two folds.
@@ -101,7 +101,7 @@ def best_penalties(several: Sequence[TrainingData]) -> list[float]:
 
 
 def fold_scores(several: Sequence[TrainingData], grids: Array, index: int) -> Array:
-    """Return the EV on one fold for every set of rows and penalty, less 1: (sets, penalties).
+    """Return the EV on one fold minus 1, for every set of rows and penalty: (sets, penalties).
 
     In the eigenbasis of X'X a penalty only scales the rows of W by s = 1 / (values + penalty), so the residual is a
     quadratic form in s: no product of width d_dst is repeated along the grid.
@@ -129,7 +129,7 @@ def fold_scores(several: Sequence[TrainingData], grids: Array, index: int) -> Ar
 
 def _decompose(xx: Array, held_out: Array) -> tuple[Array, Array, Array]:
     """Return eigenvalues and eigenvectors of X'X, and the held-out rows' X'X in their basis."""
-    values, vectors = np.linalg.eigh(xx)  # numpy's lets other threads run
+    values, vectors = np.linalg.eigh(xx)  # numpy's eigh releases the GIL
     return np.maximum(values, 0), vectors, vectors.T @ held_out @ vectors
 
 

@@ -1,4 +1,4 @@
-"""The two real models that the project measures itself on, at the layers of its measurements (docs/RESULTS.md)."""
+"""The two real models of the project's measurements, at their measured layers (docs/RESULTS.md)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ bridge_api = "1.2"
 
 @hookimpl
 def register_aliases(register: Callable[[Alias | NamedCorpus], None]) -> None:
-    """Offer SmolLM2-135M-Instruct at block 19 and Gemma-3-270M at block 12."""
+    """Register SmolLM2-135M-Instruct at block 19 and Gemma-3-270M at block 12."""
     register(Alias("smollm2-135m", "HuggingFaceTB/SmolLM2-135M-Instruct", site="19"))
     register(Alias("gemma3-270m", "google/gemma-3-270m", site="12"))

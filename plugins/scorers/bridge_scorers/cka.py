@@ -1,4 +1,4 @@
-"""How similar two sets of activations are whatever the rotation between them."""
+"""Similarity of two sets of activations up to a rotation."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ GROUPS = 20
 class LinearCKA(Scorer):
     """Debiased linear CKA of y^ and y, on at most 2,000 held-out rows drawn by seed.
 
-    CKA does not change under rotations of either side: the random map scores as high as no map at all. That arm says
-    what the two models share before anything is fitted, and only the mapped arm's gain over it is the map's. The
-    interval is a jackknife over 20 groups of documents.
+    CKA is invariant to rotations of either side: the random map has the score of no map. That arm gives the similarity
+    of the two models before fitting, and only the mapped arm's gain over it is due to the map. The interval is a
+    jackknife over 20 groups of documents.
 
     Source: Kornblith et al., "Similarity of neural network representations revisited" (2019), section 3; the unbiased
-    HSIC of Song et al., "Feature selection via dependence maximization" (2012), equation 5, without which CKA grows
-    with the width where rows are few.
+    HSIC of Song et al., "Feature selection via dependence maximization" (2012), equation 5; the biased CKA grows with
+    the width if rows are few.
     """
 
     name = "cka"
@@ -36,7 +36,7 @@ class LinearCKA(Scorer):
     measures = (Measure(name="cka", meaning="similarity up to rotation", unit="share", better="higher", order=40),)
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
-        """Hold one sample of rows and its Gram matrices."""
+        """Compute the Gram matrices of one sample of rows."""
         rows = evidence.held_out.sample(SAMPLE, evidence.seed)
         _, group = np.unique(np.unique(rows.document, return_inverse=True)[1] % GROUPS, return_inverse=True)
         true = _gram(rows.y - evidence.held_out.mean_dst)
@@ -44,7 +44,7 @@ class LinearCKA(Scorer):
         for arm, fitted in evidence.arms.items():
             mapped = _gram(fitted(rows.x) - evidence.held_out.mean_dst)
             found = _hsic(mapped, true, group) / np.sqrt(_hsic(mapped, mapped, group) * own)
-            note = "the same for every rotation" if arm == RANDOM_MAP else ""
+            note = "equal for every rotation" if arm == RANDOM_MAP else ""
             value = float(found[0])
             interval = jackknife_interval(value, found[1:])
             yield evidence.metric(self, "cka", arm, value, interval, len(group), note, control=RANDOM_MAP)
@@ -59,15 +59,15 @@ def _gram(rows: Array) -> Array:
 def _hsic(first: Array, second: Array, group: NDArray[np.intp]) -> Array:
     """Return the unbiased HSIC of all rows, and without the rows of each group: (1 + groups,).
 
-    All of its terms are sums over pairs of rows. Added up by groups once, they give every sub-sample's by subtraction.
+    All terms are sums over pairs of rows. The sums are computed once by groups; subtraction gives each sub-sample's.
 
     Args:
         first: Gram matrix with a diagonal of zeros, (n, n).
-        second: Likewise.
-        group: Of each row, 0 to groups - 1, (n,).
+        second: Gram matrix with a diagonal of zeros, (n, n).
+        group: Group of each row, 0 to groups - 1, (n,).
     """
     groups = int(group.max()) + 1
-    # Column 0 keeps every row, column 1 + g those that are not of group g.
+    # Column 0 keeps every row, column 1 + g the rows outside group g.
     kept = np.column_stack([np.ones(len(group)), *(group != index for index in range(groups))])
     n = kept.sum(0)
     left, right = first @ kept, second @ kept
@@ -80,5 +80,5 @@ def _hsic(first: Array, second: Array, group: NDArray[np.intp]) -> Array:
 
 @hookimpl
 def register_scorers(register: Callable[[Scorer], None]) -> None:
-    """Offer linear CKA."""
+    """Register linear CKA."""
     register(LinearCKA())

@@ -1,4 +1,4 @@
-"""Whether mapped activations point the right way, row by row."""
+"""The cosine between mapped and true activations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Cosine(Scorer):
     measures = (
         Measure(
             name="cosine",
-            meaning="whether rows point the right way, centred",
+            meaning="mean cosine of mapped and true rows, centred",
             unit="cosine",
             better="higher",
             order=30,

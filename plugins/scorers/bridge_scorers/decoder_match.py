@@ -1,4 +1,4 @@
-"""Whether a source dictionary's directions, moved by the map, are directions of the destination's dictionary."""
+"""The match of a source dictionary's mapped directions with the destination dictionary's directions."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class DecoderMatch(Scorer):
     its pairs above 0.5, `decoder_match_max` the mean over source features of their largest cosine. A feature is alive
     if it fires on one of at most 20,000 held-out rows drawn by seed. The interval is a bootstrap over features.
 
-    Two dictionaries of one initialisation seed match without any training: the arms `mapped:NAME` and `raw:NAME` put
-    other dictionaries of the destination (another seed, untrained) in the place of its own, and say how much of a match
-    that is. Beyond 4,096 alive features on a side, only the largest cosines of 4,096 source features drawn by seed.
+    Two dictionaries with the same initialisation seed match without any training: the arms `mapped:NAME` and `raw:NAME`
+    use other dictionaries of the destination (another seed, untrained) instead of its own, to measure this effect. With
+    more than 4,096 alive features on a side, only the largest cosines of 4,096 source features drawn by seed are given.
 
     Source: the matching of arXiv 2605.24577; the assignment of Crouse, "On implementing 2D rectangular assignment
-    algorithms" (2016), as scipy has it.
+    algorithms" (2016), as implemented in scipy.
     """
 
     name = "decoder_match"
@@ -40,7 +40,7 @@ class DecoderMatch(Scorer):
     measures = (
         Measure(
             name="decoder_match_mean",
-            meaning="how well decoder directions match",
+            meaning="mean cosine of the one-to-one match",
             unit="cosine",
             better="higher",
             section=Section.DICTIONARY,
@@ -48,15 +48,15 @@ class DecoderMatch(Scorer):
             questions=(
                 Question(
                     title="Do decoder directions match? (mean cosine of the best one-to-one match, alive features)",
-                    shows="Chance is random_map, not 0. A match says nothing of whether the encoders read the same "
-                    "frame: see raw in the table of reconstructions.",
+                    shows="Chance is random_map, not 0. A match does not show that the encoders use the same basis: "
+                    "see raw in the table of reconstructions.",
                 ),
                 Question(
-                    title="Would the decoders match without any training in common? (the same mean cosine, against "
+                    title="Do the decoders match without shared training? (the same mean cosine, against "
                     "other dictionaries)",
-                    shows="own_untrained_init is the random start of the source's dictionary; same_init a dictionary "
-                    "of the destination from the same start. It matches raw, without any map, because neither moved "
-                    "far: no sign of shared features.",
+                    shows="own_untrained_init is the source dictionary's random initialisation; same_init is a "
+                    "dictionary of the destination with the same initialisation. same_init matches raw, without a map, "
+                    "because training moves decoders little: this is no evidence of shared features.",
                     other_dictionaries=True,
                 ),
             ),
@@ -71,7 +71,7 @@ class DecoderMatch(Scorer):
         ),
         Measure(
             name="decoder_match_max",
-            meaning="mean cosine of the nearest direction, whichever it is",
+            meaning="mean largest cosine, without one-to-one assignment",
             unit="cosine",
             better="higher",
             section=Section.DICTIONARY,
@@ -80,7 +80,7 @@ class DecoderMatch(Scorer):
     )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
-        """Hold the alive directions of one pair of dictionaries at a time."""
+        """Compare one pair of dictionaries at a time, by their alive directions."""
         source, own = evidence.src_dictionary, evidence.dst_dictionary
         assert source is not None and own is not None, "the runtime runs only scorers whose needs are met"
         rows = evidence.held_out.sample(SAMPLE, evidence.seed)
@@ -105,13 +105,13 @@ def _alive_directions(whose: str, dictionary: Dictionary, rows: np.ndarray) -> A
     if not len(directions):
         raise BridgeError(
             f"No feature of the {whose} dictionary fires on the {len(rows)} held-out rows.",
-            cause="It belongs to another model or site, or reads activations on another scale.",
+            cause="The dictionary belongs to another model or site, or needs activations on another scale.",
         )
     return directions
 
 
 def _subsample(moving: Array, there: Array, seed: int) -> tuple[np.ndarray, str]:
-    """Choose source features, and say what is compared."""
+    """Choose source features, and return a note about the comparison."""
     sizes = f"{len(moving)} alive source and {len(there)} alive destination features"
     if max(len(moving), len(there)) <= MOST:
         return np.arange(len(moving)), sizes
@@ -121,7 +121,7 @@ def _subsample(moving: Array, there: Array, seed: int) -> tuple[np.ndarray, str]
 
 
 def _matches(moved: Array, there: Array) -> Iterator[tuple[str, Array]]:
-    """Give the name of each metric and its values, one a feature."""
+    """Yield the name of each metric and its values, one per feature."""
     if max(len(moved), len(there)) > MOST:
         parts = chunks(len(moved), len(there))
         yield "decoder_match_max", np.concatenate([(moved[part] @ there.T).max(1) for part in parts])
@@ -137,5 +137,5 @@ def _matches(moved: Array, there: Array) -> Iterator[tuple[str, Array]]:
 
 @hookimpl
 def register_scorers(register: Callable[[Scorer], None]) -> None:
-    """Offer the matching of decoders."""
+    """Register the matching of decoders."""
     register(DecoderMatch())

@@ -1,4 +1,4 @@
-"""How much of the destination's variance a map explains on held-out documents."""
+"""The share of the destination's variance that a map explains on held-out documents."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class ExplainedVariance(Scorer):
             questions=(
                 Question(
                     title="How much of the destination's activations does the map explain? (EV on held-out rows)",
-                    shows="What a dictionary that is carried through the map can hardly exceed. mispaired is"
-                    " the floor.",
+                    shows="This is about the upper limit of a dictionary transferred through the map. mispaired is the"
+                    " floor.",
                 ),
             ),
         ),
@@ -89,7 +89,7 @@ class ExplainedVariance(Scorer):
                 yield evidence.metric(self, name, arm, value, interval, count[name], note)
 
     def sentences(self, metrics: Sequence[Metric]) -> list[str]:
-        """Say whether the map explains more than its control does."""
+        """Compare the map's EV with its control's."""
         return beside_control(metrics, "ev", "explains {value} of the held-out variance")
 
 
@@ -105,5 +105,5 @@ def _means(pairs: HeldOutPairs) -> tuple[NDArray[np.float64], NDArray[np.float64
 
 @hookimpl
 def register_scorers(register: Callable[[Scorer], None]) -> None:
-    """Offer explained variance."""
+    """Register explained variance."""
     register(ExplainedVariance())

@@ -1,4 +1,4 @@
-"""Whether a source feature fires on the destination's activations where it fires on the source's."""
+"""Correlation of a source feature's activations on the source with those on the destination."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from bridge_scorers.shares import SAMPLE, Array, chunks, feature_mean
 class Firing(Scorer):
     """Mean over features of Pearson's r between a feature's activation on x and on back(y), over held-out rows.
 
-    At most 20,000 rows drawn by seed; features that fire on one of the source's rows at least. A feature that never
-    varies on either side has no correlation and counts as 0. The interval is a bootstrap over features, not documents.
+    The scorer uses at most 20,000 rows drawn by seed, and features that fire on at least one of the source's rows. A
+    feature that is constant on either side counts as 0. The interval is a bootstrap over features, not documents.
 
     Source: the firing correlation of arXiv 2605.24577.
     """
@@ -40,15 +40,15 @@ class Firing(Scorer):
             questions=(
                 Question(
                     title="Do features fire together? (mean Pearson r over alive features)",
-                    shows="Each feature on the source's row and on the destination's row of the same token. "
-                    "Chance is 0.",
+                    shows="Correlation of each feature between the source's and the destination's row of the same "
+                    "token. Chance is 0.",
                 ),
             ),
         ),
     )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
-        """Hold one sample of rows, and encode it in chunks: the source's rows once, the destination's for every arm."""
+        """Encode one sample of rows in chunks: the source's rows once, the destination's rows for every arm."""
         dictionary = evidence.src_dictionary
         assert dictionary is not None, "the runtime runs only scorers whose needs are met"
         rows = evidence.held_out.sample(SAMPLE, evidence.seed)
@@ -59,8 +59,8 @@ class Firing(Scorer):
 
 
 def _correlations(dictionary: Dictionary, backs: Mapping[str, FittedMap], rows: Rows) -> Iterator[tuple[str, Array]]:
-    """Give for each arm Pearson's r of each alive feature, (alive,) float64."""
-    # Sums, sums of squares and of products: one pass for all arms, and no rows by features in memory.
+    """Yield each arm with Pearson's r of each alive feature, (alive,) float64."""
+    # Sums, sums of squares and of products: one pass for all arms, without a (rows, features) array in memory.
     features, n = len(dictionary.directions), len(rows.x)
     own = np.zeros((2, features))
     others = {arm: np.zeros((3, features)) for arm in backs}
@@ -74,7 +74,7 @@ def _correlations(dictionary: Dictionary, backs: Mapping[str, FittedMap], rows: 
     if not alive.any():
         raise BridgeError(
             f"No feature of the source dictionary fires on the {n} held-out rows.",
-            cause="It belongs to another model or site, or reads activations on another scale.",
+            cause="The dictionary belongs to another model or site, or needs activations on another scale.",
         )
     for arm, sums in others.items():
         yield arm, _pearson(n, *own[:, alive], *sums[:, alive])
@@ -87,7 +87,7 @@ def _sum_of_products(left: Array, right: Array) -> Array:
 
 def _pearson(n: int, x: Array, xx: Array, y: Array, yy: Array, xy: Array) -> Array:
     variances = np.stack([xx - x * x / n, yy - y * y / n])
-    # Below this, the difference is rounding.
+    # A smaller difference is a rounding error.
     varies = (variances > 1e-12 * np.stack([xx, yy])).all(0)
     scale = np.sqrt(np.where(varies, variances, 1.0).prod(0))
     correlations: Array = np.where(varies, (xy - x * y / n) / scale, 0.0)
@@ -96,5 +96,5 @@ def _pearson(n: int, x: Array, xx: Array, y: Array, yy: Array, xy: Array) -> Arr
 
 @hookimpl
 def register_scorers(register: Callable[[Scorer], None]) -> None:
-    """Offer the correlation of firing."""
+    """Register the correlation of firing."""
     register(Firing())

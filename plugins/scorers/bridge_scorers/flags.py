@@ -1,4 +1,4 @@
-"""Which explanations are no explanations: flagged by their verbalizer, empty, or all the same."""
+"""Quality of explanations: flagged by their verbalizer, empty, or repeated."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from bridge.verbalizers import Explanation
 
 
 def quality(explanations: Sequence[Explanation]) -> dict[str, NDArray[np.float64]]:
-    """Return by name of a metric what each explanation adds to it, (n,); the metric is their mean.
+    """Return the value of each explanation, (n,), by name of the metric; the metric is their mean.
 
-    `flagged` is 1 for flagged ones; `distinct` is 1 / how many have the same text, which sum to the number of texts.
+    `flagged` is 1 for flagged explanations; `distinct` is 1 / the number of explanations with the same text, so that
+    the values sum to the number of different texts.
     """
     often = Counter(explanation.text for explanation in explanations)
     return {
@@ -24,7 +25,7 @@ def quality(explanations: Sequence[Explanation]) -> dict[str, NDArray[np.float64
 
 
 def described(explanations: Sequence[Explanation]) -> str:
-    """Say how many are flagged, as what, and how many different texts there are."""
+    """Return a note with the number of flagged explanations, their flags, and the number of different texts."""
     flagged = [_flags(explanation) for explanation in explanations]
     kinds = sorted(Counter(kind for flags in flagged for kind in flags).items())
     which = f" ({', '.join(f'{count} {kind}' for kind, count in kinds)})" if kinds else ""

@@ -1,4 +1,4 @@
-"""Whether a foreign verbalizer says of a direction what the model's own verbalizer says of it."""
+"""Similarity of a foreign verbalizer's explanations to those of the model's own verbalizer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from bridge_scorers.shares import Interval, feature_mean
 from bridge_scorers.similarity import embed
 
 FLAGGED = 0.1
-"""Share of flagged or repeated texts above which the reader is warned."""
+"""Share of flagged or repeated texts above which a warning is shown."""
 
 Scored = tuple[str, str, float, Interval, str, str]
 """Name, arm, value, interval, note and control of one number."""
@@ -38,52 +38,52 @@ Scored = tuple[str, str, float, Interval, str, str]
 
 @final
 class Lift(Scorer):
-    """Similarity of foreign explanations to native ones, over what texts share that say nothing of the feature.
+    """Similarity of foreign to native explanations, corrected for similarity that does not depend on the feature.
 
     With E_ij the cosine between the embeddings of the native text of feature i and the foreign text of feature j:
 
-    - `matched`: mean E_ii. Any two texts of one template, length or mood are similar: never read it alone.
-    - `lift`: `matched` less the mean of all E_ij of the arm `random_direction`. What the foreign verbalizer writes
-      whatever it is given is in both and goes; what it writes of every *real* direction stays.
-    - `specific_lift`: mean E_ii - mean_{i != j} E_ij. What all foreign texts share, or all native ones, is as similar
-      to partners as to others and goes; but it takes up room in every embedding, so that the rest looks smaller.
-    - `lift_centred`, `specific_lift_centred`: the same after the mean native embedding is taken from every native one,
-      the mean embedding of the arm's texts from every one of them, and all are back at unit norm: shared text neither
-      adds nor takes room. Means are the sample's own, and held fixed in the intervals.
+    - `matched`: mean E_ii. Any two texts with the same template, length or style are similar, so this needs a control.
+    - `lift`: `matched` minus the mean of all E_ij of the arm `random_direction`. This removes content that the foreign
+      verbalizer writes for any input, but not content that it writes for every *real* direction.
+    - `specific_lift`: mean E_ii - mean_{i != j} E_ij. This also removes content that all foreign or all native texts
+      share; but shared content takes part of the norm of every embedding, which makes the difference smaller.
+    - `lift_centred`, `specific_lift_centred`: the same after subtracting the mean native embedding from the native
+      embeddings and the mean embedding of the arm from the arm's embeddings, and scaling to unit norm, so that shared
+      content has no influence. Means are those of the sample, and are held fixed in the intervals.
     - `permutation_p`: how often a random pairing has as high a `specific_lift`, one-sided, (1 + count) / (1 + 10,000).
       Its interval is that of the count (Clopper and Pearson).
-    - `explanation_retrieval@1`, `mrr`: whether, and how soon, the foreign text finds its own native one; ties count
-      against it.
-    - `flagged`, `distinct`: the share of texts that a verbalizer flagged (empty, truncated, another script), and how
-      many different texts there are, over n. Flagged texts count like others everywhere; empty ones have similarity 0.
+    - `explanation_retrieval@1`, `mrr`: whether the foreign text is nearest to its own native text, and the mean
+      reciprocal rank; ties count against it.
+    - `flagged`, `distinct`: the share of texts that a verbalizer flagged (empty, truncated, another script), and the
+      number of different texts over n. Flagged texts are included everywhere; empty texts have similarity 0.
 
-    Random directions have no partners: `matched` of that arm is the mean of all its pairs, and its `lift` is 0; where
-    a pairing is needed, they have an arbitrary one. Intervals are 95% percentile intervals of 1,000 resamples of
-    features, in rows and columns at once.
+    Random directions have no partners: `matched` of that arm is the mean of all its pairs, and its `lift` is 0; other
+    scores use an arbitrary pairing. Intervals are 95% percentile intervals of 1,000 resamples of features, in rows and
+    columns at once.
 
     Source: the 1 + in the p-value: Phipson and Smyth, Permutation P-values Should Never Be Zero (2010).
     """
 
     name = "lift"
-    summary = "Similarity of foreign explanations to native ones, over that of random directions and other features."
+    summary = "Similarity of foreign to native explanations, minus that of random directions and other features."
     needs = frozenset({Need.EXPLANATIONS})
     measures = (
-        of_features("lift", "matched, less texts of random directions", "cosine", 10, headline=True),
-        of_features("lift_centred", "the same, less what all texts share", "cosine", 11),
-        of_features("specific_lift", "matched, less texts of other features", "cosine", 12, headline=True),
-        of_features("specific_lift_centred", "the same, less what all texts share", "cosine", 13),
+        of_features("lift", "matched, minus texts of random directions", "cosine", 10, headline=True),
+        of_features("lift_centred", "the same, without content shared by all texts", "cosine", 11),
+        of_features("specific_lift", "matched, minus texts of other features", "cosine", 12, headline=True),
+        of_features("specific_lift_centred", "the same, without content shared by all texts", "cosine", 13),
         of_features("explanation_retrieval@1", "texts that find their own feature first", "share", 14, headline=True),
         of_features("mrr", "mean reciprocal rank of the own feature", "share", 15),
         of_features(
-            "permutation_p", "chance that a random pairing does as well", "p", 16, better="lower", compared=True
+            "permutation_p", "probability that a random pairing is as good", "p", 16, better="lower", compared=True
         ),
         of_features("matched", "mean cosine of a feature's two texts", "cosine", 17),
-        of_features("flagged", "share of texts with a fault", "share", 19, better="lower", compared=True),
+        of_features("flagged", "share of texts with a flag", "share", 19, better="lower", compared=True),
         of_features("distinct", "share of different texts", "share", 20, compared=True),
     )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
-        """Compare the texts under every washout; the names of all but the first one's metrics end in `@WASHOUT`.
+        """Compare the texts of every washout; metrics of all washouts but the first have the suffix `@WASHOUT`.
 
         Raises:
             UsageError: If there is only one direction.
@@ -97,7 +97,7 @@ class Lift(Scorer):
                 yield evidence.metric(self, name + suffix, arm, value, interval, n, note, control)
 
     def sentences(self, metrics: Sequence[Metric]) -> list[str]:
-        """Say whether explanations come across, and what is wrong with the texts."""
+        """Describe whether explanations transfer, and warn about flagged or repeated texts."""
         found = by_arm(metrics)
         lift, p, first = (found.get((name, MAPPED)) for name in ("lift", "permutation_p", "explanation_retrieval@1"))
         if not lift or not p or not first:
@@ -106,7 +106,7 @@ class Lift(Scorer):
         above = lift.low > max(0.0, mispaired.high if mispaired else 0.0)
         control = f" (through a map fitted on mispaired rows: {mispaired.value:+.3f})" if mispaired else ""
         lines = [
-            f"Explanations {'come across' if above else 'do NOT clearly come across'}: they are {lift.value:+.3f} "
+            f"Explanations {'transfer' if above else 'do NOT clearly transfer'}: they are {lift.value:+.3f} "
             f"[{lift.low:+.3f}, {lift.high:+.3f}] closer in cosine to the source's own than texts of random directions "
             f"are{control}; {first.value:.0%} find their own feature among {first.n}; permutation p {p.value:.4f}."
         ]

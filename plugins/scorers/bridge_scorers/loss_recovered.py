@@ -1,4 +1,4 @@
-"""What the destination model loses when its activations are replaced by a dictionary's reconstruction."""
+"""The destination model's loss when a dictionary's reconstruction replaces its activations."""
 
 from __future__ import annotations
 
@@ -18,24 +18,23 @@ from bridge_scorers.shares import Array, Floats, carried
 
 @final
 class LossRecovered(Scorer):
-    """Next-token loss with forward(D(back(y))) in the place of the destination's activations y.
+    """Next-token loss with forward(D(back(y))) instead of the destination's activations y.
 
-    `loss_recovered` is (L_zero - L) / (L_zero - L_0): 1 for a perfect reconstruction, 0 for one no better than zeros;
-    `loss_recovered_from_mean` the same with the training mean in the place of zeros, which are far from anything that
-    the model knows; `loss_increase` is L - L_0 in nats per token. L_0 is the loss of the model as it is. Where an
-    ablation does not raise the loss, there is nothing to recover and its ratio is left out. Intervals are bootstrapped
-    over documents.
+    `loss_recovered` is (L_zero - L) / (L_zero - L_0): 1 for a perfect reconstruction, 0 for a reconstruction no better
+    than zeros; `loss_recovered_from_mean` is the same with the training mean instead of zeros, which are far from the
+    model's activations; `loss_increase` is L - L_0 in nats per token. L_0 is the loss of the unedited model. If an
+    ablation does not raise the loss, its ratio is left out. Intervals are bootstrapped over documents.
 
     Source: Bricken et al., "Towards monosemanticity" (2023), for zeros; Gao et al., arXiv 2406.04093, section 4.1.
     """
 
     name = "loss_recovered"
-    summary = "Share of the destination's next-token loss that the carried dictionary recovers from ablation."
+    summary = "Share of the destination's next-token loss that the transferred dictionary recovers from ablation."
     needs = frozenset({Need.HELD_OUT_PAIRS, Need.MAP, Need.SRC_DICTIONARY, Need.LIVE_MODEL})
     measures = (
         Measure(
             name="loss_recovered",
-            meaning="share of the loss that the model keeps",
+            meaning="share of the loss recovered from zeros",
             unit="share",
             better="higher",
             section=Section.DICTIONARY,
@@ -45,14 +44,14 @@ class LossRecovered(Scorer):
                     title="Does the live model still predict with the reconstruction in place? (share of the loss "
                     "recovered)",
                     shows="1 is the model's own loss, 0 the loss with the site set to zero. native is the "
-                    "destination's own dictionary. It shows that what the model uses is kept; a site that matters "
-                    "little is high for any reconstruction.",
+                    "destination's own dictionary. A high value shows that the information used by the model is kept; "
+                    "at a site of little importance every reconstruction has a high value.",
                 ),
             ),
         ),
         Measure(
             name="loss_recovered_from_mean",
-            meaning="the same, against the site set to its mean",
+            meaning="share of the loss recovered from the mean",
             unit="share",
             better="higher",
             section=Section.DICTIONARY,
@@ -60,7 +59,7 @@ class LossRecovered(Scorer):
         ),
         Measure(
             name="loss_increase",
-            meaning="how much the loss grows",
+            meaning="increase of the loss",
             unit="nats",
             better="lower",
             section=Section.DICTIONARY,
@@ -69,7 +68,7 @@ class LossRecovered(Scorer):
     )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
-        """Run the model once for each arm, and three times more."""
+        """Run the model once for each arm, and once each unedited, with zeros and with the mean."""
         live = evidence.live
         assert live is not None, "the runtime runs only scorers whose needs are met"
         plain, counts = live.losses(None)
@@ -90,7 +89,7 @@ class LossRecovered(Scorer):
                 note = f"against {what}, which cost {harm:.4f} nats per token"
                 yield evidence.metric(self, name, arm, value, interval, tokens, note)
             value, interval = _ratio(patched - plain, counts, counts, evidence.seed)
-            note = f"nats per token; {plain.sum() / tokens:.4f} as it is"
+            note = f"nats per token; unedited model: {plain.sum() / tokens:.4f}"
             yield evidence.metric(self, "loss_increase", arm, value, interval, tokens, note)
 
 
@@ -108,11 +107,11 @@ def _carry(forward: FittedMap, dictionary: Dictionary, back: FittedMap, y: Float
 
 
 def _ratio(top: Array, bottom: Array, counts: Array, seed: int) -> tuple[float, tuple[float, float]]:
-    # A single document may gain from an ablation: what counts is whether it was read at all.
+    # An ablation may lower the loss of a single document, so counts decide which documents are included.
     return float(top.sum() / bottom.sum()), ratio_interval(top, bottom, seed, counts=counts)
 
 
 @hookimpl
 def register_scorers(register: Callable[[Scorer], None]) -> None:
-    """Offer the loss recovered."""
+    """Register the loss recovered."""
     register(LossRecovered())

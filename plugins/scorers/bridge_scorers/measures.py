@@ -1,4 +1,4 @@
-"""Measures of explanations and of live activations, a line each where a scorer declares them."""
+"""Short constructors for measures of explanations and of live activations."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def of_features(
     headline: bool = False,
     compared: bool = False,
 ) -> Measure:
-    """Declare a number about explanations of features; arguments as of `Measure`.
+    """Declare a number about explanations of features; arguments as for `Measure`.
 
-    A headline is compared between washouts, too.
+    A headline is also compared between washouts.
     """
     return Measure(
         name=name,
@@ -32,5 +32,5 @@ def of_features(
 
 
 def of_readings(name: str, meaning: str, unit: str, order: int) -> Measure:
-    """Declare a number about live activations, of which more is better; arguments as of `Measure`."""
+    """Declare a number about live activations, where higher is better; arguments as for `Measure`."""
     return Measure(name=name, meaning=meaning, unit=unit, better="higher", section=Section.ACTIVATIONS, order=order)

@@ -1,4 +1,4 @@
-"""How much more alike partners are than others, feature by feature, and whether the pairing could be any other."""
+"""Similarity of partners compared with others, by feature, and the permutation test of the pairing."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 PERMUTATIONS = 10_000
 CHUNK_ELEMENTS = 2**22
-# A sum over the same pairs in another order differs in its last bits; it is a tie all the same.
+# Sums over the same pairs in another order differ in their last bits but count as ties.
 ROUNDING = 1e-12
 
 
 def over_all(similarity: Array) -> Array:
-    """Return each row and column's part in the mean over all pairs, which is their mean: (n,).
+    """Return the contribution of each row and column to the mean over all pairs, (n,); their mean is that mean.
 
-    The parts are `E_i. + E_.i - E_..` (`.` averages), the influence of row i and column i: to resample them is to
-    resample rows and columns.
+    The contributions are `E_i. + E_.i - E_..` (`.` averages), the influence of row i and column i: resampling them
+    resamples rows and columns.
 
     Args:
         similarity: E of the native texts (rows) with as many others (columns), (n, n).
@@ -26,10 +26,10 @@ def over_all(similarity: Array) -> Array:
 
 
 def over_others(similarity: Array) -> Array:
-    """Return each feature's part in `mean_i E_ii - mean_{i != j} E_ij`, which is their mean: (n,).
+    """Return the contribution of each feature to `mean_i E_ii - mean_{i != j} E_ij`, (n,); their mean is this value.
 
-    The parts are `(E_ii - E_i. - E_.i + E_..) n / (n - 1)`: what depends on the row or on the column alone (a text
-    that is similar to all) is in none of them, and so not in their interval.
+    The contributions are `(E_ii - E_i. - E_.i + E_..) n / (n - 1)`: effects of a row or a column alone (a text that is
+    similar to all) cancel, and do not widen the interval.
 
     Args:
         similarity: E of the native texts (rows) with the texts of their partners (columns), (n, n), n at least 2.
@@ -40,9 +40,9 @@ def over_others(similarity: Array) -> Array:
 
 
 def ranks(similarity: Array) -> NDArray[np.int64]:
-    """Return the rank of each feature's native text among all of them, most similar to its partner first: (n,) from 1.
+    """Return the rank of each feature's native text by similarity to its partner, (n,), from 1.
 
-    Others that are just as similar are counted as before it: who says the same of everything finds nothing.
+    Ties count against the native text, so that a verbalizer with one text for all inputs finds nothing.
     """
     found: NDArray[np.int64] = (similarity >= similarity.diagonal()).sum(0)
     return found
@@ -51,11 +51,11 @@ def ranks(similarity: Array) -> NDArray[np.int64]:
 def as_good(similarity: Array, seed: int) -> int:
     """Count how many of `PERMUTATIONS` random pairings of natives and partners match at least as well as the true one.
 
-    The feature-specific lift of a pairing grows with the sum over its pairs and with nothing else; that is compared.
+    The feature-specific lift of a pairing is an increasing function of the sum over its pairs, so sums are compared.
 
     Args:
         similarity: E as in `over_others`.
-        seed: Of the permutations.
+        seed: Seed of the permutations.
     """
     relative, n = _relative(similarity), len(similarity)
     least = np.trace(relative) / n - ROUNDING
@@ -69,9 +69,9 @@ def as_good(similarity: Array, seed: int) -> int:
 
 
 def _relative(similarity: Array) -> Array:
-    """Take the first column off every column and then the first row off every row.
+    """Subtract the first column from every column and then the first row from every row.
 
-    No contrast between pairings changes, and texts that are all the same leave zeros, not the rounding of their sums.
+    This changes no contrast between pairings, and identical texts give exact zeros instead of rounding errors.
     """
     relative: Array = similarity - similarity[:, :1]
     relative -= relative[:1].copy()

@@ -1,4 +1,4 @@
-"""Whether a verbalizer, one's own or a foreign one, says of live activations the text that led to them."""
+"""Agreement of explanations of live activations with the text before them."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ class Reading(Scorer):
 
     With E_ij the cosine between the embeddings of the explanation of position i and of the text before position j:
 
-    - `reading_match`: mean E_ii. Read it beside `reading_specific` = mean E_ii - mean_{i != j} E_ij: any two texts of
+    - `reading_match`: mean E_ii. Compare it with `reading_specific` = mean E_ii - mean_{i != j} E_ij: any two texts of
       one corpus are similar.
     - `reading_retrieval@1`: whether the explanation is nearest to its own text, among all; ties count against it.
-    - `last_word`: whether it ends in the word that the text ends in.
-    - `topic_named`: whether it has the word of its document's topic in it; where documents carry topics.
+    - `last_word`: whether the explanation ends in the last word of the text.
+    - `topic_named`: whether the explanation contains the word of its document's topic, if documents have topics.
 
-    `self`, the destination's verbalizer on the destination itself, is what a perfect map would reach. Intervals are 95%
+    `self`, the destination's verbalizer on the destination itself, is the score of a perfect map. Intervals are 95%
     percentile intervals of 1,000 resamples of documents.
     """
 
     name = "reading"
-    summary = "Explanations of live activations against the text that led to them, and its topic."
+    summary = "Agreement of explanations of live activations with the text before them and its topic."
     needs = frozenset({Need.READINGS})
     measures = (
         of_readings("topic_named", "readings that name the topic of their text", "share", 10),
         of_readings("reading_match", "mean cosine of a reading and the text before it", "cosine", 11),
-        of_readings("reading_specific", "the same, less texts before other activations", "cosine", 12),
+        of_readings("reading_specific", "the same, minus texts before other activations", "cosine", 12),
         of_readings("reading_retrieval@1", "readings that find their own text first", "share", 13),
-        of_readings("last_word", "readings that end in the word that the text ends in", "share", 14),
+        of_readings("last_word", "readings that end in the last word of the text", "share", 14),
     )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
@@ -74,7 +74,7 @@ class Reading(Scorer):
                 yield evidence.metric(self, name, arm, *document_mean(each, readings.document, evidence.seed), n, notes)
 
     def sentences(self, metrics: Sequence[Metric]) -> list[str]:
-        """Say how a foreign verbalizer reads live activations."""
+        """Describe how well a foreign verbalizer explains live activations."""
         found = by_arm(metrics)
         topics = beside_others(found, "topic_named", "names the topic of")
         return topics + beside_others(found, "last_word", "ends in the last word of")

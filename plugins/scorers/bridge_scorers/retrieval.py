@@ -1,4 +1,4 @@
-"""Whether a mapped activation finds its own partner among many."""
+"""Retrieval of a mapped activation's own partner among many."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ POOLS = 5
 class Retrieval(Scorer):
     """Share of rows whose mapped activation is nearest, by centred cosine, to its own partner among 2,000.
 
-    EV can be high for what is easy and shared by all rows (position, token shape); retrieval asks for what tells rows
-    apart. Up to five disjoint pools are drawn by seed from the held-out rows, because one pool of 2,000 leaves an error
-    of 0.01; chance is 1 / pool.
+    EV can be high because of properties that many rows share (position, token shape); retrieval measures whether rows
+    can be told apart. Up to five disjoint pools are drawn by seed from the held-out rows, because a single pool of
+    2,000 has an error of 0.01; chance is 1 / pool.
     """
 
     name = "retrieval"
@@ -32,7 +32,7 @@ class Retrieval(Scorer):
     measures = (
         Measure(
             name="retrieval@1",
-            meaning="how many rows find their own partner first",
+            meaning="share of rows nearest to their own partner",
             unit="share",
             better="higher",
             order=20,
@@ -41,11 +41,11 @@ class Retrieval(Scorer):
     )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
-        """Hold one sample of rows, and rank each of its pools for every arm."""
+        """Draw one sample of rows, and rank each of its pools for every arm."""
         pairs = evidence.held_out
         rows = pairs.sample(POOL * POOLS, evidence.seed)
         size = min(POOL, len(rows.x))
-        # Sampled rows come in document order: without a shuffle, a pool would hold few documents, and hard ones.
+        # Sampled rows are in document order; without a shuffle, a pool would have few documents, which is harder.
         order = np.random.default_rng(evidence.seed).permutation(len(rows.x))[: len(rows.x) // size * size]
         rows = rows.take(order)
         true = unit_rows(rows.y - pairs.mean_dst)
@@ -61,7 +61,7 @@ class Retrieval(Scorer):
             yield evidence.metric(self, "retrieval@1", arm, float(hits.mean()), interval, len(hits), note)
 
     def sentences(self, metrics: Sequence[Metric]) -> list[str]:
-        """Say whether mapped rows find their partners more often than the control's."""
+        """Compare the map's retrieval with its control's."""
         return beside_control(metrics, "retrieval@1", "finds {value} of partners ({note})")
 
 

@@ -1,4 +1,4 @@
-"""Whether the rotation that a map contains is anything other than a random one."""
+"""Comparison of a map's rotation with random rotations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bridge.metrics import Metric
 from bridge.scorers import Evidence, Measure, Need, Question, Scorer
 from bridge_scorers.shares import Array, Interval
 
-WARNING = "a map fitted on mispaired rows looks Haar too: alone, this is no evidence of shared function"
+WARNING = "a map fitted on mispaired rows is also Haar-like: alone, this is no evidence of shared function"
 
 
 @final
@@ -24,9 +24,9 @@ class Rotation(Scorer):
     (Diaconis and Mallows; Diaconis and Shahshahani, "On the eigenvalues of random matrices", 1994, theorem 4).
     `rotation_haar_p` is the p-value of the Kolmogorov-Smirnov distance between R's eigen-angles in (0, pi) and the
     uniform law, calibrated on Haar draws of the same determinant, because eigenvalues repel each other and the usual p
-    is 1 for any Haar draw. It is two-sided: angles that are too even are as unlike Haar as clustered ones.
+    is 1 for any Haar draw. The test is two-sided: too even angles are as untypical of Haar as clustered angles.
     `signed_permutation_distance` is the least ||R - P||_F over signed permutations P, that is
-    sqrt(2d - 2 max sum |R_ij|) over assignments. Beyond a width of 1,024, draws take too long and there is no p.
+    sqrt(2d - 2 max sum |R_ij|) over assignments. Above a width of 1,024, draws take too long and no p is computed.
     """
 
     name = "rotation"
@@ -35,12 +35,12 @@ class Rotation(Scorer):
     measures = (
         Measure(
             name="rotation_distance",
-            meaning="how far the rotation is from none",
+            meaning="distance of the rotation from the identity",
             order=50,
             questions=(
                 Question(
-                    title="How far is the rotation from none? (||R - I||; a random one is sqrt(2d) away)",
-                    shows="A map fitted on mispaired rows is as far: distance from the identity is no evidence of a "
+                    title="How far is the rotation from the identity? (||R - I||; a random rotation: sqrt(2d))",
+                    shows="A map fitted on mispaired rows has the same distance, which is therefore no evidence of a "
                     "shared function.",
                 ),
             ),
@@ -52,23 +52,23 @@ class Rotation(Scorer):
             order=51,
             questions=(
                 Question(
-                    title="Is the rotation like a random one? (calibrated p of its eigen-angles against Haar)",
-                    shows="Above 0.05 it cannot be told from a random rotation. mispaired cannot either: being like "
-                    "Haar shows only that the bases are unrelated, not that the models compute the same; that is what "
-                    "the first tables are for.",
+                    title="Is the rotation like a random rotation? (calibrated p of its eigen-angles against Haar)",
+                    shows="Above 0.05 it is indistinguishable from a random rotation, and so is mispaired. A Haar-like "
+                    "rotation shows only that the bases are unrelated; the first tables show whether the models "
+                    "compute the same function.",
                 ),
             ),
         ),
-        Measure(name="signed_permutation_distance", meaning="how far from swapping and flipping axes", order=52),
+        Measure(name="signed_permutation_distance", meaning="distance from a signed permutation of axes", order=52),
     )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
-        """Draw the null once for each width and determinant that occur, in all evidence of this process."""
+        """Draw the null distribution once per process for each width and determinant."""
         d = len(evidence.held_out.mean_src)
         draws = next((count for width, count in ((128, 999), (512, 199), (1024, 49)) if d <= width), 0)
         for arm, fitted in evidence.arms.items():
             rotation, rank = _polar(fitted.direction(np.eye(d)))
-            arbitrary = f"; the map's rank is {rank} of {d}, and the rest of R arbitrary" if rank < d else ""
+            arbitrary = f"; the map's rank is {rank} of {d}, the rest of R is arbitrary" if rank < d else ""
             low, high = np.sqrt(np.maximum(0.0, 2 * d - 2 * 1.96 * np.array([1, -1])))
             haar = f"Haar: sqrt(2d) = {np.sqrt(2 * d):.3f}, 95% of draws in [{low:.3f}, {high:.3f}]"
             measured = {
@@ -82,7 +82,7 @@ class Rotation(Scorer):
                 value, interval = _two_sided_p(
                     angle_distance(rotation, sign), _haar_distances(d, sign, draws, evidence.seed)
                 )
-                drawn = f"{draws} Haar draws of determinant {sign:+d}, their number gives the interval"
+                drawn = f"{draws} Haar draws of determinant {sign:+d}, whose number determines the interval"
                 yield evidence.metric(
                     self, "rotation_haar_p", arm, value, interval, d, f"{drawn}; {WARNING}{arbitrary}"
                 )
@@ -105,9 +105,9 @@ def angle_distance(rotation: Array, sign: int) -> float:
         rotation: Orthogonal, (d, d) float64.
         sign: Its determinant.
     """
-    # The symmetric part has each pair's cosine twice: several times faster than the eigenvalues of R, and as sure.
+    # The symmetric part has each pair's cosine twice: several times faster than the eigenvalues of R, equally exact.
     cosines = np.linalg.eigvalsh((rotation + rotation.T) / 2)
-    # These are real whatever the rotation: -1 where the determinant is, and +1 where one is left without a partner.
+    # Real eigenvalues of every rotation: -1 if the determinant is -1, and +1 if one is left without a partner.
     cosines = cosines[1:] if sign < 0 else cosines
     cosines = cosines[:-1] if len(cosines) % 2 else cosines
     quantiles = np.arccos(np.clip(cosines[::-2], -1.0, 1.0)) / np.pi
@@ -130,7 +130,7 @@ def _haar_distances(d: int, sign: int, draws: int, seed: int) -> Array:
 
 
 def _two_sided_p(distance: float, null: Array) -> tuple[float, Interval]:
-    """Return the Monte Carlo p and the interval that the number of draws leaves (Clopper and Pearson, 1934).
+    """Return the Monte Carlo p and its interval from the number of draws (Clopper and Pearson, 1934).
 
     Source: Davison and Hinkley, Bootstrap Methods and their Application (1997), section 4.2, for (1 + k) / (N + 1).
     """
@@ -152,5 +152,5 @@ def _signed_permutation_distance(rotation: Array) -> float:
 
 @hookimpl
 def register_scorers(register: Callable[[Scorer], None]) -> None:
-    """Offer the audit of rotations."""
+    """Register the audit of rotations."""
     register(Rotation())

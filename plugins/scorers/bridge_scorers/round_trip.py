@@ -1,4 +1,4 @@
-"""How much of a live activation is reconstructed from its explanation."""
+"""Reconstruction of live activations from their explanations."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from bridge_scorers.shares import document_mean, share_explained
 
 @final
 class RoundTrip(Scorer):
-    """Activation -> explanation -> activation, by the verbalizer's reconstructor and, of a foreign one, the map back.
+    """Activation -> explanation -> activation, by the verbalizer's reconstructor and, if foreign, the reverse map.
 
-    All vectors at unit norm u(.), since a reconstructor gives directions only:
+    All vectors are scaled to unit norm u(.), because a reconstructor gives only directions:
 
-    - `round_trip_fve`: 1 - sum |u(x) - u(x^)|^2 / sum |u(x) - u(m)|^2, with m the mean training activation: 0 is what
-      always answering with the mean gets, and below 0 is worse than saying nothing.
+    - `round_trip_fve`: 1 - sum |u(x) - u(x^)|^2 / sum |u(x) - u(m)|^2, with m the mean training activation: 0 for the
+      mean itself, below 0 for a reconstruction worse than the mean.
     - `round_trip_fve_nrm`: 1 - sum |u(x) - u(x^)|^2 / sum |u(x) - mean u(x)|^2, over the variance of the unit vectors:
-      what the cards of released autoencoders call FVE (`fve_nrm`). It is the lower of the two.
-    - `round_trip_cosine`: mean cos(x, x^); its note says what the mean gets.
+      the FVE of model cards of released autoencoders (`fve_nrm`), which is the lower number.
+    - `round_trip_cosine`: mean cos(x, x^); its note has the cosine of the mean.
 
-    `native` and the arms of maps are in the source's space; `self` is the destination's own, in its own space.
-    Intervals resample documents. Without a reconstructor on one side, that side's arms are missing.
+    `native` and the arms of maps are in the source's space; `self` is in the destination's space. Intervals resample
+    documents. Arms of a verbalizer without a reconstructor are missing.
     """
 
     name = "round_trip"
-    summary = "What is reconstructed of an activation from its explanation, against the mean activation."
+    summary = "Share of an activation that its explanation reconstructs, relative to the mean activation."
     needs = frozenset({Need.READINGS})
     measures = (
-        of_readings("round_trip_fve", "share of an activation that is reconstructed, against the mean's", "share", 20),
+        of_readings("round_trip_fve", "reconstructed share of an activation, relative to the mean", "share", 20),
         of_readings(
             "round_trip_fve_nrm", "the same over the variance of unit vectors, as model cards print it", "share", 21
         ),
@@ -44,7 +44,7 @@ class RoundTrip(Scorer):
     )
 
     def score(self, evidence: Evidence) -> Iterable[Metric]:
-        """Score every reader that has a reconstructor."""
+        """Score every arm whose verbalizer has a reconstructor."""
         readings = evidence.readings
         assert readings is not None, "the runtime hands them out"
         for arm, reading in readings.arms.items():
@@ -56,7 +56,7 @@ class RoundTrip(Scorer):
                 np.bincount(readings.document, np.square(true - other).sum(1), minlength=count).astype(np.float64)
                 for other in (back, mean, true.mean(0))
             )
-            note = f"the mean gets a cosine of {float((true * mean).sum(1).mean()):.3f}"
+            note = f"cosine of the mean: {float((true * mean).sum(1).mean()):.3f}"
             n, seed = len(true), evidence.seed
             yield evidence.metric(self, "round_trip_fve", arm, *share_explained(error, spread, seed), n, note)
             cards = "over the variance of unit vectors, as model cards print it"
@@ -65,14 +65,14 @@ class RoundTrip(Scorer):
             yield evidence.metric(self, "round_trip_cosine", arm, *cosines, n, note)
 
     def sentences(self, metrics: Sequence[Metric]) -> list[str]:
-        """Say how much is reconstructed through a foreign verbalizer, and whether it is more than the mean."""
+        """Describe the reconstruction by a foreign verbalizer, compared with the mean activation."""
         found = by_arm(metrics)
         trip, own = (found.get(("round_trip_fve", arm)) for arm in (MAPPED, NATIVE))
         if not trip:
             return []
-        beside = f", where the source's own gives back {own.value:.1%}" if own else ""
+        beside = f" (the source's own verbalizer: {own.value:.1%})" if own else ""
         return [
-            f"Its explanations give back {trip.value:.1%} [{trip.low:.1%}, {trip.high:.1%}] of the activations' "
+            f"Its explanations reconstruct {trip.value:.1%} [{trip.low:.1%}, {trip.high:.1%}] of the activations' "
             f"variance{beside}: {'more' if trip.low > 0 else 'NOT more'} than the mean activation does."
         ]
 

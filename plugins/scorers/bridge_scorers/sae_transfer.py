@@ -1,4 +1,4 @@
-"""How well a dictionary reconstructs the activations of a model that it was not trained on."""
+"""Reconstruction by a dictionary of the activations of another model than its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bridge_scorers.shares import Array, Floats, carried, reconstruct, share_exp
 
 NOTES = {"sae_ev": "", "sae_ev_entrywise": "1 - MSE / var(all entries), the variant of arXiv 2605.24577"}
 NOTE_OF_ARM = {
-    SELF: "the source dictionary on the source's own rows: the ceiling",
+    SELF: "the source dictionary on the source's own rows: the upper limit",
     NATIVE: "the destination's own dictionary",
 }
 
@@ -25,11 +25,11 @@ class SaeTransfer(Scorer):
 
     `sae_ev` is 1 - sum ||y - y^||^2 / sum ||y - mean||^2, the mean being that of the held-out rows; `sae_ev_entrywise`
     is 1 - MSE / var(all entries), the variant of arXiv 2605.24577. The arm `self` is D on the source's rows, `native`
-    the destination's own dictionary, where there is one.
+    the destination's own dictionary, if there is one.
     """
 
     name = "sae_transfer"
-    summary = "Share of the destination's variance that the carried source dictionary reconstructs."
+    summary = "Share of the destination's variance that the transferred source dictionary reconstructs."
     needs = frozenset({Need.HELD_OUT_PAIRS, Need.MAP, Need.SRC_DICTIONARY})
     measures = (
         Measure(
@@ -43,11 +43,11 @@ class SaeTransfer(Scorer):
                 Question(
                     title="Does the source's dictionary reconstruct the destination's activations? "
                     "(EV on held-out rows)",
-                    shows="self is the dictionary on its own model, the ceiling. raw is the dictionary straight on the "
-                    "other's rows: below 0 is worse than the mean. Read mapped against mispaired, the same map fitted "
-                    "on rows that do not belong together: it is far above 0, since a wrong frame whose widest "
-                    "directions line up is partly reconstructed. A high value shows that features carry over; not that "
-                    "they mean the same to the model.",
+                    shows="self is the dictionary on its own model, the upper limit. raw is the dictionary on the "
+                    "other model's rows without a map: below 0 is worse than the mean. Compare mapped with mispaired, "
+                    "the same map type fitted on mispaired rows. mispaired is far above 0, because aligning only the "
+                    "directions of largest variance already gives a partial reconstruction. A high value shows that "
+                    "features transfer, not that they have the same meaning in the model.",
                 ),
             ),
         ),
@@ -84,7 +84,7 @@ class SaeTransfer(Scorer):
 
 
 def _reconstructions(evidence: Evidence, rows: Rows) -> Iterator[tuple[str, Floats, Array]]:
-    """Give for each arm the true rows and what the dictionary makes of them, both (n, d)."""
+    """Yield each arm with the true rows and their reconstructions, both (n, d)."""
     source, own = evidence.src_dictionary, evidence.dst_dictionary
     assert source is not None, "the runtime runs only scorers whose needs are met"
     yield SELF, rows.x, reconstruct(source, rows.x).astype(np.float64)
@@ -95,7 +95,7 @@ def _reconstructions(evidence: Evidence, rows: Rows) -> Iterator[tuple[str, Floa
 
 
 def _means(pairs: HeldOutPairs) -> tuple[Array, Array, int]:
-    """Return the means of the typical rows, (d_src,) and (d_dst,), and how many rows they are."""
+    """Return the means of the typical rows, (d_src,) and (d_dst,), and the number of rows."""
     sum_x, sum_y, count = np.zeros(len(pairs.mean_src)), np.zeros(len(pairs.mean_dst)), 0
     for rows in pairs.typical():
         sum_x += rows.x.sum(0, dtype=np.float64)
@@ -106,5 +106,5 @@ def _means(pairs: HeldOutPairs) -> tuple[Array, Array, int]:
 
 @hookimpl
 def register_scorers(register: Callable[[Scorer], None]) -> None:
-    """Offer the transfer of dictionaries."""
+    """Register the transfer of dictionaries."""
     register(SaeTransfer())

@@ -1,4 +1,4 @@
-"""What several scorers say of their numbers in words."""
+"""Sentences about scores, shared by several scorers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def by_arm(metrics: Sequence[Metric]) -> dict[tuple[str, str], Metric]:
 
 
 def beside_control(metrics: Sequence[Metric], name: str, what: str) -> list[str]:
-    """Say whether the map's number is above its control's.
+    """Return a sentence that compares the map's number with its control's.
 
     Args:
-        metrics: A scorer's own.
-        name: Of the number, a share.
-        what: What the map does, where `{value}` and `{note}` are the number and its note.
+        metrics: The scorer's own metrics.
+        name: Name of the number, a share.
+        what: Verb phrase with the placeholders `{value}` and `{note}` for the number and its note.
     """
     found = by_arm(metrics)
     mapped = found.get((name, MAPPED))
@@ -37,7 +37,7 @@ def beside_control(metrics: Sequence[Metric], name: str, what: str) -> list[str]
 
 
 def beside_others(found: Mapping[tuple[str, str], Metric], name: str, verb: str) -> list[str]:
-    """Say how often a foreign verbalizer does something, beside both models' own and the map's control."""
+    """Return a sentence that compares a foreign verbalizer's share with both own verbalizers and the control."""
     mapped = found.get((name, MAPPED))
     if not mapped:
         return []

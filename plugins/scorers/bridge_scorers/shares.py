@@ -1,4 +1,4 @@
-"""What several scorers share: shares of variance, sampled firing, means over features, all with their intervals."""
+"""Helpers of several scorers: shares of variance, alive features, and means, with their intervals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 Interval = tuple[float, float]
 SAMPLE = 20_000
-# All sampled rows by the features of a wide dictionary would fill the memory; a narrow one takes more rows at a time.
+# Limits memory: a chunk has fewer rows for wide dictionaries and more rows for narrow ones.
 CHUNK, CHUNK_ELEMENTS = 512, 2**20
 
 
@@ -25,42 +25,42 @@ def share_explained(residual: Array, spread: Array, seed: int) -> tuple[float, I
     Args:
         residual: Squared errors summed within each document, (documents,) float64.
         spread: Squared distances from the mean summed within each document, (documents,) float64.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
     """
     low, high = ratio_interval(residual, spread, seed)
     return float(1 - residual.sum() / spread.sum()), (1 - high, 1 - low)
 
 
 def feature_mean(values: Array, seed: int) -> tuple[float, Interval]:
-    """Return the mean of one value a feature, (features,) float64, and its 95% bootstrap interval over features."""
+    """Return the mean of one value per feature, (features,) float64, and its 95% bootstrap interval over features."""
     return float(values.mean()), ratio_interval(values, np.ones(len(values)), seed)
 
 
 def document_mean(values: Array, document: NDArray[np.int64], seed: int) -> tuple[float, Interval]:
-    """Return the mean of one value a row, and its 95% bootstrap interval over documents.
+    """Return the mean of one value per row, and its 95% bootstrap interval over documents.
 
     Args:
         values: (n,) float64.
         document: Index of each row's document, (n,).
-        seed: Of the resampling.
+        seed: Seed of the resampling.
     """
     sums, counts = (np.bincount(document, each).astype(np.float64) for each in (values, np.ones(len(values))))
     return float(values.mean()), ratio_interval(sums, counts, seed)
 
 
 def carried(forward: FittedMap, dictionary: Dictionary, back: FittedMap, y: Floats) -> Array:
-    """Return forward(D(back(y))), what a source dictionary makes of destination rows: (n, d_dst) -> (n, d_dst)."""
+    """Return forward(D(back(y))), a source dictionary's reconstruction of destination rows, (n, d_dst)."""
     return forward(reconstruct(dictionary, back(y).astype(np.float32)))
 
 
 def reconstruct(dictionary: Dictionary, rows: Floats) -> Floats:
-    """Return what the dictionary makes of activations, a chunk at a time: (n, d_model) -> (n, d_model), float32."""
+    """Reconstruct activations in chunks: (n, d_model) -> (n, d_model), float32."""
     parts = chunks(max(len(rows), 1), len(dictionary.directions))
     return np.concatenate([dictionary.reconstruct(rows[part]) for part in parts])
 
 
 def chunks(count: int, width: int) -> Iterator[slice]:
-    """Cut `count` rows, for each of which `width` numbers are computed, into slices that fit into memory."""
+    """Cut `count` rows, with `width` computed numbers each, into slices that fit into memory."""
     rows = max(CHUNK, CHUNK_ELEMENTS // width)
     return (slice(start, start + rows) for start in range(0, count, rows))
 

@@ -1,4 +1,4 @@
-"""Cosines between the texts of two verbalizers, as they are and without what all texts of one share."""
+"""Cosines between the texts of two verbalizers, plain and centred."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from bridge.scorers import Judge
 
 Array = NDArray[np.float64]
 NEGLIGIBLE = 1e-4
-"""Texts nearer to their mean than this differ in the judge's rounding only."""
+"""Distance from the mean below which texts differ only by the judge's rounding."""
 
 
 @final
 @dataclass(frozen=True)
 class Embedded:
-    """Where a judge puts some texts.
+    """The embeddings of some texts.
 
     Attributes:
-        vectors: Each distinct text once, of unit norm, or zero where it says nothing: (distinct, k) float64.
+        vectors: Each distinct text once, of unit norm, or zero for an empty text: (distinct, k) float64.
         which: The distinct text of each text, (n,) int64.
     """
 
@@ -31,16 +31,16 @@ class Embedded:
     which: NDArray[np.int64]
 
     def centred(self) -> Embedded:
-        """Take away the mean over all texts but empty ones, and return to unit norm; what is left of a mean is zero."""
+        """Subtract the mean over all non-empty texts, and scale to unit norm; texts equal to the mean become zero."""
         nonempty: NDArray[np.bool_] = np.square(self.vectors).sum(1) > 0
         counts = np.bincount(self.which, minlength=len(nonempty)) * nonempty
         moved = self.vectors - counts @ self.vectors / max(counts.sum(), 1)
         return Embedded(np.where(nonempty[:, None], unit_rows(moved, NEGLIGIBLE), 0.0), self.which)
 
     def similarity(self, other: Embedded) -> Array:
-        """Return the cosine of every text with every text of another, (n, m); 0 where either is empty.
+        """Return the cosine of every text with every text of `other`, (n, m); 0 if either text is empty.
 
-        Equal texts have equal rows and columns to the last bit, so that they tie.
+        Equal texts have bitwise equal rows and columns, so that they tie.
         """
         return (self.vectors @ other.vectors.T)[np.ix_(self.which, other.which)]
 
@@ -48,7 +48,7 @@ class Embedded:
 def embed(judge: Judge, texts: Sequence[str]) -> Embedded:
     """Embed texts.
 
-    A judge puts an empty text somewhere, too, where it would be similar to something; it is zero here.
+    An empty text becomes zero here, because a judge's embedding of it would be similar to some texts.
     """
     distinct = {text: index for index, text in enumerate(dict.fromkeys(texts))}
     vectors = judge(list(distinct)).astype(np.float64)

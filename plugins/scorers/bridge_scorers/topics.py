@@ -1,4 +1,4 @@
-"""Whether explanations of features name the topic that the features are about, where the corpus knows it."""
+"""The share of features whose explanations name their topic, for corpora with topics."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from bridge_scorers.shares import feature_mean
 
 @final
 class Topics(Scorer):
-    """The share of features whose explanation has the word of their topic in it: a ground truth, where one is known.
+    """The share of features whose explanation contains the word of their topic, which is a known ground truth.
 
-    The topic of a feature is the one that has more than half of its activity on the training documents; features
-    without are left out, and so is every number where the corpus carries no topics. Names of all but the first
-    washout's metrics end in `@WASHOUT`; intervals resample features.
+    The topic of a feature is the topic with more than half of its activity on the training documents. Features without
+    a topic are left out; a corpus without topics gives no numbers. Metrics of all washouts but the first have the
+    suffix `@WASHOUT`; intervals resample features.
     """
 
     name = "topics"
@@ -47,7 +47,7 @@ class Topics(Scorer):
 
 
 def names_topic(said: str, topic: str) -> bool:
-    """Tell whether a text has a topic's word in it, whole and in any case."""
+    """Tell whether a text contains a topic's word as a whole word, ignoring case."""
     return bool(topic) and re.search(rf"(?<!\w){re.escape(topic)}(?!\w)", said, re.IGNORECASE) is not None
 
 

@@ -90,7 +90,7 @@ def test_a_model_is_read_by_anothers_verbalizer() -> None:
     foreign = json.loads(call("explain", *PAIR, "--via", "dyck:seed1@1", *flags, "--json").stdout)
     assert [one["token"] for one in foreign["readings"]] == list(text)
     own = json.loads(call("explain", *PAIR, "--via", "dyck:seed0@1", *flags, "--json").stdout)
-    # The first eight tokens of a text are left out of every fit, and cannot be expected to come across.
+    # The first eight tokens of a text are left out of every fit, and cannot be expected to transfer.
     told = [[one["explanation"] for one in result["readings"][8:]] for result in (foreign, own)]
     same, other = (np.mean([a == b for a, b in zip(told[0], np.roll(told[1], k), strict=True)]) for k in (0, 1))
     assert same > other + 0.25

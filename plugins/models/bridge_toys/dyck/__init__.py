@@ -1,4 +1,4 @@
-"""A toy family without transformers: small networks of one recipe that read Dyck-3, shipped with several seeds."""
+"""A toy family without transformers: small networks trained on Dyck-3, bundled with several seeds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHIPPED = ("seed0", "seed1", "seed2", "seed3", "seed4", "shared0", "shared1")
 
 @final
 class Dyck(ModelAdapter):
-    """Two blocks, 64 wide, of about 104k weights: the toy of arXiv 2605.24577, "Polymorphism Is Rotation".
+    """Two blocks of width 64 with about 104k weights: the toy model of arXiv 2605.24577, "Polymorphism Is Rotation".
 
     A checkpoint is a folder with `config.json` and `model.safetensors`; the tokenizer is the language's own. Early
     checkpoints of a run are sub-folders (`seed0/step300`).
@@ -29,7 +29,7 @@ class Dyck(ModelAdapter):
     name = "dyck"
 
     def aliases(self) -> Sequence[Alias]:
-        """Five seeds trained apart, and two that share frozen embeddings and heads."""
+        """Five independent seeds, and two seeds that share frozen embeddings and heads."""
         folders = {variant: str(_HERE / "checkpoints" / variant) for variant in _SHIPPED}
         return [Alias("dyck", folders["seed0"], site="1", variants=folders)]
 
@@ -45,7 +45,7 @@ class Dyck(ModelAdapter):
         """Read the sizes from the configuration.
 
         Raises:
-            ModelError: If it does not give them.
+            ModelError: If the configuration lacks them.
         """
         shape = read_shape(weights)
         return ModelInfo(shape.d_model, shape.n_layers, shape.max_tokens)
@@ -71,13 +71,13 @@ class Dyck(ModelAdapter):
             self.tokenizer(weights),
             d_model=info.d_model,
             n_layers=info.n_layers,
-            # Causal attention reads nothing to the right, where all padding is: the mask says nothing new.
+            # Causal attention does not attend to the right, where all padding is, so the mask is not needed.
             inputs=lambda ids, mask: {"ids": ids},
             max_tokens=info.max_tokens,
         )
 
     def write_tiny_checkpoints(self, folder: Path) -> Sequence[Path]:
-        """Write one random checkpoint, of other sizes than the shipped ones."""
+        """Write one random checkpoint, with other sizes than the bundled checkpoints."""
         import torch
 
         from bridge_toys.dyck.network import Network
@@ -90,11 +90,11 @@ class Dyck(ModelAdapter):
 
 @hookimpl
 def register_models(register: Callable[[ModelAdapter], None]) -> None:
-    """Offer the Dyck family."""
+    """Register the Dyck family."""
     register(Dyck())
 
 
 @hookimpl
 def register_aliases(register: Callable[[Alias | NamedCorpus], None]) -> None:
-    """Offer the corpus of the family."""
+    """Register the corpus of the family."""
     register(NamedCorpus(WORDS, str(_HERE / "corpus.jsonl")))

@@ -1,4 +1,4 @@
-"""Folders that hold a Dyck network: `config.json` with its sizes, and `model.safetensors`."""
+"""Folders with a Dyck network: `config.json` with its sizes, and `model.safetensors`."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from bridge_toys.dyck.network import Network
 
 MODEL_TYPE = "bridge-dyck"
-_REMEDY = "Copy or train it again (tools/train_dyck.py); reinstalling bridge brings the shipped ones back."
+_REMEDY = "Copy or train it again (tools/train_dyck.py); reinstalling bridge restores the bundled checkpoints."
 
 
 def read_shape(weights: Weights) -> Shape:
-    """Read the sizes alone.
+    """Read the sizes.
 
     Raises:
-        ModelError: If the configuration does not give them.
+        ModelError: If the configuration lacks them.
     """
     try:
         return Shape.of(weights.config)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
-            f"The config.json of {weights.source} gives no sizes of a Dyck network ({error!r}).",
-            cause="It was edited, or written by another program.",
+            f"The config.json of {weights.source} lacks the sizes of a Dyck network ({error!r}).",
+            cause="The file was edited, or written by another program.",
             remedy=_REMEDY,
         ) from error
 
@@ -47,14 +47,14 @@ def read(weights: Weights) -> Network:
     if not weights.folder:
         raise ModelError(
             f"{weights.source} cannot be loaded.",
-            cause="Dyck networks are read from folders only.",
-            remedy="Download it, and give the folder's path as the model.",
+            cause="Dyck networks are read only from folders.",
+            remedy="Download the folder, and give its path as the model.",
         )
     network = Network(read_shape(weights))
     path = weights.folder / "model.safetensors"
     try:
         state = load_file(path)
-    except Exception as error:  # OSError, SafetensorError, ...: all mean that the file cannot be read
+    except Exception as error:  # OSError, SafetensorError, ...: the file cannot be read
         raise ModelError(
             f"{path} cannot be read ({error}).", cause="The file is missing, truncated or damaged.", remedy=_REMEDY
         ) from error
@@ -62,7 +62,7 @@ def read(weights: Weights) -> Network:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise ModelError(
-            f"The tensors in {path} are not those that its config.json tells ({' '.join(str(error).split())[:200]}).",
+            f"The tensors in {path} do not match its config.json ({' '.join(str(error).split())[:200]}).",
             cause="Files of two checkpoints were mixed, or one was written by another program.",
             remedy=_REMEDY,
         ) from error
@@ -70,7 +70,7 @@ def read(weights: Weights) -> Network:
 
 
 def save(network: Network, folder: Path) -> Path:
-    """Write a network as a checkpoint, in a folder that is made where it is not there, and return the folder."""
+    """Write a network as a checkpoint; create the folder if it is missing, and return it."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)

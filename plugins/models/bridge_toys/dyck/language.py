@@ -26,14 +26,14 @@ _IDS = {symbol: index for index, symbol in enumerate(VOCABULARY) if len(symbol) 
 @final
 @dataclass(frozen=True)
 class Words:
-    """Words of the language, some of which end with a bracket that breaks its rules.
+    """Words of the language, some of which end with an illegal bracket.
 
     Attributes:
-        ids: BOS and one token a bracket, (words, tokens) int64; BOS fills what is right of a word's end.
-        depth: How many brackets are open after each token, (words, tokens) int64; -1 where that has no answer:
-            after the bracket that breaks the rules, and right of the end.
-        valid: 1 where the prefix up to and with this token keeps the rules, 0 where it does not, -1 right of the end;
-            (words, tokens) int64.
+        ids: BOS and one token per bracket, (words, tokens) int64; padded with BOS on the right.
+        depth: Number of open brackets after each token, (words, tokens) int64; -1 if undefined: after an illegal
+            bracket, and in the padding.
+        valid: 1 if the prefix up to and including this token is legal, 0 if not, -1 in the padding; (words, tokens)
+            int64.
     """
 
     ids: NDArray[np.int64]
@@ -42,7 +42,7 @@ class Words:
 
     @property
     def texts(self) -> list[str]:
-        """The words as text."""
+        """Return the words as text."""
         return [
             "".join(VOCABULARY[index] for index in row[1:end])
             for row, end in zip(self.ids, (self.valid >= 0).sum(1), strict=True)
@@ -60,17 +60,17 @@ def legal(stack: Sequence[int]) -> frozenset[int]:
 
 
 def sample(rng: np.random.Generator, words: int, brackets: int = MAX_TOKENS - 1, broken: float = 0.25) -> Words:
-    """Draw words: a fair coin opens or closes, wherever both are allowed, and the kind of an opening is uniform.
+    """Draw words: if both are legal, opening and closing have probability 1/2; the kind of an opening is uniform.
 
     Args:
-        rng: Source of all chance.
-        words: How many.
-        brackets: Length of an unbroken word; it may end with brackets still open.
+        rng: Random generator.
+        words: Number of words.
+        brackets: Length of a legal word, which may end with open brackets.
         broken: Share of words that end early, at a uniform position, with one illegal bracket drawn uniformly.
     """
     ids = np.zeros((words, brackets + 1), dtype=np.int64)
     depth = np.zeros_like(ids)
-    stack = np.zeros((words, MAX_DEPTH + 1), dtype=np.int64)  # one place more, which is never read as a top
+    stack = np.zeros((words, MAX_DEPTH + 1), dtype=np.int64)  # the extra entry is never read as a top
     rows, height = np.arange(words), np.zeros(words, dtype=np.int64)
     end = np.where(rng.random(words) < broken, rng.integers(1, brackets + 1, words), brackets + 1)
     coins, kinds = rng.random((words, brackets)) < 0.5, rng.integers(0, KINDS, (words, brackets))
@@ -92,10 +92,10 @@ def sample(rng: np.random.Generator, words: int, brackets: int = MAX_TOKENS - 1,
 
 @final
 class Characters(Tokenizer):
-    """BOS, then one token a character; whatever is no bracket is `<unk>`."""
+    """BOS, then one token per character; other characters than brackets are `<unk>`."""
 
     def encode(self, documents: Sequence[Document], max_tokens: int) -> list[Encoded]:
-        """Cut documents into characters; a conversation is read as the text of its messages."""
+        """Tokenise documents into characters; a conversation is read as the text of its messages."""
         encoded = []
         for document in documents:
             ids = [BOS, *(_IDS.get(character, UNK) for character in document.text[: max(max_tokens - 1, 0)])]

@@ -1,4 +1,4 @@
-"""The toy transformer of arXiv 2605.24577 in plain torch."""
+"""The toy model of arXiv 2605.24577 in plain torch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bridge_toys.dyck.shape import Shape
 
 
 class Output(NamedTuple):
-    """What the three heads say of every prefix.
+    """The outputs of the three heads for every prefix.
 
     Attributes:
-        logits: Of the next token, (batch, tokens, vocabulary).
+        logits: Logits of the next token, (batch, tokens, vocabulary).
         depth: Logits of the number of open brackets, (batch, tokens, depths).
-        validity: Logits of "breaks the rules" and "keeps them", (batch, tokens, 2).
+        validity: Logits of illegal and legal prefixes, (batch, tokens, 2).
     """
 
     logits: Tensor
@@ -26,7 +26,7 @@ class Output(NamedTuple):
 
 @final
 class Attention(nn.Module):
-    """Causal attention of several heads without biases: (batch, tokens, d_model) to the same."""
+    """Causal multi-head attention without biases: (batch, tokens, d_model) to the same shape."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Attention(nn.Module):
 
 @final
 class Block(nn.Module):
-    """Attention and a ReLU MLP, each reading a normed stream: (batch, tokens, d_model) to the same."""
+    """Attention and a ReLU MLP, each on the normalised stream: (batch, tokens, d_model) to the same shape."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -62,8 +62,8 @@ class Block(nn.Module):
 
 
 def _norm(shape: Shape) -> nn.RMSNorm:
-    # No gains: the matrices that read a norm can hold them, and a gain would prefer the axes of the basis. The default
-    # epsilon is that of the dtype, which in bfloat16 is larger than the squares of the stream.
+    # No gains: the next matrices can absorb them, and a gain would prefer the axes of the basis. The default epsilon
+    # depends on the dtype, and for bfloat16 it is larger than the squares of the stream.
     return nn.RMSNorm(shape.d_model, eps=1e-6, elementwise_affine=False)
 
 
@@ -96,5 +96,5 @@ class Network(nn.Module):
 
 
 def frame(network: Network) -> dict[str, nn.Parameter]:
-    """Return the input and output weights by name: all that is not in blocks."""
+    """Return the input and output weights by name: all parameters outside the blocks."""
     return {name: weight for name, weight in network.named_parameters() if not name.startswith("blocks.")}

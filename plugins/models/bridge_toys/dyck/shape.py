@@ -12,16 +12,16 @@ from bridge_toys.dyck.language import MAX_DEPTH, MAX_TOKENS, VOCABULARY
 @final
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a network, under the names that its `config.json` uses.
+    """Sizes of a network, under the names of its `config.json`.
 
     Attributes:
         d_model: Width of the residual stream.
         d_ff: Width of the MLPs.
         n_layers: Number of blocks.
-        n_heads: Attention heads of a block; they share `d_model`.
-        max_tokens: How many positions there are.
-        vocabulary: How many tokens there are.
-        depths: How many classes the depth head tells apart.
+        n_heads: Number of attention heads of a block, each of width `d_model / n_heads`.
+        max_tokens: Number of positions.
+        vocabulary: Number of tokens.
+        depths: Number of classes of the depth head.
     """
 
     d_model: int = 64
@@ -37,9 +37,9 @@ class Shape:
         """Read the sizes from a configuration.
 
         Raises:
-            KeyError: If one is missing.
-            TypeError: If one is no number.
-            ValueError: If they make no network.
+            KeyError: If a size is missing.
+            TypeError: If a size is not a number.
+            ValueError: If the sizes are invalid.
         """
         shape = cls(**{name: int(config[name]) for name in asdict(cls())})
         if min(asdict(shape).values()) < 1 or shape.d_model % shape.n_heads:

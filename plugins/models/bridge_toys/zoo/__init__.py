@@ -1,4 +1,4 @@
-"""The bundled models: a few hundred thousand weights each, real transformers classes, trained by tools/train_zoo.py."""
+"""The bundled models: transformers classes with a few hundred thousand weights, trained by tools/train_zoo.py."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _folder(name: str) -> str:
 
 @hookimpl
 def register_aliases(register: Callable[[Alias | NamedCorpus], None]) -> None:
-    """Offer the bundled models, at the sites of their dictionaries and verbalizers, and the stories they read."""
+    """Register the bundled models, at the sites of their dictionaries and verbalizers, and their corpus of stories."""
     register(NamedCorpus(STORIES, str(_HERE / "stories.jsonl")))
     register(Alias("tiny-qwen", _folder("tiny-qwen"), site="0", corpus=STORIES))
     register(Alias("tiny-gemma", _folder("tiny-gemma"), site="2", corpus=STORIES))
