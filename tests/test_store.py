@@ -151,7 +151,7 @@ def test_a_path_under_a_file_cannot_be_written(tmp_path: Path) -> None:
         (errno.ENOSPC, "The disk is full"),
         (errno.EDQUOT, "quota"),
         (errno.EROFS, "read-only"),
-        (errno.EACCES, "may not write there"),
+        (errno.EACCES, "no write permission"),
         (errno.EIO, "Input/output error"),
     ],
 )

@@ -104,7 +104,7 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("gemma_scope", pickled, "Python objects"),
         ("saelens", cut.parent, "not a readable safetensors"),
         ("saelens", bad, r"sae_weights.safetensors: b_dec holds NaN"),
-        ("saelens", files.saelens(tmp_path / "norm", {"normalize_activations": "layer_norm"}), "Fold it in"),
+        ("saelens", files.saelens(tmp_path / "norm", {"normalize_activations": "layer_norm"}), "Fold the scale in"),
         ("saelens", files.saelens(tmp_path / "list", {"metadata": [1]}), "should be of type dict"),
         ("saelens", files.saelens(tmp_path / "none", {"architecture": "topk"}), "has no k"),
         ("sparsify", missing, "k should be of type int"),

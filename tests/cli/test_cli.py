@@ -220,7 +220,7 @@ def test_standard_input_is_kept_with_the_run(lab: Lab, tmp_path: Path, monkeypat
     kept.write_text(kept.read_text().replace("the", "teh", 1))
     code, _, err = call("run", "out/config.toml", "--out", "third")
     assert code == 1
-    assert "is not the one that this experiment was made with" in paragraph(err)
+    assert "differs from the corpus that this experiment was made with" in paragraph(err)
 
 
 # Interruption
@@ -265,7 +265,7 @@ def test_killed_interrupted_and_concurrent_runs_end_the_same(
     interrupted = start(tmp_path / "one", lab)
     err = stop_after_shards(interrupted, cache, after_kill + 1, signal.SIGINT)
     assert interrupted.returncode == 130, err
-    assert "Interrupted. What was finished is kept: the same command continues from there." in " ".join(err.split())
+    assert "Interrupted. Finished work is kept: the same command continues from there." in " ".join(err.split())
     assert "Traceback" not in err
     after_interrupt = sidecars(cache)
     assert not (tmp_path / "one").exists()
@@ -509,17 +509,17 @@ def test_models_and_doctor(lab: Lab, isolated: Path) -> None:
         ({"--map": "rigde"}, 2, "There is no map rigde. Did you mean ridge?"),
         ({"--map": "ridge:alpha=1"}, 2, "ridge has no option alpha. It has penalty."),
         ({"--map": "ridge:penalty=much"}, 2, "penalty: Input should be a valid number"),
-        ({"--map": "ridge:penalty=-1"}, 1, "A ridge penalty of -1 is impossible"),
+        ({"--map": "ridge:penalty=-1"}, 1, "The ridge penalty -1 is invalid"),
         ({"--map": "identity"}, 1, "needs equal widths, and these models have 32 and 40. Choose ridge or procrustes."),
         ({"--device": "abacus"}, 2, "There is no device abacus"),
         ({"--folds": "1"}, 2, "folds: Input should be greater than or equal to 2"),
-        ({"--require": "ev>0.3"}, 2, "Write, for example, --require 'ev>=0.3'"),
+        ({"--require": "ev>0.3"}, 2, "Use for example --require 'ev>=0.3'"),
         ({"--corpus": "nowhere.txt"}, 1, "There is no corpus nowhere.txt."),
-        ({"--corpus": "empty.txt"}, 1, "holds no text"),
+        ({"--corpus": "empty.txt"}, 1, "has no text"),
         ({"--corpus": "binary.txt"}, 1, "is binary, not text"),
         ({"--corpus": "latin1.txt"}, 1, "not UTF-8 text (byte 3)"),
         ({"--corpus": "small.txt"}, 1, "has 2 independent documents: too few for 5 folds"),
-        ({"--max-documents": "30", "--max-tokens": "10"}, 1, "models of width 40 need at least 80 to fit"),
+        ({"--max-documents": "30", "--max-tokens": "10"}, 1, "models of width 40 need at least 80 for a fit"),
     ],
 )
 def test_refusals(changes: dict[str, str], code: int, said: str, lab: Lab, tmp_path: Path) -> None:
@@ -605,10 +605,10 @@ def test_damaged_bridges(lab: Lab, tmp_path: Path) -> None:
     refused(lambda f: (f / arrays).write_bytes((f / arrays).read_bytes()[:-8]), is_not, CorruptArtifactError)
     refused(lambda f: (f / arrays).rename(f / "renamed.safetensors"), is_not, CorruptArtifactError)
     refused(lambda f: shutil.copy(other / arrays, f / arrays), is_not, CorruptArtifactError)
-    refused(lambda f: edit(f / record, schema=99), "has schema 99, and this bridge reads schema 1")
-    refused(lambda f: edit(f / record, d_src=33), "holds a map of other widths", CorruptArtifactError)
-    refused(lambda f: (f / record).write_text("{"), "bridge.json cannot be read. It is no JSON")
-    refused(lambda f: (f / record).unlink(), "bridge.json cannot be read. It is not there. Give a folder")
+    refused(lambda f: edit(f / record, schema=99), "has schema 99; this version of bridge reads schema 1")
+    refused(lambda f: edit(f / record, d_src=33), "has other widths than its", CorruptArtifactError)
+    refused(lambda f: (f / record).write_text("{"), "bridge.json cannot be read. The file is not JSON")
+    refused(lambda f: (f / record).unlink(), "bridge.json cannot be read. The file does not exist. Give a folder")
     refused(lambda f: (f / record).write_text('{"schema": 1}'), "bridge.json cannot be read. src: Field required")
 
 

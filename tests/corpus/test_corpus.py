@@ -126,10 +126,10 @@ def test_json_lines_of_a_corpus_read_back_to_an_equal_corpus(tmp_path: Path, doc
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("empty.txt", b"", "holds no text"),
-        ("blank.txt", b" \n\n \n", "holds no text"),
-        ("empty.jsonl", b"", "holds no text"),
-        ("blank.jsonl", b'{"text": " "}\n', "holds no text"),
+        ("empty.txt", b"", "has no text"),
+        ("blank.txt", b" \n\n \n", "has no text"),
+        ("empty.jsonl", b"", "has no text"),
+        ("blank.jsonl", b'{"text": " "}\n', "has no text"),
         ("binary.txt", b"abc\0def", "binary"),
         ("latin.txt", "café".encode("latin-1"), r"not UTF-8 text \(byte 3\)"),
         ("utf16.txt", "word".encode("utf-16"), "not UTF-8"),
@@ -156,7 +156,7 @@ def test_missing_files_folders_and_streams_are_refused(tmp_path: Path) -> None:
         load_corpus(str(tmp_path / "nowhere.txt"))
     with pytest.raises(CorpusError, match=r"holds no \.txt, \.md, \.jsonl, \.parquet file"):
         load_corpus(str(tmp_path))
-    with pytest.raises(UsageError, match="no standard input"):
+    with pytest.raises(UsageError, match="Standard input is not available"):
         load_corpus("-")
     with pytest.raises(CorpusError, match="not UTF-8"):
         load_corpus("-", io.TextIOWrapper(io.BytesIO(b"caf\xe9"), encoding="utf-8"))

@@ -302,8 +302,8 @@ def register_verbalizers(register):
     [
         ("return ['text' for _ in vectors]", "The verbalizer odd returned a list with ['text']"),
         ("return None", "The verbalizer odd returned NoneType"),
-        ("return [Explanation('one')]", "The verbalizer odd returned 1 explanations of"),
-        ("return [Explanation(b'bytes') for _ in vectors]", "whose text or flags are no text"),
+        ("return [Explanation('one')]", "The verbalizer odd returned 1 explanations for"),
+        ("return [Explanation(b'bytes') for _ in vectors]", "whose text or flags are not texts"),
         (
             "return 1 / 0",
             "ZeroDivisionError: division by zero. The error occurred in the plugin odd-words:verbalizers.odd",

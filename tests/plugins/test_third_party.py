@@ -212,7 +212,7 @@ def test_scorers_that_misbehave_are_left_out_with_a_note(
         "sound",
     }
     for name, reason in (("divides", "ZeroDivisionError"), ("nan", "it returned Metric"), ("text", "TypeError")):
-        assert f"The scorer {name} failed and is left out: {reason}" in err
+        assert f"The scorer {name} failed; its scores are missing: {reason}" in err
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == document
 
 

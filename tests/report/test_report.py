@@ -224,9 +224,9 @@ def test_results_of_other_commands_are_sections(folder: Path, tmp_path: Path) ->
 def test_nothing_else_is_overwritten(folder: Path, tmp_path: Path) -> None:
     thesis = tmp_path / "thesis.html"
     thesis.write_text("<p>mine</p>")
-    with pytest.raises(UsageError, match="no report of bridge"):
+    with pytest.raises(UsageError, match="not a report of bridge"):
         write_report([folder], thesis)
-    with pytest.raises(UsageError, match="no report of bridge"):
+    with pytest.raises(UsageError, match="not a report of bridge"):
         write_report([folder], tmp_path)
     assert thesis.read_text() == "<p>mine</p>"
     (folder / REPORT).write_text("mine")

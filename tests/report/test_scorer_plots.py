@@ -242,7 +242,7 @@ def test_it_is_seen_in_light_and_dark(package: Package, tmp_path: Path) -> None:
         (DRAW, "pass", "no name of what was kept begins with draws.: nothing was kept"),
         (DRAW, 'evidence.keep("mine", np.ones(3))', "no name of what was kept begins with draws.: mine"),
         (DRAW, 'evidence.keep("draws.x", np.array([np.inf]))', "it kept draws.x as NaN or infinite values"),
-        ("return None", KEEP, "no plot came back"),
+        ("return None", KEEP, "no plot was returned"),
         ("1 / 0", KEEP, "ZeroDivisionError: division by zero"),
         ("return Plot(figure, 'title', '')", KEEP, "Its says is ''"),
         (

@@ -158,7 +158,7 @@ def map_type(fitted_type: Callable[[AffineMap], FittedMap], noise: float = 0.0, 
     [
         (map_type(AddsMean), "positively homogeneous"),
         (map_type(DoublesDirections), r"direction\(v\) = map\(x \+ v\) - map\(x\)"),
-        (map_type(CentresTheBatch), "treats rows one by one"),
+        (map_type(CentresTheBatch), "maps each row independently"),
         (map_type(ReturnsFloat32), "finite float64"),
         (map_type(PretendsToInvert), r"inverse\(\)\(map\(x\)\) = x"),
         (map_type(ForgetsDigits), "bit for bit"),
@@ -219,7 +219,7 @@ class HasNoSeed(MeanError):
     ("broken", "law"),
     [
         (SkipsAnArm, "every arm"),
-        (ForgetsItsControl, "no number stands without its control"),
+        (ForgetsItsControl, "every number has its control"),
         (IsOutsideItsInterval, "inside its interval"),
         (RestsOnNothing, "number of rows"),
         (HasNoSeed, "same evidence gives the same metrics"),
@@ -429,7 +429,7 @@ class RebuildsTooFew(Says):
 @pytest.mark.parametrize(
     ("broken", "law"),
     [
-        (DropsOne, "one explanation a vector"),
+        (DropsOne, "one explanation per vector"),
         (Sorts, "in order"),
         (SpeaksPlainly, r"a bridge\.verbalizers\.Explanation"),
         (ReadsAnything, "ShapeError"),
@@ -438,8 +438,8 @@ class RebuildsTooFew(Says):
         (Guesses, "same vectors"),
         (ForgetsTheBackground, "explain of the blends"),
         (BreaksOnContrast, "with a UsageError.*beta 0.5"),
-        (ReadsOneBackground, "one explanation a vector.*two backgrounds"),
-        (HidesItsReconstructor, "whether reconstruct works.*vectors came back"),
+        (ReadsOneBackground, "one explanation per vector.*two backgrounds"),
+        (HidesItsReconstructor, "whether reconstruct works.*it returned vectors"),
         (PromisesAReconstructor, "whether reconstruct works.*none"),
         (RebuildsTooFew, "reconstruct gives one"),
     ],
@@ -499,8 +499,8 @@ def test_broken_dictionary_formats(tmp_path: Path) -> None:
     check_dictionary_format(Json(), path)
     changes = {
         "affine in the features": {"kind": Squares},
-        "encode gives .* rows one by one": {"kind": RanksTheBatch},
-        "half-written": {"refusal": KeyError},
+        "encode gives .* each row independently": {"kind": RanksTheBatch},
+        "incomplete": {"refusal": KeyError},
         "recognises its own files": {"recognises": lambda self, path: True},
     }
     for law, change in changes.items():

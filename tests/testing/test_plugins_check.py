@@ -64,7 +64,9 @@ def test_every_broken_law_is_told_with_its_input_and_by_how_much(package: Packag
     assert one["outcome"] == "broken"
     broken = {law["law"]: law for law in one["laws"] if not law["holds"]}
     assert len(broken) >= 1
-    law = broken["map(x) of shape (n, d_src) has shape (n, d_dst), is finite float64, and treats rows one by one"]
+    law = broken[
+        "for x of shape (n, d_src), map(x) has shape (n, d_dst), is finite float64, and maps each row independently"
+    ]
     assert law["given"].startswith("rows of 12 dimensions mapped to 12, shape (200, 12), float32")
     assert "dtype float32 came back" in law["found"]
     assert any(law["holds"] for law in one["laws"])

@@ -129,7 +129,7 @@ def test_what_does_not_belong_is_refused(registry: Registry, tmp_path: Path) -> 
     assert "belongs at blocks.1.hook_resid_post" in str(result.exception)
     result = call("audit", "--src", "dyck:seed0@7", "--dst", "dyck:seed1@0", "--dictionary", str(SAE))
     assert "no block 7" in str(result.exception)
-    with pytest.raises(BridgeError, match="no format known here"):
+    with pytest.raises(BridgeError, match="no installed format"):
         open_dictionary(str(tmp_path), registry)
     half = tmp_path / "half"
     shutil.copytree(SAE, half)

@@ -37,7 +37,7 @@ def test_it_is_read_without_a_map() -> None:
 def test_other_weights_than_were_asked_for_are_refused(side: str) -> None:
     Path("pinned.toml").write_text(f'{side} = "other"\n')
     code, err = explain("pinned.toml", *OWN, *READ)
-    assert code == 1 and "not the ones that this experiment was made with" in err
+    assert code == 1 and "differ from the weights that this experiment was made with" in err
 
 
 def test_a_map_that_does_not_exist_is_refused() -> None:

@@ -121,8 +121,8 @@ def test_rows_make_the_vector_that_their_texts_would_have_made(tmp_path: Path) -
     ("rows", "labels", "said"),
     [
         (np.ones((4, 64)), [0, 0, 0, 0], "labels of .* are 0; .* two classes"),
-        (np.ones((4, 64)), [0, 1, 2, 1], "labels of .* are 0, 1, 2; .* two classes"),
-        (np.full((4, 64), np.nan), [0, 1, 0, 1], "tensor rows of .* not all finite"),
+        (np.ones((4, 64)), [0, 1, 2, 1], "labels of .* are 0, 1, 2; .* the two classes"),
+        (np.full((4, 64), np.nan), [0, 1, 0, 1], "tensor rows of .* not finite floats"),
         (np.ones((4, 64)), [0, 1, 1], r"rows of shape \(4, 64\) and labels of shape \(3,\)"),
         (np.ones((4, 63)), [0, 1, 0, 1], r"rows.safetensors has shape \(4, 63\); this map takes \(n, 64\)"),
         (np.ones((4, 64)), [0, 1, 0, 1], "two classes of rows.safetensors do not differ"),
@@ -141,7 +141,7 @@ def test_rows_that_make_no_vector(rows: np.ndarray, labels: list[int], said: str
         ([json.dumps({"text": str(i), "class": "a"}) for i in range(40)], "two classes"),
         ([json.dumps({"text": str(i), "class": "ab"[i == 0]}) for i in range(40)], "two classes"),
         (["no json"], "not a readable contrast set"),
-        (['{"text": 3, "class": "a"}'], "no string"),
+        (['{"text": 3, "class": "a"}'], "not a string"),
     ],
 )
 def test_a_contrast_set_that_is_none(lines: list[str], said: str, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_centred_weights_are_translated(tiny_models: Mapping[str, list[Path]], t
     np.testing.assert_allclose(found.encode(plain.numpy()), given.encode(centred.numpy()), atol=1e-4)
     np.testing.assert_allclose(found.reconstruct(plain.numpy()), given.reconstruct(centred.numpy()), atol=1e-4)
     assert not np.allclose(given.encode(plain.numpy()), given.encode(centred.numpy()), atol=1e-2)
-    assert "mean over the width is taken from activations" in " ".join(found.origin.notes)
+    assert "mean over the width is subtracted from activations" in " ".join(found.origin.notes)
     again = check_belongs(found, resolved, resolved.single_site())
     np.testing.assert_array_equal(again.encode(plain.numpy()), found.encode(plain.numpy()))
 
@@ -126,7 +126,7 @@ def test_what_is_known_of_processing(tiny_models: Mapping[str, list[Path]], tmp_
         opened("unknown", peft_adapter="x/y")
     legacy = {"model_name": "gpt2-small", "hook_point": "blocks.1.hook_resid_post"}
     config = open_dictionary(str(saelens(tmp_path / "old", legacy, flat=True)), runtime.registry)
-    assert "does not say whether the model's weights were centred" in " ".join(config.origin.notes)
+    assert "does not record whether the model's weights were centred" in " ".join(config.origin.notes)
 
     # TransformerLens leaves RMSNorm models as they are; where neither is known, nothing is guessed.
     said = {"model_name": "llama", "model_from_pretrained_kwargs": {"center_writing_weights": True}}

@@ -56,7 +56,10 @@ def test_chosen_decoder_rows(rotation: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(arrays["directions"], load(rotation).direction(rows))
     assert record["features"] == chosen and record["dictionary"] == str(SAE)
 
-    for features, said in (("3,256", "has no feature 256. Its features are 0 to 255"), ("5-3", "names no features")):
+    for features, said in (
+        ("3,256", "has no feature 256. Its features are 0 to 255"),
+        ("5-3", "is not a feature range"),
+    ):
         error = call(*command, "--features", features, "--out", tmp_path / "none").exception
         assert isinstance(error, UsageError) and said in str(error)
     error = call(*command, "--out", tmp_path / "none").exception
@@ -148,8 +151,8 @@ def test_probes_across_widths_read_through_the_way_back(tmp_path: Path) -> None:
     for bad, said in (
         ({"w": np.ones(8)}, r"The probe w has shape \(1, 8\)"),
         ({"w": np.ones((2, 5)), "w.bias": np.ones(3)}, r"w.bias has shape \(3,\); its probe's outputs are \(2,\)"),
-        ({"v.bias": np.ones(1)}, "holds v.bias, and no weights"),
-        ({"w": np.full(5, np.nan)}, "The tensor w .* is not all finite floats"),
+        ({"v.bias": np.ones(1)}, "holds v.bias, but no weights"),
+        ({"w": np.full(5, np.nan)}, "The tensor w .* not finite floats"),
     ):
         save_file(bad, path)
         with pytest.raises(BridgeError, match=said):

@@ -137,7 +137,7 @@ def test_folders_without_a_way_back_load_and_refuse_in_words(older: Path, ridge:
 def test_a_way_back_that_is_not_there_is_found(older: Path) -> None:
     record = json.loads((older / "bridge.json").read_text())
     (older / "bridge.json").write_text(json.dumps(record | {"way_back": True}))
-    with pytest.raises(BridgeError, match="affine map is weight"):
+    with pytest.raises(BridgeError, match="affine map needs weight"):
         load(older)
 
 
@@ -154,7 +154,9 @@ def test_a_rotation_without_a_way_back_is_its_own_transpose(tmp_path: Path) -> N
         out = tmp_path / f"sae-{scale}"
         code, said, err = bridge("transfer", "sae", folder, SAE, "--out", out)
         if works:
-            assert code == 0 and "NOT scored" in said and "does not say what it was fitted on" in " ".join(err.split())
+            assert (
+                code == 0 and "NOT scored" in said and "has no record of what it was fitted on" in " ".join(err.split())
+            )
             assert json.loads((out / "transfer.json").read_text())["back"] == "inverse"
         else:
             assert code == 1 and "changes lengths" in " ".join(err.split())

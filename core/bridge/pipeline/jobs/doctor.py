@@ -115,7 +115,7 @@ def _cache() -> Iterator[Check]:
 def _models() -> Iterator[Check]:
     folder = models_folder()
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    yield Check("models folder", True, f"{folder}: {', '.join(names) or 'none'}")
+    yield Check("models put by hand", True, f"{folder}: {', '.join(names) or 'none'}")
     offline = os.environ.get("HF_HUB_OFFLINE", "")
     yield Check("hub", True, "offline (HF_HUB_OFFLINE)" if offline not in ("", "0") else "used when needed")
     yield Check("user aliases", True, ", ".join(user_aliases()) or "none")
