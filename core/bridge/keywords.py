@@ -16,25 +16,26 @@ class Keywords(TypedDict, total=False):
         corpus_sha256: If set, refuse a corpus whose content differs.
         src_identity: If set, refuse source weights whose content differs.
         dst_identity: If set, refuse destination weights whose content differs.
-        max_documents: Use the first so many documents only.
-        max_tokens: Cut texts after so many tokens.
-        skip: Leave out the first so many tokens of each text (attention sinks).
-        outlier_factor: Leave out rows of norm above so many medians.
-        split: Which documents are held out.
+        max_documents: Number of documents used, from the first on.
+        max_tokens: Number of tokens after which texts are cut.
+        skip: Number of tokens left out at the start of each text (attention sinks).
+        outlier_factor: Leave out rows with a norm above this many times the median.
+        split: Choice of the held-out documents.
         held_out: Share of documents held out for the scores.
         folds: Training folds for cross-validation.
-        seed: Of everything random.
+        seed: Random seed.
         device: cpu, cuda, cuda:N, mps, or auto.
-        dtype: bfloat16, float32, or auto: the faster one.
-        dictionary: Explain features of this dictionary of the source, or of its `own`.
-        features: How many features are drawn by seed.
-        allow_other_model: Take a dictionary though its file names another model.
-        allow_untrained: Go on with a model that predicts text no better than random weights do.
-        positions: Explain so many live activations of held-out texts, too.
-        features_of: Which features are drawn from: see bridge.features.
-        src_verbalizer: The source's: a folder, NAME:OPTION=VALUE,... or own:... (default: the model's own).
-        dst_verbalizer: The destination's, likewise.
-        washout: How directions are shown: none, mean, blend or contrast, as contrast:strength=2; several to compare.
+        dtype: bfloat16, float32, or auto: the faster dtype.
+        dictionary: Explain features of this dictionary of the source; `own` is the bundled dictionary.
+        features: Number of features drawn by seed.
+        allow_other_model: Accept a dictionary whose file names another model.
+        allow_untrained: Accept a model that predicts text no better than random weights.
+        positions: Number of live activations of held-out texts to explain as well.
+        features_of: The part of the features to draw from: see bridge.features.
+        src_verbalizer: Verbalizer of the source: a folder, NAME:OPTION=VALUE,... or own:... (default: the model's own).
+        dst_verbalizer: Verbalizer of the destination, in the same form.
+        washout: Form in which a verbalizer receives directions: none, mean, blend or contrast, as contrast:strength=2;
+            give several to compare them.
         encoder: Sentence encoder that judges explanations, or lsa: no download (default: all-MiniLM-L6-v2).
         batch_size: Texts per forward pass (default: as many as fit).
     """
