@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import gguf_files
 from bridge.errors import ModelUnavailableError, UsageError
 from bridge.models import Layout, Location, Placement, Weights, mixed, parallel, sequential
 from bridge.models.resolve import ResolvedModel, resolve
@@ -358,3 +359,89 @@ def test_pages_name_every_alias_and_model(family: str, registry: Registry) -> No
     assert set(said) == {alias.name for alias in registry.models[family].aliases()}
     for model_type in registry.models[family].model_types:
         assert f"`{model_type}`" in page
+
+
+def qwen35_tensors(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the metadata and tensors of a Qwen3.5, as llama.cpp's converter changes them."""
+    config = model.config
+    keys, per_key = config.linear_num_key_heads, config.linear_num_value_heads // config.linear_num_key_heads
+    width, queries = config.linear_value_head_dim, 2 * keys * config.linear_key_head_dim
+
+    def tiled(values: np.ndarray, size: int) -> np.ndarray:
+        """Put value heads that belong to one key apart: the first of every key, then the second of every key."""
+        return values.reshape(keys, per_key, size, *values.shape[1:]).swapaxes(0, 1).reshape(values.shape)
+
+    def fused(values: np.ndarray) -> np.ndarray:
+        return np.concatenate([values[:queries], tiled(values[queries:], width)])
+
+    change: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "A_log": lambda one: tiled(-np.exp(one), 1),
+        "dt_bias": lambda one: tiled(one, 1),
+        "in_proj_a.weight": lambda one: tiled(one, 1),
+        "in_proj_b.weight": lambda one: tiled(one, 1),
+        "in_proj_z.weight": lambda one: tiled(one, width),
+        "in_proj_qkv.weight": fused,
+        "conv1d.weight": lambda one: fused(one[:, 0]),
+        "out_proj.weight": lambda one: tiled(one.T, width).T,
+        "norm.weight": lambda one: one + 1,  # of the stream, of queries and keys; the one in linear attention is not
+    }
+    tensors = {}
+    for name, weight in model.state_dict().items():
+        kind = ".".join(name.split(".")[-2:]) if name.endswith("weight") else name.split(".")[-1]
+        kind = "norm.weight" if kind.endswith("norm.weight") and "linear_attn" not in name else kind
+        new = weight.numpy()
+        if kind in change and not ("linear_attn" in name and kind == "norm.weight"):
+            new = change[kind](new)
+        for ours, theirs in QWEN35_NAMES:
+            name = name.replace(ours, theirs)
+        tensors[name] = np.ascontiguousarray(new)
+    said = gguf_files.keys_of(config) | {
+        "attention.key_length": config.head_dim,
+        "attention.value_length": config.head_dim,
+        "full_attention_interval": 4,
+        "rope.dimension_count": 6,
+        "rope.dimension_sections": [1, 1, 1, 0],
+        "ssm.conv_kernel": config.linear_conv_kernel_dim,
+        "ssm.group_count": keys,
+        "ssm.inner_size": width * keys * per_key,
+        "ssm.state_size": config.linear_key_head_dim,
+        "ssm.time_step_rank": keys * per_key,
+    }
+    return said, tensors
+
+
+QWEN35_NAMES = [
+    ("linear_attn.in_proj_qkv", "attn_qkv"),
+    ("linear_attn.in_proj_z", "attn_gate"),
+    ("linear_attn.in_proj_a", "ssm_alpha"),
+    ("linear_attn.in_proj_b", "ssm_beta"),
+    ("linear_attn.conv1d", "ssm_conv1d"),
+    ("linear_attn.norm", "ssm_norm"),
+    ("linear_attn.out_proj", "ssm_out"),
+    ("linear_attn.A_log", "ssm_a"),
+    ("linear_attn.dt_bias", "ssm_dt.bias"),
+    ("self_attn.q_norm", "attn_q_norm"),
+    ("self_attn.k_norm", "attn_k_norm"),
+    ("post_attention_layernorm", "post_attention_norm"),
+    *gguf_files.NAMES,
+]
+
+
+def test_qwen35_gguf_files_are_read(
+    registry: Registry, tiny_models: Mapping[str, list[Path]], find: Callable[[str], ResolvedModel], tmp_path: Path
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    source = tiny_models["qwen3_5"][0]
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    keys, tensors = qwen35_tensors(model)
+    gguf_files.write(tmp_path / "tiny.gguf", "qwen35", keys, tensors, source)
+    found = find(f"{tmp_path / 'tiny.gguf'}@3")
+    assert (found.adapter.name, found.info.d_model, found.info.n_layers) == ("qwen3_5", 32, 5)
+    loaded = found.adapter.load(found.weights, CPU)
+    ids = torch.arange(2, 22)[None]
+    states, logits = logits_of(source, ids)
+    read = loaded.activations(ids, torch.ones_like(ids), [Site(layer, "resid_pre") for layer in range(5)])
+    torch.testing.assert_close(list(read), list(states[:5]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(loaded.logits(ids, torch.ones_like(ids)), logits, rtol=0, atol=1e-5)

@@ -73,7 +73,7 @@ class Qwen35(TransformersAdapter):
             "num_hidden_layers": 5,
             "num_attention_heads": 4,
             "num_key_value_heads": 2,
-            "head_dim": 16,
+            "head_dim": 24,
             "linear_key_head_dim": 8,
             "linear_value_head_dim": 8,
             "linear_num_key_heads": 2,
@@ -98,7 +98,7 @@ _ROPE = {
     "rope_type": "default",
     "rope_theta": 10_000.0,
     "partial_rotary_factor": 0.25,
-    "mrope_section": [1, 1, 0],
+    "mrope_section": [1, 1, 1],
     "mrope_interleaved": True,
 }
 _EXPERTS = {
