@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import gguf_files
-from bridge.errors import ModelUnavailableError, UsageError
+from bridge.errors import ModelError, ModelUnavailableError, UsageError
 from bridge.models import Layout, Location, Placement, Weights, mixed, parallel, sequential
 from bridge.models.resolve import ResolvedModel, resolve
 from bridge.plugins import Registry
@@ -98,8 +98,6 @@ def test_a_later_kind_of_block_is_probed_when_a_model_is_loaded(
     registry: Registry, tiny_models: Mapping[str, list[Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The full attention is in the fourth block, and what is wrong there is found at once."""
-    from bridge.errors import ModelError
-
     family = registry.models["qwen3_5"]
     right = type(family).layout
 
@@ -303,8 +301,6 @@ def test_wrappers_lack_nothing_of_their_text_model(
     registry: Registry, tiny_models: Mapping[str, list[Path]], tmp_path: Path
 ) -> None:
     """What is not read must not hide what is missing."""
-    from bridge.errors import ModelError
-
     lost = "1.post_attention_layernorm.weight"
     for name, index in (("llama4", 2), ("qwen3_5", 3), ("mistral3", 3)):
         source, path = tiny_models[name][index], tmp_path / name
@@ -445,3 +441,31 @@ def test_qwen35_gguf_files_are_read(
     read = loaded.activations(ids, torch.ones_like(ids), [Site(layer, "resid_pre") for layer in range(5)])
     torch.testing.assert_close(list(read), list(states[:5]), rtol=0, atol=1e-5)
     torch.testing.assert_close(loaded.logits(ids, torch.ones_like(ids)), logits, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("family", "architecture", "said"),
+    [
+        ("gemma4", "gemma4", "reads in part only.*share keys"),
+        ("gpt_oss", "gpt-oss", r"reads in part only.*YaRN"),
+        ("llama4", "llama4", "architecture llama4 is not supported"),
+        ("olmo3", "olmo3", "architecture olmo3 is not supported"),
+        ("smollm3", "smollm3", "architecture smollm3 is not supported"),
+        ("mistral3", "mistral3", "architecture mistral3 is not supported"),
+    ],
+)
+def test_other_gguf_files_are_refused_in_words(
+    family: str,
+    architecture: str,
+    said: str,
+    registry: Registry,
+    tiny_models: Mapping[str, list[Path]],
+    find: Callable[[str], ResolvedModel],
+    tmp_path: Path,
+) -> None:
+    config = registry.models["llama"].tiny_configs()[0]  # type: ignore[attr-defined]
+    keys = gguf_files.keys_of(config)
+    embedding = {"token_embd.weight": np.zeros((512, 32), np.float32)}
+    gguf_files.write(tmp_path / "tiny.gguf", architecture, keys, embedding, tiny_models[family][0])
+    with pytest.raises(ModelError, match=said):
+        find(f"{tmp_path / 'tiny.gguf'}@1")

@@ -27,6 +27,12 @@ from bridge.progress import Advance
 MB = 10**6
 NO_PLACE = "holds tensors that its model has no place for"
 
+READ_IN_PART = {
+    "gemma4": "It drops which blocks share keys, and that heads have two widths.",
+    "gpt-oss": "It takes the length of a key for its value where the file says how positions are scaled (YaRN).",
+}
+"""Architectures that transformers claims to read, and what it does to them: known from its source (5.23)."""
+
 
 @final
 class GgufFile:
@@ -52,6 +58,7 @@ class GgufFile:
                 raise ValueError("its numbers have the other byte order")
             self._architecture = str(self._reader.fields["general.architecture"].contents())
             self._refuse_parts()
+            self._refuse_read_in_part()
             self._config = completed(
                 AutoConfig.from_pretrained(**self._where),
                 self._architecture,
@@ -167,6 +174,14 @@ class GgufFile:
         # What it maps to a name that its configuration does not have, it drops.
         mapped = {key for key, name in mapping.items() if name not in (None, "feed_forward_length")}
         return mapped - {"rope.freq_base", "rope.dimension_count"}
+
+    def _refuse_read_in_part(self) -> None:
+        if self._architecture in READ_IN_PART:
+            raise ModelError(
+                f"{self._path} is a GGUF file of {self._architecture}, which transformers reads in part only.",
+                cause=READ_IN_PART[self._architecture],
+                remedy="Use the original checkpoint.",
+            )
 
     def _refuse_parts(self) -> None:
         """Refuse a file that is not a whole model."""
