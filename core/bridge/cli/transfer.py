@@ -23,6 +23,7 @@ def command() -> None:
 @click.option("--features", metavar="FEATURES", help="Features whose rows are moved, as 3,17,45-50.")
 @click.option("--allow-other-model", is_flag=True, help="Accept a dictionary whose file names another model.")
 @click.option("--any-layer", is_flag=True, help="Assign all vectors to the source's site, ignoring their names.")
+@click.option("--score/--no-score", default=True, help="Score them on the bridge's held-out activations (default).")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
 @output_options
 def directions(
@@ -32,6 +33,7 @@ def directions(
     features: str | None,
     allow_other_model: bool,
     any_layer: bool,
+    score: bool,
     out: Path,
     as_json: bool,
     quiet: bool,
@@ -41,7 +43,8 @@ def directions(
     Directions (steering vectors, decoder rows) go through the linear part of the map only. The result has the same
     names; rows of a dictionary are one tensor, directions, in the order of --features. The gain is the mean length of a
     moved direction over its length before. For probes, which read activations instead of adding to them, use bridge
-    transfer probes.
+    transfer probes. r says how the projections of held-out rows on the given direction correlate with those of their
+    partners on the moved one, beside directions that a map of mispaired rows moved; bridge steer says what one does.
 
     \b
     bridge transfer directions runs/my-run steering.safetensors --out steering-on-gemma.safetensors
@@ -57,6 +60,7 @@ def directions(
         allow_other_model=allow_other_model,
         any_layer=any_layer,
         out=out,
+        score=score,
         progress=TerminalProgress(quiet),
     )
     _print(carried.document(), as_json)
@@ -65,11 +69,11 @@ def directions(
 @command.command("probes")
 @click.argument("bridge_folder", metavar="BRIDGE", type=click.Path(file_okay=False, path_type=Path))
 @click.argument("given", metavar="PROBES", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--back", type=click.Path(file_okay=False, path_type=Path), help="A bridge fitted the other way.")
+@click.option("--score/--no-score", default=True, help="Score it on the bridge's held-out activations (default).")
 @click.option(
     "--back", type=click.Path(file_okay=False, path_type=Path), help="A bridge fitted from destination to source."
 )
-@click.option("--score/--no-score", default=True, help="Score on the bridge's held-out activations (default).")
-@click.option("--any-layer", is_flag=True, help="Assign all vectors to the source's site, ignoring their names.")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
 @output_options
 def probes(
@@ -156,7 +160,7 @@ def sae(
         click.echo(
             printable(
                 f"It explains {_ev(mapped)} of the variance of {mapped['n']} held-out activations of {about['dst']}; "
-                f"the original explains {_ev(given)} on {about['src']}."
+                f"on {about['src']} the given one explains {_ev(given)}.{_beside(carried.held_out)}"
             )
         )
         if (mapped["ev"] or 0) <= 0:
@@ -173,10 +177,21 @@ def _print(report: dict[str, Any], as_json: bool) -> None:
     else:
         for name, row in report.items():
             scored = row.get("held_out")
-            said = (
-                f"; agrees on {scored['n']} held-out rows: EV {_ev(scored)}, r {_number(scored['r'])}" if scored else ""
-            )
+            said = ""
+            if scored and "ev" in scored:
+                said = f"; agrees on {scored['n']} held-out rows: EV {_ev(scored)}, r {_number(scored['r'])}"
+                said += _beside(scored)
+            elif scored:
+                ends = f"[{_number(scored['low'])}, {_number(scored['high'])}]"
+                said = f"; projections of {scored['n']} held-out pairs correlate: r {_number(scored['r'])} {ends}"
+                said += f" (mispaired {_number(control['r'])})" if (control := scored.get("mispaired")) else ""
             click.echo(printable(f"{name}: {row['shape']}, gain {row['gain']:.3f}{said}"))
+
+
+def _beside(scored: dict[str, Any]) -> str:
+    """Return what the mispaired control scores, where there is one."""
+    control = scored.get("mispaired")
+    return f" A map of mispaired rows: EV {_ev(control)}." if control else ""
 
 
 def _ev(scored: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ def transfer_directions(
     allow_other_model: bool = False,
     any_layer: bool = False,
     out: str | Path | None = None,
+    score: bool = True,
     progress: Progress | None = None,
 ) -> Transferred:
     """Move directions (steering vectors, decoder rows): through the linear part of the map alone.
@@ -35,11 +36,13 @@ def transfer_directions(
         allow_other_model: Take a dictionary though its file names another model.
         any_layer: Take all vectors to be of the source's site, whatever layers their names or number say.
         out: Safetensors file to write, the same names, float32; None to write nothing.
+        score: Score them on the bridge's held-out activations, which are collected again if they are not stored.
         progress: Is told what is noticed.
 
     Returns:
         For each name what was moved, numpy or torch as given (float64 stays, all else becomes float32), on the same
-        device; rows of a dictionary are one array, `directions`. A gain is the mean length after, over before.
+        device; rows of a dictionary are one array, `directions`. A gain is the mean length after, over before;
+        `held_out` says how projections of paired rows on both correlate, beside the mispaired control.
 
     Raises:
         bridge.errors.UsageError: If `out` exists, a feature is not there, neither or both sources are given, or vectors
@@ -48,18 +51,23 @@ def transfer_directions(
         bridge.errors.BridgeError: If a value is not finite, or the dictionary is not the source's.
     """
     from bridge.errors import UsageError
+    from bridge.pipeline.jobs.held_out import open_held_out
     from bridge.pipeline.plan.runtime import open_runtime
     from bridge.pipeline.transfer import directions
 
     through, file = _bridge(bridge), _path(out)
     written = isinstance(features, str) and features
+    runtime = open_runtime(progress)
+    rows = partial(open_held_out, through, runtime) if score else None
     chosen = directions.parse_features(written) if written else [int(one) for one in features]
     if vectors is not None and not dictionary and not chosen:
         given = Path(vectors) if isinstance(vectors, str) else vectors
-        return directions.transfer_directions(through, given, file, any_layer=any_layer)
+        return directions.transfer_directions(through, given, file, rows, any_layer=any_layer)
     if dictionary and chosen and vectors is None:
-        runtime = open_runtime(progress)
-        return directions.transfer_features(through, dictionary, chosen, file, runtime, any_model=allow_other_model)
+        any_model = allow_other_model
+        return directions.transfer_features(
+            through, dictionary, chosen, file, runtime, open_rows=rows, any_model=any_model
+        )
     raise UsageError("Give either VECTORS, or --dictionary and --features.")
 
 

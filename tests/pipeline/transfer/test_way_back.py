@@ -63,7 +63,8 @@ def test_a_dictionary_through_ridge_scores_what_the_audit_says(ridge: Path, tmp_
     assert code == 0
     said = json.loads(out)
     assert said["back"] == "fitted" and said["held_out"]["mapped"]["ev"] > 0.1
-    for arm in ("mapped", "self"):
+    assert said["held_out"]["mapped"]["low"] > said["held_out"]["mispaired"]["high"]
+    for arm in ("mapped", "mispaired", "self"):
         found = said["held_out"][arm]
         assert found["n"] == audited[arm]["n"]
         for key, name in (("ev", "value"), ("low", "low"), ("high", "high")):
@@ -80,6 +81,7 @@ def test_a_dictionary_through_ridge_scores_what_the_audit_says(ridge: Path, tmp_
 
     code, out, _ = bridge("transfer", "sae", ridge, SAE, "--out", tmp_path / "told", "--quiet")
     assert f"explains {ev:.3f}" in out and "held-out activations of tiny-qwen@0" in out
+    assert f"A map of mispaired rows: EV {said['held_out']['mispaired']['ev']:.3f}" in out
 
 
 def test_probes_through_ridge_say_how_they_agree(ridge: Path, tmp_path: Path) -> None:
@@ -103,8 +105,40 @@ def test_probes_through_ridge_say_how_they_agree(ridge: Path, tmp_path: Path) ->
     with safe_open(out_file, "numpy") as file:
         record = json.loads(file.metadata()["residual-bridge"])
     assert record["held_out"]["p"] == found and record["back"] == "fitted"
+    assert found["mispaired"]["high"] < found["low"] and abs(found["mispaired"]["r"]) < 0.3 < found["r"]
     code, out, _ = bridge("transfer", "probes", ridge, tmp_path / "probes.safetensors", "--out", tmp_path / "b")
     assert f"held-out rows: EV {found['ev']:.3f}" in out
+    assert f"A map of mispaired rows: EV {found['mispaired']['ev']:.3f}" in out
+
+
+def test_moved_directions_say_how_projections_correlate(ridge: Path, tmp_path: Path) -> None:
+    rows = open_held_out(load(ridge), open_runtime())
+    assert rows is not None
+    blocks = list(rows)
+    x, y = (np.concatenate([getattr(block, side) for block in blocks]).astype(np.float64) for side in "xy")
+    given = np.linalg.svd(x - x.mean(0), full_matrices=False)[2][:3]
+    save_file({"axes": given, "one": given[0], "none": np.zeros(112)}, tmp_path / "given.safetensors")
+    out_file = tmp_path / "moved.safetensors"
+    flags = ("transfer", "directions", ridge, tmp_path / "given.safetensors", "--out")
+    code, out, _ = bridge(*flags, out_file, "--json")
+    assert code == 0
+    found, moved = json.loads(out), load_file(out_file)
+    for name, some in (("axes", given), ("one", given[:1])):
+        here, there = x @ some.T, y @ np.atleast_2d(moved[name]).astype(np.float64).T
+        r = np.mean([np.corrcoef(here[:, i], there[:, i])[0, 1] for i in range(len(some))])
+        scored = found[name]["held_out"]
+        assert scored["r"] == pytest.approx(r, abs=1e-5) and scored["n"] == len(x)
+        assert scored["mispaired"]["high"] < scored["low"] <= scored["r"] <= scored["high"]
+    assert found["none"]["held_out"]["r"] is None, "a projection that is always 0 correlates with nothing"
+    with safe_open(out_file, "numpy") as file:
+        assert json.loads(file.metadata()["residual-bridge"])["held_out"]["one"] == found["one"]["held_out"]
+    code, out, _ = bridge(*flags, tmp_path / "told")
+    assert f"correlate: r {found['one']['held_out']['r']:.3f}" in out and "(mispaired " in out
+    code, out, _ = bridge(*flags, tmp_path / "not", "--no-score")
+    assert code == 0 and "correlate" not in out
+    rows_of = ("--dictionary", SAE, "--features", "3,5")
+    code, out, _ = bridge("transfer", "directions", ridge, *rows_of, "--out", tmp_path / "rows", "--json")
+    assert code == 0 and json.loads(out)["directions"]["held_out"]["r"] > 0.1
 
 
 def test_the_way_back_is_the_map_fitted_the_other_way(ridge: Path, tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ from bridge.pipeline.arrays import as_given
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
 from bridge.pipeline.transfer.dictionaries import open_source
+from bridge.pipeline.transfer.held_out import OpenRows
 from bridge.pipeline.transfer.layers import need_one_site
+from bridge.pipeline.transfer.projections import score_directions
 from bridge.pipeline.transfer.sae import need_free
 from bridge.pipeline.transfer.transferred import Named, Transferred, gain, read_named
 
@@ -32,18 +34,24 @@ _SPAN = re.compile(r"(\d+)(?:-(\d+))?")
 
 
 def transfer_directions(
-    bridge: Bridge, source: Named, out: Path | None = None, *, any_layer: bool = False
+    bridge: Bridge,
+    source: Named,
+    out: Path | None = None,
+    open_rows: OpenRows | None = None,
+    *,
+    any_layer: bool = False,
 ) -> Transferred:
-    """Move vectors as directions (steering vectors, decoder rows).
+    """Move vectors as directions (steering vectors, decoder rows), and score them.
 
     Args:
-        bridge: The bridge, with any map, equal widths or not.
+        bridge: The bridge to carry them through; any map, equal widths or not.
         source: A safetensors file, or arrays by name: (n, d_src) or (d_src,), any float type.
-        out: File for the moved tensors, under the same names, float32; refuses to overwrite.
-        any_layer: Assign all vectors to the source's site, ignoring layers in their names or number.
+        out: Where the moved tensors are written, under the same names, float32; refuses to overwrite.
+        open_rows: Opens the rows that they are scored on, when all else is found to be right; None to score nothing.
+        any_layer: Take all vectors to be of the source's site, whatever layers their names or number say.
 
     Returns:
-        The moved vectors by name, in the type of the input, and their gain: length after the map over length before.
+        For each name what was moved, as given, how much of its length the map keeps, and what `score_directions` says.
 
     Raises:
         UsageError: If `out` exists, or the vectors belong to other layers than the source's.
@@ -54,7 +62,7 @@ def transfer_directions(
     vectors, name = read_named(source)
     if not any_layer:
         need_one_site(bridge, vectors, name)
-    return _move(bridge, vectors, vectors if isinstance(source, Path) else source, out, {"from": name})
+    return _move(bridge, vectors, vectors if isinstance(source, Path) else source, out, {"from": name}, open_rows)
 
 
 def transfer_features(
@@ -64,18 +72,20 @@ def transfer_features(
     out: Path | None,
     runtime: Runtime | None = None,
     *,
+    open_rows: OpenRows | None = None,
     any_model: bool = False,
 ) -> Transferred:
     """Move the decoder rows of chosen features of the source's dictionary.
 
     Args:
-        bridge: The bridge, with any map, equal widths or not.
+        bridge: The bridge to carry them through; any map, equal widths or not.
         reference: The source's dictionary: a path, or hub:user/repo/subfolder.
-        features: Numbers of the features; the rows have this order.
-        out: File for one tensor `directions` (len(features), d_dst), float32, with a record of the dictionary and the
-            features; refuses to overwrite.
-        runtime: Plugins, store and progress; default: those of this machine, without progress output.
-        any_model: Accept a dictionary whose file names another model.
+        features: Which; the rows keep this order.
+        out: Where they are written, as one tensor `directions` (len(features), d_dst), float32, with a record of which
+            features of which dictionary they are; refuses to overwrite.
+        runtime: Plugins, store and progress; those of this machine, silent, by default.
+        open_rows: As for `transfer_directions`.
+        any_model: Take a dictionary though its file names another model.
 
     Returns:
         As `transfer_directions`.
@@ -94,7 +104,7 @@ def transfer_features(
             remedy=f"Its features are 0 to {len(rows) - 1}.",
         )
     chosen = {ROWS: rows[list(features)]}
-    return _move(bridge, chosen, chosen, out, {"dictionary": reference, "features": list(features)})
+    return _move(bridge, chosen, chosen, out, {"dictionary": reference, "features": list(features)}, open_rows)
 
 
 def parse_features(text: str) -> list[int]:
@@ -114,12 +124,20 @@ def parse_features(text: str) -> list[int]:
 
 
 def _move(
-    bridge: Bridge, vectors: Vectors, given: Mapping[str, Any], out: Path | None, origin: Mapping[str, Any]
+    bridge: Bridge,
+    vectors: Vectors,
+    given: Mapping[str, Any],
+    out: Path | None,
+    origin: Mapping[str, Any],
+    open_rows: OpenRows | None,
 ) -> Transferred:
     moved = {name: bridge.direction(some) for name, some in vectors.items()}
+    rows = open_rows() if open_rows and vectors else None
+    scored = score_directions(rows, vectors) if rows else {}
     record = {"src": bridge.src, "dst": bridge.dst, "map": bridge.map, **origin}
+    record |= {"held_out": scored} if scored else {}
     if out is not None:
         arrays = {name: some.astype(np.float32) for name, some in moved.items()}
         write_arrays(out, arrays, {"residual-bridge": json.dumps(record)})
     gains = {name: gain(vectors[name], some) for name, some in moved.items()}
-    return Transferred({name: as_given(some, given[name]) for name, some in moved.items()}, gains, record)
+    return Transferred({name: as_given(some, given[name]) for name, some in moved.items()}, gains, record, scored)

@@ -15,15 +15,13 @@ from bridge.errors import BridgeError, ShapeError
 from bridge.maps import AffineMap, check_width
 from bridge.pipeline.arrays import as_given
 from bridge.pipeline.fit.bridge import Bridge
-from bridge.pipeline.transfer.held_out import OpenRows, score_probes
+from bridge.pipeline.transfer.held_out import Array, HeldOutRows, OpenRows, score_probes
 from bridge.pipeline.transfer.layers import need_one_site
 from bridge.pipeline.transfer.sae import need_free
 from bridge.pipeline.transfer.transferred import Named, Transferred, gain, read_named
 from bridge.pipeline.transfer.way_back import reverse_map
 
 BIAS = ".bias"
-Probes = Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]]
-"""Weights (d,) or (n, d), and a bias () or (n,), by name."""
 
 
 def transfer_probes(
@@ -66,31 +64,6 @@ def transfer_probes(
     given, origin = read_named(source)
     if not any_layer:
         need_one_site(bridge, given, origin)
-    probes = _probes(given, origin, inverse.d_dst)
-    moved = {}
-    for name, (weights, bias) in probes.items():
-        kind = np.result_type(weights.dtype, np.float32)
-        w, b = reading(weights, bias, inverse)
-        moved[name] = w.astype(kind), b.astype(kind)
-    rows = open_rows() if open_rows and probes else None
-    scored = score_probes(rows, _wide(probes), _wide(moved)) if rows else {}
-    record: dict[str, Any] = {"src": bridge.src, "dst": bridge.dst, "map": bridge.map, "back": which, "from": origin}
-    record |= {"held_out": scored} if scored else {}
-    arrays = {name + end: part for name, both in moved.items() for end, part in zip(("", BIAS), both, strict=True)}
-    if out is not None:
-        write_arrays(out, arrays, {"residual-bridge": json.dumps(record)})
-    as_given_by = given if isinstance(source, Path) else source
-    returned = {key: as_given(part, as_given_by[key.removesuffix(BIAS)]) for key, part in arrays.items()}
-    return Transferred(returned, {name: gain(given[name], w) for name, (w, _) in moved.items()}, record, scored)
-
-
-def _probes(given: Mapping[str, NDArray[np.floating]], origin: str, width: int) -> Probes:
-    """Return each probe's weights and bias, zeros where it has none.
-
-    Raises:
-        ShapeError: If weights are not `width` wide, or a bias has another shape than the probe's outputs.
-        BridgeError: If a bias has no weights.
-    """
     names = [name for name in given if not name.endswith(BIAS)]
     lone = given.keys() - names - {name + BIAS for name in names}
     if lone:
@@ -98,19 +71,35 @@ def _probes(given: Mapping[str, NDArray[np.floating]], origin: str, width: int) 
             f"{origin} holds {min(lone)}, but no weights of that probe.",
             remedy="Name a probe's weights NAME and its bias NAME.bias.",
         )
-    probes = {}
+    arrays: dict[str, NDArray[Any]] = {}
+    biases = {}
     for name in names:
         weights = given[name]
-        bias = given.get(name + BIAS, np.zeros(weights.shape[:-1]))
-        check_width(np.atleast_2d(weights), width, f"The probe {name}")
+        bias = biases[name] = given.get(name + BIAS, np.zeros(weights.shape[:-1]))
+        check_width(np.atleast_2d(weights), inverse.d_dst, f"The probe {name}")
         if bias.shape != weights.shape[:-1]:
             raise ShapeError(f"{name}{BIAS} has shape {bias.shape}; its probe's outputs are {weights.shape[:-1]}.")
-        probes[name] = weights, bias
-    return probes
+        carried = reading(weights, bias, inverse)
+        kind = np.result_type(weights.dtype, np.float32)
+        arrays |= {key: part.astype(kind) for key, part in zip((name, name + BIAS), carried, strict=True)}
+    rows = open_rows() if open_rows and names else None
+    probes = {name: (given[name].astype(np.float64), biases[name].astype(np.float64)) for name in names}
+    moved = {name: (arrays[name].astype(np.float64), arrays[name + BIAS].astype(np.float64)) for name in names}
+    scored = score_probes(rows, probes, moved, _control(rows, probes)) if rows else {}
+    record: dict[str, Any] = {"src": bridge.src, "dst": bridge.dst, "map": bridge.map, "back": which, "from": origin}
+    record |= {"held_out": scored} if scored else {}
+    if out is not None:
+        write_arrays(out, arrays, {"residual-bridge": json.dumps(record)})
+    as_given_by = given if isinstance(source, Path) else source
+    returned = {key: as_given(part, as_given_by[key.removesuffix(BIAS)]) for key, part in arrays.items()}
+    return Transferred(returned, {name: gain(given[name], arrays[name]) for name in names}, record, scored)
 
 
-def _wide(probes: Probes) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    return {name: (w.astype(np.float64), b.astype(np.float64)) for name, (w, b) in probes.items()}
+def _control(rows: HeldOutRows, probes: Mapping[str, tuple[Array, Array]]) -> dict[str, tuple[Array, Array]]:
+    control = rows.mispaired()
+    if control is None or not isinstance(control.back, AffineMap):
+        return {}
+    return {name: reading(*probe, control.back) for name, probe in probes.items()}
 
 
 def reading(

@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
-from bridge.dictionaries import Origin, SparseAutoencoder
+from bridge.dictionaries import Dictionary, Origin, SparseAutoencoder
 from bridge.errors import BridgeError, UsageError, did_you_mean
 from bridge.files import write_bytes
+from bridge.maps import AffineMap
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
 from bridge.pipeline.result import Result
 from bridge.pipeline.transfer.dictionaries import open_source
-from bridge.pipeline.transfer.held_out import OpenRows, score_dictionaries
+from bridge.pipeline.transfer.held_out import HeldOutRows, OpenRows, score_dictionaries
 from bridge.pipeline.transfer.way_back import affine, reverse_map
 from bridge.references import parse_reference, parse_site
 
@@ -28,10 +29,11 @@ class TransferredDictionary(Result):
     """A dictionary, transferred through a bridge.
 
     Attributes:
-        dictionary: The written dictionary; its arrays are numpy, float32.
-        held_out: The EV by arm (`mapped`: the transferred dictionary on the destination; `self`: the given dictionary
-            on the source), with `ev`, `low`, `high`, `n`. Empty if not scored.
-        provenance: Source, destination, map, reverse map, and the dictionary's reference.
+        dictionary: What was written; its arrays are numpy, float32.
+        held_out: By arm (`mapped`, the carried dictionary in the destination; `mispaired`, the same carried by a map of
+            rows that do not belong together; `self`, the given one in the source) the share of variance that it
+            reconstructs: `ev`, `low`, `high`, `n`. Empty where it was not scored.
+        provenance: Source, destination, map, way back, and which dictionary.
     """
 
     dictionary: SparseAutoencoder
@@ -103,9 +105,13 @@ def transfer_sae(
     dictionary = open_source(bridge, reference, runtime, any_model=any_model)
     if not isinstance(dictionary, SparseAutoencoder):
         raise BridgeError(f"{reference} is a {type(dictionary).__name__}; only autoencoders can be transferred.")
-    carried = dictionary.carried(forward, inverse, _origin(bridge))
+    side = bridge.provenance["dst"]
+    site = parse_site(side["site"], side["n_layers"])
+    model = str(replace(parse_reference(bridge.dst), site=""))
+    origin = Origin(model, f"blocks.{site.layer}.hook_{site.point}", None)
+    carried = dictionary.carried(forward, inverse, origin)
     rows = open_rows() if open_rows else None
-    scored = score_dictionaries(rows, dictionary, carried) if rows else {}
+    scored = score_dictionaries(rows, dictionary, carried, _control(rows, dictionary, origin)) if rows else {}
     provenance: dict[str, Any] = {
         "src": bridge.src,
         "dst": bridge.dst,
@@ -120,12 +126,11 @@ def transfer_sae(
     return result
 
 
-def _origin(bridge: Bridge) -> Origin:
-    """Return where a carried dictionary belongs: the bridge's destination."""
-    side = bridge.provenance["dst"]
-    site = parse_site(side["site"], side["n_layers"])
-    model = str(replace(parse_reference(bridge.dst), site=""))
-    return Origin(model, f"blocks.{site.layer}.hook_{site.point}", None)
+def _control(rows: HeldOutRows, dictionary: SparseAutoencoder, origin: Origin) -> Dictionary | None:
+    control = rows.mispaired()
+    if control is None or not isinstance(control.forward, AffineMap) or not isinstance(control.back, AffineMap):
+        return None
+    return dictionary.carried(control.forward, control.back, origin)
 
 
 def need_free(out: Path | None) -> None:

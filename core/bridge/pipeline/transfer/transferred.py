@@ -25,12 +25,13 @@ class Transferred(Result):
     """Directions or probes, transferred through a bridge.
 
     Attributes:
-        arrays: The transferred arrays by name: numpy or torch like the input, numpy for files.
-        gains: By name, the mean length of rows after the map over the length before; rows of zeros are left out.
-        provenance: Source, destination, map, and origin of the vectors.
-        held_out: By probe, the agreement of the transferred probe on the destination's held-out activations with the
-            given probe on the source's: `ev` (share of variance), `low`, `high`, `n`, `r` (correlation) and `spread`
-            (ratio of standard deviations). Empty for directions, and if not scored.
+        arrays: What was carried, by name: numpy or torch as it was given, numpy where it came from a file.
+        gains: For each name the mean length of its rows after, over before; zeros are left out.
+        provenance: Source, destination, map, and where the vectors came from.
+        held_out: For each probe how what it reads of the destination's held-out activations agrees with what the given
+            one reads of the source's: `ev` (share of that variance), `low`, `high`, `n`, `r` (correlation) and `spread`
+            (ratio of standard deviations). For each name of directions the correlation `r` of projections, with `low`,
+            `high` and `n`. Each has the same of the mispaired control, as `mispaired`. Empty where nothing was scored.
     """
 
     arrays: dict[str, Any]
@@ -46,7 +47,7 @@ class Transferred(Result):
         """Return shape, gain and score of every transferred array, as JSON.
 
         Returns:
-            By name `shape`, a list, `gain`, and for scored probes `held_out`.
+            By name `shape`, a list, `gain`, and where it was scored `held_out`.
         """
         said = {name: {"shape": list(self.arrays[name].shape), "gain": gain} for name, gain in self.gains.items()}
         return {
@@ -58,7 +59,7 @@ class Transferred(Result):
         """Return a row for each name.
 
         Returns:
-            Rows of `name`, `shape` (a tuple), `gain`, and for scored probes the fields of `held_out`.
+            Rows of `name`, `shape` (a tuple), `gain`, and where it was scored what `held_out` has.
         """
         return [
             {
