@@ -43,8 +43,8 @@ def directions(
     Directions (steering vectors, decoder rows) go through the linear part of the map only. The result has the same
     names; rows of a dictionary are one tensor, directions, in the order of --features. The gain is the mean length of a
     moved direction over its length before. For probes, which read activations instead of adding to them, use bridge
-    transfer probes. r says how the projections of held-out rows on the given direction correlate with those of their
-    partners on the moved one, beside directions that a map of mispaired rows moved; bridge steer says what one does.
+    transfer probes. r is the correlation of held-out rows' projections on the given direction with their partners'
+    projections on the moved direction, beside directions moved by a map of mispaired rows. bridge steer measures effects.
 
     \b
     bridge transfer directions runs/my-run steering.safetensors --out steering-on-gemma.safetensors
@@ -69,11 +69,11 @@ def directions(
 @command.command("probes")
 @click.argument("bridge_folder", metavar="BRIDGE", type=click.Path(file_okay=False, path_type=Path))
 @click.argument("given", metavar="PROBES", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--back", type=click.Path(file_okay=False, path_type=Path), help="A bridge fitted the other way.")
-@click.option("--score/--no-score", default=True, help="Score it on the bridge's held-out activations (default).")
 @click.option(
     "--back", type=click.Path(file_okay=False, path_type=Path), help="A bridge fitted from destination to source."
 )
+@click.option("--score/--no-score", default=True, help="Score on the bridge's held-out activations (default).")
+@click.option("--any-layer", is_flag=True, help="Assign all probes to the source's site, ignoring their names.")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
 @output_options
 def probes(
@@ -160,7 +160,7 @@ def sae(
         click.echo(
             printable(
                 f"It explains {_ev(mapped)} of the variance of {mapped['n']} held-out activations of {about['dst']}; "
-                f"on {about['src']} the given one explains {_ev(given)}.{_beside(carried.held_out)}"
+                f"the original explains {_ev(given)} on {about['src']}.{_beside(carried.held_out)}"
             )
         )
         if (mapped["ev"] or 0) <= 0:

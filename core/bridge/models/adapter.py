@@ -13,6 +13,7 @@ from bridge.models.dtype import AUTO, decided_dtype
 from bridge.models.loaded import LoadedModel
 from bridge.models.tokenizer import Tokenizer
 from bridge.models.weights import Weights
+from bridge.references import Site
 
 
 @final
@@ -191,6 +192,18 @@ class ModelAdapter(ABC):
             ModelError: If they are not all the model's, or not all there.
         """
         return ()
+
+    def point_of(self, weights: Weights, site: Site) -> Site:
+        """Name a site by its point, where it is written as the path of a module whose output that point is.
+
+        Args:
+            weights: The checkpoint; only its configuration is looked at.
+            site: Of a model of this family.
+
+        Returns:
+            The same place as `Layout.point_of` names it; the site itself where the family cannot tell.
+        """
+        return site
 
     @abstractmethod
     def tokenizer(self, weights: Weights) -> Tokenizer:

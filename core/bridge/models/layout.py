@@ -70,6 +70,24 @@ class Layout:
             first.setdefault(tuple(sorted(places.items(), key=lambda place: place[0])), layer)
         return sorted(first.values())
 
+    def point_of(self, site: Site) -> Site:
+        """Return a module's site by the name of the point that is this module's output; itself where none is.
+
+        Args:
+            site: As `layers.5.mlp`, which is `5.mlp_out` where no norm stands between that module and the stream.
+
+        Returns:
+            The site.
+
+        Raises:
+            UsageError: If the module is in none of the blocks.
+        """
+        if not site.is_module:
+            return site
+        place = self.locate(site)
+        named = (Site(site.layer, point) for point in self.points)
+        return next((one for one in named if self.locate(one) == place), site)
+
     def _module(self, site: Site) -> str:
         head, _, tail = f"{site.point}.".partition(f".{site.layer}.")
         if not f".{self.blocks}".endswith(f".{head}"):

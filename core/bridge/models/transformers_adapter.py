@@ -16,6 +16,7 @@ from bridge.models.layout import Layout
 from bridge.models.loaded import LoadedModel
 from bridge.models.tokenizer import Tokenizer, TransformersTokenizer
 from bridge.models.weights import Weights, unavailable
+from bridge.references import Site
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -138,6 +139,25 @@ class TransformersAdapter(ModelAdapter):
         config = self._config(weights)
         with _calls_of_transformers(weights):
             return check_whole(self._auto(config), weights, config, unread=self.unread)
+
+    def point_of(self, weights: Weights, site: Site) -> Site:
+        """Look at the configuration's model, built without memory for its weights.
+
+        Args:
+            weights: The checkpoint.
+            site: Of a model of this family.
+
+        Returns:
+            The site, by the name of a point where it is one.
+        """
+        import torch
+
+        if not site.is_module:
+            return site
+        config = self._config(weights)
+        with _calls_of_transformers(weights), torch.device("meta"):
+            module = self._auto().from_config(config)
+        return self.layout(module).point_of(site)
 
     def tokenizer(self, weights: Weights) -> Tokenizer:
         """Load the checkpoint's tokenizer.

@@ -145,3 +145,34 @@ def test_what_is_known_of_processing(tiny_models: Mapping[str, list[Path]], tmp_
         check_belongs(
             open_dictionary(str(saelens(tmp_path / "toy", toy, **weights)), runtime.registry), dyck, dyck.single_site()
         )
+
+
+@pytest.mark.parametrize(("family", "same"), [("llama", True), ("qwen3", True), ("gemma2", False), ("gemma", False)])
+def test_a_modules_output_is_a_point_where_nothing_stands_between(
+    family: str, same: bool, tiny_models: Mapping[str, list[Path]], tmp_path: Path
+) -> None:
+    """`layers.1.mlp`, as dictionary_learning, Goodfire and sparsify write it, and `1.mlp_out`."""
+    from bridge.dictionaries import Origin, ReLU, SparseAutoencoder
+    from bridge.references import parse_site
+
+    runtime = open_runtime()
+    model = runtime.resolve(f"{tiny_models[family][0]}@1.mlp_out")
+    d = model.info.d_model
+    rows = np.random.default_rng(0).normal(size=(8, d)).astype(np.float32)
+
+    def dictionary(site: str) -> SparseAutoencoder:
+        made = SparseAutoencoder(rows.T.copy(), np.zeros(8, np.float32), rows, np.zeros(d, np.float32), ReLU())
+        made.origin = Origin("", site, None)
+        return made
+
+    for site, reader in (("model.layers.1.mlp", "1.mlp_out"), ("blocks.1.hook_mlp_out", "layers.1.mlp")):
+        if same:
+            assert (
+                check_belongs(dictionary(site), model, parse_site(reader, model.info.n_layers)).directions is not None
+            )
+        else:
+            with pytest.raises(BridgeError, match=rf"belongs at {site}, and.*Refer to {site}"):
+                check_belongs(dictionary(site), model, parse_site(reader, model.info.n_layers))
+    for wrong in ("layers.0.mlp", "layers.1.self_attn", "layers.1.mlp.down_proj"):
+        with pytest.raises(BridgeError, match="belongs at"):
+            check_belongs(dictionary(wrong), model, parse_site("1.mlp_out", model.info.n_layers))

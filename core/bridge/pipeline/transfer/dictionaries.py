@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from bridge.corpus.documents import Document
@@ -87,6 +89,7 @@ def open_source(bridge: Bridge, reference: str, runtime: Runtime, *, any_model: 
         BridgeError: As `open_dictionary`, or if its width, site or model differs.
     """
     reader = reader_of_side(bridge.provenance["src"], bridge.src, bridge.fitted.d_src)
+    reader = replace(reader, point_of=partial(_point_of, bridge.src, runtime))
     dictionary = held_to(open_dictionary(reference, runtime.registry), reader, any_model=any_model)
     say_notes(dictionary, reference, runtime)
     if dictionary.origin.prepends_bos is not None:
@@ -96,6 +99,16 @@ def open_source(bridge: Bridge, reference: str, runtime: Runtime, *, any_model: 
         except BridgeError as error:  # a bridge is useful even without its models
             runtime.progress.note(f"The BOS of {reference} was not compared with {bridge.src}: {error.what}")
     return dictionary
+
+
+def _point_of(reference: str, runtime: Runtime, site: Site) -> Site:
+    """Name a site of a model by its point, where the model is here to be looked at."""
+    try:
+        model = runtime.resolve(reference)
+        return model.adapter.point_of(model.weights, site)
+    except BridgeError as error:
+        runtime.progress.note(f"Which point of {reference} {site} is was not looked up: {error.what}")
+        return site
 
 
 def check_belongs(dictionary: Dictionary, model: ResolvedModel, site: Site, *, any_model: bool = False) -> Dictionary:

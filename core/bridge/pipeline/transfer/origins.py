@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -15,6 +16,11 @@ from bridge.references import Site, parse_reference, parse_site
 
 SAME = {"gpt2small": "gpt2"}
 """Normalised TransformerLens model names that differ from the hub's; `metallama` is also written `llama`."""
+
+AFTER_IT = (
+    "A module's output equals a point of its block only if it is added to the stream unchanged. In this model a norm "
+    "follows, or the layout does not tell."
+)
 
 _QUANTISED = re.compile(r"[-_.](i?q\d\w*|b?f(p)?(16|32))$", re.IGNORECASE)
 
@@ -31,6 +37,7 @@ class Reader:
         n_layers: Number of blocks.
         site: The site.
         layer_norm: Whether its norms subtract the mean (LayerNorm) or not (RMSNorm); None if unknown.
+        point_of: Names a module's site by its point, if both are the same place in this model.
     """
 
     label: str
@@ -39,6 +46,7 @@ class Reader:
     n_layers: int
     site: Site
     layer_norm: bool | None = None
+    point_of: Callable[[Site], Site] = lambda site: site
 
 
 def reader_of(model: ResolvedModel, site: Site) -> Reader:
@@ -48,7 +56,13 @@ def reader_of(model: ResolvedModel, site: Site) -> Reader:
     said = config.get("_name_or_path")
     names += [said] if isinstance(said, str) and said else []
     return Reader(
-        model.label(site), tuple(names), model.info.d_model, model.info.n_layers, site, has_layer_norm(config)
+        model.label(site),
+        tuple(names),
+        model.info.d_model,
+        model.info.n_layers,
+        site,
+        has_layer_norm(config),
+        partial(model.adapter.point_of, model.weights),
     )
 
 
@@ -81,9 +95,11 @@ def held_to(dictionary: Dictionary, reader: Reader, *, any_model: bool = False) 
             f"The dictionary has width {width}, and {reader.label} has width {reader.d_model}.",
             cause="The dictionary was trained on another model.",
         )
-    if origin.site and parse_site(origin.site, reader.n_layers) != reader.site:
+    at = parse_site(origin.site, reader.n_layers) if origin.site else reader.site
+    if at != reader.site and (at.layer != reader.site.layer or reader.point_of(at) != reader.point_of(reader.site)):
         raise BridgeError(
             f"The dictionary's file names the site {origin.site}, but the reference is {reader.label}.",
+            cause=AFTER_IT if at.is_module and at.layer == reader.site.layer else "",
             remedy=f"Refer to {origin.site}, or give the dictionary of {reader.site}.",
         )
     if origin.model and not is_named(origin.model, reader.names):
