@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,6 +45,27 @@ def test_a_runs_remarks_are_said_everywhere(experiment: list[str], corpus_file: 
     swept = json.loads(call("sweep", *flags, "--out", sweep, "--json").stdout)
     assert swept["bridge"]["remarks"] == said
     assert "Of the texts:" in (sweep / "report.html").read_text(encoding="utf-8")
+
+
+def test_remarks_of_standard_input_are_kept_with_its_copy(
+    tiny_models: Mapping[str, list[Path]], corpus_file: Path, tmp_path: Path
+) -> None:
+    flags = ["--split", "last", "--max-tokens", "48", "--map", "procrustes"]
+    for side, family in (("--src", "llama"), ("--dst", "gemma")):
+        folder = shutil.copytree(tiny_models[family][0], tmp_path / family)
+        (folder / "chat_template.jinja").write_text("{% for one in messages %}{{ one.content }}{% endfor %}")
+        flags += [side, f"{folder}@1"]
+    texts = [json.loads(line) for line in corpus_file.read_text(encoding="utf-8").splitlines()[:50]]
+    chat = {"conversations": [{"from": "human", "value": "Where does the river begin, and where does it end?"}]}
+    given = "".join(json.dumps(one) + "\n" for one in [*texts, texts[0], chat])
+    out, again = tmp_path / "out", tmp_path / "again"
+    asked = ["run", *flags, "--corpus", "-", "--out", str(out), "--json"]
+    first = json.loads(CliRunner().invoke(bridge, asked, input=given, catch_exceptions=False).stdout)["bridge"]
+    (said,) = first["remarks"]
+    assert "ShareGPT" in said and first["corpus"]["duplicates"] == 1
+    second = json.loads(call("run", out / "config.toml", "--out", again, "--json").stdout)["bridge"]
+    assert second["remarks"] == [said] and second["corpus"]["duplicates"] == 1
+    assert "ShareGPT" in (again / "report.html").read_text(encoding="utf-8")
 
 
 def test_nothing_is_said_of_ordinary_text(experiment: list[str], tmp_path: Path) -> None:

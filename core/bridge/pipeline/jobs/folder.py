@@ -21,6 +21,7 @@ from bridge.metrics import Metric, document
 from bridge.pipeline.fit.bridge import Bridge, write_bridge
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import Plan
+from bridge.pipeline.plan.remarks import write_copy
 from bridge.pipeline.verbalize.activations import reading_records
 from bridge.pipeline.verbalize.both_models import Verbalized
 
@@ -78,7 +79,7 @@ def write_config(out: Path, plan: Plan, config: str = CONFIG) -> None:
         StoreError: If the disk is full or read-only.
     """
     if plan.options.corpus.source == str((out / CORPUS).absolute()):
-        write_bytes(out / CORPUS, plan.corpus.to_jsonl().encode())
+        write_copy(plan.corpus, out / CORPUS)
     write_bytes(out / config, config_text(plan).encode())
 
 

@@ -2,11 +2,59 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import final
+
+from pydantic import BaseModel, ConfigDict
 
 from bridge.corpus.documents import Corpus
+from bridge.errors import BridgeError
+from bridge.files import write_bytes
+from bridge.json_files import read_json
 from bridge.models import Tokenizer
 from bridge.pipeline.plan.runtime import Runtime
+
+
+@final
+class Original(BaseModel):
+    """What was noticed when a corpus was read whose copy says it no longer."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    remarks: tuple[str, ...] = ()
+    duplicates: int = 0
+
+
+def write_copy(corpus: Corpus, path: Path) -> None:
+    """Write a corpus as JSON Lines, and beside it what was noticed when it was read: a copy is clean.
+
+    Raises:
+        StoreError: If the disk is full or read-only.
+    """
+    write_bytes(path, corpus.to_jsonl().encode())
+    noticed = Original(remarks=corpus.remarks, duplicates=corpus.duplicates)
+    if noticed != Original():
+        write_bytes(_beside(path), json.dumps(noticed.model_dump(), ensure_ascii=False).encode())
+
+
+def with_original(corpus: Corpus) -> Corpus:
+    """Return a corpus with what was noticed when the one was read that it is a copy of; itself where it is none."""
+    path = _beside(Path(corpus.name))
+    if path.suffix != ".json" or not path.is_file():
+        return corpus
+    with contextlib.suppress(BridgeError):
+        there = read_json(path, Original)
+        remarks = dict.fromkeys([*there.remarks, *corpus.remarks])
+        return replace(corpus, remarks=tuple(remarks), duplicates=there.duplicates + corpus.duplicates)
+    return corpus
+
+
+def _beside(path: Path) -> Path:
+    return path.with_suffix(".noticed.json") if path.suffix == ".jsonl" else path
 
 
 def remarks_of(corpus: Corpus, tokenizers: Sequence[Tokenizer], runtime: Runtime) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from bridge.models.resolve import ResolvedModel
 from bridge.pipeline.plan.groups import CorpusOptions, ModelOptions
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.placement import placement_of
-from bridge.pipeline.plan.remarks import remarks_of
+from bridge.pipeline.plan.remarks import remarks_of, with_original
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.store import Store
 
@@ -173,7 +173,7 @@ def read_corpus(asked: CorpusOptions, runtime: Runtime, stdin: IO[str] | None = 
             cause="Its content has changed.",
             remedy="Restore the corpus, or remove corpus_sha256 from the file to run on the new content.",
         )
-    return corpus
+    return with_original(corpus) if asked.sha256 else corpus
 
 
 def _moved(asked: CorpusOptions, runtime: Runtime) -> Corpus | None:
