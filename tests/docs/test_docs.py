@@ -49,6 +49,15 @@ def test_every_command_and_plugin_is_documented() -> None:
             assert f"`{name}`" in pages, f"{name} is in no page"
 
 
+def test_every_environment_variable_is_in_one_table() -> None:
+    page = (ROOT / "docs" / "ENVIRONMENT.md").read_text()
+    listed = set(re.findall(r"^\| `(BRIDGE_\w+)`", page, re.MULTILINE))
+    sources = [file for top in ("core", "plugins", "examples", "tests", "tools") for file in (ROOT / top).rglob("*.py")]
+    read = {name for file in sources for name in re.findall(r"[\"'](BRIDGE_[A-Z_]+)[\"']", file.read_text())}
+    assert listed == read
+    assert "ENVIRONMENT.md" in (ROOT / "README.md").read_text()
+
+
 def test_public_names_exist() -> None:
     assert tuple(plugins.KINDS) == KINDS, "the command line lists kinds by itself, to start without numpy"
     assert all(callable(getattr(bridge, name)) for name in bridge.__all__)

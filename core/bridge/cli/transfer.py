@@ -44,7 +44,8 @@ def directions(
     names; rows of a dictionary are one tensor, directions, in the order of --features. The gain is the mean length of a
     moved direction over its length before. For probes, which read activations instead of adding to them, use bridge
     transfer probes. r is the correlation of held-out rows' projections on the given direction with their partners'
-    projections on the moved direction, beside directions moved by a map of mispaired rows. bridge steer measures effects.
+    projections on the moved direction, beside directions moved by a map of mispaired rows; bridge steer measures
+    effects.
 
     \b
     bridge transfer directions runs/my-run steering.safetensors --out steering-on-gemma.safetensors

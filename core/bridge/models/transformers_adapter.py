@@ -156,7 +156,7 @@ class TransformersAdapter(ModelAdapter):
             return site
         config = self._config(weights)
         with _calls_of_transformers(weights), torch.device("meta"):
-            module = self._auto().from_config(config)
+            module = self._auto(config).from_config(config)
         return self.layout(module).point_of(site)
 
     def tokenizer(self, weights: Weights) -> Tokenizer:
