@@ -39,7 +39,7 @@ class Ways:
         self.module = load_module(folder, Placement(dtype=dtype))
         # Nothing may end a text: ways whose texts ended elsewhere would not be comparable.
         self.module.generation_config.eos_token_id = None
-        self.prompt, self.at = checked_prompt(load_tokenizer(folder), sidecar)
+        self.prompt, self.at = checked_prompt(load_tokenizer(folder).tokenizer, sidecar)
         self.speaker = Speaker(self.module, self.prompt, self.at, [])
         self.new_tokens, self.batch = new_tokens, batch
         rows = np.random.default_rng(0).normal(size=(count + 1, sidecar.d_model)).astype(np.float32)

@@ -42,7 +42,7 @@ class Slow:
 
     def __init__(self, folder: Path) -> None:
         self.sidecar = read_sidecar(folder, "av")
-        self.tokenizer = load_tokenizer(folder)
+        self.tokenizer = load_tokenizer(folder).tokenizer
         self.module = load_module(folder, CPU)
         self.prompt, self.at = checked_prompt(self.tokenizer, self.sidecar)
 
@@ -205,7 +205,7 @@ def test_both_generations_of_sidecars_mean_the_same(pair: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("scale", "length"), [(150, 150.0), ("sqrt_d_model", 32**0.5), (None, None), ("raw", None), ("12.5", 12.5)]
+    ("scale", "length"), [(150, 150.0), ("sqrt_d_model", 32**0.5), ("raw", None), ("none", None), ("12.5", 12.5)]
 )
 def test_scales_in_every_spelling(tmp_path: Path, scale: Any, length: float | None) -> None:
     write_av(tmp_path, scale=scale)
@@ -215,6 +215,9 @@ def test_scales_in_every_spelling(tmp_path: Path, scale: Any, length: float | No
 
 
 def test_a_missing_scale_is_refused_as_the_released_client_does(pair: Path) -> None:
+    edit(pair / "av", lambda data: data["extraction"].update(injection_scale=None))
+    with pytest.raises(BridgeError, match=r"extraction\.injection_scale is missing or null.*or raw for vectors"):
+        open_(pair)
     edit(pair / "av", lambda data: data["extraction"].pop("injection_scale"))
     with pytest.raises(BridgeError, match=r"extraction\.injection_scale is missing.*released client refuses"):
         open_(pair)
@@ -294,6 +297,36 @@ def test_sites_that_are_no_block_s_output(tmp_path: Path) -> None:
     assert NLA(checkpoint=str(tmp_path)).trained_at() == "1.attn_out"
 
 
+def test_tokenizers_of_checkpoints_are_read_as_models_are(pair: Path) -> None:
+    """BPE dropout is switched off, and an EOS that the tokenizer appends is neither read at nor gone past."""
+    words = ["the map between the models", "a rotation of the residual stream"]
+    wanted, said = open_(pair).reconstruct(words), open_(pair).explain(draw(3, 32))
+    for role in ("av", "ar"):
+        path = pair / role / "tokenizer.json"
+        state = json.loads(path.read_text(encoding="utf-8"))
+        eos = next(one["id"] for one in state["added_tokens"] if one["content"] == "<eos>")
+        begin = (state.get("post_processor") or {}).get("single", [{"Sequence": {"id": "A", "type_id": 0}}])
+        special = (state.get("post_processor") or {}).get("special_tokens", {})
+        special |= {"<eos>": {"id": "<eos>", "ids": [eos], "tokens": ["<eos>"]}}
+        pieces = [*begin, {"SpecialToken": {"id": "<eos>", "type_id": 0}}]
+        state["post_processor"] = {
+            "type": "TemplateProcessing",
+            "single": pieces,
+            "pair": [],
+            "special_tokens": special,
+        }
+        state["post_processor"]["pair"] = [*pieces, {"Sequence": {"id": "B", "type_id": 1}}]
+        state["model"]["dropout"] = 0.9
+        path.write_text(json.dumps(state), encoding="utf-8")
+    from transformers import AutoTokenizer
+
+    raw = AutoTokenizer.from_pretrained(pair / "ar")
+    assert raw("the map")["input_ids"][-1] == raw.eos_token_id
+    assert len({tuple(raw("the map between the models")["input_ids"]) for _ in range(20)}) > 1
+    np.testing.assert_array_equal(open_(pair).reconstruct(words), wanted)
+    assert open_(pair).explain(draw(3, 32)) == said
+
+
 @pytest.mark.parametrize("bare", [True, False])
 def test_reconstructions_are_those_of_one_text_at_a_time(case: str, bare: bool, tmp_path: Path) -> None:
     width = write_av(tmp_path / "av", case)
@@ -301,7 +334,7 @@ def test_reconstructions_are_those_of_one_text_at_a_time(case: str, bare: bool, 
     texts = ["the map", "a rotation of the residual stream between the models", "", "x", "naïve 🙂 你好"]
     module, tokenizer = (
         load_module(tmp_path / "ar", CPU, ("norm.weight", "lm_head.weight")),
-        load_tokenizer(tmp_path / "ar"),
+        load_tokenizer(tmp_path / "ar").tokenizer,
     )
     head = load_file(tmp_path / "ar" / "value_head.safetensors")["weight"]
     seen: list[torch.Tensor] = []
@@ -415,7 +448,7 @@ def other_chat(folder: Path, template: str) -> None:
 
 
 def other_tokenizer(folder: Path) -> None:
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder).tokenizer
     tokenizer.add_tokens(["<concept>" + CHAR, "concept"])
     tokenizer.save_pretrained(folder)
 

@@ -112,12 +112,27 @@ class TransformersTokenizer(Tokenizer):
         kept = [one for one in ids if one not in self._names.values()]
         return str(self.tokenizer.decode(kept, skip_special_tokens=False))
 
+    def prompt(self, text: str) -> list[int]:
+        """Return the ids of a text that a model continues, or is read at the end of.
+
+        Special tokens that it writes out are those tokens, as a prompt's author means them. What the tokenizer puts
+        before a text (BOS) is kept; what it puts after one (EOS) is left out, for nothing continues from there.
+
+        Args:
+            text: The text.
+
+        Returns:
+            Its ids; none for an empty text.
+        """
+        encoding = self.tokenizer(text).encodings[0]
+        return list(encoding.ids[: _last_of_text(encoding) + 1])
+
     def ends(self) -> list[int]:
         """Return the ids that end a text: EOS, and whatever the tokenizer itself puts after one."""
         encoding = self.tokenizer("a").encodings[0]
-        last = max(np.flatnonzero(np.array(encoding.special_tokens_mask) == 0), default=len(encoding.ids))
-        own = self.tokenizer.eos_token_id
-        return list(dict.fromkeys([*([] if own is None else [own]), *encoding.ids[last + 1 :]]))
+        own, last = self.tokenizer.eos_token_id, _last_of_text(encoding)
+        appended = encoding.ids[last + 1 :] if last >= 0 else []
+        return list(dict.fromkeys([*([] if own is None else [own]), *appended]))
 
     def remarks(self, documents: Sequence[Document]) -> list[str]:
         """Say whether the tokenizer cuts at random, and how many documents write its special tokens out."""
@@ -215,6 +230,11 @@ class TransformersTokenizer(Tokenizer):
             cause="Tokens were added to the tokenizer and the model was not resized, or it is another model's.",
             remedy="Restore the model's own tokenizer files, or resize the model's embeddings.",
         )
+
+
+def _last_of_text(encoding: Any) -> int:
+    """Return where the last token stands that the tokenizer did not add; -1 where it added all."""
+    return int(max(np.flatnonzero(np.array(encoding.special_tokens_mask) == 0), default=-1))
 
 
 def _next_start(encoding: Any, length: int) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from bridge.errors import BridgeError, ShapeError, UsageError
 from bridge.hookspecs import hookimpl
-from bridge.models import Placement, Weights
+from bridge.models import Placement, TransformersTokenizer, Weights
 from bridge.models.refusals import refuse_unreadable
 from bridge.progress import Progress
 from bridge.verbalizers import Recipe, Subject, Verbalizer, VerbalizerBackend, check_site
@@ -78,10 +78,10 @@ class NLA(VerbalizerBackend):
             _check_width(ar, other.d_model, subject)
             reconstructor = functools.partial(Reconstructor, ar, other, subject.placement, batch)
         tokenizer = load_tokenizer(av)
-        prompt, at = checked_prompt(tokenizer, sidecar)
+        prompt, at = checked_prompt(tokenizer.tokenizer, sidecar)
         return NLAVerbalizer(
             functools.partial(load_speaker, av, sidecar.d_model, tokenizer, prompt, at, subject.placement),
-            tokenizer,
+            tokenizer.tokenizer,
             sidecar,
             reconstructor,
             max_new_tokens=self.max_new_tokens,
@@ -160,7 +160,7 @@ class NLA(VerbalizerBackend):
 
 
 def load_speaker(
-    folder: Path, d_model: int, tokenizer: Any, prompt: Sequence[int], at: int, placement: Placement
+    folder: Path, d_model: int, tokenizer: TransformersTokenizer, prompt: Sequence[int], at: int, placement: Placement
 ) -> Speaker:
     """Load the weights of an AV.
 
@@ -212,11 +212,11 @@ def sequences_at_once(d_model: int) -> int:
     return max(16, min(512, 2**16 // d_model))
 
 
-def ends(module: Any, tokenizer: Any) -> list[int]:
+def ends(module: Any, tokenizer: TransformersTokenizer) -> list[int]:
     """Return the ids that end a text: the checkpoint's own, and its tokenizer's."""
     given = module.generation_config.eos_token_id
     listed = given if isinstance(given, list) else [given]
-    return [token for token in [*listed, tokenizer.eos_token_id] if token is not None]
+    return [token for token in [*listed, *tokenizer.ends()] if token is not None]
 
 
 def _check_width(folder: Path, d_model: int, subject: Subject) -> None:

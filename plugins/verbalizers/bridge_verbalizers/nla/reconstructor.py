@@ -70,8 +70,8 @@ class Reconstructor:
         return found[[place[text] for text in texts]]
 
     def _prompt(self, text: str) -> list[int]:
-        # With special tokens: an AR is trained with BOS where its family has one, and is far worse without.
-        ids: list[int] = self._tokenizer.encode(self._sidecar.template.replace("{explanation}", text))
+        # With BOS, where its family has one: an AR is far worse without. It is read before an EOS that is appended.
+        ids = self._tokenizer.prompt(self._sidecar.template.replace("{explanation}", text))
         suffix = self._sidecar.tokens.critic_suffix_ids or []
         if not ids or (suffix and ids[-len(suffix) :] != suffix):
             raise BridgeError(

@@ -29,7 +29,10 @@ class Injection(BaseModel):
 
 @final
 class Extraction(BaseModel):
-    """Lengths that vectors are given before they are injected or compared (None leaves them as they are), and the site.
+    """Lengths that vectors are given before they are injected or compared, and the site.
+
+    Both are a number, `sqrt_d_model`, or `raw`, which leaves vectors as they are and is None here. `null` means `raw`
+    for `mse_scale`; an AV with `injection_scale: null` is refused, and an AR injects nothing.
 
     `layer_index` is K where the output of block K is read (`hidden_states[K + 1]`), wherever in the file it is said;
     `point` and `injection` are ours: for sites that are not the output of a block, and for vectors that do not replace
@@ -95,10 +98,13 @@ class Sidecar(BaseModel):
             data["prompt_templates"] = _newest(templates)
         extraction = data.get("extraction") or {}
         if isinstance(extraction, dict):
-            if data["role"] == "av" and not {"injection_scale", "injection"} & set(extraction):
+            scale, added = extraction.get("injection_scale"), extraction.get("injection")
+            if data["role"] == "av" and scale is None and added is None:
+                # So does the released client (`load_nla_config` of nla_inference.py): only an AR's is null.
                 raise ValueError(
-                    "extraction.injection_scale is missing, the length that vectors are given: the released client "
-                    "refuses this, too (write the number that it was trained with, sqrt_d_model, or null for raw)"
+                    "extraction.injection_scale is missing or null, the length that vectors are given: the released "
+                    "client refuses this, too (write the number that it was trained with, sqrt_d_model, or raw for "
+                    "vectors that keep their length)"
                 )
             data["extraction"] = extraction | {"layer_index": _layer(data, extraction)}
             training = data.get("training")

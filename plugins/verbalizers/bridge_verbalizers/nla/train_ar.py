@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.geometry import unit_rows
+from bridge.models import TransformersTokenizer
 from bridge.models.transformers_adapter import quiet
 from bridge_verbalizers.nla.adapters import add_adapters, merge_adapters, mixed_precision, train
 from bridge_verbalizers.nla.body import last_hidden, truncate
@@ -62,9 +63,9 @@ def train_ar(job: Job) -> dict[str, float]:
     measured = agreement(data.held_out.x, np.concatenate(rebuilt), data.mean)
     with quiet():
         module.to(torch.bfloat16).save_pretrained(out)
-        tokenizer.save_pretrained(out)
+        tokenizer.tokenizer.save_pretrained(out)
     save_file({"weight": head.weight.detach().contiguous()}, out / HEAD)
-    suffix = tokenizer.encode(TEMPLATE.partition("{explanation}")[2], add_special_tokens=False)
+    suffix = tokenizer.tokenizer.encode(TEMPLATE.partition("{explanation}")[2], add_special_tokens=False)
     site = subject.site
     extraction = Extraction(injection_scale=None, layer_index=site.layer, point=site.point, base_model=subject.name)
     tokens = Tokens(critic_suffix_ids=suffix[1:])
@@ -75,9 +76,9 @@ def train_ar(job: Job) -> dict[str, float]:
     return measured
 
 
-def prompt(tokenizer: Any, text: str) -> list[int]:
-    """Return the ids of a text's prompt, with special tokens."""
-    return list(tokenizer.encode(TEMPLATE.replace("{explanation}", text)))
+def prompt(tokenizer: TransformersTokenizer, text: str) -> list[int]:
+    """Return the ids of a text's prompt, with BOS where the model has one."""
+    return tokenizer.prompt(TEMPLATE.replace("{explanation}", text))
 
 
 def agreement(wanted: Floats, found: Floats, mean: Floats) -> dict[str, float]:

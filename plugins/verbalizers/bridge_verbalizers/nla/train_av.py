@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import ModelError
+from bridge.models import TransformersTokenizer
 from bridge.models.transformers_adapter import quiet
 from bridge.verbalizers import Recipe, Subject
 from bridge_verbalizers.nla.adapters import add_adapters, merge_adapters, mixed_precision, train
@@ -43,13 +44,13 @@ def train_av(job: Job) -> dict[str, float]:
     subject, data, recipe, out = job.subject, job.data, job.recipe, job.out / AV
     loaded = subject.load()
     module: Any = loaded.module
-    tokenizer = transformers_tokenizer(loaded)
+    read = transformers_tokenizer(loaded)
+    tokenizer = read.tokenizer
     tokenizer.chat_template = CHAT_TEMPLATE
     sidecar = _sidecar(subject, tokenizer, data.scale, recipe)
     prompt, at = checked_prompt(tokenizer, sidecar)
     responses = {
-        kind: [_response(tokenizer, text) for text in getattr(data, kind).texts]
-        for kind in ("rows", "features", "held_out")
+        kind: [_response(read, text) for text in getattr(data, kind).texts] for kind in ("rows", "features", "held_out")
     }
     sizes = {kind: [len(one) for one in responses[kind]] for kind in ("rows", "features") if responses[kind]}
     plan = schedule(sizes, recipe.steps, recipe.batch, subject.seed)
@@ -85,14 +86,14 @@ def train_av(job: Job) -> dict[str, float]:
     return measured
 
 
-def transformers_tokenizer(loaded: Any) -> Any:
-    """Return the tokenizer of a loaded model as transformers' own.
+def transformers_tokenizer(loaded: Any) -> TransformersTokenizer:
+    """Return the tokenizer of a loaded model of transformers.
 
     Raises:
         ModelError: If the model is not one of transformers.
     """
-    tokenizer = getattr(loaded.tokenizer, "tokenizer", None)
-    if tokenizer is None or not hasattr(loaded.module, "get_input_embeddings"):
+    tokenizer = loaded.tokenizer
+    if not isinstance(tokenizer, TransformersTokenizer) or not hasattr(loaded.module, "get_input_embeddings"):
         raise ModelError(
             f"{loaded.name} is no model of transformers: no verbalizer of the NLA layout can be made of it.",
             remedy="Use one that needs no training: --verbalizer logit_lens, exemplars or patchscope.",
@@ -131,9 +132,14 @@ def _sidecar(subject: Subject, tokenizer: Any, norm: float, recipe: Recipe) -> S
     raise ModelError(f"The tokenizer of {subject.name} has none of the characters {MARKS} as one token.")
 
 
-def _response(tokenizer: Any, text: str) -> list[int]:
-    responses_ids = f"<explanation>\n{text}\n</explanation>"
-    return [*tokenizer.encode(responses_ids, add_special_tokens=False), tokenizer.eos_token_id]
+def _response(tokenizer: TransformersTokenizer, text: str) -> list[int]:
+    said = tokenizer.tokenizer.encode(f"<explanation>\n{text}\n</explanation>", add_special_tokens=False)
+    if not tokenizer.ends():
+        raise ModelError(
+            f"The tokenizer of {tokenizer.name} has no token that ends a text, so a verbalizer could not stop.",
+            remedy="Say which one it is: eos_token in its tokenizer_config.json.",
+        )
+    return [*said, tokenizer.ends()[0]]
 
 
 def schedule(

@@ -80,7 +80,7 @@ def read_prompt(folder: Path, sidecar: Sidecar, config: dict[str, Any]) -> Promp
     Raises:
         BridgeError: If tokenizer, template, sidecar and embedding table do not agree.
     """
-    ids, at = checked_prompt(load_tokenizer(folder), sidecar)
+    ids, at = checked_prompt(load_tokenizer(folder).tokenizer, sidecar)
     rows = embed(folder, config, ids)
     if rows.shape[1] != sidecar.d_model:
         raise BridgeError(
