@@ -513,7 +513,7 @@ def test_models_and_doctor(lab: Lab, isolated: Path) -> None:
         ({"--map": "identity"}, 1, "needs equal widths, and these models have 32 and 40. Choose ridge or procrustes."),
         ({"--device": "abacus"}, 2, "There is no device abacus"),
         ({"--folds": "1"}, 2, "folds: Input should be greater than or equal to 2"),
-        ({"--require": "ev>0.3"}, 2, "Use for example --require 'ev>=0.3'"),
+        ({"--require": "ev>0.3"}, 2, "Use for example --require 'ev>=0.3'."),
         ({"--corpus": "nowhere.txt"}, 1, "There is no corpus nowhere.txt."),
         ({"--corpus": "empty.txt"}, 1, "has no text"),
         ({"--corpus": "binary.txt"}, 1, "is binary, not text"),

@@ -67,7 +67,7 @@ def test_what_is_no_prose_is_not_read_as_prose(tmp_path: Path, name: str, conten
 def test_what_is_guessed_or_left_out_of_files_is_said(tmp_path: Path) -> None:
     (tmp_path / "book.part1").write_text("One.\n\nTwo.")
     (said,) = load_corpus(str(tmp_path / "book.part1")).remarks
-    assert said == "Files read as prose, whatever their suffix .part1 means: 1."
+    assert said == "Files with the unknown suffix .part1 read as prose: 1."
     (tmp_path / "a.txt").write_text("One.\n\n\ufeffTwo.")
     for name in ("b.json", "c.csv", ".hidden"):
         (tmp_path / name).write_text("x")
@@ -116,8 +116,8 @@ def test_what_a_turn_holds_besides_text_is_counted(tmp_path: Path) -> None:
     assert corpus.documents[0].messages == (Message("user", "hello"), Message("assistant", ""))
     assert sorted(corpus.remarks) == [
         "Conversations with parts of type image_url, which are left out: 1.",
-        "Conversations with reasoning_content beside the content of a turn, which is left out: 2.",
-        "Conversations with tool_calls beside the content of a turn, which is left out: 2.",
+        "Conversations with turns whose reasoning_content is left out: 2.",
+        "Conversations with turns whose tool_calls is left out: 2.",
     ]
 
 

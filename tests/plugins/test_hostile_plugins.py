@@ -140,7 +140,7 @@ def test_families_and_formats_that_stumble_leave_others_theirs(
     rows = tmp_path / "rows.safetensors"
     arguments = ("transfer", "directions", tmp_path / "out", "--dictionary", saelens(tmp_path / "sae"))
     _, _, err = bridge(*arguments, "--features", "1", "--out", rows)
-    assert "6 wide" in " ".join(err.split()), "it was read, and is of another width"
+    assert "has width 6" in " ".join(err.split()), "it was read, and is of another width"
     (tmp_path / "nobody").mkdir()
     (tmp_path / "nobody" / "config.json").write_text("{}")
     _, _, err = bridge("fit", "--src", f"{tmp_path / 'nobody'}@1", "--dst", f"{tmp_path / 'nobody'}@0", "--out", "x")
@@ -258,8 +258,8 @@ def register_scorers(register):
     code_, out, err = bridge("run", *experiment, "--json", "--out", tmp_path / "out")
     assert code_ == 0, err
     assert {metric["scorer"] for metric in json.loads(out)["metrics"]}.isdisjoint({"leaves", "odd"})
-    assert "The scorer leaves failed and is left out: SystemExit: 0" in err
-    assert "The scorer odd failed and is left out: it returned a metric whose note is no text" in err
+    assert "The scorer leaves failed; its scores are missing: SystemExit: 0" in err
+    assert "The scorer odd failed; its scores are missing: it returned a metric whose note is not a text" in err
 
 
 A_VERBALIZER = '''

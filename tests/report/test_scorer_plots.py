@@ -155,9 +155,9 @@ def test_what_cannot_be_kept_costs_the_scorer_alone(
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("sys.exit(0)", "SystemExit: 0"),
         ("kept['of another version']", "KeyError: 'of another version'"),
-        ("return figure", "It returned Figure, and not a bridge.scorers.Plot"),
-        ("return '<svg onload=alert(1)>'", "It returned str, and not a bridge.scorers.Plot"),
-        ("return Plot('<svg/>', 'title', 'says')", "It returned str, and not a bridge.scorers.Plot of a Figure"),
+        ("return figure", "It returned Figure, not a bridge.scorers.Plot"),
+        ("return '<svg onload=alert(1)>'", "It returned str, not a bridge.scorers.Plot"),
+        ("return Plot('<svg/>', 'title', 'says')", "It returned str, not a bridge.scorers.Plot with a Figure"),
         ("return Plot(figure, 'title', ' ')", "Its says is ' '"),
         ("return Plot(figure, b'title', 'says')", "Its title is b'title'"),
         ("return Plot(figure, 'title', 'says', None)", "Its meaning is None"),
@@ -239,8 +239,8 @@ def test_it_is_seen_in_light_and_dark(package: Package, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("draw", "keep", "found"),
     [
-        (DRAW, "pass", "no name of what was kept begins with draws.: nothing was kept"),
-        (DRAW, 'evidence.keep("mine", np.ones(3))', "no name of what was kept begins with draws.: mine"),
+        (DRAW, "pass", "no kept array has a name beginning with draws.: nothing was kept"),
+        (DRAW, 'evidence.keep("mine", np.ones(3))', "no kept array has a name beginning with draws.: mine"),
         (DRAW, 'evidence.keep("draws.x", np.array([np.inf]))', "it kept draws.x as NaN or infinite values"),
         ("return None", KEEP, "no plot was returned"),
         ("1 / 0", KEEP, "ZeroDivisionError: division by zero"),

@@ -62,7 +62,7 @@ def test_the_law_that_is_broken_is_named(
 
 def test_what_cannot_be_tried_is_refused(tiny_models: Mapping[str, list[Path]]) -> None:
     code, _, err = bridge("plugins", "check", "gemma", "--model", "tiny-qwen")
-    assert code == 2 and "served by the family qwen, not by gemma" in err
+    assert code == 2 and "belongs to the family qwen, not to gemma" in err
     assert bridge("plugins", "check")[0] == 2
     assert bridge("plugins", "check", "--model", "tiny-qwen", "--file", str(tiny_models["qwen"][0]))[0] == 2
     found = check("--model", "smollm2-135m", code=2)

@@ -92,7 +92,7 @@ def held_to(dictionary: Dictionary, reader: Reader, *, any_model: bool = False) 
     width, origin = dictionary.directions.shape[1], dictionary.origin
     if width != reader.d_model:
         raise BridgeError(
-            f"The dictionary has width {width}, and {reader.label} has width {reader.d_model}.",
+            f"The dictionary has width {width}, but {reader.label} has width {reader.d_model}.",
             cause="The dictionary was trained on another model.",
         )
     at = parse_site(origin.site, reader.n_layers) if origin.site else reader.site
