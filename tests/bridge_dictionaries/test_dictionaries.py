@@ -78,7 +78,7 @@ def test_saved_saelens_reads_back(activation: object, shift: np.ndarray | None, 
     back = FORMATS["saelens"].load(tmp_path / "out")
     np.testing.assert_allclose(back.encode(X), made.encode(X), atol=1e-4)
     np.testing.assert_allclose(back.reconstruct(X), made.reconstruct(X), atol=1e-4)
-    with pytest.raises(BridgeError, match="there already"):
+    with pytest.raises(BridgeError, match="already exists"):
         FORMATS["saelens"].save(made, tmp_path / "out")
 
 
@@ -121,7 +121,7 @@ def test_an_annealed_k_is_refused_as_its_own_loader_does(kind: str, tmp_path: Pa
     FORMATS["dictionary_learning"].load(path)
     state = torch.load(path / "ae.pt")
     torch.save(state | {"k": torch.tensor(5)}, path / "ae.pt")
-    with pytest.raises(BridgeError, match=r"ae\.pt says k = 5, and .*config\.json says 3.*annealed"):
+    with pytest.raises(BridgeError, match=r"ae\.pt has k = 5, but .*config\.json has 3.*annealed"):
         FORMATS["dictionary_learning"].load(path)
 
 
@@ -129,7 +129,7 @@ def test_which_reconstruction_of_multi_topk_is_read_is_said(tmp_path: Path) -> N
     plain = FORMATS["sparsify"].load(files.sparsify(tmp_path / "plain"))
     multi = FORMATS["sparsify"].load(files.sparsify(tmp_path / "multi", multi_topk=True))
     np.testing.assert_array_equal(plain.reconstruct(X), multi.reconstruct(X))
-    assert not plain.origin.notes and "with k = 3; the sae_out of its forward is of 12" in multi.origin.notes[0]
+    assert not plain.origin.notes and "with k = 3; the sae_out of sparsify's forward uses 12" in multi.origin.notes[0]
 
 
 def test_where_gemma_scope_2_belongs(tmp_path: Path) -> None:

@@ -306,7 +306,7 @@ def register_verbalizers(register):
         ("return [Explanation(b'bytes') for _ in vectors]", "whose text or flags are not texts"),
         (
             "return 1 / 0",
-            "ZeroDivisionError: division by zero. The error occurred in the plugin odd-words:verbalizers.odd",
+            "ZeroDivisionError: division by zero. The plugin odd-words:verbalizers.odd raised this error",
         ),
         ("return [Explanation('same') for _ in vectors]", "The reconstructor of the verbalizer odd gives NaN"),
     ],

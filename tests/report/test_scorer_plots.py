@@ -96,7 +96,9 @@ def test_a_run_keeps_what_is_drawn_and_the_page_shows_it(
     out = tmp_path / "out"
     code, _, err = bridge("run", *experiment, "--out", out)
     assert code == 0, err
-    assert "The scorer spoils failed and is left out: PluginError: Another scorer has kept" in " ".join(err.split())
+    assert "The scorer spoils failed; its scores are missing: PluginError: Another scorer has kept" in " ".join(
+        err.split()
+    )
     kept = load_file(out / "scored.safetensors")
     assert {name: (array.dtype, array.shape) for name, array in kept.items()} == {
         "draws.ev.mapped": ("float32", (3, 2))
@@ -115,7 +117,7 @@ def test_a_run_keeps_what_is_drawn_and_the_page_shows_it(
     # Elsewhere the package is missing: the page says so, and has all that it had.
     monkeypatch.setenv("BRIDGE_DISABLE_PLUGINS", "scorers.draws")
     without = well_formed(page_of(out))
-    assert "The plot of the scorer draws is left out: it is not installed here." in text_of(without)
+    assert "The plot of the scorer draws is left out: the scorer is not installed." in text_of(without)
     assert [text_of(node) for node in without.iter("table")] == [text_of(node) for node in root.iter("table")]
     assert len(list(without.iter("figure"))) == len(list(root.iter("figure"))) - 1
     # A run that keeps nothing leaves no arrays of the earlier one behind.

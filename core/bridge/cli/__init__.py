@@ -76,7 +76,7 @@ def _whose(error: Exception) -> str:
     plugin = culprit(error)
     if not plugin:
         return "This is a bug in bridge or in a plugin."
-    return f"The error occurred in the plugin {plugin}; BRIDGE_DISABLE_PLUGINS={plugin} disables this plugin."
+    return f"The plugin {plugin} raised this error; BRIDGE_DISABLE_PLUGINS={plugin} disables the plugin."
 
 
 def _say(text: str) -> None:
