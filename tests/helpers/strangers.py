@@ -160,7 +160,7 @@ def a_plot(runtime: Bench) -> None:
     write_report([runtime.folder / "out"], without)
     page = without.read_text(encoding="utf-8")
     assert label not in page
-    assert "The plot of the scorer spectrum is left out: it is not installed here." in page
+    assert "The plot of the scorer spectrum is left out: the scorer is not installed." in page
     assert "ev_tail" in page
 
 

@@ -71,7 +71,7 @@ BROKEN = {
     ),
     "no-map": (
         "from bridge.hookspecs import hookimpl\n@hookimpl\ndef register_maps(register):\n    register(dict)",
-        "that takes a subclass of Map",
+        "expected a subclass of Map",
     ),
     "nameless": (a_map("x").replace('name = "x"', "name = None"), "has no name"),
     "forgot-to-decorate": ("def register_maps(register):\n    pass", "registers nothing"),

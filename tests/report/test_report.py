@@ -253,7 +253,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "bridge.json is another's": lambda f: edit(f / "bridge.json", lambda d: d | {"provenance": {}}),
     "bridge.json names nobody": lambda f: edit(f / "bridge.json", lambda d: d | {"src": None}),
     "config.toml is gone": lambda f: (f / "config.toml").unlink(),
-    "config.toml is no TOML": lambda f: (f / "config.toml").write_text("<"),
+    "config.toml is not TOML": lambda f: (f / "config.toml").write_text("<"),
     "config.toml is no text": lambda f: (f / "config.toml").write_bytes(b"\xff\xfe"),
     "explanations are cut": lambda f: (f / "explanations.jsonl").write_text('{"feature": 3'),
     "explanations are a list": lambda f: (f / "explanations.jsonl").write_text("[]\n"),

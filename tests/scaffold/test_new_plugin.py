@@ -105,7 +105,7 @@ def test_default_folder_and_next_steps(tmp_path: Path, monkeypatch: pytest.Monke
         ("maps", "lambda", "cannot be the name"),
         ("maps", "", "cannot be the name"),
         ("maps", "ridge", "An installed plugin of kind maps is called ridge"),
-        ("maps", "models", "There is a Python package bridge_models already"),
+        ("maps", "models", "The Python package bridge_models already exists"),
         ("nonsense", "mine", "Invalid value for"),
     ],
 )

@@ -126,7 +126,7 @@ def test_a_carried_dictionary_is_the_source_s_seen_through_the_bridge(registry: 
 
 def test_what_does_not_belong_is_refused(registry: Registry, tmp_path: Path) -> None:
     result = call("audit", "--src", "dyck:seed0@0", "--dst", "dyck:seed1@0", "--dictionary", str(SAE))
-    assert "belongs at blocks.1.hook_resid_post" in str(result.exception)
+    assert "names the site blocks.1.hook_resid_post" in str(result.exception)
     result = call("audit", "--src", "dyck:seed0@7", "--dst", "dyck:seed1@0", "--dictionary", str(SAE))
     assert "no block 7" in str(result.exception)
     with pytest.raises(BridgeError, match="no installed format"):

@@ -31,8 +31,8 @@ LENS = ("--src-verbalizer", "logit_lens", "--dst-verbalizer", "logit_lens")
         (("--features", 8, "--encoder", "lsa"), "--features 8, --encoder lsa are without effect"),
         (("--allow-other-model",), "--allow-other-model is without effect"),
         (("--require", "evv>=0.3"), "No installed scorer measures evv"),
-        (("--require", "lift>=0.1"), "lift is not measured in this run. It needs features that are explained"),
-        (("--require", "round_trip_fve>=0"), "It needs live activations that are explained: give --positions"),
+        (("--require", "lift>=0.1"), "lift is not measured in this run. It needs explained features"),
+        (("--require", "round_trip_fve>=0"), "It needs explained live activations: give --positions"),
         (("--require", "loss_recovered>=0"), "bridge audit"),
     ],
 )

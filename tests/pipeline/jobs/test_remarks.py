@@ -86,7 +86,7 @@ def test_texts_that_are_explained_in_part_are_counted(
     result = call("explain", *flags, "--file", texts, "--every", 9, "--out", out, "--json")
     found = json.loads(result.stdout)
     (said,) = found["bridge"]["remarks"]
-    assert said == "1 of 2 texts are longer than 128 tokens, and are read that far only."
+    assert said == "1 of 2 texts are longer than 128 tokens and are cut there."
     assert said in result.stderr
     assert {one["text"] for one in found["readings"]} == {"the map\u2028of it", "it " * 400}
     assert said in write_report([out], tmp_path / "report.html").read_text(encoding="utf-8")

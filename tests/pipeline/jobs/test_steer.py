@@ -242,5 +242,5 @@ def test_a_contrast_is_read_line_by_line(tmp_path: Path) -> None:
 
 def test_a_text_of_both_classes_is_of_none(tmp_path: Path) -> None:
     path = contrast_file(tmp_path / "set.jsonl", [*GLAD, *SORRY, (GLAD[0][0], "sorry")])
-    with pytest.raises(CorpusError, match="1 texts under two classes, such as 'the stream is a map'"):
+    with pytest.raises(CorpusError, match="1 texts in two classes, such as 'the stream is a map'"):
         load_contrast(path, seed=0)

@@ -32,7 +32,7 @@ def rows(*names: str, n: int = 1) -> dict[str, np.ndarray]:
         (rows("layer_6", "layer_7", "layer_8"), r"layer_6 \(layer 6\), layer_8 \(layer 8\)"),
         (rows("blocks.3.hook_resid_post"), r"blocks.3.hook_resid_post \(layer 3\)"),
         (rows("model.layers.3.mlp", "mine"), r"\(layer 3\)"),
-        (rows("direction.1", "direction.2", "direction.3"), "3 vectors that are numbered, as layers are"),
+        (rows("direction.1", "direction.2", "direction.3"), "3 vectors that are numbered like layers"),
         (rows("0", "1", "mine"), None),
         (rows(*map(str, range(4))), "4 vectors that are numbered"),
         (rows("persona", n=LAYERS), "persona of 12 rows, where m@7 has 12 blocks"),
@@ -60,7 +60,7 @@ def test_small_models_and_unknown_depths() -> None:
 def test_what_goes_through_a_bridge_is_held_to_its_layer(tmp_path: Path) -> None:
     many = rows("layer.5", "layer.7")
     for carry in (transfer_directions, transfer_probes):
-        with pytest.raises(UsageError, match=r"goes through one site, m@7.*--any-layer"):
+        with pytest.raises(UsageError, match=r"the map is for one site, m@7.*--any-layer"):
             carry(BRIDGE, many, tmp_path / "none")
         assert set(carry(BRIDGE, many, None, any_layer=True).arrays) >= set(many)
     assert not (tmp_path / "none").exists()

@@ -47,11 +47,13 @@ def test_a_dictionary_of_another_model_is_refused_unless_allowed(llamas: Path, t
     for name, command in commands.items():
         code, out, err = bridge(*command)
         said = " ".join((out + err).split())
-        assert code == 1 and "trained on meta-llama/Llama-3.1-8B" in said and "allow_other_model=True" in said, name
+        assert code == 1 and "names the model meta-llama/Llama-3.1-8B" in said and "allow_other_model=True" in said, (
+            name
+        )
         assert not any((tmp_path / left).exists() for left in (name, f"{name}.json"))
         code, out, err = bridge(*command, ALLOW)
         assert code == 0, (name, err)
-        assert "names meta-llama/Llama-3.1-8B as its model" in " ".join((out + err).split()), name
+        assert "names the model meta-llama/Llama-3.1-8B" in " ".join((out + err).split()), name
     assert "Llama" in json.loads((tmp_path / "sae" / "transfer.json").read_text())["notes"][0]
     audited = json.loads((tmp_path / "audit.json").read_text())
     assert "Llama" in audited["bridge"]["pairs"][0]["dictionary_notes"][0]

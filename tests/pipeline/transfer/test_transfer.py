@@ -65,10 +65,10 @@ def test_chosen_decoder_rows(rotation: Path, tmp_path: Path) -> None:
     error = call(*command, "--out", tmp_path / "none").exception
     assert "either VECTORS, or --dictionary and --features" in str(error)
     command = ("transfer", "directions", rotation, "--dictionary", SAES / "0" / "relu", "--features", "1")
-    assert "belongs at blocks.0" in str(call(*command, "--out", tmp_path / "none").exception)
+    assert "names the site blocks.0" in str(call(*command, "--out", tmp_path / "none").exception)
     assert not (tmp_path / "none").exists()
     for text in ("", "3,", "-3", "a", "3..5"):
-        with pytest.raises(UsageError, match="names no features"):
+        with pytest.raises(UsageError, match="is not a feature range"):
             parse_features(text)
 
 
@@ -89,7 +89,7 @@ def test_a_dictionary_trained_without_bos_is_told(rotation: Path, what: list[str
     (folder / "bridge.json").write_text(json.dumps(record | {"src": "gone@1"}))
     result = call("transfer", what[0], folder, *what[1:], sae, "--out", tmp_path / "gone")
     assert result.exit_code == 0, result.exception
-    assert "BOS of gone@1 was not checked: There is no model gone." in result.stderr
+    assert "was not compared with gone@1: There is no model gone." in result.stderr
 
 
 def test_a_carried_probe_reads_the_same_number(rotation: Path, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_probes_across_widths_read_through_the_way_back(tmp_path: Path) -> None:
     given = {"w": rng.normal(size=(2, 5)), "w.bias": rng.normal(size=2)}
     path = tmp_path / "probes.safetensors"
     save_file(given, path)
-    with pytest.raises(MapError, match="no way back, and the map ols changes lengths"):
+    with pytest.raises(MapError, match="no reverse map, and the map ols changes lengths"):
         transfer_probes(wide, path, tmp_path / "none")
     keeping = Bridge("m5@0", "m8@0", "ols", {}, wide.fitted, {}, between(8, 5).fitted)
     for through, back, name in ((wide, narrow, "given"), (keeping, None, "fitted")):
