@@ -90,6 +90,12 @@ def test_writing_and_parsing_a_site_is_the_identity(site: Site) -> None:
         ("blocks.5.hook_resid_post", Site(5)),
         ("blocks.5.hook_resid_mid", Site(5, "resid_mid")),
         ("blocks.5.hook_mlp_out", Site(5, "mlp_out")),
+        ("5.resid_post.stream1", Site(5, "resid_post.stream1")),
+        ("50%.resid_pre.mean", Site(6, "resid_pre.mean")),
+        ("blocks.5.hook_resid_post.stream0", Site(5, "resid_post.stream0")),
+        ("model.norm", Site(-1, "model.norm")),
+        ("model.embed_tokens", Site(-1, "model.embed_tokens")),
+        ("model.projections.14", Site(-1, "model.projections.14")),
         ("layers.5", Site(5)),
         ("h.5", Site(5)),
         ("layers.5.mlp", Site(5, "layers.5.mlp")),
@@ -112,13 +118,15 @@ def test_a_block_that_the_model_lacks_is_refused_with_the_range_that_exists(text
         parse_site(text, LAYERS)
 
 
-@pytest.mark.parametrize("text", ["3.nowhere", "blocks.3.hook_z"])
+@pytest.mark.parametrize("text", ["3.nowhere", "blocks.3.hook_z", "3.nowhere.mean"])
 def test_an_unknown_point_is_refused_with_the_known_ones(text: str) -> None:
     with pytest.raises(UsageError, match="resid_pre, attn_out, resid_mid, mlp_out, resid_post"):
         parse_site(text, LAYERS)
 
 
-@pytest.mark.parametrize("text", ["", "x", "3.5", "1.0", "blocks.3.attn.hook_z", "layers", "50 %", "--1"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "3.5", "1.0", "blocks.3.attn.hook_z", "layers", "50 %", "--1", "3.resid_post.last"]
+)
 def test_what_is_no_site_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_site(text, LAYERS)

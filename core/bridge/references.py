@@ -14,9 +14,11 @@ __all__ = ["POINTS", "Site", "parse_site"]
 POINTS = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
 """Points of a block, in the order of a forward pass."""
 
-_LAYER = re.compile(r"(?P<layer>-?\d+|\d+%)(?:\.(?P<point>\w+))?")
-_TRANSFORMER_LENS = re.compile(r"blocks\.(?P<layer>\d+)\.hook_(?P<point>\w+)")
+_STREAM = r"stream\d+|mean"
+_LAYER = re.compile(rf"(?P<layer>-?\d+|\d+%)(?:\.(?P<point>\w+(?:\.(?:{_STREAM}))?))?")
+_TRANSFORMER_LENS = re.compile(rf"blocks\.(?P<layer>\d+)\.hook_(?P<point>\w+(?:\.(?:{_STREAM}))?)")
 _MODULE = re.compile(r"(?P<prefix>(?:[a-zA-Z_]\w*\.)*)(?P<blocks>[a-zA-Z_]\w*)\.(?P<layer>\d+)(?P<module>(?:\.\w+)*)")
+_OUTSIDE = re.compile(r"[a-zA-Z_]\w*(?:\.\w+)+")
 _TRUNK = {"model", "transformer", "language_model", "gpt_neox", "decoder", "backbone"}  # around text blocks only
 _BLOCKS = {"layers", "h", "blocks"}
 _RANGE = re.compile(r"(\d+)-(\d+)(?::(\d+))?")
@@ -32,9 +34,10 @@ class Site:
     `Site(20, "resid_post")` is the output of block 20, which transformers calls `hidden_states[21]`.
 
     Attributes:
-        layer: Index of the block, from 0.
-        point: `resid_post`, or another point of the family's layout; or the path of a module of the block
-            (`layers.20.mlp`), for the unchanged output of that module.
+        layer: Index of the block, from 0; -1 for a module that stands in none (the embedding, the final norm).
+        point: `resid_post`, or another point of the family's layout; or the path of a module (`layers.20.mlp`,
+            `model.norm`), whose output is meant exactly as the module returns it. In a model with several residual
+            streams, a point may name one of them, or their mean: `resid_post.stream0`, `resid_post.mean`.
     """
 
     layer: int
@@ -47,13 +50,23 @@ class Site:
 
     @property
     def is_module(self) -> bool:
-        """Whether the site is the output of a module that the user named by its path."""
-        return "." in self.point
+        """Whether the output of a module is meant that the user named by its path."""
+        return "." in self.point and self.place not in POINTS
+
+    @property
+    def place(self) -> str:
+        """The point, without the name of a stream."""
+        return self.point.partition(".")[0]
+
+    @property
+    def stream(self) -> str:
+        """The stream of the point that is meant, `stream0` or `mean`; empty for the default, and for modules."""
+        return "" if self.is_module else self.point.partition(".")[2]
 
     @property
     def order(self) -> tuple[int, int, str]:
-        """Sort key: the order of points in a forward pass; modules come after the points of their block."""
-        return self.layer, len(POINTS) if self.is_module else POINTS.index(self.point), self.point
+        """Sort key: the order in which one forward pass reaches points; modules come after the points of a block."""
+        return self.layer, len(POINTS) if self.is_module else POINTS.index(self.place), self.point
 
 
 @final
@@ -138,9 +151,10 @@ def parse_site(text: str, n_layers: int) -> Site:
     """Turn the part after `@` into a site of a model with `n_layers` blocks.
 
     Accepts `20`, `-1`, `66%`, `20.mlp_out`, TransformerLens and SAELens names (`blocks.20.hook_resid_post`), sparsify
-    names (`layers.20`) and Hugging Face module paths (`model.layers.20.mlp`). A path below a block means the output of
-    exactly that module. In contrast, `mlp_out` is the vector that the MLP adds to the residual stream, in some families
-    the output of a later norm.
+    names (`layers.20`) and Hugging Face module paths (`model.layers.20.mlp`, `model.norm`). A path below a block, or
+    outside of the blocks, means the output of exactly that module: `mlp_out` is what the MLP adds to the stream, which
+    in some families is a later norm's output. `20.resid_post.stream1` and `20.resid_post.mean` are for models with
+    several residual streams.
 
     Args:
         text: The site, as `20`, `66%`, `-1` or `20.resid_mid`.
@@ -153,8 +167,9 @@ def parse_site(text: str, n_layers: int) -> Site:
         UsageError: If the text is not a site, or names a block that the model does not have.
     """
     layer, point = _split_site(text)
-    if point not in POINTS and "." not in point:
-        raise UsageError(f"{text!r} is not a known point of a block.", remedy=f"Known points: {', '.join(POINTS)}.")
+    # A list of another name than blocks have may be longer, and count something else.
+    if not layer or (_counts_else(point) and int(layer) >= n_layers):
+        return Site(-1, point)
     if layer.endswith("%"):
         share = int(layer[:-1])
         index = min(n_layers - 1, n_layers * share // 100) if share <= 100 else n_layers
@@ -192,18 +207,26 @@ def parse_sites(text: str, n_layers: int) -> list[Site]:
 
 
 def _split_site(text: str) -> tuple[str, str]:
-    if match := _LAYER.fullmatch(text):
-        return match["layer"], match["point"] or "resid_post"
-    if match := _TRANSFORMER_LENS.fullmatch(text):
-        return match["layer"], match["point"]
+    if match := _LAYER.fullmatch(text) or _TRANSFORMER_LENS.fullmatch(text):
+        point = match["point"] or "resid_post"
+        if point.partition(".")[0] not in POINTS:
+            raise UsageError(f"{text!r} names no known point of a block.", remedy=f"Known points: {', '.join(POINTS)}.")
+        return match["layer"], point
     if (match := _MODULE.fullmatch(text)) and not text.rpartition(".")[2].startswith("hook_"):
         trunk = match["blocks"] in _BLOCKS and set(match["prefix"].split(".")) <= {*_TRUNK, ""}
         if trunk and not match["module"]:
             return match["layer"], "resid_post"
         # Every site needs a unique name, because bridges and dictionaries are compared by site name.
         return match["layer"], text.removeprefix(match["prefix"]) if trunk else text
+    if _OUTSIDE.fullmatch(text) and "hook_" not in text and not text.startswith("blocks."):
+        return "", text
     raise UsageError(
         f"{text!r} is not a site.",
-        remedy="Write a block index (20), a depth (66%), a point (20.mlp_out), a module (model.layers.20.mlp), "
-        "or blocks.20.hook_resid_post.",
+        remedy="Write a block index (20), a depth (66%), a point (20.mlp_out), a module (model.layers.20.mlp, "
+        "model.norm), or blocks.20.hook_resid_post.",
     )
+
+
+def _counts_else(point: str) -> bool:
+    match = _MODULE.fullmatch(point)
+    return match is not None and match["blocks"] not in _BLOCKS

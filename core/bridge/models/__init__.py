@@ -4,6 +4,7 @@ from bridge.models.adapter import Alias, ModelAdapter, ModelInfo, NamedCorpus, P
 from bridge.models.decoding import Decoding
 from bridge.models.layout import Layout, Location, mixed, parallel, sequential
 from bridge.models.loaded import LoadedModel
+from bridge.models.streams import Streams
 from bridge.models.tokenizer import Tokenizer, TransformersTokenizer
 from bridge.models.transformers_adapter import TransformersAdapter
 from bridge.models.weights import Weights
@@ -18,6 +19,7 @@ __all__ = [
     "ModelInfo",
     "NamedCorpus",
     "Placement",
+    "Streams",
     "Tokenizer",
     "TransformersAdapter",
     "TransformersTokenizer",

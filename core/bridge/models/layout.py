@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, final
 
 from bridge.errors import UsageError
+from bridge.models.streams import Streams
 from bridge.references import POINTS, Site
 
 
@@ -18,10 +19,12 @@ class Location:
     Attributes:
         module: Path relative to the block (`self_attn`), empty for the block itself.
         side: Its first input, or its output (the first one, where it returns several).
+        streams: Where several residual streams stand in it; None for the one that other models have.
     """
 
     module: str
     side: Literal["input", "output"]
+    streams: Streams | None = None
 
 
 @final
@@ -31,15 +34,14 @@ class Layout:
 
     Attributes:
         blocks: Path of the module list that holds the blocks (`model.layers`).
-        points: For each point the family has, where it is. Points are of the residual stream or are what a part
-            *adds* to it: in a family with norms after attention, `attn_out` is the norm's output.
-        elsewhere: By number of the block, the points that are at another place in it: a model that mixes linear and
-            full attention has `attn_out` in two modules. Every block has the same points, those of `points`.
+        points: The location of each point that the family has: one for all blocks, or, where blocks name their parts
+            differently, one for each block. A point is the residual stream or the vector that a part *adds* to it: in a
+            family with norms after attention, `attn_out` is the norm's output. `attn_out` belongs to the part that
+            moves information between tokens: attention, a recurrence or a convolution.
     """
 
     blocks: str
-    points: Mapping[str, Location]
-    elsewhere: Mapping[int, Mapping[str, Location]] = field(default_factory=dict)
+    points: Mapping[str, Location | Sequence[Location]]
 
     def locate(self, site: Site) -> tuple[str, Literal["input", "output"]]:
         """Return the module path and side of a site.
@@ -48,54 +50,82 @@ class Layout:
             site: Block and point.
 
         Raises:
-            UsageError: If this family has no such point, or the module is in none of its blocks.
+            UsageError: If this family has no such point.
         """
         if site.is_module:
             return self._module(site), "output"
-        if site.point not in self.points:
-            known = [point for point in POINTS if point in self.points]
-            raise UsageError(
-                f"This model has no {site.point}.",
-                cause="Its blocks add attention and MLP to the stream in another way, or under names not known here.",
-                remedy=f"Choose one of {', '.join(known)}.",
-            )
-        location = self.elsewhere.get(site.layer, {}).get(site.point, self.points[site.point])
+        location = self._location(site)
         block = f"{self.blocks}.{site.layer}"
         return f"{block}.{location.module}" if location.module else block, location.side
 
-    def kinds(self) -> list[int]:
-        """Return the first block of each kind, those being of one kind whose points are at the same places."""
-        first: dict[tuple[tuple[str, Location], ...], int] = {(): 0}
-        for layer, places in sorted(self.elsewhere.items()):
-            first.setdefault(tuple(sorted(places.items(), key=lambda place: place[0])), layer)
-        return sorted(first.values())
-
-    def point_of(self, site: Site) -> Site:
-        """Return a module's site by the name of the point that is this module's output; itself where none is.
+    def streams(self, site: Site) -> Streams | None:
+        """Return where the streams stand at a site; None where it is one tensor of the model's width.
 
         Args:
-            site: As `layers.5.mlp`, which is `5.mlp_out` where no norm stands between that module and the stream.
-
-        Returns:
-            The site.
+            site: Block and point.
 
         Raises:
-            UsageError: If the module is in none of the blocks.
+            UsageError: If this family has no such point, or no such stream.
         """
-        if not site.is_module:
+        if site.is_module:
+            return None
+        streams = self._location(site).streams
+        if site.stream and streams is None:
+            raise UsageError(
+                f"This model has no {site.point}: it has one residual stream.",
+                remedy=f"Write {site.layer}.{site.place}.",
+            )
+        if site.stream and streams is not None and site.stream not in streams.names:
+            raise UsageError(
+                f"This model has no {site.point}: it has {streams.count} residual streams.",
+                remedy=f"Choose one of {', '.join(f'{site.place}.{name}' for name in streams.names)}.",
+            )
+        return streams
+
+    def kinds(self) -> list[int]:
+        """Return the first block of each kind. Blocks are of one kind if their points are at the same places."""
+        several = [places for places in self.points.values() if not isinstance(places, Location)]
+        first: dict[tuple[Location, ...], int] = {}
+        for layer, places in enumerate(zip(*several, strict=True)):
+            first.setdefault(places, layer)
+        return list(first.values()) or [0]
+
+    def point_of(self, site: Site) -> Site:
+        """Return a module's site under the name of the point that is this module's output.
+
+        Args:
+            site: A site such as `layers.5.mlp`, which is `5.mlp_out` if no norm stands between that module and the
+                stream.
+
+        Returns:
+            The site; unchanged if the module's output is no point.
+        """
+        if not site.is_module or site.layer < 0:
             return site
         place = self.locate(site)
         named = (Site(site.layer, point) for point in self.points)
         return next((one for one in named if self.locate(one) == place), site)
 
-    def _module(self, site: Site) -> str:
-        head, _, tail = f"{site.point}.".partition(f".{site.layer}.")
-        if not f".{self.blocks}".endswith(f".{head}"):
+    def _location(self, site: Site) -> Location:
+        if site.place not in self.points:
+            known = [point for point in POINTS if point in self.points]
             raise UsageError(
-                f"{site.point} is in no block of this model: its blocks are {self.blocks}.",
-                cause="Only modules of the blocks that read text have one activation a token.",
-                remedy=f"Write {self.blocks}.{site.layer} and the module's path in the block.",
+                f"This model has no {site.place}.",
+                cause="Its blocks add attention and MLP to the stream in another way, or under names not known here.",
+                remedy=f"Choose one of {', '.join(known)}.",
             )
+        return self.at(site.place, site.layer)
+
+    def at(self, point: str, layer: int) -> Location:
+        """Return the location of a point of the layout in one block."""
+        places = self.points[point]
+        return places if isinstance(places, Location) else places[layer]
+
+    def _module(self, site: Site) -> str:
+        """Return the path of a module: blocks may be named by the end of their list's path, others by their own."""
+        head, found, tail = f"{site.point}.".partition(f".{site.layer}.")
+        if not found or not f".{self.blocks}".endswith(f".{head}"):
+            return site.point
         return f"{self.blocks}.{site.layer}.{tail}".removesuffix(".")
 
 
@@ -156,15 +186,14 @@ def mixed(layouts: Sequence[Layout]) -> Layout:
         The layout, which `ModelAdapter.layout` returns.
 
     Raises:
-        ValueError: If there is none, or they differ in the module list or in which points they have.
+        ValueError: If the list is empty, or the layouts differ in the module list or in their points.
     """
     if not layouts or any(
         (one.blocks, set(one.points)) != (layouts[0].blocks, set(layouts[0].points)) for one in layouts
     ):
         raise ValueError("mixed() takes one layout a block, all of one module list and with the same points")
-    points = layouts[0].points
-    apart = {
-        layer: {point: place for point, place in one.points.items() if place != points[point]}
-        for layer, one in enumerate(layouts)
-    }
-    return Layout(layouts[0].blocks, points, {layer: places for layer, places in apart.items() if places})
+    points = {}
+    for point in layouts[0].points:
+        each = tuple(one.at(point, layer) for layer, one in enumerate(layouts))
+        points[point] = each[0] if len(set(each)) == 1 else each
+    return Layout(layouts[0].blocks, points)

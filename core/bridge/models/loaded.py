@@ -12,6 +12,7 @@ from bridge.models.decoding import Cached, Decoding, Whole, generate
 from bridge.models.layout import Layout
 from bridge.models.reached import reached
 from bridge.models.tokenizer import Tokenizer
+from bridge.models.view import View
 from bridge.pairing.align import Encoded
 from bridge.references import POINTS, Site
 
@@ -122,13 +123,13 @@ class LoadedModel:
         import torch
 
         ordered = self._in_order(sites)
-        envoys = [self._envoy(site) for site in ordered]
+        steps = [(*self._envoy(site), self._view(site, (*ids.shape, self.d_model))) for site in ordered]
         with torch.inference_mode(), self._traced.trace(**self._placed(ids, mask)) as tracer:
             captured = nnsight.save([])
-            for envoy, side in envoys:
+            for envoy, side, view in steps:
                 value = envoy.output if side == "output" else envoy.input
                 # A clone, because some architectures add to the residual stream in place further on.
-                captured.append((value[0] if isinstance(value, (tuple, list)) else value).clone())
+                captured.append(view.read(value[0] if isinstance(value, (tuple, list)) else value).clone())
             tracer.stop()
         by_site = dict(zip(ordered, captured, strict=True))
         expected = (*ids.shape, self.d_model)
@@ -157,7 +158,7 @@ class LoadedModel:
         """
         if not self.causal:
             raise no_next_token(self.name)
-        logits: Tensor = self._run(self._placed(ids, mask), edits or {}).logits
+        logits: Tensor = self._run(self._placed(ids, mask), edits or {}, ids).logits
         return logits
 
     def decoding(self, longest: int) -> Decoding:
@@ -217,13 +218,14 @@ class LoadedModel:
     def _continue(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any, edits: Edits) -> Any:
         device = next(self.module.parameters()).device
         assert self._cached_inputs is not None
-        return self._run(self._cached_inputs(ids.to(device), mask.to(device), positions.to(device), cache), edits)
+        inputs = self._cached_inputs(ids.to(device), mask.to(device), positions.to(device), cache)
+        return self._run(inputs, edits, ids)
 
-    def _run(self, inputs: dict[str, Any], edits: Edits) -> Any:
+    def _run(self, inputs: dict[str, Any], edits: Edits, ids: Tensor) -> Any:
         import nnsight
         import torch
 
-        steps = [(*self._envoy(site), edits[site]) for site in self._in_order(list(edits))]
+        steps = self._edits(edits, (*ids.shape, self.d_model))
         if not steps:
             with torch.inference_mode():
                 return self.module(**inputs)
@@ -231,8 +233,7 @@ class LoadedModel:
             for envoy, side, edit in steps:
                 value = envoy.output if side == "output" else envoy.input
                 rest = tuple(value[1:]) if isinstance(value, (tuple, list)) else None
-                # A clone, so that an edit in place cannot reach what the network still holds of the old value.
-                changed = edit((value if rest is None else value[0]).clone())
+                changed = edit(value if rest is None else value[0])
                 replaced = changed if rest is None else type(value)((changed, *rest))
                 if side == "output":
                     envoy.output = replaced
@@ -241,6 +242,28 @@ class LoadedModel:
             found = nnsight.save(self._traced.output)
         output: Any = found
         return output
+
+    def _edits(self, edits: Edits, shape: tuple[int, ...]) -> list[tuple[Any, str, Callable[[Tensor], Tensor]]]:
+        """Return what is done to each end of a module: sites that are the same tensor are edited one after another."""
+        steps: dict[tuple[Any, str], list[tuple[View, Callable[[Tensor], Tensor]]]] = {}
+        for site in self._in_order(list(edits)):
+            view = self._view(site, shape)
+            view.need_editable()
+            steps.setdefault(self._envoy(site), []).append((view, edits[site]))
+
+        def rewritten(views: list[tuple[View, Callable[[Tensor], Tensor]]]) -> Callable[[Tensor], Tensor]:
+            def edit(value: Tensor) -> Tensor:
+                for view, change in views:
+                    # A clone, so that an edit in place cannot reach what the network still holds of the old value.
+                    value = view.write(value, change(view.read(value).clone()))
+                return value
+
+            return edit
+
+        return [(*end, rewritten(views)) for end, views in steps.items()]
+
+    def _view(self, site: Site, shape: tuple[int, ...]) -> View:
+        return View(shape, self.layout.streams(site), site.stream, site.is_module)
 
     def _envoy(self, site: Site) -> tuple[Any, str]:
         path, side = self.layout.locate(site)
@@ -256,9 +279,10 @@ class LoadedModel:
         if not any(site.is_module for site in sites):
             return sorted(sites, key=lambda site: site.order)
         places = {site: self.layout.locate(site) for site in sites}
-        ids = torch.zeros((1, 3), dtype=torch.int64)
+        ids = torch.zeros((2, 3), dtype=torch.int64)
         # Not kept: which sites are asked for changes from call to call, and three tokens are few.
-        times = reached(self.module, self._placed(ids, torch.ones_like(ids)), places, (1, 3, self.d_model))
+        inputs = self._placed(ids, torch.ones_like(ids))
+        times = reached(self.module, inputs, places, (2, 3, self.d_model), self.layout.blocks)
         return sorted(sites, key=times.__getitem__)
 
     def _placed(self, ids: Tensor, mask: Tensor) -> dict[str, Any]:

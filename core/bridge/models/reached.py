@@ -1,7 +1,9 @@
-"""When a forward pass reaches sites: modules that a user names by path stand anywhere in a block, or are never run."""
+"""When a forward pass reaches sites: modules that a user names by path stand anywhere, or are never run."""
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +19,7 @@ def reached(
     inputs: Mapping[str, Any],
     places: Mapping[Site, tuple[str, Literal["input", "output"]]],
     shape: tuple[int, ...],
+    blocks: str,
 ) -> dict[Site, int]:
     """Watch one forward pass.
 
@@ -25,6 +28,7 @@ def reached(
         inputs: Keyword arguments of its forward.
         places: For each site the path of its module, and whether its input or its output is meant.
         shape: What activations of this pass have at a site.
+        blocks: Path of the list of blocks, for refusals.
 
     Returns:
         For each site its place in the order of the pass.
@@ -36,14 +40,8 @@ def reached(
     import torch
 
     modules = dict(module.named_modules(remove_duplicate=False))
-    for site, (path, _) in places.items():
-        if path not in modules:
-            block = path.partition(f".{site.layer}.")[0] + f".{site.layer}"
-            there = ", ".join(name for name, _ in modules[block].named_children()) if block in modules else "nothing"
-            raise UsageError(
-                f"This model has no module {path}.",
-                remedy=f"Its block {block} holds {there}; {block} alone is the stream after the block.",
-            )
+    for path, _ in places.values():
+        need_module(path, modules, blocks)
     calls: list[tuple[Site, Any]] = []
     hooks = [_watch(modules[path], site, side, calls) for site, (path, side) in places.items()]
     try:
@@ -57,6 +55,54 @@ def reached(
             _need_one(path, [found for at, found in calls if at == site], shape)
     # A layout's own points may run several times; the first is the one that is read.
     return {site: min(index for index, (at, _) in enumerate(calls) if at == site) for site in places}
+
+
+def need_module(path: str, modules: Mapping[str, nn.Module], blocks: str) -> None:
+    """Refuse the path of a module that a model does not have, with the names of those that it has.
+
+    Args:
+        path: What the user named.
+        modules: Of the model, by path.
+        blocks: Path of the list of blocks.
+
+    Raises:
+        UsageError: If there is no such module.
+    """
+    if path in modules:
+        return
+    block = re.match(rf"{re.escape(blocks)}\.\d+(?=\.)", path)
+    if block and block[0] in modules:
+        there = ", ".join(name for name, _ in modules[block[0]].named_children())
+        more = f"Its block {block[0]} holds {there}; {block[0]} alone is the stream after the block."
+    else:
+        more = f"Its blocks are {blocks}. "
+        outside = [name for name in modules if name and not name.startswith(blocks)]
+        near = difflib.get_close_matches(path, [name for name in modules if name], n=3, cutoff=0.5)
+        more += f"Did you mean {' or '.join(near)}?" if near else f"Outside of them stand {', '.join(outside[:12])}."
+    raise UsageError(f"This model has no module {path}.", remedy=more)
+
+
+def need_width(path: str, module: nn.Module, d_model: int) -> None:
+    """Refuse a module whose output has another width, as far as its class says.
+
+    Args:
+        path: What the user named.
+        module: At that path.
+        d_model: Width of the residual stream.
+
+    Raises:
+        UsageError: If it is a linear layer or an embedding of another width.
+    """
+    from torch.nn import Embedding, Linear
+
+    width = {Linear: "out_features", Embedding: "embedding_dim"}
+    found = next((getattr(module, name) for kind, name in width.items() if isinstance(module, kind)), d_model)
+    if found != d_model:
+        raise UsageError(
+            f"{path} returns {found} numbers a token, and the model is {d_model} wide.",
+            cause="Sites hold one vector of the model's width a token; this module's output is something else.",
+            remedy="Name a module whose output has the model's width, or a point of the block.",
+        )
 
 
 def _watch(module: nn.Module, site: Site, side: str, calls: list[tuple[Site, Any]]) -> Any:
@@ -84,7 +130,7 @@ def _need_one(path: str, shapes: list[Any], expected: tuple[int, ...]) -> None:
     if shapes[0] is None or tuple(shapes[0]) != expected:
         found = "no tensor" if shapes[0] is None else f"shape {tuple(shapes[0])}"
         raise UsageError(
-            f"{path} returns {found} for {expected[1]} tokens, not {expected}.",
+            f"{path} returns {found} for {expected[0]} texts of {expected[1]} tokens, not {expected}.",
             cause="Sites hold one vector of the model's width a token; this module's output is something else.",
             remedy="Name a module whose output has the model's width, or a point of the block.",
         )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bridge.collect.batches import pad
 from bridge.corpus.documents import Document
 from bridge.models import LoadedModel, ModelAdapter, Placement, Weights
+from bridge.models.streams import MEAN
 from bridge.pairing.align import Encoded
 from bridge.references import POINTS, Site
 from bridge.testing.laws import Laws
@@ -124,7 +125,8 @@ def _check_sites(laws: Laws, model: LoadedModel, encoded: Sequence[Encoded]) -> 
     points = [point for point in POINTS if point in model.layout.points]
     law = "every family has resid_post"
     laws.require("resid_post" in points, law, "its layout", f"it has {', '.join(points) or 'no point'}")
-    sites = [Site(layer, point) for layer in range(model.n_layers) for point in points]
+    named = [*points, *(name for point in points for name in _editable(model, point) if name != point)]
+    sites = [Site(layer, point) for layer in range(model.n_layers) for point in named]
     batch = _rows(model, encoded, sites)
     alone: list[dict[Site, np.ndarray]] = [_rows(model, [one], sites)[0] for one in encoded]
     for text, together, single in zip(TEXTS, batch, alone, strict=True):
@@ -177,8 +179,8 @@ def _check_edits(laws: Laws, model: LoadedModel, encoded: Sequence[Encoded]) -> 
     plain = model.logits(ids, mask).cpu().numpy()
     law = "logits are finite (batch, tokens, vocabulary)"
     laws.shape(law, "two texts", plain, (*ids.shape, plain.shape[-1]), np.float32)
-    for point in (point for point in POINTS if point in model.layout.points):
-        site = Site(model.n_layers - 1, point)
+    for name in (name for point in POINTS if point in model.layout.points for name in _editable(model, point)):
+        site = Site(model.n_layers - 1, name)
         given = f"two texts, edited at site {site}"
         same = model.logits(ids, mask, {site: lambda value: value}).cpu().numpy()
         laws.close("an edit that changes nothing changes no prediction", given, same, plain, _TOLERANCE)
@@ -186,17 +188,19 @@ def _check_edits(laws: Laws, model: LoadedModel, encoded: Sequence[Encoded]) -> 
         law = "what comes after an edited site reads the edit"
         laws.require(bool(np.abs(changed - plain).max() > 0), law, given, "the predictions are the same")
     law = "the last block's resid_post decides the prediction"
-    swapped = model.logits(ids, mask, {Site(model.n_layers - 1): lambda value: value.flip(0)}).cpu().numpy()
+    exchanged = {Site(model.n_layers - 1, name): _exchanged for name in _editable(model, "resid_post")}
+    swapped = model.logits(ids, mask, exchanged).cpu().numpy()
     laws.close(law, "two texts whose activations are exchanged", swapped, plain[::-1], _TOLERANCE)
 
 
 def _check_decoding(laws: Laws, model: LoadedModel, encoded: Sequence[Encoded]) -> None:
     law = "texts read side by side and part by part are predicted from as each is alone and whole"
+    site = Site(0, _editable(model, "resid_post")[0])
 
     def check(found: Tensor, texts: Sequence[NDArray[np.int64]], edited: Sequence[int]) -> None:
         for logits, text, last in zip(found, texts, edited, strict=True):
             ids, mask = pad([text])
-            alone = model.logits(ids, mask, {Site(0): _mirrored(last)})[0, -1]
+            alone = model.logits(ids, mask, {site: _mirrored(last)})[0, -1]
             given = f"{len(texts)} texts, one of {len(text)} tokens, of which {last} are edited"
             laws.close(law, given, logits.cpu().numpy(), alone.cpu().numpy(), _TOLERANCE)
 
@@ -210,7 +214,17 @@ def _check_decoding(laws: Laws, model: LoadedModel, encoded: Sequence[Encoded]) 
     kept = [3, 0, 1, 1]
     decoding.keep(kept)
     texts = [np.append(texts[row], last) for row in kept]
-    check(decoding.read([last] * 4, [{}, {}, {Site(0): _mirrored(3)}, {}]), texts, [0, 0, 3, 0])
+    check(decoding.read([last] * 4, [{}, {}, {site: _mirrored(3)}, {}]), texts, [0, 0, 3, 0])
+
+
+def _editable(model: LoadedModel, point: str) -> list[str]:
+    """Return the names under which a point can be edited: its own, or those of its streams."""
+    streams = model.layout.streams(Site(0, point))
+    return [point] if streams is None else [f"{point}.{name}" for name in streams.names if name != MEAN]
+
+
+def _exchanged(value: Tensor) -> Tensor:
+    return value.flip(0)
 
 
 def _mirrored(tokens: int) -> Callable[[Tensor], Tensor]:

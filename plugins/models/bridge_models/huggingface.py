@@ -15,11 +15,12 @@ from bridge.models import (
     ModelAdapter,
     ModelInfo,
     Placement,
+    Streams,
     TransformersAdapter,
     Weights,
 )
 from bridge.references import Site
-from bridge_models.probed import find_blocks
+from bridge_models.probed import find_blocks, fitting_lists
 from bridge_models.residual import find_parts
 
 if TYPE_CHECKING:
@@ -100,9 +101,26 @@ class HuggingFace(TransformersAdapter):
         import torch
 
         text = module.config.get_text_config()  # type: ignore[union-attr,operator]
-        path, blocks = find_blocks(module, int(text.num_hidden_layers), int(text.hidden_size), _ids(module, _TOKENS))
-        points = {"resid_pre": Location("", "input"), "resid_post": Location("", "output")}
-        return Layout(path, points | find_parts(blocks, max(torch.finfo(dtype).eps for dtype in _dtypes(module))))
+        ids = _ids(module, _TOKENS)
+        ids = torch.cat([ids, ids, ids.flip(1)])
+        found = find_blocks(module, int(text.num_hidden_layers), int(text.hidden_size), ids)
+        streams = Streams(*found.streams, _default(text)) if found.streams else None
+        points = {"resid_pre": Location("", "input", streams), "resid_post": Location("", "output", streams)}
+        if streams:
+            return Layout(found.path, points)
+        eps = max(torch.finfo(dtype).eps for dtype in _dtypes(module))
+        return Layout(found.path, points | find_parts(found.blocks, eps))
+
+    def outline(self, module: nn.Module) -> Layout:
+        """Find the outermost list that is as long as the model is deep; which one it is, only a pass tells for sure.
+
+        Raises:
+            ModelError: If there is none.
+        """
+        depth = int(module.config.get_text_config().num_hidden_layers)  # type: ignore[union-attr,operator]
+        return Layout(
+            fitting_lists(module, depth)[0], {"resid_pre": Location("", "input"), "resid_post": Location("", "output")}
+        )
 
     def tiny_configs(self) -> Sequence[Any]:
         """Return a tiny StarCoder2, an architecture that no first-party family claims."""
@@ -120,6 +138,18 @@ class HuggingFace(TransformersAdapter):
                 eos_token_id=1,
             )
         ]
+
+
+def _default(config: Any) -> str:
+    """Return which of several streams a point means.
+
+    AltUp (Gemma 3n) has an active one, which attention and MLP of every block read and correct first, and which alone
+    the model reads out without a projection: the others stand in bases of their own. The streams of hyper-connections
+    (DeepSeek-V4) begin as copies of the embedding and are summed by weights that differ from token to token: none is
+    before the others, and their mean is that sum with equal weights.
+    """
+    active = getattr(config, "altup_active_idx", None)
+    return "mean" if active is None else f"stream{active}"
 
 
 def _is_masked(config: Any) -> bool:

@@ -21,7 +21,8 @@ class Seen:
 
     Attributes:
         entered: By path in the block ("" for itself), in the order of the pass, the first input of each module,
-            (1, tokens, d_model) float32; None where the module runs twice or takes something else.
+            (texts, tokens, d_model) float32, with an axis more where there are several streams; None where the module
+            runs twice or takes something else.
         left: As `entered`, of the first output.
         beside: Shapes of the second outputs that the block itself returns, where they are of floats.
     """
@@ -31,32 +32,49 @@ class Seen:
     beside: list[tuple[int, ...]] = field(default_factory=list)
 
 
-def find_blocks(module: nn.Module, depth: int, width: int, ids: Tensor) -> tuple[str, list[Seen]]:
+@final
+@dataclass(frozen=True)
+class Found:
+    """The blocks of a model.
+
+    Attributes:
+        path: Of their module list.
+        blocks: What each did.
+        streams: How many residual streams they pass on, and on which axis; None for one.
+    """
+
+    path: str
+    blocks: list[Seen]
+    streams: tuple[int, int] | None
+
+
+def find_blocks(module: nn.Module, depth: int, width: int, ids: Tensor) -> Found:
     """Find the list of blocks, by running the model once.
+
+    The second text is the first again, and every block is handed the first text's stream for it, with another first
+    token: where the two differ after that token, information has moved between tokens within the block.
 
     Args:
         module: A model of transformers.
         depth: How many blocks its configuration says there are; they may be of several classes.
         width: Width of the residual stream.
-        ids: Token ids, (1, tokens) int64.
+        ids: Token ids, (3, tokens) int64; the first two rows are the same.
 
     Returns:
-        Path of the module list, the outermost where several fit, and what each block did.
+        The module list, the outermost where several fit, and what each block did.
 
     Raises:
         ModelError: If the model does not run, or no list holds `depth` blocks that each run once and turn a stream of
             this width into another.
     """
-    from torch.nn import ModuleList
-
-    lists = {name: child for name, child in module.named_modules() if isinstance(child, ModuleList)}
-    fitting = sorted((name for name, child in lists.items() if len(child) == depth), key=lambda name: name.count("."))
-    found = {name: [Seen() for _ in range(depth)] for name in fitting}
+    shape = (*ids.shape, width)
+    lists = _lists(module)
+    found = {name: [Seen() for _ in range(depth)] for name in _as_long(lists, depth)}
     hooks = [
         hook
         for name, blocks in found.items()
         for seen, block in zip(blocks, lists[name], strict=True)
-        for hook in _watch(block, seen)
+        for hook in _watch(block, seen, shape)
     ]
     try:
         _run(module, ids)
@@ -64,11 +82,55 @@ def find_blocks(module: nn.Module, depth: int, width: int, ids: Tensor) -> tuple
         for hook in hooks:
             hook.remove()
     for name, blocks in found.items():
-        if any((*ids.shape, width) in block.beside for block in blocks):
-            raise _several(module, name, f"two of {(*ids.shape, width)}")
-        if all(_is_stream(block, (*ids.shape, width)) for block in blocks):
-            return name, blocks
-    raise _not_found(module, depth, {name: len(child) for name, child in lists.items()}, found, (*ids.shape, width))
+        if any(shape in block.beside for block in blocks):
+            raise _two(module, name, shape)
+        both = [end for block in blocks for end in (block.entered.get(""), block.left.get(""))]
+        ends = {None if end is None else tuple(end.shape) for end in both}
+        if ends == {shape}:
+            return Found(name, blocks, None)
+        if len(ends) == 1 and (streams := _streams(ends.pop(), shape)):
+            return Found(name, blocks, streams)
+    raise _not_found(module, depth, {name: len(child) for name, child in lists.items()}, shape)
+
+
+def fitting_lists(module: nn.Module, depth: int) -> list[str]:
+    """Return the paths of the module lists that are as long as a model is deep, the outermost first.
+
+    Args:
+        module: A model of transformers.
+        depth: How many blocks its configuration says there are.
+
+    Raises:
+        ModelError: If there is none.
+    """
+    lists = _lists(module)
+    if not (found := _as_long(lists, depth)):
+        raise ModelError(
+            f"The blocks of {type(module).__name__} were not found: none of its module lists is {depth} long.",
+            cause=f"Module lists and their lengths: {_lengths({name: len(one) for name, one in lists.items()})}.",
+            remedy=_REMEDY,
+        )
+    return found
+
+
+def _lists(module: nn.Module) -> dict[str, Any]:
+    from torch.nn import ModuleList
+
+    return {name: child for name, child in module.named_modules() if isinstance(child, ModuleList)}
+
+
+def _as_long(lists: Mapping[str, Any], depth: int) -> list[str]:
+    return sorted((name for name, child in lists.items() if len(child) == depth), key=lambda name: name.count("."))
+
+
+def _lengths(lists: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({length})" for name, length in lists.items()) or "none"
+
+
+def _streams(ends: tuple[int, ...] | None, shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """Return how many streams a tensor holds, and on which axis: without it, the shape is that of one."""
+    axes = [axis for axis in range(len(ends or ())) if ends and ends[:axis] + ends[axis + 1 :] == shape]
+    return (ends[axes[0]], axes[0]) if ends and len(axes) == 1 else None
 
 
 def _run(module: nn.Module, ids: Tensor) -> None:
@@ -85,69 +147,79 @@ def _run(module: nn.Module, ids: Tensor) -> None:
         ) from error
 
 
-def _watch(block: nn.Module, seen: Seen) -> Sequence[Any]:
+def _watch(block: nn.Module, seen: Seen, shape: tuple[int, ...]) -> Sequence[Any]:
     def before_call(name: str) -> Callable[..., None]:
         def record(_: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
             # The first argument, as sites are read.
             first = args[0] if args else next(iter(kwargs.values()), None)
-            seen.entered[name] = None if name in seen.entered else _stream(first)
+            seen.entered[name] = None if name in seen.entered else _stream(first, shape)
 
         return record
 
     def after_call(name: str) -> Callable[..., None]:
         def record(_: nn.Module, args: Any, output: Any) -> None:
-            seen.left[name] = None if name in seen.left else _stream(output)
-            second = _stream(output[1]) if not name and isinstance(output, (tuple, list)) and output[1:] else None
+            seen.left[name] = None if name in seen.left else _stream(output, shape)
+            several = not name and isinstance(output, (tuple, list)) and output[1:]
+            second = _stream(output[1], shape) if several else None
             seen.beside.extend([] if second is None else [tuple(second.shape)])
 
         return record
 
     return [
-        hook
-        for name, child in block.named_modules()
-        for hook in (
-            child.register_forward_pre_hook(before_call(name), with_kwargs=True),
-            child.register_forward_hook(after_call(name)),
-        )
+        block.register_forward_pre_hook(_with_another_first_token(shape), with_kwargs=True),
+        *(
+            hook
+            for name, child in block.named_modules()
+            for hook in (
+                child.register_forward_pre_hook(before_call(name), with_kwargs=True),
+                child.register_forward_hook(after_call(name)),
+            )
+        ),
     ]
 
 
-def _stream(value: Any) -> Tensor | None:
+def _with_another_first_token(shape: tuple[int, ...]) -> Callable[..., Any]:
+    """Return a hook that hands a block the first text's stream as the second's, beginning with the third's token."""
+
+    def change(_: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> Any:
+        import torch
+
+        key = "" if args else next(iter(kwargs), "")
+        stream = args[0] if args else kwargs.get(key)
+        if not isinstance(stream, torch.Tensor) or tuple(stream.shape) != shape:
+            return None
+        stream = stream.clone()
+        stream[1] = stream[0]
+        stream[1, 0] = stream[2, 0]
+        return ((stream, *args[1:]), kwargs) if args else (args, dict(kwargs) | {key: stream})
+
+    return change
+
+
+def _stream(value: Any, shape: tuple[int, ...]) -> Tensor | None:
     import torch
 
     value = value[0] if isinstance(value, (tuple, list)) and value else value
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        return None
+    # Some MLPs return the tokens of all texts one below the other, and points are read from them all the same.
+    found: Tensor = value.reshape(shape) if value.shape == (shape[0] * shape[1], shape[2]) else value
     # A copy, because some architectures add to the residual stream in place further on.
-    return value.float().clone() if isinstance(value, torch.Tensor) and value.is_floating_point() else None
+    return found.float().clone()
 
 
-def _is_stream(block: Seen, shape: tuple[int, ...]) -> bool:
-    ends = (block.entered.get(""), block.left.get(""))
-    return all(end is not None and tuple(end.shape) == shape for end in ends)
-
-
-def _not_found(
-    module: nn.Module,
-    depth: int,
-    lists: Mapping[str, int],
-    found: Mapping[str, Sequence[Seen]],
-    shape: tuple[int, ...],
-) -> ModelError:
-    for name, blocks in found.items():
-        shapes = {tuple(end.shape) for block in blocks if (end := block.left.get("")) is not None}
-        if len(several := {one for one in shapes if len(one) == len(shape) + 1 and one[-1] == shape[-1]}) == 1:
-            return _several(module, name, f"{several.pop()}")
-    seen = ", ".join(f"{name} ({length})" for name, length in lists.items()) or "none"
+def _not_found(module: nn.Module, depth: int, lists: Mapping[str, int], shape: tuple[int, ...]) -> ModelError:
     return ModelError(
         f"The blocks of {type(module).__name__} were not found: none of its module lists holds {depth} modules that "
         f"each run once and turn {shape} into {shape}.",
-        cause=f"Module lists and their lengths: {seen}.",
+        cause=f"Module lists and their lengths: {_lengths(lists)}.",
         remedy=_REMEDY,
     )
 
 
-def _several(module: nn.Module, name: str, what: str) -> ModelError:
+def _two(module: nn.Module, name: str, shape: tuple[int, ...]) -> ModelError:
     return ModelError(
-        f"{type(module).__name__} has several residual streams: blocks in {name} pass on {what}.",
-        cause="A site holds one vector a token, and none of the streams is the one that is meant.",
+        f"{type(module).__name__} has several residual streams: blocks in {name} pass on two of {shape}.",
+        cause="They are two tensors, of which each block changes one after the other: neither is the stream alone.",
         remedy="Use a model with one stream, or write a family plugin that names the one meant (CONTRIBUTING.md).",
     )

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 _ROUNDINGS = 4  # of each number: two sums, and what a part itself rounds on its way out
 _STANDS_OUT = 4  # times what rounding allows
 _NUMBERS = 16
+_MOVED = 1e-3  # of the largest number; what does not mix tokens differs by rounding, or not at all
 
 
-def find_parts(blocks: Sequence[Seen], eps: float) -> dict[str, Location]:
-    """Find attention, MLP, and the stream between them.
+def find_parts(blocks: Sequence[Seen], eps: float) -> dict[str, Location | Sequence[Location]]:
+    """Find what moves information between tokens, what does not, and the stream between them.
 
-    A point is kept only where the same module holds it in every block. Where modules return the same, the outermost is
-    taken.
+    The same modules in every block where there are such, else those of each block by itself; a point is kept only where
+    every block has it. Where modules return the same, the outermost is taken.
 
     Args:
         blocks: What each block did in one pass.
@@ -30,37 +31,70 @@ def find_parts(blocks: Sequence[Seen], eps: float) -> dict[str, Location]:
 
     Returns:
         `attn_out` and `mlp_out`, the two modules whose outputs turn the block's input into its output, and
-        `resid_mid`, the first module's input that is the stream after attention. One of the two parts may be missing.
+        `resid_mid`, the first module's input that is the stream after attention. One of the two parts may be missing;
+        where a block adds one part alone, it is `attn_out` if it moves information between tokens.
     """
-    before, after = ([_there(side[""]) for side in sides] for sides in _sides(blocks))
-    entered = _in_every([block.entered for block in blocks], before)
-    left = _in_every([block.left for block in blocks], before)
+    for search in (_two_parts, _one_part, _only_part):
+        if parts := search(blocks, eps):
+            return dict(parts)
+        each = [search([block], eps) for block in blocks]
+        if kept := [point for point in each[0] if all(point in parts for parts in each)]:
+            return {point: _named(tuple(parts[point] for parts in each)) for point in kept}
+    return {}
+
+
+def _named(each: tuple[Location, ...]) -> Location | Sequence[Location]:
+    return each[0] if len(set(each)) == 1 else each
+
+
+def _two_parts(blocks: Sequence[Seen], eps: float) -> dict[str, Location]:
+    before, after, entered, left = _values(blocks)
     for attention, mlp in _outermost(left):
-        if _holds([before, left[attention], left[mlp]], after, eps):
+        if _holds([before, left[attention], left[mlp]], after, eps) and _moves(left[attention]):
             middle = _middle(entered, [before, left[attention]], eps)
             parts = {"attn_out": Location(attention, "output"), "mlp_out": Location(mlp, "output")}
             return parts | ({"resid_mid": Location(middle, "input")} if middle else {})
-    return _one_part(before, after, entered, left, eps)
+    return {}
 
 
-def _one_part(
-    before: list[Tensor],
-    after: list[Tensor],
-    entered: Mapping[str, list[Tensor]],
-    left: Mapping[str, list[Tensor]],
-    eps: float,
-) -> dict[str, Location]:
-    """Find a stream between two parts of which one has another name, or another shape, in some of the blocks."""
+def _one_part(blocks: Sequence[Seen], eps: float) -> dict[str, Location]:
+    """Find a stream between two parts of which one cannot be read, or is itself several."""
+    before, after, entered, left = _values(blocks)
     by_depth = sorted(left, key=lambda name: name.count("."))
     for name, middle in entered.items():
         if _same(middle, before) or _same(middle, after):
             continue
         for part in by_depth:
-            if _holds([before, left[part]], middle, eps):
+            if _holds([before, left[part]], middle, eps) and _moves(left[part]):
                 return {"attn_out": Location(part, "output"), "resid_mid": Location(name, "input")}
             if _holds([middle, left[part]], after, eps):
                 return {"resid_mid": Location(name, "input"), "mlp_out": Location(part, "output")}
     return {}
+
+
+def _only_part(blocks: Sequence[Seen], eps: float) -> dict[str, Location]:
+    """Find the one part of blocks that have no other, as recurrent models' do."""
+    before, after, _, left = _values(blocks)
+    for part in sorted(left, key=lambda name: name.count(".")):
+        if _holds([before, left[part]], after, eps) and _moves(left[part]):
+            return {"attn_out": Location(part, "output")}
+    return {}
+
+
+def _values(
+    blocks: Sequence[Seen],
+) -> tuple[list[Tensor], list[Tensor], dict[str, list[Tensor]], dict[str, list[Tensor]]]:
+    """Return the streams before and after, and what modules of the same path take and return in all of these blocks."""
+    before, after = ([_there(side[""]) for side in sides] for sides in _sides(blocks))
+    entered = _in_every([block.entered for block in blocks], before)
+    return before, after, entered, _in_every([block.left for block in blocks], before)
+
+
+def _moves(values: Sequence[Tensor]) -> bool:
+    """Tell whether in every block the second text's first token, which is another, changes what stands after it."""
+    return all(
+        float((value[1, 1:] - value[0, 1:]).abs().max()) > _MOVED * float(value[0, 1:].abs().max()) for value in values
+    )
 
 
 def _sides(blocks: Sequence[Seen]) -> tuple[list[Mapping[str, Tensor | None]], list[Mapping[str, Tensor | None]]]:

@@ -1,0 +1,63 @@
+"""From what a module takes or returns to the activations of a site, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
+
+from bridge.models.streams import Streams
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@final
+@dataclass(frozen=True)
+class View:
+    """The activations of one site, in the tensor that they stand in.
+
+    Attributes:
+        shape: (batch, tokens, d_model).
+        streams: Where the residual streams stand, if there are several.
+        stream: Which one is meant; empty for the default.
+        exact: Whether the tensor must have this shape as it is, because a user named its module.
+    """
+
+    shape: tuple[int, ...]
+    streams: Streams | None
+    stream: str
+    exact: bool
+
+    def read(self, value: Tensor) -> Tensor:
+        """Return the activations, (batch, tokens, d_model).
+
+        Some MLPs return the tokens of all texts one below the other, (batch * tokens, d_model), as blocks of experts
+        do: a point of a layout is read from them all the same.
+
+        Args:
+            value: The tensor.
+        """
+        if self.streams is not None:
+            return self.streams.read(value, self.stream)
+        rows = self.shape[0] * self.shape[1]
+        return value.reshape(self.shape) if not self.exact and value.shape == (rows, self.shape[2]) else value
+
+    def write(self, value: Tensor, changed: Tensor) -> Tensor:
+        """Return the tensor with other activations.
+
+        Args:
+            value: The tensor.
+            changed: The activations, (batch, tokens, d_model).
+        """
+        if self.streams is not None:
+            return self.streams.write(value, self.stream, changed)
+        return changed.reshape(value.shape)
+
+    def need_editable(self) -> None:
+        """Refuse what cannot be edited.
+
+        Raises:
+            UsageError: If the mean of streams is meant.
+        """
+        if self.streams is not None:
+            self.streams.need_one(self.stream)
