@@ -45,7 +45,7 @@ def written(name: str, registry: Registry, folder: Path, monkeypatch: pytest.Mon
 
 
 def every_module_is_exact(model: Any) -> None:
-    """Hold every module of block 1 to a plain hook, one at a time, and all together in one pass."""
+    """Hold every module of block 1, and outside of the blocks, to a plain hook, one at a time and all in one pass."""
     import torch
 
     block = f"{model.layout.blocks}.1"
@@ -60,6 +60,7 @@ def every_module_is_exact(model: Any) -> None:
         return record
 
     paths = [f"{block}.{name}" for name, _ in model.module.get_submodule(block).named_modules() if name]
+    paths += [name for name, _ in model.module.named_modules() if "." in name and model.layout.blocks not in name]
     hooks = [model.module.get_submodule(path).register_forward_hook(hook(path)) for path in paths]
     with torch.inference_mode():
         model.module(input_ids=ids, attention_mask=mask)
@@ -75,7 +76,8 @@ def every_module_is_exact(model: Any) -> None:
         else:
             with pytest.raises(UsageError, match=r"times in one pass|returns"):
                 model.activations(ids, mask, [site])
-    assert len(readable) >= 3
+    assert len(readable) >= 5
+    assert sum(site.layer == -1 for site in readable) >= 2, "the embedding and the final norm"
     points = [Site(layer, point) for layer in (0, 1) for point in model.layout.points]
     alone: Sequence[Any] = model.activations(ids, mask, points)
     together = model.activations(ids, mask, [*readable, *points])
@@ -121,7 +123,10 @@ def test_an_edit_of_a_module_reaches_what_follows(registry: Registry, tiny_model
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("vision_tower.encoder.layers.1", "in no block of this model: its blocks are model.layers"),
+        ("vision_tower.encoder.layers.1", "has no module vision_tower.encoder.layers.1. Its blocks are model.layers"),
+        ("model.nrom", "has no module model.nrom.*Did you mean model.norm"),
+        ("model.rotary_emb", "returns"),
+        ("lm_head.x", "has no module lm_head.x.*Did you mean lm_head"),
         ("model.layers.1.nowhere", "has no module model.layers.1.nowhere.*self_attn, mlp"),
         ("layers.1.self_attn.k_proj", "returns shape"),
     ],
@@ -133,3 +138,30 @@ def test_what_is_no_place_is_refused(
     ids, mask = pad([one.ids for one in model.encode([Document("a", "a")], 16)])
     with pytest.raises(UsageError, match=said):
         model.activations(ids, mask, [parse_site(path, 3)])
+
+
+@pytest.mark.parametrize(
+    ("family", "path", "said"),
+    [
+        ("gemma", "model.layers.2.nothing", "no module model.layers.2.nothing.*holds self_attn, mlp"),
+        ("gemma", "layers.1.self_attn.k_proj", "returns 16 numbers a token"),
+        ("huggingface", "model.layers.2.nothing", "no module model.layers.2.nothing.*holds self_attn, mlp"),
+        ("huggingface", "model.embed_token", "no module model.embed_token.*Did you mean model.embed_tokens"),
+        ("huggingface", "lm_head.weight", "no module lm_head.weight.*Did you mean lm_head"),
+    ],
+)
+def test_what_is_no_place_is_refused_before_weights_are_read(
+    family: str,
+    path: str,
+    said: str,
+    registry: Registry,
+    tiny_models: Mapping[str, list[Path]],
+    tmp_path: Path,
+) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "config.json").write_bytes((tiny_models[family][0] / "config.json").read_bytes())
+    adapter, weights = registry.models[family], Weights(str(bare))
+    adapter.check_sites(weights, [parse_site(good, 3) for good in ("1", "model.layers.1.mlp", "model.norm")])
+    with pytest.raises(UsageError, match=said):
+        adapter.check_sites(weights, [parse_site(path, 3)])

@@ -205,6 +205,17 @@ class ModelAdapter(ABC):
         """
         return site
 
+    def check_sites(self, weights: Weights, sites: Sequence[Site]) -> None:  # noqa: B027
+        """Refuse sites that the model does not have, as far as its configuration tells, before weights are loaded.
+
+        Args:
+            weights: The checkpoint.
+            sites: All that are meant.
+
+        Raises:
+            UsageError: If the model has no such site.
+        """
+
     @abstractmethod
     def tokenizer(self, weights: Weights) -> Tokenizer:
         """Load the tokenizer alone.

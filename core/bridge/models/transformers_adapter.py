@@ -14,6 +14,7 @@ from bridge.models.adapter import ModelAdapter, ModelInfo, Placement
 from bridge.models.checkpoint import check_whole, load_whole
 from bridge.models.layout import Layout
 from bridge.models.loaded import LoadedModel
+from bridge.models.reached import need_module, need_width
 from bridge.models.tokenizer import Tokenizer, TransformersTokenizer
 from bridge.models.weights import Weights, unavailable
 from bridge.references import Site
@@ -118,11 +119,7 @@ class TransformersAdapter(ModelAdapter):
         Returns:
             How many.
         """
-        import torch
-
-        config = self._config(weights)
-        with _calls_of_transformers(weights), torch.device("meta"):
-            return sum(weight.numel() for weight in self._auto(config).from_config(config).parameters())
+        return sum(weight.numel() for weight in self._without_weights(weights).parameters())
 
     def check_weights(self, weights: Weights) -> Sequence[str]:
         """Hold the tensors that lie in the files to those that the model has, by name and shape.
@@ -150,14 +147,49 @@ class TransformersAdapter(ModelAdapter):
         Returns:
             The site, by the name of a point where it is one.
         """
+        return self.outline(self._without_weights(weights)).point_of(site) if site.is_module else site
+
+    def check_sites(self, weights: Weights, sites: Sequence[Site]) -> None:
+        """Hold modules that a user named by path to the model of the configuration, built without its weights.
+
+        Args:
+            weights: The checkpoint.
+            sites: All that are meant; points are left to `load`.
+
+        Raises:
+            UsageError: If there is no such module, or its output has another width.
+        """
+        named = [site for site in sites if site.is_module]
+        if not named:
+            return
+        module = self._without_weights(weights)
+        layout = self.outline(module)
+        modules = dict(module.named_modules(remove_duplicate=False))
+        for path, _ in map(layout.locate, named):
+            need_module(path, modules, layout.blocks)
+            need_width(path, modules[path], int(module.config.get_text_config().hidden_size))
+
+    def outline(self, module: nn.Module) -> Layout:
+        """Say what is known of the layout of a model without weights: where its blocks are, at least.
+
+        A family whose `layout` runs the model overrides it.
+
+        Args:
+            module: The model, on the meta device.
+
+        Returns:
+            By default, the whole layout.
+        """
+        return self.layout(module)
+
+    def _without_weights(self, weights: Weights) -> Any:
+        """Build the configuration's model on the meta device, which takes no memory for its tensors."""
         import torch
 
-        if not site.is_module:
-            return site
         config = self._config(weights)
         with _calls_of_transformers(weights), torch.device("meta"):
-            module = self._auto(config).from_config(config)
-        return self.layout(module).point_of(site)
+            module: Any = self._auto(config).from_config(config)
+        return module
 
     def tokenizer(self, weights: Weights) -> Tokenizer:
         """Load the checkpoint's tokenizer.

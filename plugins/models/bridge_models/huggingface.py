@@ -19,7 +19,6 @@ from bridge.models import (
     TransformersAdapter,
     Weights,
 )
-from bridge.references import Site
 from bridge_models.probed import find_blocks, fitting_lists
 from bridge_models.residual import find_parts
 
@@ -68,10 +67,6 @@ class HuggingFace(TransformersAdapter):
         # Where nothing limits a model, some configurations say -1.
         limit = info.max_tokens if info.max_tokens and info.max_tokens > 0 else None
         return dataclasses.replace(info, max_tokens=limit, causal=not _is_masked(config))
-
-    def point_of(self, weights: Weights, site: Site) -> Site:
-        """Return the site as it is written: which modules are points is only found by running the model."""
-        return site
 
     def load(self, weights: Weights, placement: Placement) -> LoadedModel:
         """Load the model, find its sites, and test whether it is causal.

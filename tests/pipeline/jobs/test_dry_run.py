@@ -107,3 +107,17 @@ def test_everything_that_stands_in_the_way_is_named_at_once(machine: Path) -> No
     said = " ".join(found["problems"])
     for part in ("3840", "bleach", "28"):
         assert part in said
+
+
+def test_modules_that_are_not_there_are_named_before_weights_are_fetched(machine: Path) -> None:
+    path = machine / "experiment.toml"
+    text = path.read_text()
+    for there, wrong in (("@20", "@model.layers.20.nothing"), ("@41", "@model.nrom")):
+        assert there in text
+        text = text.replace(there, wrong)
+    path.write_text(text)
+    code, found = dry_run(machine)
+    said = "\n".join(found["problems"])
+    assert code == 1
+    assert "no module model.layers.20.nothing. Its block model.layers.20 holds self_attn, mlp" in said
+    assert "no module model.nrom. Its blocks are model.language_model.layers. Did you mean" in said

@@ -85,6 +85,7 @@ def dry_run(options: Options, runtime: Runtime, given: Collection[str] = ()) -> 
 
 def _model(model: ResolvedModel, options: ModelOptions, runtime: Runtime) -> dict[str, Any]:
     site = model.single_site()
+    model.adapter.check_sites(model.weights, [site])
     here = model.weights.are_here()
     notes = model.adapter.check_weights(model.weights) if here else ()
     count = model.adapter.parameters(model.weights)

@@ -56,6 +56,11 @@ def train_verbalizer(
     model, identity = plan.side.model, plan.side.identity
     site = model.single_site()
     model.need_next_token()
+    if site.layer < 0:
+        raise UsageError(
+            f"{model.label(site)} stands in no block, and verbalizers are trained for places in blocks.",
+            remedy="Name a block, as in @20, or a module of one.",
+        )
     out = out or trained_folder(model, identity)
     if (out / TRAINING_RECORD).exists():
         raise UsageError(f"{out} already holds a trained verbalizer.", remedy="Choose another --out, or move it.")

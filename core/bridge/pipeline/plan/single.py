@@ -217,7 +217,7 @@ def find_side(model: ResolvedModel, identity: str, max_tokens: int, runtime: Run
         UsageError: If the model does not have the site, or supports fewer tokens.
         ModelError: If its weights have another identity.
     """
-    model.all_sites()
+    model.adapter.check_sites(model.weights, model.all_sites())
     limit = model.info.max_tokens
     if limit is not None and max_tokens > limit:
         raise UsageError(f"{model.name} reads at most {limit} tokens.", remedy=f"Use --max-tokens {limit} or fewer.")

@@ -108,7 +108,8 @@ def transfer_sae(
     side = bridge.provenance["dst"]
     site = parse_site(side["site"], side["n_layers"])
     model = str(replace(parse_reference(bridge.dst), site=""))
-    origin = Origin(model, f"blocks.{site.layer}.hook_{site.point}", None)
+    place = str(site) if site.is_module else f"blocks.{site.layer}.hook_{site.point}"
+    origin = Origin(model, place, None)
     carried = dictionary.carried(forward, inverse, origin)
     rows = open_rows() if open_rows else None
     scored = score_dictionaries(rows, dictionary, carried, _control(rows, dictionary, origin)) if rows else {}
