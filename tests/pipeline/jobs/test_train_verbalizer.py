@@ -250,3 +250,12 @@ def test_a_finished_verbalizer_is_not_overwritten(tmp_path: Path) -> None:
         train_verbalizer(options, "nla", RECIPE, "", tmp_path)
     with pytest.raises(BridgeError, match="no model of transformers"):
         train_verbalizer(options, "nla", RECIPE, "", tmp_path / "new")
+
+
+def test_a_place_outside_of_the_blocks_is_refused(tmp_path: Path) -> None:
+    from bridge.pipeline.jobs.train_verbalizer import train_verbalizer
+    from bridge.pipeline.plan.options import make_options
+
+    options = make_options(src="tiny-gemma@model.norm", max_documents=200)
+    with pytest.raises(UsageError, match=r"model.norm stands in no block"):
+        train_verbalizer(options, "nla", RECIPE, "", tmp_path / "new")
