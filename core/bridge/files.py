@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bridge.errors import StoreError
+from bridge.errors import StoreError, UsageError
 
 __all__ = ["RACY_NS", "cache_folder", "stamp_of", "sync_file", "write_bytes", "write_file", "writing"]
 
@@ -38,6 +39,21 @@ def write_bytes(path: Path, data: bytes) -> None:
         StoreError: If the disk is full or read-only, or the folder is not writable.
     """
     write_file(path, lambda temporary: temporary.write_bytes(data))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one JSON document, which holds no NaN, as `write_bytes` does."""
+    write_bytes(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode())
+
+
+def need_free(out: str | Path | None) -> None:
+    """Refuse to overwrite, before any work is done.
+
+    Raises:
+        UsageError: If `out` exists.
+    """
+    if out is not None and Path(out).exists():
+        raise UsageError(f"{out} already exists; nothing is overwritten.", remedy="Choose another --out.")
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:

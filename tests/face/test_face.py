@@ -44,7 +44,7 @@ CALLS: dict[tuple[str, ...], Callable[..., Any]] = {
 OF_THE_TERMINAL = {"as_json", "quiet", "debug", "help", "file", "dry_run", "require"}
 """`file` is `**tomllib.load(...)`, `dry_run` a call of its own, and `require` an exit code."""
 
-CALLED = {"bridge_folder": "bridge", "given": "probes", "text": "texts"}
+CALLED = {"bridge_folder": "bridge", "text": "texts"}
 
 
 @pytest.mark.parametrize("path", CALLS)

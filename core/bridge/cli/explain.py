@@ -51,29 +51,21 @@ def command(
     bridge explain --src smollm2-135m@19 --via gemma3-270m@12 --text "The umbel is a flower of the carrot family"
     bridge explain --src smollm2-135m@19 --via smollm2-135m@19 --verbalizer logit_lens --text "Paris is in"
     """
-    from bridge.directions import read_vectors
     from bridge.errors import UsageError
-    from bridge.face.explain import refuse_idle
-    from bridge.face.files import need_free, write_document
-    from bridge.pipeline.jobs.explain import explain_directions, explain_texts
+    from bridge.face.explain import explain_by, refuse_idle
+    from bridge.face.files import need_free
     from bridge.report.explain import print_readings
 
     need_free(out)
     given = flags | {"dst": via or flags["dst"], "washout": washout or None}
     options = read_options(file, given)
-    progress = TerminalProgress(quiet)
     # splitlines would also split at U+2028 and NEL, which do not end a line of a text file.
     lines = texts.read_text("utf-8-sig").split("\n") if texts else []
     read = [*text, *(line for line in lines if line.strip())]
     if bool(read) == bool(directions):
         raise UsageError("Give either texts (--text, --file) or --directions.")
     refuse_idle(bool(directions), bool(washout), every)
-    if directions:
-        vectors = {name: rows.astype("float32") for name, rows in read_vectors(directions).items()}
-        result = explain_directions(options, vectors, progress, any_layer=any_layer)
-    else:
-        result = explain_texts(options, read, every, progress)
-    write_document(out, result.document())
+    result = explain_by(options, read, every, directions, out, TerminalProgress(quiet), any_layer=any_layer)
     if as_json:
         print_json(result.document())
     else:

@@ -90,15 +90,16 @@ def print_result(result: Run) -> None:
     """Print the scores, and what was explained."""
     from bridge.display.measures import installed_measures
     from bridge.report.features import print_features
-    from bridge.report.readings import print_readings
-    from bridge.report.table import print_run
+    from bridge.report.table import print_run, say
+    from bridge.scorers import Section
 
     # Looked up once: finding plugins takes a twentieth of a second.
     measures = installed_measures()
     print_run(result, measures)
     if result.verbalized and result.verbalized.features:
         print_features(result.verbalized.features, result.metrics, measures)
-    print_readings(result.metrics, measures)
+    for sentence in measures.sentences(result.metrics, Section.ACTIVATIONS):
+        say(sentence)
 
 
 def demo(flags: dict[str, Any]) -> Path | None:

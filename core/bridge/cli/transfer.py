@@ -19,25 +19,16 @@ def command() -> None:
 @command.command("directions")
 @click.argument("bridge_folder", metavar="BRIDGE", type=click.Path(file_okay=False, path_type=Path))
 @click.argument("vectors", required=False, type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--dictionary", metavar="SAE", help="Move decoder rows of this dictionary of the source instead.")
-@click.option("--features", metavar="FEATURES", help="Features whose rows are moved, as 3,17,45-50.")
+@click.option(
+    "--dictionary", default="", metavar="SAE", help="Move decoder rows of this dictionary of the source instead."
+)
+@click.option("--features", default="", metavar="FEATURES", help="Features whose rows are moved, as 3,17,45-50.")
 @click.option("--allow-other-model", is_flag=True, help="Accept a dictionary whose file names another model.")
 @click.option("--any-layer", is_flag=True, help="Assign all vectors to the source's site, ignoring their names.")
 @click.option("--score/--no-score", default=True, help="Score them on the bridge's held-out activations (default).")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
 @output_options
-def directions(
-    bridge_folder: Path,
-    vectors: Path | None,
-    dictionary: str | None,
-    features: str | None,
-    allow_other_model: bool,
-    any_layer: bool,
-    score: bool,
-    out: Path,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def directions(bridge_folder: Path, as_json: bool, quiet: bool, **given: Any) -> None:
     """Move every tensor of the safetensors file VECTORS through BRIDGE, as directions.
 
     Directions (steering vectors, decoder rows) go through the linear part of the map only. The result has the same
@@ -53,23 +44,12 @@ def directions(
     """
     from bridge.face.transfer import transfer_directions
 
-    carried = transfer_directions(
-        bridge_folder,
-        vectors,
-        dictionary=dictionary or "",
-        features=features or "",
-        allow_other_model=allow_other_model,
-        any_layer=any_layer,
-        out=out,
-        score=score,
-        progress=TerminalProgress(quiet),
-    )
-    _print(carried.document(), as_json)
+    _print(transfer_directions(bridge_folder, progress=TerminalProgress(quiet), **given).document(), as_json)
 
 
 @command.command("probes")
 @click.argument("bridge_folder", metavar="BRIDGE", type=click.Path(file_okay=False, path_type=Path))
-@click.argument("given", metavar="PROBES", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("probes", metavar="PROBES", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--back", type=click.Path(file_okay=False, path_type=Path), help="A bridge fitted from destination to source."
 )
@@ -77,16 +57,7 @@ def directions(
 @click.option("--any-layer", is_flag=True, help="Assign all probes to the source's site, ignoring their names.")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
 @output_options
-def probes(
-    bridge_folder: Path,
-    given: Path,
-    back: Path | None,
-    score: bool,
-    any_layer: bool,
-    out: Path,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def probes(bridge_folder: Path, as_json: bool, quiet: bool, **given: Any) -> None:
     """Write the linear probes of the safetensors file PROBES as probes of BRIDGE's destination.
 
     PROBES has for each probe a tensor NAME, (width,) or (n, width), and, if the probe has a bias, a tensor NAME.bias. A
@@ -100,11 +71,7 @@ def probes(
     """
     from bridge.face.transfer import transfer_probes
 
-    progress = TerminalProgress(quiet)
-    carried = transfer_probes(
-        bridge_folder, given, back=back, any_layer=any_layer, out=out, score=score, progress=progress
-    )
-    _print(carried.document(), as_json)
+    _print(transfer_probes(bridge_folder, progress=TerminalProgress(quiet), **given).document(), as_json)
 
 
 @command.command("sae")
@@ -117,16 +84,7 @@ def probes(
 @click.option("--allow-other-model", is_flag=True, help="Accept a dictionary whose file names another model.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @output_options
-def sae(
-    bridge_folder: Path,
-    dictionary: str,
-    back: Path | None,
-    score: bool,
-    allow_other_model: bool,
-    out: Path,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def sae(bridge_folder: Path, out: Path, as_json: bool, quiet: bool, **given: Any) -> None:
     """Write the sparse autoencoder SAE of BRIDGE's source as an autoencoder of its destination, in SAELens layout.
 
     SAE is a path or hub:user/repo/subfolder, in any installed format. The result loads in sae-lens and takes the
@@ -141,16 +99,7 @@ def sae(
     from bridge.errors import printable
     from bridge.face.transfer import transfer_sae
 
-    progress = TerminalProgress(quiet)
-    carried = transfer_sae(
-        bridge_folder,
-        dictionary,
-        out,
-        back=back,
-        score=score,
-        allow_other_model=allow_other_model,
-        progress=progress,
-    )
+    carried = transfer_sae(bridge_folder, out=out, progress=TerminalProgress(quiet), **given)
     if as_json:
         print_json({"out": str(out)} | carried.document())
         return

@@ -53,7 +53,7 @@ def explain(
     from bridge.pipeline.plan.options import make_options
 
     refuse_idle(directions is not None, "washout" in options, every)
-    return _explain(make_options(src=src, dst=via, **options), texts, every, directions, out, any_layer=any_layer)
+    return explain_by(make_options(src=src, dst=via, **options), texts, every, directions, out, any_layer=any_layer)
 
 
 def explain_through(
@@ -95,7 +95,7 @@ def explain_through(
     named: dict[str, Any] = {"dst_verbalizer": verbalizer} if verbalizer else {}
     named |= {"washout": (washout,)} if washout else {}
     options = make_options(**bridge.provenance["options"] | named)
-    return _explain(options, texts, every, directions, out, bridge=bridge, any_layer=any_layer)
+    return explain_by(options, texts, every, directions, out, bridge=bridge, any_layer=any_layer)
 
 
 def explaining(bridge: Bridge) -> Bridge:
@@ -125,7 +125,7 @@ def refuse_idle(directions: bool, washout: bool, every: int) -> None:
         raise UsageError("every has no effect on directions: all of them are explained.", remedy="Leave it out.")
 
 
-def _explain(
+def explain_by(
     options: Options,
     texts: Sequence[str],
     every: int,
@@ -135,6 +135,7 @@ def _explain(
     bridge: Bridge | None = None,
     any_layer: bool = False,
 ) -> Readings:
+    """Explain by options that are put together: what `explain`, `explain_through` and `bridge explain` come to."""
     from bridge.errors import UsageError
     from bridge.face.files import need_free, write_document
     from bridge.pipeline.jobs.explain import explain_directions, explain_texts

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from bridge.files import need_free, write_json
 
-def need_free(out: str | Path | None) -> None:
-    """Refuse a file that exists, before any work is done.
-
-    Raises:
-        UsageError: Naming it.
-    """
-    from bridge.pipeline.transfer.sae import need_free as refuse
-
-    refuse(None if out is None else Path(out))
+__all__ = ["need_free", "write_document"]
 
 
 def write_document(out: str | Path | None, value: Any) -> None:
@@ -24,7 +16,5 @@ def write_document(out: str | Path | None, value: Any) -> None:
     Raises:
         StoreError: If the disk is full or read-only.
     """
-    from bridge.files import write_bytes
-
     if out is not None:
-        write_bytes(Path(out), json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode())
+        write_json(Path(out), value)

@@ -19,7 +19,7 @@ def transfer_directions(
     vectors: str | Path | Mapping[str, Any] | None = None,
     *,
     dictionary: str = "",
-    features: str | Sequence[int] = (),
+    features: str | Sequence[int] = "",
     allow_other_model: bool = False,
     any_layer: bool = False,
     out: str | Path | None = None,

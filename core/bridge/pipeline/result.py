@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, final
 
 from markupsafe import Markup
@@ -64,6 +65,21 @@ class Result(Shown):
 
     def _shown(self) -> list[Markup]:
         return [notebook.records(self.records())]
+
+
+class Scored(Result):
+    """A result whose rows are metrics."""
+
+    metrics: list[Metric]
+
+    @final
+    def records(self) -> list[dict[str, Any]]:
+        """Return a row for each metric.
+
+        Returns:
+            Rows of the fields of `bridge.metrics.Metric`.
+        """
+        return [asdict(metric) for metric in self.metrics]
 
 
 def headline(metrics: Sequence[Metric]) -> str:

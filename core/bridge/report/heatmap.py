@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from bridge.display.measures import installed_measures
 from bridge.display.tables import layer_grid
-from bridge.files import write_bytes
+from bridge.files import write_bytes, write_json
 from bridge.pipeline.jobs.folder import METRICS, SWEEP_CONFIG
 from bridge.report.table import say, wide_console
 
@@ -27,8 +26,7 @@ def write_sweep(sweep: Sweep, folder: Path) -> None:
     Raises:
         StoreError: If the folder cannot be written.
     """
-    data = json.dumps(sweep.document(), indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes(folder / METRICS, data.encode())
+    write_json(folder / METRICS, sweep.document())
     write_bytes(folder / PICTURE, _picture(sweep))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import IO, Any, final
 
 from markupsafe import Markup
@@ -20,7 +20,7 @@ from bridge.pipeline.plan.provenance import describe
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
 from bridge.pipeline.plan.self_check import load_checked, with_untrained
 from bridge.pipeline.plan.threads import threads_for
-from bridge.pipeline.result import Result, headline
+from bridge.pipeline.result import Scored, headline
 from bridge.pipeline.score.live_model import LiveDocuments, RunningModel
 from bridge.pipeline.score.score import score_evidence
 from bridge.pipeline.transfer.dictionaries import shipped
@@ -35,7 +35,7 @@ BASICS = frozenset({Need.HELD_OUT_PAIRS, Need.MAP})
 
 @final
 @dataclass(frozen=True)
-class Audit(Result):
+class Audit(Scored):
     """The scores of one source's dictionaries in every target, at every site.
 
     Attributes:
@@ -56,14 +56,6 @@ class Audit(Result):
             `schema`, `bridge` (a record for each pair of sites) and `metrics`, ready for `json.dump`.
         """
         return document(self.metrics, {"pairs": self.provenance})
-
-    def records(self) -> list[dict[str, Any]]:
-        """Return a row for each metric.
-
-        Returns:
-            Rows of the fields of `bridge.metrics.Metric`.
-        """
-        return [asdict(metric) for metric in self.metrics]
 
     def _shown(self) -> list[Markup]:
         return notebook.answers(self.metrics)

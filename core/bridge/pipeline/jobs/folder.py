@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bridge.directions import write_arrays
 from bridge.errors import StoreError, UsageError
-from bridge.files import write_bytes
+from bridge.files import write_bytes, write_json
 from bridge.metrics import Metric, document
 from bridge.pipeline.fit.bridge import Bridge, write_bridge
 from bridge.pipeline.plan.options import Options
@@ -92,8 +92,7 @@ def write_folder(out: Path, plan: Plan, bridge: Bridge, metrics: Iterable[Metric
     write_config(out, plan)
     write_bridge(bridge, out)  # the folder was claimed for exactly these options
     if metrics is not None:
-        data = document(metrics, bridge.provenance)
-        write_bytes(out / METRICS, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False).encode())
+        write_json(out / METRICS, document(metrics, bridge.provenance))
 
 
 def write_explanations(out: Path, verbalized: Verbalized) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, final
+from typing import IO, final
 
 from markupsafe import Markup
 
@@ -19,7 +19,7 @@ from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import prepare
 from bridge.pipeline.plan.runtime import open_runtime
 from bridge.pipeline.plan.threads import threads_for
-from bridge.pipeline.result import Result, headline
+from bridge.pipeline.result import Scored, headline
 from bridge.pipeline.score.judge import load_judge
 from bridge.pipeline.transfer.dictionary_sets import available_dictionaries
 from bridge.pipeline.verbalize.both_models import Verbalized
@@ -29,7 +29,7 @@ from bridge.progress import Progress
 
 @final
 @dataclass(frozen=True)
-class Run(Result):
+class Run(Scored):
     """A scored bridge.
 
     Attributes:
@@ -55,14 +55,6 @@ class Run(Result):
             `schema`, `bridge` (the provenance) and `metrics`, ready for `json.dump`.
         """
         return document(self.metrics, self.bridge.provenance)
-
-    def records(self) -> list[dict[str, Any]]:
-        """Return a row for each metric.
-
-        Returns:
-            Rows of the fields of `bridge.metrics.Metric`.
-        """
-        return [asdict(metric) for metric in self.metrics]
 
     def _shown(self) -> list[Markup]:
         return notebook.scores(self.metrics)

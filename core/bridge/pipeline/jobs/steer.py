@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
@@ -26,7 +26,7 @@ from bridge.pipeline.plan.provenance import said, versions
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
 from bridge.pipeline.plan.self_check import load_checked, untrained_notes, with_untrained
 from bridge.pipeline.plan.single import side_of
-from bridge.pipeline.result import Result, headline
+from bridge.pipeline.result import Scored, headline
 from bridge.pipeline.score.steering import Dose, Floats, SteeredModel, last_token_batches, readable, steering_metrics
 from bridge.pipeline.transfer.contrast import Contrast, LabelledRows
 from bridge.progress import Progress
@@ -40,7 +40,7 @@ effect by chance. The interval is over texts, as for every arm, and does not cov
 
 @final
 @dataclass(frozen=True)
-class Steering(Result):
+class Steering(Scored):
     """The effects of steering.
 
     Attributes:
@@ -65,14 +65,6 @@ class Steering(Result):
             `schema`, `bridge` (the provenance), `metrics` and `generated`, ready for `json.dump`.
         """
         return document(self.metrics, self.provenance) | {"generated": self.generated}
-
-    def records(self) -> list[dict[str, Any]]:
-        """Return a row for each metric.
-
-        Returns:
-            Rows of the fields of `bridge.metrics.Metric`; effects are in nats.
-        """
-        return [asdict(metric) for metric in self.metrics]
 
     def _shown(self) -> list[Markup]:
         parts = [notebook.doses(self.metrics)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, final
 
@@ -21,7 +21,7 @@ from bridge.pipeline.plan.plan import Plan, prepare
 from bridge.pipeline.plan.provenance import said, versions
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
 from bridge.pipeline.plan.self_check import with_untrained
-from bridge.pipeline.result import MOST, Result
+from bridge.pipeline.result import MOST, Scored
 from bridge.pipeline.score.score import checked_scores
 from bridge.plugins.registry import Registry
 from bridge.progress import Progress
@@ -33,7 +33,7 @@ VALIDATION_FOLD = 0
 
 @final
 @dataclass(frozen=True)
-class Sweep(Result):
+class Sweep(Scored):
     """The scores of every layer pair.
 
     Attributes:
@@ -61,14 +61,6 @@ class Sweep(Result):
             `schema`, `bridge` (the provenance) and `metrics`, ready for `json.dump`.
         """
         return document(self.metrics, self.provenance)
-
-    def records(self) -> list[dict[str, Any]]:
-        """Return a row for each metric and layer pair.
-
-        Returns:
-            Rows of the fields of `bridge.metrics.Metric`.
-        """
-        return [asdict(metric) for metric in self.metrics]
 
     def _shown(self) -> list[Markup]:
         return notebook.layers(self.metrics, self.src_sites, self.dst_sites, self.best)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bridge.directions import write_arrays
 from bridge.errors import UsageError
+from bridge.files import need_free
 from bridge.pipeline.arrays import as_given
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
@@ -20,7 +21,6 @@ from bridge.pipeline.transfer.dictionaries import open_source
 from bridge.pipeline.transfer.held_out import OpenRows
 from bridge.pipeline.transfer.layers import need_one_site
 from bridge.pipeline.transfer.projections import score_directions
-from bridge.pipeline.transfer.sae import need_free
 from bridge.pipeline.transfer.transferred import Named, Transferred, gain, read_named
 
 Vectors = Mapping[str, NDArray[np.floating]]

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from bridge.directions import write_arrays
 from bridge.errors import BridgeError, ShapeError
+from bridge.files import need_free
 from bridge.maps import AffineMap, check_width
 from bridge.pipeline.arrays import as_given
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.transfer.held_out import Array, HeldOutRows, OpenRows, score_probes
 from bridge.pipeline.transfer.layers import need_one_site
-from bridge.pipeline.transfer.sae import need_free
 from bridge.pipeline.transfer.transferred import Named, Transferred, gain, read_named
 from bridge.pipeline.transfer.way_back import reverse_map
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
 from bridge.dictionaries import Dictionary, Origin, SparseAutoencoder
 from bridge.errors import BridgeError, UsageError, did_you_mean
-from bridge.files import write_bytes
+from bridge.files import need_free, write_json
 from bridge.maps import AffineMap
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
@@ -123,7 +122,7 @@ def transfer_sae(
     provenance |= {"notes": list(dictionary.origin.notes)} if dictionary.origin.notes else {}
     result = TransferredDictionary(carried, scored, provenance)
     formats["saelens"].save(carried, out)
-    write_bytes(out / RECORD, json.dumps(result.document(), indent=2, ensure_ascii=False, allow_nan=False).encode())
+    write_json(out / RECORD, result.document())
     return result
 
 
@@ -132,13 +131,3 @@ def _control(rows: HeldOutRows, dictionary: SparseAutoencoder, origin: Origin) -
     if control is None or not isinstance(control.forward, AffineMap) or not isinstance(control.back, AffineMap):
         return None
     return dictionary.carried(control.forward, control.back, origin)
-
-
-def need_free(out: Path | None) -> None:
-    """Refuse to overwrite, before any work is done.
-
-    Raises:
-        UsageError: If `out` exists.
-    """
-    if out is not None and out.exists():
-        raise UsageError(f"{out} already exists; nothing is overwritten.", remedy="Choose another --out.")

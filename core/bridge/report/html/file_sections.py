@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from itertools import groupby
 
-import numpy as np
-
 from bridge.display.measures import Measures, asks
 from bridge.display.plots import curves, heat, strip
 from bridge.display.svg import Plot
-from bridge.display.tables import in_order, metric_table
+from bridge.display.tables import in_order, layer_grid, metric_table
 from bridge.display.words import ARMS
 from bridge.errors import BridgeError
 from bridge.metrics import Metric
@@ -101,9 +99,7 @@ def _sweep(metrics: list[Metric], key: str, measures: Measures) -> dict[str, obj
     for at, number in enumerate(measures.swept(metrics)):
         name = measures.title(number, metrics)
         of_number = [metric for metric in metrics if (metric.scorer, metric.name) == number]
-        values = np.full((len(rows), len(columns)), np.nan)
-        for metric in of_number:
-            values[sites[0].index(metric.src), sites[1].index(metric.dst)] = metric.value
+        values = layer_grid(metrics, sites[0], sites[1], number)
         labels = f"layer of {models[0]}", f"layer of {models[1]}"
         meaning = measures.of(of_number[0]).meaning
         plot = heat(f"{key}-{at}", name, meaning, values, (0.0, 1.0), labels, (rows, columns))
