@@ -52,8 +52,8 @@ def timed_modules(seconds: dict[str, float]) -> Iterator[None]:
 
         return wrapped
 
-    import bridge_verbalizers.nla.decoding as decoding
-    import bridge_verbalizers.nla.reconstructor as reconstructor
+    import bridge.readers.decoding as decoding
+    import bridge.readers.reconstructor as reconstructor
 
     with (
         mock.patch.object(decoding.Speaker, "_run", timed("decoding steps", decoding.Speaker._run)),

@@ -15,10 +15,12 @@ import numpy as np
 
 import bridge_toys.zoo
 from bridge.models import Placement
+from bridge.readers import Injection
+from bridge.readers.decoding import Speaker, likeliest
+from bridge.readers.loading import load_module, load_tokenizer
+from bridge.readers.prompt import placed
 from bridge.verbalizers import Blends, contrast_scores
-from bridge_verbalizers.nla.checkpoint import AV, load_module, load_tokenizer
-from bridge_verbalizers.nla.decoding import Speaker, likeliest
-from bridge_verbalizers.nla.prompt import checked_prompt
+from bridge_verbalizers.nla.format import AV, prompt_of
 from bridge_verbalizers.nla.sidecar import read_sidecar
 from fit import show, spread
 
@@ -39,8 +41,9 @@ class Ways:
         self.module = load_module(folder, Placement(dtype=dtype))
         # Nothing may end a text: ways whose texts ended elsewhere would not be comparable.
         self.module.generation_config.eos_token_id = None
-        self.prompt, self.at = checked_prompt(load_tokenizer(folder).tokenizer, sidecar)
-        self.speaker = Speaker(self.module, self.prompt, self.at, [])
+        found = placed(load_tokenizer(folder), prompt_of(sidecar))
+        self.prompt, self.at = found.ids, found.places[0]
+        self.speaker = Speaker(self.module, found, Injection(), [])
         self.new_tokens, self.batch = new_tokens, batch
         rows = np.random.default_rng(0).normal(size=(count + 1, sidecar.d_model)).astype(np.float32)
         length = sidecar.injection_scale or np.sqrt(sidecar.d_model)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bridge.dictionaries import DictionaryFormat
     from bridge.maps import Map
     from bridge.models import Alias, ModelAdapter, NamedCorpus
+    from bridge.readers import ReaderFormat
     from bridge.scorers import Scorer
     from bridge.verbalizers import VerbalizerBackend
 
@@ -25,13 +26,14 @@ __all__ = [
     "register_dictionary_formats",
     "register_maps",
     "register_models",
+    "register_reader_formats",
     "register_scorers",
     "register_verbalizers",
 ]
 
 PROJECT = "bridge"
 
-API = (1, 2)
+API = (1, 3)
 """Version of the plugin API, as (major, minor): a minor version adds to the API, a major version removes from it. A
 plugin declares its API version with `bridge_api = "1.0"` in its module."""
 
@@ -82,6 +84,17 @@ def register_dictionary_formats(register: Callable[[DictionaryFormat], None]) ->
 
     Args:
         register: Stores its argument.
+    """
+
+
+@hookspec
+def register_reader_formats(register: Callable[[ReaderFormat], None]) -> None:
+    """Offer reader formats: call `register` with an instance of each `bridge.readers.ReaderFormat`.
+
+    Each becomes a verbalizer of the same name, with the options of `bridge.readers.ReaderBackend`.
+
+    Args:
+        register: Keeps what it is called with.
     """
 
 

@@ -95,8 +95,8 @@ def test_a_bundled_model_is_read_by_anothers_verbalizer(offline: None, monkeypat
         raise AssertionError("the verbalizer was asked")
 
     # What was said once is not asked again, and what was not said is not made up.
-    monkeypatch.setattr("bridge_verbalizers.nla.decoding.Speaker.say", never)
-    monkeypatch.setattr("bridge_verbalizers.nla.reconstructor.Reconstructor.reconstruct", never)
+    monkeypatch.setattr("bridge.readers.decoding.Speaker.say", never)
+    monkeypatch.setattr("bridge.readers.reconstructor.Reconstructor.reconstruct", never)
     assert json.loads(explain().stdout)["readings"] == result["readings"]
     for other in (("--every", "5"), ("--verbalizer", "own:max_new_tokens=9")):
         assert "the verbalizer was asked" in str(explain(*other).exception)

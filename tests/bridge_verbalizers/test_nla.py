@@ -17,15 +17,18 @@ from safetensors.torch import load_file, save_file
 
 from bridge.errors import BridgeError, ModelError, ModelUnavailableError, ShapeError, UsageError
 from bridge.models import Placement
+from bridge.readers import Injection
+from bridge.readers.answer import parse
+from bridge.readers.body import decoder
+from bridge.readers.decoding import Speaker, likeliest
+from bridge.readers.loading import load_module, load_tokenizer
+from bridge.readers.locate import fingerprint
+from bridge.readers.prompt import placed
 from bridge.references import Site
 from bridge.testing import check_verbalizer
 from bridge.verbalizers import Blends, Verbalizer, contrast_scores
 from bridge_verbalizers.nla import NLA
-from bridge_verbalizers.nla.body import decoder
-from bridge_verbalizers.nla.checkpoint import fingerprint, load_module, load_tokenizer
-from bridge_verbalizers.nla.decoding import Speaker, likeliest
-from bridge_verbalizers.nla.explanation import parse
-from bridge_verbalizers.nla.prompt import checked_prompt
+from bridge_verbalizers.nla.format import prompt_of
 from bridge_verbalizers.nla.sidecar import read_sidecar
 from nla_files import AR_TEMPLATE, CASES, CHAR, CHAT, TrainedSubject, tiny_nla, write_ar, write_av
 
@@ -44,7 +47,8 @@ class Slow:
         self.sidecar = read_sidecar(folder, "av")
         self.tokenizer = load_tokenizer(folder).tokenizer
         self.module = load_module(folder, CPU)
-        self.prompt, self.at = checked_prompt(self.tokenizer, self.sidecar)
+        self.placed = placed(self.tokenizer, prompt_of(self.sidecar))
+        self.prompt, self.at = self.placed.ids, self.placed.places[0]
 
     def embed(self, ids: Sequence[int]) -> torch.Tensor:
         weight = self.module.get_input_embeddings().weight
@@ -119,7 +123,7 @@ def test_embeddings_and_logits_are_those_of_a_full_forward_pass(slow: Slow) -> N
         scores.append(found)
         return likeliest(found, rows)
 
-    speaker = Speaker(slow.module, slow.prompt, slow.at, [])
+    speaker = Speaker(slow.module, slow.placed, Injection(), [])
     speaker.say(Blends(slow.vectors(vectors)[:, None], vectors[:0]), 1, choose)
     hook.remove()
     prefix, rest = seen
@@ -139,13 +143,13 @@ def test_tokens_are_those_of_slow_decoding(slow: Slow, backgrounds: int, beta: f
     end = next(token for one in wanted for token in one if len({len(until(other, token)) for other in wanted}) > 1)
     given = Blends(slow.vectors(blends), slow.vectors(alone), beta)
     for stops, expected in (([], wanted), ([end], [until(one, end) for one in wanted])):
-        assert Speaker(slow.module, slow.prompt, slow.at, stops).say(given, NEW, likeliest) == expected
+        assert Speaker(slow.module, slow.placed, Injection(), stops).say(given, NEW, likeliest) == expected
 
 
 def test_contrast_takes_away_what_the_backgrounds_say(slow: Slow) -> None:
     alone = draw(1, slow.sidecar.d_model, seed=1)
     blends = alone[None] + draw(6, 1, slow.sidecar.d_model)
-    speaker = Speaker(slow.module, slow.prompt, slow.at, [])
+    speaker = Speaker(slow.module, slow.placed, Injection(), [])
     plain, contrast = (speaker.say(Blends(blends, alone, beta), NEW, likeliest) for beta in (0.0, 0.8))
     assert plain != contrast
 

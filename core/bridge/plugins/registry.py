@@ -13,6 +13,7 @@ from bridge.errors import PluginError, UsageError, did_you_mean
 from bridge.maps import Map
 from bridge.models import Alias, ModelAdapter, NamedCorpus
 from bridge.plugins.checks import check_measures, check_needs
+from bridge.readers import ReaderFormat, kind_of
 from bridge.scorers import MAPPED, MISPAIRED, Scorer
 from bridge.verbalizers import VerbalizerBackend
 
@@ -23,6 +24,7 @@ KINDS: Mapping[str, type] = {
     "verbalizers": VerbalizerBackend,
     "scorers": Scorer,
     "dictionary_formats": DictionaryFormat,
+    "reader_formats": ReaderFormat,
 }
 NAMES: Mapping[str, type] = {"aliases": Alias, "corpora": NamedCorpus}
 """The types that the hook `register_aliases` accepts, by kind."""
@@ -99,6 +101,11 @@ class Registry:
         return self._items["dictionary_formats"]
 
     @property
+    def reader_formats(self) -> Mapping[str, ReaderFormat]:
+        """Reader formats by name; `verbalizers` has a kind for each."""
+        return self._items["reader_formats"]
+
+    @property
     def aliases(self) -> Mapping[str, Alias]:
         """Aliases that do not belong to a family, by name."""
         return self._items["aliases"]
@@ -171,9 +178,9 @@ class Registry:
             arm = getattr(item, "control_arm", "")
             if arm and (arm in RESERVED_ARMS or arm in {m.control_arm for m in self.maps.values()}):
                 raise PluginError(f"The control arm {arm} of the map {name}, from {plugin.name}, already exists.")
-            self._items[kind][name] = item
-            self._owners[kind, name] = plugin
-            plugin.provides.append((kind, name))
+            self._keep(kind, name, item, plugin)
+            if kind == "reader_formats":
+                self.registrar("verbalizers", plugin)(kind_of(item))
 
         return register
 
@@ -194,11 +201,14 @@ class Registry:
                     f"{plugin.name} of {plugin.distribution} registers the corpus {item.name}, which already exists.",
                     remedy=f"Uninstall it, or set BRIDGE_DISABLE_PLUGINS={plugin.distribution}:{plugin.name}.",
                 )
-            self._items[kind][item.name] = item
-            self._owners[kind, item.name] = plugin
-            plugin.provides.append((kind, item.name))
+            self._keep(kind, item.name, item, plugin)
 
         return register
+
+    def _keep(self, kind: str, name: str, item: Any, plugin: Plugin) -> None:
+        self._items[kind][name] = item
+        self._owners[kind, name] = plugin
+        plugin.provides.append((kind, name))
 
     def _claim_alias(self, name: str, plugin: Plugin) -> None:
         owners = {alias: self._owners["aliases", alias] for alias in self.aliases}

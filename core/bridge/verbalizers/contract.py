@@ -109,6 +109,26 @@ class Verbalizer(ABC):
             )
         return self.explain(blends.vectors.mean(1))
 
+    def ask(self, groups: Sequence[NDArray[np.float32]], question: str) -> list[Explanation]:
+        """Answer a question of vectors, several at once: of each group, an answer that all of its vectors led to.
+
+        Args:
+            groups: (n_i, d_model) float32 each, in the order of their tokens.
+            question: What is asked; any text.
+
+        Returns:
+            An answer for each group, in their order.
+
+        Raises:
+            UsageError: If this verbalizer takes no questions, or one vector at a time only.
+            ShapeError: If the vectors have another width.
+            BridgeError: If a vector is zero or not finite.
+        """
+        raise UsageError(
+            "This verbalizer takes no questions.",
+            remedy="Leave the question out, or use a reader that is asked, such as an activation oracle.",
+        )
+
     def reconstruct(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the activations that texts stand for, (n, d_model) float32; only their directions have a meaning.
 
@@ -178,7 +198,7 @@ class VerbalizerBackend(ABC):
         The core refuses vectors of another site, before anything is run. The default: it reads any.
 
         Returns:
-            The site; empty where nothing says so, or any will do.
+            The site, or several separated by commas; empty where nothing says so, or any will do.
 
         Raises:
             BridgeError: If its files cannot be read.
@@ -207,7 +227,8 @@ def check_site(trained_at: str, site: Site, n_layers: int, what: str) -> None:
     """Refuse a verbalizer that was trained on another site: it would read these vectors, too, and not say so.
 
     Args:
-        trained_at: Site that its files name, in any notation; empty where they name none, which refuses nothing.
+        trained_at: Site that its files name, in any notation, or several separated by commas; empty where they name
+            none, which refuses nothing.
         site: Where the vectors come from.
         n_layers: Number of blocks of their model.
         what: What to call the verbalizer in the message.
@@ -215,23 +236,26 @@ def check_site(trained_at: str, site: Site, n_layers: int, what: str) -> None:
     Raises:
         BridgeError: Naming both sites.
     """
-    if not trained_at:
+    if not trained_at or any(_reads(one, site, n_layers) for one in trained_at.split(",")):
         return
-    refusal = BridgeError(
+    raise BridgeError(
         f"{what} was trained on vectors of the site {trained_at}, and these are of {site}.",
         cause="It is the verbalizer of another layer, or of another model of this width.",
         remedy=f"Refer to @{trained_at}, or give the verbalizer of @{site}; to read another site all the same, say "
         "any_site=true where its kind has that option.",
     )
+
+
+def _reads(trained_at: str, site: Site, n_layers: int) -> bool:
+    """Tell whether what was trained at one site reads another: they are the same, or the same vector by two names."""
     try:
         trained = parse_site(trained_at, n_layers)
-    except UsageError as error:
-        raise refusal from error
+    except UsageError:
+        return False
     # What a block leaves is what the next one is given.
     before = {Site(trained.layer + 1, "resid_pre")} if trained.point == "resid_post" else set()
     before |= {Site(trained.layer - 1)} if trained.point == "resid_pre" and trained.layer else set()
-    if site != trained and site not in before:
-        raise refusal
+    return site == trained or site in before
 
 
 def check_vectors(vectors: NDArray[np.float32], d_model: int) -> None:

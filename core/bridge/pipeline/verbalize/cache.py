@@ -77,6 +77,15 @@ class CachedVerbalizer(Verbalizer):
         parts = blends.vectors, blends.backgrounds, np.array(blends.beta)
         return self._cached(lambda: self._verbalizer.explain_blends(blends), *parts)
 
+    def ask(self, groups: Sequence[Floats], question: str) -> list[Explanation]:
+        """Answer a question of groups of vectors, (n_i, d_model) float32 each.
+
+        Raises:
+            PluginError: If what the plugin returns is not one explanation a group.
+        """
+        asked = np.array([question]), np.array([len(group) for group in groups])
+        return self._cached(lambda: self._verbalizer.ask(groups, question), *asked, *groups, count=len(groups))
+
     def reconstruct(self, texts: Sequence[str]) -> Floats:
         """Return the activations that the plugin reconstructs from texts, (n, d_model) float32."""
         path = self._folder / f"{_key(f'reconstructions {self.identity}', [np.array(texts)])}.safetensors"
@@ -87,12 +96,14 @@ class CachedVerbalizer(Verbalizer):
                 write_arrays(path, {"rows": kept}, {})
         return kept
 
-    def _cached(self, ask: Callable[[], list[Explanation]], *given: NDArray[Any]) -> list[Explanation]:
+    def _cached(
+        self, ask: Callable[[], list[Explanation]], *given: NDArray[Any], count: int | None = None
+    ) -> list[Explanation]:
         path = self._folder / f"{_key(self.identity, given)}.json"
         explanations = _read(path) if self.identity else None
         if explanations is None:
             explanations = ask()
-            check_explanations(explanations, len(given[0]), self._named)
+            check_explanations(explanations, len(given[0]) if count is None else count, self._named)
             if self.identity:
                 # ASCII JSON can represent the lone surrogates that a model's text may contain.
                 write_bytes(path, json.dumps([asdict(one) for one in explanations]).encode("ascii"))

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from bridge.errors import ModelError
 from bridge.models import TransformersTokenizer
 from bridge.models.transformers_adapter import quiet
+from bridge.readers import Message, Prompt
+from bridge.readers.prompt import encoded, placed
 from bridge.verbalizers import Recipe, Subject
 from bridge_verbalizers.nla.adapters import add_adapters, merge_adapters, mixed_precision, train
 from bridge_verbalizers.nla.av_loss import Candidates, adding, candidates, loss, replacing
-from bridge_verbalizers.nla.checkpoint import AV
 from bridge_verbalizers.nla.examples import TrainingSet
+from bridge_verbalizers.nla.format import AV, prompt_of
 from bridge_verbalizers.nla.job import Job
-from bridge_verbalizers.nla.prompt import checked_prompt, prompt_ids
 from bridge_verbalizers.nla.sidecar import Extraction, Injection, Sidecar, Tokens, write_sidecar
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def train_av(job: Job) -> dict[str, float]:
     tokenizer = read.tokenizer
     tokenizer.chat_template = CHAT_TEMPLATE
     sidecar = _sidecar(subject, tokenizer, data.scale, recipe)
-    prompt, at = checked_prompt(tokenizer, sidecar)
+    found = placed(tokenizer, prompt_of(sidecar))
+    prompt, at = list(found.ids), found.places[0]
     responses = {
         kind: [_response(read, text) for text in getattr(data, kind).texts] for kind in ("rows", "features", "held_out")
     }
@@ -104,7 +106,10 @@ def transformers_tokenizer(loaded: Any) -> TransformersTokenizer:
 def _sidecar(subject: Subject, tokenizer: Any, norm: float, recipe: Recipe) -> Sidecar:
     for char in MARKS:
         alone = tokenizer.encode(char, add_special_tokens=False)
-        ids = prompt_ids(tokenizer, TEMPLATE, char)
+        prompt = Prompt(
+            messages=(Message(content=TEMPLATE.replace("{injection_char}", "{vectors}")),), placeholder=char
+        )
+        ids = encoded(tokenizer, prompt, 1, "", None)
         if len(alone) == 1 and ids.count(alone[0]) == 1:
             at = ids.index(alone[0])
             tokens = Tokens(

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
 
 from bridge.errors import ShapeError, UsageError
+from bridge.readers import Reader, halves
 from bridge.verbalizers import Subject, Verbalizer, VerbalizerBackend, check_site
 
 if TYPE_CHECKING:
     from bridge_verbalizers.serving.protocol import Protocol
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class ServedNLA(VerbalizerBackend):
     """An AV of the released layout that a server runs; its tokenizer, sidecar and embeddings are read on this side.
 
@@ -52,8 +53,8 @@ class ServedNLA(VerbalizerBackend):
 
     def open(self, subject: Subject) -> Verbalizer:
         """Read the prompt and its embeddings, and check that the server runs this AV and reads what it is sent."""
-        from bridge_verbalizers.nla.checkpoint import fingerprint, halves
-        from bridge_verbalizers.nla.sidecar import read_sidecar
+        from bridge.readers.locate import fingerprint, locate
+        from bridge_verbalizers.nla.format import NLAFormat
         from bridge_verbalizers.serving.client import run
         from bridge_verbalizers.serving.health import check_server
         from bridge_verbalizers.serving.journal import journal_of
@@ -61,19 +62,20 @@ class ServedNLA(VerbalizerBackend):
         from bridge_verbalizers.serving.verbalizer import ServedVerbalizer
 
         self._check()
-        folder, _ = halves(self.checkpoint, "", subject.name)
-        sidecar = read_sidecar(folder, "av")
-        site = "" if self.any_site else sidecar.site
+        folder, _ = halves(locate(self.checkpoint, subject.name))
+        reader = dataclasses.replace(NLAFormat().describe(folder), reconstruction=None)
+        refuse_unserved(folder, reader, self.name)
+        site = "" if self.any_site else ",".join(reader.sites)
         check_site(site, subject.site, subject.n_layers, f"The verbalizer in {self.checkpoint}")
-        if sidecar.d_model != subject.d_model:
+        if reader.d_model != subject.d_model:
             raise ShapeError(
-                f"{folder} explains vectors of {sidecar.d_model} dimensions; those of {subject.name} have "
+                f"{folder} explains vectors of {reader.d_model} dimensions; those of {subject.name} have "
                 f"{subject.d_model}.",
                 cause="It is the verbalizer of another model.",
             )
         config = read_config(folder)
         kind = str(config.get("model_type"))
-        prompt, protocol, launch = read_prompt(folder, sidecar, config), self.protocol(), self.launch(folder, kind)
+        prompt, protocol, launch = read_prompt(folder, reader, config), self.protocol(), self.launch(folder, kind)
         run(
             check_server(protocol, self.server, self.url, folder, prompt, launch, self.timeout, self.likely_cause(kind))
         )
@@ -88,7 +90,7 @@ class ServedNLA(VerbalizerBackend):
             self.url,
             launch,
             prompt,
-            sidecar.tokens.injection_char,
+            reader.prompt.placeholder,
             journal,
             concurrency=self.concurrency,
             timeout=self.timeout,
@@ -96,14 +98,14 @@ class ServedNLA(VerbalizerBackend):
 
     def trained_at(self) -> str:
         """Read the site from the AV's sidecar."""
-        from bridge_verbalizers.nla.checkpoint import AV, halves
-        from bridge_verbalizers.nla.sidecar import NAME, read_sidecar
+        from bridge.readers.locate import locate
+        from bridge_verbalizers.nla.format import NLAFormat
 
         self._check()
         if self.any_site:
             return ""
-        folder, _ = halves(self.checkpoint, "", "MODEL@SITE", (NAME, f"*/{NAME}"))
-        return read_sidecar(folder, AV).site if (folder / NAME).is_file() else ""
+        folder, _ = halves(locate(self.checkpoint, "MODEL@SITE", NLAFormat.headers))
+        return ",".join(NLAFormat().describe(folder).sites)
 
     def likely_cause(self, model_type: str) -> str:
         """Say why a server may drop the embeddings that it is sent."""
@@ -135,3 +137,24 @@ class ServedNLA(VerbalizerBackend):
             sound = False
         if not sound:
             raise UsageError(f"{self.url!r} is no address of a server.", remedy="Give one like http://127.0.0.1:8000.")
+
+
+def refuse_unserved(folder: Path, reader: Reader, kind: str) -> None:
+    """Refuse a reader that a server cannot run: it takes embeddings, and has no hook into a block.
+
+    Raises:
+        UsageError: If vectors go in elsewhere, are added, or the weights are an adapter.
+    """
+    injection, why = reader.injection, ""
+    if injection.block is not None or injection.how != "replace" or injection.length == "place":
+        why = f"its vectors are {'added to' if injection.how == 'add' else 'put into'} the stream within the model"
+    elif reader.weights.adapter or (folder / "adapter_config.json").is_file():
+        why = "it is an adapter on a base model"
+    elif reader.prompt.asks or reader.vector_map:
+        why = "its prompt or its vectors are not fixed"
+    if why:
+        raise UsageError(
+            f"{folder} cannot be run by {kind}: {why}.",
+            cause="A server is sent embeddings, and reads nothing else.",
+            remedy="Run it by transformers: --verbalizer FOLDER.",
+        )

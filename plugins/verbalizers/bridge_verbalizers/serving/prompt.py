@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from bridge.errors import BridgeError
 from bridge.json_files import read_json
-from bridge_verbalizers.nla.checkpoint import load_tokenizer
-from bridge_verbalizers.nla.prompt import checked_prompt, scaled
-from bridge_verbalizers.nla.sidecar import Sidecar
+from bridge.readers import Injection, Reader
+from bridge.readers.injection import lengthened
+from bridge.readers.loading import load_tokenizer
+from bridge.readers.prompt import placed
 from bridge_verbalizers.serving.embeddings import embed
 
 if TYPE_CHECKING:
@@ -30,18 +31,18 @@ class Prompt:
     Attributes:
         rows: Embeddings of the prompt's tokens, (tokens, d_model) in the checkpoint's dtype.
         at: Which of them the vector replaces.
-        scale: Length that a vector is given before, or None to leave it.
+        injection: The length that a vector is given before.
     """
 
     rows: Tensor
     at: int
-    scale: float | None
+    injection: Injection
 
     def row(self, vector: NDArray[np.float32]) -> Tensor:
         """Return what stands in the vector's place, (d_model,) in the checkpoint's dtype."""
         import torch
 
-        return torch.from_numpy(scaled(vector, self.scale)).to(self.rows.dtype)
+        return torch.from_numpy(lengthened(vector, self.injection)).to(self.rows.dtype)
 
     def tensor(self, vector: NDArray[np.float32]) -> Tensor:
         """Return the whole prompt with a vector in its place, (tokens, d_model)."""
@@ -56,7 +57,7 @@ class Prompt:
 
     def backwards(self) -> Prompt:
         """The same rows in reverse order: a prompt that no model answers alike."""
-        return Prompt(self.rows.flip(0), len(self.rows) - 1 - self.at, self.scale)
+        return Prompt(self.rows.flip(0), len(self.rows) - 1 - self.at, self.injection)
 
     @cached_property
     def _around(self) -> tuple[str, str]:
@@ -69,26 +70,26 @@ class Prompt:
         return f"[{before}", f"{after}]"
 
 
-def read_prompt(folder: Path, sidecar: Sidecar, config: dict[str, Any]) -> Prompt:
+def read_prompt(folder: Path, reader: Reader, config: dict[str, Any]) -> Prompt:
     """Read the prompt of an AV as embeddings.
 
     Args:
         folder: The checkpoint.
-        sidecar: What it says of itself.
+        reader: What its sidecar says of it.
         config: Its `config.json`.
 
     Raises:
         BridgeError: If tokenizer, template, sidecar and embedding table do not agree.
     """
-    ids, at = checked_prompt(load_tokenizer(folder).tokenizer, sidecar)
-    rows = embed(folder, config, ids)
-    if rows.shape[1] != sidecar.d_model:
+    found = placed(load_tokenizer(folder), reader.prompt)
+    rows = embed(folder, config, found.ids)
+    if rows.shape[1] != reader.d_model:
         raise BridgeError(
-            f"{folder} embeds in {rows.shape[1]} dimensions; its sidecar says {sidecar.d_model}.",
+            f"{folder} embeds in {rows.shape[1]} dimensions; its sidecar says {reader.d_model}.",
             cause="Files of several checkpoints lie in one folder.",
             remedy="Fetch the whole checkpoint again.",
         )
-    return Prompt(rows, at, sidecar.injection_scale)
+    return Prompt(rows, found.places[0], reader.injection)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, final
 
 from bridge.errors import BridgeError
-from bridge_verbalizers.nla.explanation import CLOSE
+from bridge.readers.answer import CLOSE
 from bridge_verbalizers.serving.client import UnansweredError, attempt
 from bridge_verbalizers.serving.prompt import Prompt
 from bridge_verbalizers.serving.protocol import Protocol, Vector, extract, str_of

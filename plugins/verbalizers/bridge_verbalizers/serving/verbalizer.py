@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import BridgeError
+from bridge.readers.answer import parse
 from bridge.verbalizers import Explanation, Verbalizer, check_vectors
-from bridge_verbalizers.nla.explanation import parse
 from bridge_verbalizers.serving.client import connect, insist, run
 from bridge_verbalizers.serving.journal import Journal, digest
 from bridge_verbalizers.serving.prompt import Prompt

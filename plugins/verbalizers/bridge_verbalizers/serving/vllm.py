@@ -7,7 +7,7 @@ import io
 import json
 from typing import TYPE_CHECKING, Any, final
 
-from bridge_verbalizers.nla.explanation import CLOSE
+from bridge.readers.answer import CLOSE
 from bridge_verbalizers.serving.client import attempt
 from bridge_verbalizers.serving.prompt import Prompt
 from bridge_verbalizers.serving.protocol import Protocol, Vector, extract, str_of

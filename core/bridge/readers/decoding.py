@@ -6,8 +6,11 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, final
 
+from bridge.readers.cache import roomy_cache
+from bridge.readers.injection import inject, injecting
+from bridge.readers.prompt import Placed
+from bridge.readers.reader import Injection
 from bridge.verbalizers import Blends, contrast_scores
-from bridge_verbalizers.nla.cache import roomy_cache
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -20,31 +23,36 @@ CROWDED = 7 / 8
 
 @final
 class Speaker:
-    """A language model that continues a fixed prompt with a vector in it.
+    """A language model that continues a fixed prompt with vectors in it.
 
     Args:
         module: A causal language model of transformers.
-        prompt: Ids of the prompt.
-        at: Where in it the vector goes, after one token at least.
+        prompt: The prompt, and where in it the vectors go.
+        injection: How they go in.
         ends: Ids that end a text.
     """
 
-    def __init__(self, module: Any, prompt: Sequence[int], at: int, ends: Sequence[int]) -> None:
+    def __init__(self, module: Any, prompt: Placed, injection: Injection, ends: Sequence[int]) -> None:
         import torch
 
-        self._module, self._at, self._ends = module, at, frozenset(ends)
+        self._module, self._injection, self._ends = module, injection, frozenset(ends)
+        self._at = prompt.places[0]
+        self._places = [place - self._at for place in prompt.places]
         with torch.inference_mode():
             # The model's own module, not its weight: Gemma's multiplies by sqrt(d_model) in its forward. A vector that
             # is put in its output's place is not multiplied, so the injection scale means the same in all families.
-            self._embedded = module.get_input_embeddings()(torch.tensor(prompt, device=module.device))
-            # The tokens before the vector do not see it: one row of keys and values serves every vector.
-            self._prefix = self._run(roomy_cache(module.config), inputs_embeds=self._embedded[None, :at])[1]
+            self._embedded = module.get_input_embeddings()(torch.tensor(prompt.ids, device=module.device))
+            self._prefix = roomy_cache(module.config)
+            if self._at:
+                # The tokens before the vectors do not see them: one row of keys and values serves every vector.
+                self._prefix = self._run(self._prefix, inputs_embeds=self._embedded[None, : self._at])[1]
 
     def say(self, blends: Blends, new_tokens: int, choose: Choose) -> list[list[int]]:
         """Decode every direction from its blends together; see `contrast_scores`.
 
         Args:
-            blends: Of the lengths that are injected.
+            blends: Of the lengths that are injected; where the prompt takes several vectors, one after the other:
+                (n, backgrounds, vectors, d) and (backgrounds, vectors, d).
             new_tokens: How many tokens a text may have.
             choose: Returns a token for each row of scores, (rows, vocabulary), given which directions the rows are of.
 
@@ -53,7 +61,7 @@ class Speaker:
         """
         import torch
 
-        n, backgrounds, _ = blends.vectors.shape
+        n, backgrounds = blends.vectors.shape[:2]
         rows = torch.from_numpy(blends.vectors).flatten(0, 1)
         streams = torch.arange(len(rows)).view(n, backgrounds)
         if blends.beta:
@@ -85,12 +93,20 @@ class Speaker:
         return said
 
     def _read(self, rows: Tensor) -> tuple[Tensor, Any]:
-        """Read the prompt from each vector on, (rows, d_model), and return the logits of the first token."""
+        """Read the prompt from the first vector on, and return the logits of the first token.
+
+        Args:
+            rows: (rows, d) float32, or (rows, vectors, d).
+        """
         cache = copy.deepcopy(self._prefix)
-        cache.batch_repeat_interleave(len(rows))
+        if self._at:
+            cache.batch_repeat_interleave(len(rows))
+        rows = rows.reshape(len(rows), len(self._places), -1)
         rest = self._embedded[self._at :].repeat(len(rows), 1, 1)
-        rest[:, 0] = rows.to(rest.device, rest.dtype)
-        return self._run(cache, inputs_embeds=rest)
+        if self._injection.block is None:
+            return self._run(cache, inputs_embeds=inject(rest, rows, self._places, self._injection))
+        with injecting(self._module, rows, self._places, self._injection):
+            return self._run(cache, inputs_embeds=rest)
 
     def _run(self, cache: Any, **inputs: Tensor) -> tuple[Tensor, Any]:
         # No mask: all prompts are equally long, so nothing is ever padded.

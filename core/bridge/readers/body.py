@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from bridge.errors import ModelError
 
@@ -68,6 +68,44 @@ def _named(body: Any, names: Sequence[str], what: str) -> str:
     if found is None:
         raise ModelError(f"{type(body).__name__} has no {what} called {' or '.join(names)}.")
     return found
+
+
+@final
+class _ReachedError(Exception):
+    """A forward pass came to the block that is read; what comes after is not needed."""
+
+
+def hidden_after(module: Any, prompts: Sequence[Sequence[int]], block: int | None, bare: bool) -> Tensor:
+    """Return what a block says at each prompt's last token, (prompts, d_model), without running what comes after.
+
+    Args:
+        module: A causal language model of transformers, whole.
+        prompts: Ids of each.
+        block: Which block, counted from 0; None for the last one.
+        bare: Whether the output is read before the final norm; otherwise it goes through the norm.
+
+    Raises:
+        ModelError: If it has no such block, or its parts have no known names.
+    """
+    body, kept = decoder(module), []
+    blocks = getattr(body, _named(body, BLOCKS, "blocks"))
+    if block is not None and not 0 <= block < len(blocks):
+        raise ModelError(f"The reconstructor reads block {block}; its model has {len(blocks)} blocks.")
+
+    def keep(part: Any, given: Any, out: Any) -> None:
+        """Keep the block's output, and stop."""
+        kept.append(out[0] if isinstance(out, tuple) else out)
+        raise _ReachedError
+
+    handle = blocks[-1 if block is None else block].register_forward_hook(keep)
+    try:
+        last_hidden(module, prompts)
+    except _ReachedError:
+        pass
+    finally:
+        handle.remove()
+    found: Tensor = kept[0][range(len(prompts)), [len(one) - 1 for one in prompts]]
+    return found if bare else getattr(body, _named(body, FINAL_NORMS, "final norm"))(found)
 
 
 def last_hidden(module: Any, prompts: Sequence[Sequence[int]]) -> Tensor:

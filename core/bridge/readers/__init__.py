@@ -1,0 +1,41 @@
+"""The contract of reader formats: a reader of activations is data, and one engine runs them all."""
+
+from bridge.readers.adapters import read_adapter
+from bridge.readers.backend import ReaderBackend, kind_of
+from bridge.readers.contract import ReaderFormat, refuse_unknown
+from bridge.readers.locate import halves
+from bridge.readers.reader import (
+    Adapter,
+    Affine,
+    Answer,
+    Injection,
+    Message,
+    Prompt,
+    Reader,
+    Reconstruction,
+    Sampling,
+    VectorMap,
+    Weights,
+    Whitening,
+)
+
+__all__ = [
+    "Adapter",
+    "Affine",
+    "Answer",
+    "Injection",
+    "Message",
+    "Prompt",
+    "Reader",
+    "ReaderBackend",
+    "ReaderFormat",
+    "Reconstruction",
+    "Sampling",
+    "VectorMap",
+    "Weights",
+    "Whitening",
+    "halves",
+    "kind_of",
+    "read_adapter",
+    "refuse_unknown",
+]

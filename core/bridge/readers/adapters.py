@@ -1,0 +1,205 @@
+"""Low-rank adapters as data: read from safetensors, put on a base model beside its weights, never merged into them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bridge.errors import BridgeError, ModelError
+from bridge.readers.contract import refuse_unknown
+from bridge.readers.reader import Adapter
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONFIG, FILE = "adapter_config.json", "adapter_model.safetensors"
+USED = ("r", "lora_alpha", "use_rslora", "fan_in_fan_out", "rank_pattern", "alpha_pattern")
+"""Settings of peft that say what is added to the weights' output."""
+IGNORED = (
+    *("alpha", "arrow_config", "auto_mapping", "base_model_name_or_path", "corda_config", "ensure_weight_tying"),
+    *("eva_config", "exclude_modules", "inference_mode", "init_lora_weights", "layers_pattern"),
+    *("layers_to_transform", "loftq_config", "lora_dropout", "lora_ga_config", "megatron_config", "megatron_core"),
+    *("monteclora_config", "peft_type", "peft_version", "qalora_group_size", "revision", "runtime_config"),
+    *("target_modules", "task_type", "velora_config"),
+)
+"""Those of training alone, and those that the names of the tensors say anyway."""
+REFUSED = (
+    *("alora_invocation_tokens", "bias", "kasa_config", "layer_replication", "lora_bias", "modules_to_save"),
+    *("target_parameters", "trainable_token_indices", "use_bdlora", "use_dora", "use_qalora"),
+)
+"""Those that make another thing of an adapter than a product of two matrices beside a weight."""
+PART = re.compile(r"^(.*)\.(lora_A|lora_B|lora_embedding_A|lora_embedding_B)(?:\.default)?(?:\.weight)?$")
+BLOCK = re.compile(r"(?:^|\.)((?:layers|h|blocks)\.\d+\..+)$")
+
+
+def read_adapter(folder: Path) -> Adapter:
+    """Describe a folder as `save_pretrained` of peft writes it; its weights are not read.
+
+    Raises:
+        BridgeError: If it is damaged, no LoRA, has settings that are not known, or holds no safetensors.
+    """
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BridgeError(f"{path} cannot be read ({error}).", remedy="Fetch the adapter again.") from error
+    if not isinstance(config, dict):
+        raise BridgeError(f"{path} is no mapping.", remedy="Fetch the adapter again.")
+    check_config(config, str(path))
+    return Adapter(file=folder / FILE, config=config, base=str(config.get("base_model_name_or_path") or ""))
+
+
+def check_config(config: Mapping[str, Any], what: str) -> None:
+    """Refuse settings of an adapter that are not known, or that are not run here.
+
+    Raises:
+        BridgeError: Naming them.
+    """
+    kind = str(config.get("peft_type", "LORA"))
+    if kind != "LORA":
+        raise BridgeError(f"{what} is an adapter of the kind {kind}, and LORA alone is read.")
+    refuse_unknown(config, {*USED, *IGNORED, *REFUSED}, what)
+    set_ = sorted(key for key in REFUSED if config.get(key) not in (None, False, "none", [], {}))
+    if set_:
+        raise BridgeError(
+            f"{what} sets {', '.join(f'{key}={config[key]}' for key in set_)}, which is not run here.",
+            cause="It is more than a low-rank product beside each weight.",
+            remedy="Merge it with peft in the dtype it was trained in, and give the whole checkpoint.",
+        )
+
+
+def add_adapter(module: Any, adapter: Adapter, name: str) -> None:
+    """Put an adapter on a transformers model, in place and under a name; it takes part once `use_adapter` says so.
+
+    Raises:
+        BridgeError: If peft is not installed.
+        ModelError: If the file is damaged, or is of another model.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
+    except ImportError as error:
+        raise BridgeError(
+            "A reader that is an adapter needs peft.", remedy="pip install 'residual-bridge[readers]'."
+        ) from error
+    parts = _parts(adapter.file)
+    modules = _resolve(module, parts, adapter)
+    used = {key: adapter.config[key] for key in USED if adapter.config.get(key) is not None}
+    for key in ("rank_pattern", "alpha_pattern"):
+        used[key] = _renamed(used.get(key) or {}, modules)
+    config = LoraConfig(target_modules=sorted(set(modules.values())), inference_mode=True, **used)
+    _check_shapes(module, parts, modules, adapter)
+    try:
+        inject_adapter_in_model(config, module, adapter_name=name)
+        tensors = {f"{modules[path]}.{part}.weight": tensor for (path, part), tensor in parts.items()}
+        result = set_peft_model_state_dict(module, tensors, adapter_name=name)
+    except (RuntimeError, ValueError, KeyError) as error:  # shapes and ranks that do not go together
+        raise ModelError(
+            f"{adapter.file} does not fit its own settings ({error}).", remedy="Fetch it again."
+        ) from error
+    missing = [key for key in result.missing_keys if ".lora_" in key and f".{name}." in key]
+    if result.unexpected_keys or missing:
+        raise ModelError(
+            f"{adapter.file} lacks {missing[:3]} and has {list(result.unexpected_keys)[:3]} too many.",
+            remedy="Fetch the adapter again.",
+        )
+    module.eval()
+
+
+def use_adapter(module: Any, name: str) -> None:
+    """Let one adapter of a model take part, or none if the name is empty."""
+    from peft.tuners.lora import LoraLayer
+
+    for part in module.modules():
+        if isinstance(part, LoraLayer):
+            has = name in part.lora_A or name in part.lora_embedding_A
+            part.enable_adapters(has)
+            if has:
+                part.set_adapter(name)
+            part.requires_grad_(False)
+
+
+def _parts(file: Path) -> dict[tuple[str, str], Tensor]:
+    """Return the tensors of an adapter by module and part."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not file.is_file():
+        raise ModelError(
+            f"There is no {file}.",
+            cause="The adapter was saved as a pickle, or not fetched whole.",
+            remedy="Fetch it again, or save it as safetensors: nothing is unpickled here.",
+        )
+    try:
+        tensors = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{file} cannot be read ({error}).", remedy="Fetch the adapter again.") from error
+    found, odd = {}, []
+    for name, tensor in tensors.items():
+        match = PART.match(name)
+        if match and match[2] in ("lora_A", "lora_B"):
+            found[match[1].removeprefix("base_model.model."), match[2]] = tensor
+        else:
+            odd.append(name)
+    if odd or not found:
+        raise ModelError(
+            f"{file} holds {', '.join(odd[:3]) or 'nothing'}, and a low-rank adapter of linear layers has lora_A and "
+            "lora_B alone.",
+            cause="Whole weights were trained beside the adapter, or it is of another kind.",
+        )
+    return found
+
+
+def _resolve(module: Any, parts: Mapping[tuple[str, str], Tensor], adapter: Adapter) -> dict[str, str]:
+    """Return where the modules that an adapter names are: wrappers around the blocks are called otherwise elsewhere."""
+    ours = {name for name, part in module.named_modules() if hasattr(part, "weight")}
+    # An adapter that is put on second finds the weights inside the layers of the first.
+    ours = {name.removesuffix(".base_layer") for name in ours if ".lora_" not in name}
+    tails: dict[str, list[str]] = {}
+    for name in ours:
+        if (match := BLOCK.search(name)) and "vision" not in name:
+            tails.setdefault(match[1], []).append(name)
+    found, lost = {}, []
+    for path in sorted({path for path, _ in parts}):
+        match = BLOCK.search(path)
+        same = [path] if path in ours else tails.get(match[1], []) if match and "vision" not in path else []
+        if len(same) == 1:
+            found[path] = same[0]
+        else:
+            lost.append(path)
+    if lost:
+        raise ModelError(
+            f"{adapter.file} adapts {len(lost)} modules that its base model has not, first {lost[0]}.",
+            cause=f"It belongs to {adapter.base or 'another model'}, or to another depth of it.",
+            remedy="Give the base model that it was trained on, by the option base.",
+        )
+    return found
+
+
+def _renamed(pattern: Mapping[str, Any], modules: Mapping[str, str]) -> dict[str, Any]:
+    """Spell out a pattern of ranks or scales, which peft matches against the ends of names, by whole names of ours."""
+    found = {}
+    for key, value in pattern.items():
+        for theirs, ours in modules.items():
+            if re.match(rf"(.*\.)?({key})$", theirs):
+                found[f"^{re.escape(ours)}"] = value
+    return found
+
+
+def _check_shapes(
+    module: Any, parts: Mapping[tuple[str, str], Tensor], modules: Mapping[str, str], adapter: Adapter
+) -> None:
+    for path, ours in modules.items():
+        layer = module.get_submodule(ours)
+        weight = getattr(layer, "base_layer", layer).weight
+        wide = {
+            int(parts[path, part].shape[side]) for part, side in (("lora_A", 1), ("lora_B", 0)) if (path, part) in parts
+        }
+        if not wide <= set(weight.shape):
+            raise ModelError(
+                f"{adapter.file} adapts {ours} between {sorted(wide)}; its base model has {tuple(weight.shape)}.",
+                cause=f"It belongs to {adapter.base or 'another model'}.",
+                remedy="Give the base model that it was trained on, by the option base.",
+            )

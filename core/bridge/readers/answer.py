@@ -1,0 +1,75 @@
+"""From what a reader wrote to an explanation: the part that counts, and what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from bridge.readers.reader import Answer
+from bridge.verbalizers import Explanation
+
+OPEN, CLOSE = "<explanation>", "</explanation>"
+TAGGED = Answer(rule="tags", tags=(OPEN, CLOSE))
+
+CJK = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
+"""Ideographs, kana, hangul and the enclosed forms that stand where the vector goes in released prompts."""
+
+
+def parse(written: str, placeholder: str, answer: Answer = TAGGED, ended: bool = True) -> Explanation:
+    """Return the part of an answer that counts, flagged.
+
+    Flags: `truncated` (no closing tag; without tags, it was still writing), `untagged` (no opening tag, or no bullet:
+    all that was written is kept), `empty`, and `foreign_script` (mostly CJK, or about the character that stands where
+    the vector goes: the reader did not see the vector).
+
+    Args:
+        written: What the reader wrote.
+        placeholder: What stands in its prompt where the vector goes.
+        answer: How it is parsed.
+        ended: Whether it ended by itself, and not because it had written all tokens that it may.
+    """
+    rules = {"tags": _tagged, "bullets": _bullets, "free": _free}
+    text, wrong = rules[answer.rule](written, answer, ended)
+    text = text.strip()
+    flags = wrong | {"empty": not text, "foreign_script": _is_foreign(text, placeholder)}
+    return Explanation(text, tuple(name for name, true in flags.items() if true))
+
+
+def _tagged(written: str, answer: Answer, ended: bool) -> tuple[str, dict[str, bool]]:
+    _, tag, inside = written.partition(answer.tags[0])
+    text, closed, _ = inside.partition(answer.tags[1])
+    text = (text if closed else _without_half_a_tag(text, answer.tags[1])) if tag else written
+    return text, {"untagged": not tag, "truncated": bool(tag) and not closed}
+
+
+def _bullets(written: str, answer: Answer, ended: bool) -> tuple[str, dict[str, bool]]:
+    lines = [line.strip() for line in written.split("\n")]
+    bullet = answer.bullet.strip()
+    found = [line.removeprefix(bullet).strip() for line in lines if line.startswith(bullet)]
+    text = "\n".join(dict.fromkeys(line for line in found if line))
+    return text or written, {"untagged": not text, "truncated": not ended}
+
+
+def _free(written: str, answer: Answer, ended: bool) -> tuple[str, dict[str, bool]]:
+    return written, {"truncated": not ended}
+
+
+def together(explanations: Sequence[Explanation]) -> Explanation:
+    """Join what a reader said of one vector, a line each, without repeats; it has every flag that one of them has."""
+    lines = dict.fromkeys(one.text for one in explanations if one.text)
+    return Explanation("\n".join(lines), tuple(dict.fromkeys(flag for one in explanations for flag in one.flags)))
+
+
+def _without_half_a_tag(text: str, close: str) -> str:
+    """Take away the part of a closing tag that a text ends in, where it was cut within one."""
+    halves = (close[:length] for length in range(len(close) - 1, 0, -1))
+    return text.removesuffix(next((half for half in halves if text.endswith(half)), ""))
+
+
+def _is_foreign(text: str, placeholder: str) -> bool:
+    foreign = len(CJK.findall(text))
+    if 2 * foreign > sum(map(str.isalnum, text)):
+        return True
+    # A home-made prompt may use a character that English texts have too.
+    about = placeholder in text or (foreign > 0 and "character" in text)
+    return CJK.search(placeholder) is not None and about

@@ -1,0 +1,56 @@
+"""Checkpoints and tokenizers of readers, loaded with nothing taken on trust."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bridge.errors import BridgeError
+from bridge.models import Placement, Weights
+from bridge.models.checkpoint import load_whole
+from bridge.models.transformers_adapter import quiet
+from bridge.models.weights import unavailable
+
+
+def load_module(folder: Path, placement: Placement, absent: tuple[str, ...] = ()) -> Any:
+    """Load the causal language model of a checkpoint.
+
+    Args:
+        folder: The checkpoint.
+        placement: Where and how it is held.
+        absent: Ends of the names of weights that it need not have.
+
+    Raises:
+        ModelError: If a file is damaged, or tensors and model do not fit: transformers would put random ones in place.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    device = placement.torch_device()
+    spread: dict[str, Any] = {"device_map": "auto" if device == "cuda" else {"": device}} if "cuda" in device else {}
+    weights, dtype = Weights(str(folder.absolute())), getattr(torch, placement.dtype)
+    with quiet():
+        try:
+            module = load_whole(
+                AutoModelForCausalLM, weights, absent=absent, dtype=dtype, use_safetensors=True, **spread
+            )
+        except BridgeError:
+            raise
+        except Exception as error:  # as in bridge.models: whatever transformers raises means that it cannot be loaded
+            raise unavailable(weights, error) from error
+    return module if spread else module.to(device)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Load the tokenizer of a checkpoint as transformers' own.
+
+    Raises:
+        ModelError: If its files are missing or damaged.
+    """
+    from transformers import AutoTokenizer
+
+    with quiet():
+        try:
+            return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        except Exception as error:
+            raise unavailable(Weights(str(folder)), error) from error

@@ -1,0 +1,111 @@
+"""The way back: the reconstructor of a reader, from a text to the activation that it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.errors import BridgeError, ModelError
+from bridge.readers.bodies import Bodies
+from bridge.readers.body import FINAL_NORMS, HEADS, hidden_after, last_hidden, remove_final_norm
+from bridge.readers.matrices import read_affine
+from bridge.readers.reader import EXPLANATION, Reconstruction
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+UNUSED = tuple(
+    f"{name}.{kind}" for name in (*HEADS, *(f".{norm}" for norm in FINAL_NORMS)) for kind in ("weight", "bias")
+)
+"""Ends of the names of weights that a reconstructor does not use, and that its checkpoint need not have."""
+
+
+@final
+class Reconstructor:
+    """Reads a block's output at the last token of a text's prompt, through a linear head.
+
+    Args:
+        described: What its files say of it.
+        bodies: Loads its model.
+        batch: How many texts are run at once.
+
+    Raises:
+        ModelError: If its files are damaged, or it is not as deep or as wide as they say.
+    """
+
+    def __init__(self, described: Reconstruction, bodies: Bodies, batch: int) -> None:
+        self._described, self._bodies, self._batch = described, bodies, batch
+        self._folder = bodies.folder(described.weights)
+        self._tokenizer = bodies.tokenizer(described.weights)
+        module = self._module()
+        # What is shared with the reader keeps its norm: the block is then read from within.
+        if described.weights.folder and described.norm_stripped:
+            remove_final_norm(module)
+        self._check_size(module.config.get_text_config())
+        self._prompt("a text")
+        head = read_affine(described.head, described.d_model)
+        self._head, self._bias = (
+            None if part is None else part.to(module.device, module.dtype) for part in (head.weight, head.bias)
+        )
+
+    def reconstruct(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the activations that texts stand for, (n, d_model) float32.
+
+        Raises:
+            BridgeError: If a text's prompt does not end as it must.
+        """
+        import torch
+
+        # What has learnt nothing says the same of many vectors.
+        different = list(dict.fromkeys(texts))
+        prompts = [self._prompt(text) for text in different]
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        found = np.empty((len(prompts), self._described.d_model), np.float32)
+        module = self._module()
+        with torch.inference_mode():
+            for start in range(0, len(order), self._batch):
+                part = order[start : start + self._batch]
+                found[part] = self._rebuilt(module, [prompts[i] for i in part]).float().cpu().numpy()
+        place = {text: row for row, text in enumerate(different)}
+        return found[[place[text] for text in texts]]
+
+    def _module(self) -> Any:
+        return self._bodies.module(self._described.weights, UNUSED)
+
+    def _rebuilt(self, module: Any, prompts: Sequence[list[int]]) -> Tensor:
+        described, head = self._described, self._head
+        assert head is not None
+        if described.weights.folder:
+            hidden = last_hidden(module, prompts)
+        else:
+            hidden = hidden_after(module, prompts, described.block, described.norm_stripped)
+        hidden = hidden.to(head.device)
+        if described.length is not None:
+            hidden = hidden * (described.length / hidden.float().norm(dim=-1, keepdim=True)).to(hidden.dtype)
+        found = hidden @ head.T
+        return found if self._bias is None else found + self._bias
+
+    def _prompt(self, text: str) -> list[int]:
+        # With special tokens: an AR is trained with BOS where its family has one, and is far worse without.
+        ids: list[int] = self._tokenizer.encode(self._described.template.replace(EXPLANATION, text))
+        suffix = list(self._described.suffix)
+        if not ids or (suffix and ids[-len(suffix) :] != suffix):
+            raise BridgeError(
+                f"The prompt of {self._folder} ends with the tokens {ids[-len(suffix) :]}; its sidecar says {suffix}.",
+                cause="The tokenizer is not the one that the AR was trained with.",
+                remedy="Fetch the whole checkpoint again, its tokenizer files included.",
+            )
+        return ids
+
+    def _check_size(self, config: Any) -> None:
+        block, blocks, width = self._described.block, config.num_hidden_layers, config.hidden_size
+        if width != self._described.d_model and self._described.weights.folder:
+            raise ModelError(f"{self._folder} is {width} wide; its sidecar says {self._described.d_model}.")
+        if block is not None and self._described.weights.folder and blocks != block + 1:
+            raise ModelError(
+                f"{self._folder} has {blocks} blocks; the AR of block {block} has {block + 1}.",
+                cause="It is not cut after the block whose output it gives back, or is another layer's.",
+            )

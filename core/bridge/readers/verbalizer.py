@@ -1,0 +1,194 @@
+"""A reader as a verbalizer: vectors get their length, go into the prompt, and what the reader writes is parsed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.errors import BridgeError, ShapeError
+from bridge.readers.answer import parse, together
+from bridge.readers.bodies import Bodies
+from bridge.readers.decoding import Speaker, likeliest, sampler
+from bridge.readers.injection import lengthened, whitened
+from bridge.readers.matrices import Loaded, mapped, read_affine
+from bridge.readers.prompt import Placed, check_question, placed
+from bridge.readers.reader import Reader, Sampling
+from bridge.readers.reconstructor import Reconstructor
+from bridge.verbalizers import Blends, Explanation, Verbalizer, check_vectors
+
+Floats = NDArray[np.float32]
+SPEAKERS = 8
+"""Prompts whose beginning is kept in memory, the last ones used."""
+
+
+@final
+@dataclass(frozen=True)
+class Asked:
+    """What was asked of a reader, besides its vectors.
+
+    Attributes:
+        sampling: How it writes.
+        question: Of every vector, where its prompt has a hole for that.
+        layer: The block that the vectors are of; None where they are of no block's output.
+        batch: How many sequences are run at once.
+        seed: Of sampling.
+        identity: All that its explanations depend on.
+    """
+
+    sampling: Sampling
+    question: str
+    layer: int | None
+    batch: int
+    seed: int
+    identity: str
+
+
+@final
+class ReaderVerbalizer(Verbalizer):
+    """A reader and its reconstructor, each loaded when it is first asked: what is kept of them needs no weights.
+
+    Args:
+        reader: As its files describe it.
+        bodies: Loads its model.
+        asked: How it is used.
+
+    Raises:
+        BridgeError: If its tokenizer and its prompt do not agree.
+    """
+
+    def __init__(self, reader: Reader, bodies: Bodies, asked: Asked) -> None:
+        self.d_model, self.identity = reader.d_model, asked.identity
+        self._reader, self._bodies, self._asked = reader, bodies, asked
+        self.reconstructs = reader.reconstruction is not None
+        self.at_once = max(1, asked.batch // asked.sampling.samples)
+        self._tokenizer = bodies.tokenizer(reader.weights)
+        self._speakers: dict[Placed, Speaker] = {}
+        # Small files tell whether prompt and tokenizer agree: before any weights are read.
+        self._placed(1, asked.question or ("?" if reader.prompt.asks else ""))
+
+    def explain(self, vectors: Floats) -> list[Explanation]:
+        """Explain vectors of shape (n, d_model), float32, each at the length that the reader was trained with.
+
+        Raises:
+            UsageError: If the reader must be asked something, and is not.
+        """
+        check_question(self._reader.prompt, self._asked.question)
+        check_vectors(vectors, self.d_model)
+        none = np.zeros((0, 1, self.d_model), np.float32)
+        return self._explain(vectors[:, None, None], none, 0.0, self._asked.question)
+
+    def explain_blends(self, blends: Blends) -> list[Explanation]:
+        """Decode from all blends of a direction together, minus beta times what the backgrounds alone say."""
+        check_question(self._reader.prompt, self._asked.question)
+        vectors, alone = blends.vectors, blends.backgrounds
+        check_vectors(alone, self.d_model)
+        if vectors.ndim != 3 or vectors.shape[1] != len(alone) or not len(alone):
+            raise ShapeError(f"Blends of shape {vectors.shape} do not go with backgrounds of shape {alone.shape}.")
+        check_vectors(vectors.reshape(-1, vectors.shape[-1]), self.d_model)
+        return self._explain(vectors[:, :, None], alone[:, None], blends.beta, self._asked.question)
+
+    def ask(self, groups: Sequence[Floats], question: str) -> list[Explanation]:
+        """Answer a question of groups of vectors, (n_i, d_model) float32 each: all of a group stand in one prompt."""
+        check_question(self._reader.prompt, question)
+        for group in groups:
+            check_vectors(group, self.d_model)
+            if not len(group):
+                raise ShapeError("A group of vectors is empty; a question is asked of one vector at least.")
+        answers: dict[int, Explanation] = {}
+        # Prompts of one length are run together: nothing is ever padded.
+        for size in sorted({len(group) for group in groups}):
+            chosen = [at for at, group in enumerate(groups) if len(group) == size]
+            vectors = np.stack([groups[at] for at in chosen])[:, None]
+            none = np.zeros((0, size, self.d_model), np.float32)
+            answers |= dict(zip(chosen, self._explain(vectors, none, 0.0, question), strict=True))
+        return [answers[at] for at in range(len(groups))]
+
+    def reconstruct(self, texts: Sequence[str]) -> Floats:
+        """Return what the reconstructor makes of texts, (n, d_model) float32."""
+        return self._reconstructor.reconstruct(texts)
+
+    @cached_property
+    def _layers(self) -> list[Loaded]:
+        return [read_affine(one) for one in self._reader.vector_map.layers] if self._reader.vector_map else []
+
+    @cached_property
+    def _reconstructor(self) -> Reconstructor:
+        if self._reader.reconstruction is None:
+            raise BridgeError(
+                "This verbalizer has no activation reconstructor.",
+                remedy="Give one by the option ar, or train it with `bridge verbalizer train --reconstructor`.",
+            )
+        return Reconstructor(self._reader.reconstruction, self._bodies, self._asked.batch)
+
+    def _explain(self, vectors: Floats, alone: Floats, beta: float, question: str) -> list[Explanation]:
+        """Decode from vectors, (n, backgrounds, m, d_model), and backgrounds alone, (backgrounds, m, d_model)."""
+        if not len(vectors):
+            return []
+        speaker = self._speaker(vectors.shape[2], question)
+        sampling, samples = self._asked.sampling, self._asked.sampling.samples
+        vectors, alone = self._prepared(vectors).repeat(samples, 0), self._prepared(alone)
+        seeds = [self._seed_of(row % samples, blend, question) for row, blend in enumerate(vectors)]
+        at_once = max(1, self._asked.batch // (vectors.shape[1] * (2 if beta else 1)))
+        said: list[Explanation] = []
+        for start in range(0, len(seeds), at_once):
+            part = slice(start, start + at_once)
+            choose = sampler(sampling.temperature, seeds[part]) if sampling.temperature else likeliest
+            said += map(self._parsed, speaker.say(Blends(vectors[part], alone, beta), sampling.max_new_tokens, choose))
+        return [together(said[start : start + samples]) for start in range(0, len(said), samples)]
+
+    def _parsed(self, ids: list[int]) -> Explanation:
+        text = self._tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        prompt, ended = self._reader.prompt, len(ids) < self._asked.sampling.max_new_tokens
+        return parse(prompt.answer_prefix + text, prompt.placeholder, self._reader.answer, ended)
+
+    def _prepared(self, vectors: Floats) -> Floats:
+        found = whitened(vectors, self._reader.injection)
+        if self._reader.vector_map:
+            found = mapped(found, self._layers, self._reader.vector_map)
+        return lengthened(found, self._reader.injection)
+
+    def _placed(self, vectors: int, question: str) -> Placed:
+        tokens = self._reader.vector_map.tokens if self._reader.vector_map else 1
+        return placed(self._tokenizer, self._reader.prompt, vectors, question, self._asked.layer, tokens)
+
+    def _speaker(self, vectors: int, question: str) -> Speaker:
+        prompt = self._placed(vectors, question)
+        # Asked each time: the adapter of this half, and no other, must take part.
+        module = self._bodies.module(self._reader.weights)
+        found = self._speakers.pop(prompt, None)
+        if found is None:
+            self._check_module(module, prompt)
+            found = Speaker(module, prompt, self._reader.injection, ends(module, self._tokenizer))
+        self._speakers[prompt] = found
+        while len(self._speakers) > SPEAKERS:
+            del self._speakers[next(iter(self._speakers))]
+        return found
+
+    def _check_module(self, module: Any, prompt: Placed) -> None:
+        vocabulary, width = module.get_input_embeddings().weight.shape
+        wanted = width if self._reader.vector_map else self.d_model
+        if width != wanted or max(prompt.ids) >= vocabulary:
+            raise BridgeError(
+                f"{self._bodies.folder(self._reader.weights)} embeds {vocabulary} tokens in {width} dimensions; its "
+                f"sidecar says {self.d_model} dimensions, and its prompt has token {max(prompt.ids)}.",
+                cause="Files of several checkpoints lie in one folder, or the base model is another one.",
+                remedy="Fetch the whole checkpoint again.",
+            )
+
+    def _seed_of(self, sample: int, blend: Floats, question: str) -> int:
+        # By content, so that the text of a vector is the same in any order and in any company.
+        digest = hashlib.sha256(f"{self._asked.seed} {sample} {question}".encode() + blend.tobytes()).digest()
+        return int.from_bytes(digest[:7], "big")
+
+
+def ends(module: Any, tokenizer: Any) -> list[int]:
+    """Return the ids that end a text: the checkpoint's own, and its tokenizer's."""
+    given = module.generation_config.eos_token_id
+    listed = given if isinstance(given, list) else [given]
+    return [token for token in [*listed, tokenizer.eos_token_id] if token is not None]

@@ -1,0 +1,118 @@
+"""The layout of released NLA checkpoints, as a reader format."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+from bridge.progress import Progress
+from bridge.readers import (
+    Affine,
+    Answer,
+    Injection,
+    Message,
+    Prompt,
+    Reader,
+    ReaderFormat,
+    Reconstruction,
+    Weights,
+    halves,
+)
+from bridge.verbalizers import Recipe, Subject
+from bridge_verbalizers.nla.sidecar import NAME as SIDECAR
+from bridge_verbalizers.nla.sidecar import Sidecar, read_sidecar
+
+AV, AR = "av", "ar"
+ADAPTER = "adapter_config.json"
+HEAD = "value_head.safetensors"
+
+
+@final
+class NLAFormat(ReaderFormat):
+    """Checkpoints in the released layout: a folder that holds `av/` and maybe `ar/`, or an AV itself."""
+
+    name = "nla"
+    summary = "reads released and home-made NLA checkpoints (an AV, and its AR) through transformers"
+    headers = (SIDECAR, f"*/{SIDECAR}")
+
+    def recognises(self, folder: Path) -> bool:
+        """Recognise folders with a sidecar, or with an `av/` inside, of whole checkpoints."""
+        av, _ = halves(folder)
+        return ((folder / SIDECAR).is_file() or (folder / AV).is_dir()) and not (av / ADAPTER).is_file()
+
+    def describe(self, folder: Path, reconstructor: Path | None = None) -> Reader:
+        """Read the sidecars of both halves.
+
+        Raises:
+            BridgeError: If one is missing or damaged.
+        """
+        av, ar = halves(folder, reconstructor)
+        sidecar = read_sidecar(av, "av")
+        found = reader_of(sidecar, Weights(folder=av))
+        if ar is None:
+            return found
+        return dataclasses.replace(found, reconstruction=reconstruction_of(read_sidecar(ar, "ar"), ar))
+
+    def train(self, subject: Subject, recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
+        """Train an AV by LoRA, and an AR, and write them to `out/av` and `out/ar`."""
+        from bridge_verbalizers.nla.examples import gather_examples
+        from bridge_verbalizers.nla.job import Job
+        from bridge_verbalizers.nla.train_ar import train_ar
+        from bridge_verbalizers.nla.train_av import train_av
+
+        progress.note(f"Choosing examples for {subject.name}.")
+        data = gather_examples(subject, recipe)
+        names = [field.name for field in dataclasses.fields(recipe) if field.name != "dictionary"]
+        identity = {name: getattr(recipe, name) for name in names} | {
+            "subject": subject.name,
+            "feature_examples": len(data.features.x),
+            "examples": len(data.rows.x),
+            "seed": subject.seed,
+            "dtype": subject.placement.dtype,
+        }
+        job = Job(subject, data, recipe, out, identity, progress)
+        measured: dict[str, Any] = {AV: train_av(job)}
+        if recipe.reconstructor:
+            measured[AR] = train_ar(job)
+        return measured
+
+
+def reader_of(sidecar: Sidecar, weights: Weights) -> Reader:
+    """Return the reader that an AV's sidecar describes: the embedding of its character is replaced."""
+    scale = sidecar.injection_scale
+    return Reader(
+        d_model=sidecar.d_model,
+        sites=(sidecar.site,) if sidecar.site else (),
+        model=sidecar.extraction.base_model,
+        weights=weights,
+        prompt=prompt_of(sidecar),
+        injection=Injection(length="raw" if scale is None else float(scale)),
+        answer=Answer(rule="tags"),
+    )
+
+
+def prompt_of(sidecar: Sidecar) -> Prompt:
+    """Return the prompt of an AV's sidecar."""
+    tokens = sidecar.tokens
+    return Prompt(
+        messages=(Message(content=sidecar.template.replace("{injection_char}", "{vectors}")),),
+        placeholder=tokens.injection_char,
+        token_id=tokens.injection_token_id,
+        neighbours=(tokens.injection_left_neighbor_id, tokens.injection_right_neighbor_id),
+    )
+
+
+def reconstruction_of(sidecar: Sidecar, folder: Path) -> Reconstruction:
+    """Return the reconstructor that an AR's sidecar describes."""
+    suffix: Sequence[int] = sidecar.tokens.critic_suffix_ids or ()
+    return Reconstruction(
+        d_model=sidecar.d_model,
+        site=sidecar.site,
+        weights=Weights(folder=folder),
+        block=sidecar.extraction.layer_index,
+        template=sidecar.template,
+        suffix=tuple(suffix),
+        head=Affine(file=folder / HEAD),
+    )
