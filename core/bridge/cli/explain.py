@@ -23,6 +23,7 @@ from bridge.cli.progress import TerminalProgress
 @click.option("--directions", type=click.Path(dir_okay=False, path_type=Path), help="Safetensors file of directions.")
 @click.option("--any-layer", is_flag=True, help="Assign all directions to the source's site, ignoring their names.")
 @click.option("--every", type=click.IntRange(min=1), default=1, show_default=True, help="Explain every n-th token.")
+@click.option("--ask", default="", metavar="QUESTION", help="Ask this about each text: one answer from all its tokens.")
 @click.option("--verbalizer", "dst_verbalizer", metavar="VERBALIZER", help="A folder, or NAME:OPTION=VALUE,...")
 @option_flags("washout", washout="How directions are shown: none, mean, blend or contrast.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File for the result as JSON.")
@@ -35,6 +36,7 @@ def command(
     directions: Path | None,
     any_layer: bool,
     every: int,
+    ask: str,
     washout: tuple[str, ...],
     out: Path | None,
     as_json: bool,
@@ -46,6 +48,9 @@ def command(
     The activations go through a map between the two models, which is fitted on the corpus if it is not in the cache.
     If the verbalizer has a reconstructor, each explanation is turned into an activation again and moved to the source
     by the reverse map (round trip). Compare its cosine with the cosine of the mean activation, as fve does.
+
+    A verbalizer that is asked, such as an activation oracle, answers a question of each text (--ask): the activations
+    of all chosen tokens stand in its prompt together.
 
     \b
     bridge explain --src smollm2-135m@19 --via gemma3-270m@12 --text "The umbel is a flower of the carrot family"
@@ -64,8 +69,9 @@ def command(
     read = [*text, *(line for line in lines if line.strip())]
     if bool(read) == bool(directions):
         raise UsageError("Give either texts (--text, --file) or --directions.")
-    refuse_idle(bool(directions), bool(washout), every)
-    result = explain_by(options, read, every, directions, out, TerminalProgress(quiet), any_layer=any_layer)
+    refuse_idle(bool(directions), bool(washout), every, ask)
+    progress = TerminalProgress(quiet)
+    result = explain_by(options, read, every, directions, out, progress, any_layer=any_layer, ask=ask)
     if as_json:
         print_json(result.document())
     else:

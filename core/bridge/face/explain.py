@@ -25,6 +25,7 @@ def explain(
     texts: Sequence[str] = (),
     *,
     every: int = 1,
+    ask: str = "",
     directions: Directions | None = None,
     any_layer: bool = False,
     out: str | Path | None = None,
@@ -37,6 +38,8 @@ def explain(
         via: Model and layer whose verbalizer reads it.
         texts: What the model is run on.
         every: Explain one token in so many, counted from the last.
+        ask: A question of each text, for a verbalizer that is asked: the activations of all chosen tokens stand in one
+            prompt, and a text has one answer.
         directions: To be explained instead of texts: a safetensors file, or arrays by name, (n, d_src) or (d_src,),
             numpy or torch. The option `washout`, as in `("contrast:strength=2",)`, is how they are shown.
         any_layer: Take all directions to be of the source's site, whatever layers their names or number say.
@@ -44,16 +47,19 @@ def explain(
         options: As for `fit`, which makes the map where it is not in the cache; `dst_verbalizer` names another one.
 
     Returns:
-        One reading a token or direction, and how much of the activations is reconstructed from them.
+        One reading a token or direction, or a text where `ask` is given; and how much of the activations is
+        reconstructed from them.
 
     Raises:
-        bridge.errors.UsageError: If neither or both of `texts` and `directions` are given, or `out` exists.
+        bridge.errors.UsageError: If neither or both of `texts` and `directions` are given, `out` exists, or the
+            verbalizer takes no questions.
         bridge.errors.BridgeError: With what happened, why, and what to do.
     """
     from bridge.pipeline.plan.options import make_options
 
-    refuse_idle(directions is not None, "washout" in options, every)
-    return explain_by(make_options(src=src, dst=via, **options), texts, every, directions, out, any_layer=any_layer)
+    refuse_idle(directions is not None, "washout" in options, every, ask)
+    given = make_options(src=src, dst=via, **options)
+    return explain_by(given, texts, every, directions, out, any_layer=any_layer, ask=ask)
 
 
 def explain_through(
@@ -61,6 +67,7 @@ def explain_through(
     texts: Sequence[str] = (),
     *,
     every: int = 1,
+    ask: str = "",
     directions: Directions | None = None,
     any_layer: bool = False,
     verbalizer: str = "",
@@ -73,6 +80,7 @@ def explain_through(
         bridge: What they go through; its models are found as they were when it was fitted.
         texts: What the source is run on.
         every: Explain one token in so many, counted from the last.
+        ask: A question of each text, as for `explain`.
         directions: To be explained instead of texts, as for `explain`.
         any_layer: Take all directions to be of the source's site, whatever layers their names or number say.
         verbalizer: Which one, as `nla:checkpoint=FOLDER`; the destination's own by default.
@@ -91,11 +99,11 @@ def explain_through(
 
     if bridge.is_inverse:
         raise UsageError("An inverse explains nothing.", remedy=f"Fit a bridge from {bridge.src} instead.")
-    refuse_idle(directions is not None, bool(washout), every)
+    refuse_idle(directions is not None, bool(washout), every, ask)
     named: dict[str, Any] = {"dst_verbalizer": verbalizer} if verbalizer else {}
     named |= {"washout": (washout,)} if washout else {}
     options = make_options(**bridge.provenance["options"] | named)
-    return explain_by(options, texts, every, directions, out, bridge=bridge, any_layer=any_layer)
+    return explain_by(options, texts, every, directions, out, bridge=bridge, any_layer=any_layer, ask=ask)
 
 
 def explaining(bridge: Bridge) -> Bridge:
@@ -103,13 +111,14 @@ def explaining(bridge: Bridge) -> Bridge:
     return replace(bridge, explainer=explain_through)
 
 
-def refuse_idle(directions: bool, washout: bool, every: int) -> None:
+def refuse_idle(directions: bool, washout: bool, every: int, ask: str = "") -> None:
     """Refuse what has no effect on what is explained.
 
     Args:
         directions: Whether directions are explained, and not texts.
         washout: Whether a washout was given.
         every: One token in so many.
+        ask: What is asked of texts.
 
     Raises:
         bridge.errors.UsageError: Naming the option.
@@ -120,6 +129,11 @@ def refuse_idle(directions: bool, washout: bool, every: int) -> None:
         raise UsageError(
             "A washout has no effect on texts: their activations are shown as they are.",
             remedy="Leave it out, or explain directions.",
+        )
+    if ask and directions:
+        raise UsageError(
+            "A question is asked of texts, and not of directions.",
+            remedy="Give texts; or ask of each direction by the verbalizer's option, as in FOLDER,ask=QUESTION.",
         )
     if every != 1 and directions:
         raise UsageError("every has no effect on directions: all of them are explained.", remedy="Leave it out.")
@@ -134,6 +148,7 @@ def explain_by(
     progress: Progress | None = None,
     bridge: Bridge | None = None,
     any_layer: bool = False,
+    ask: str = "",
 ) -> Readings:
     """Explain by options that are put together: what `explain`, `explain_through` and `bridge explain` come to."""
     from bridge.errors import UsageError
@@ -145,7 +160,7 @@ def explain_by(
     if isinstance(texts, str) or bool(texts) == (directions is not None):
         raise UsageError("Give either texts, a list of strings, or directions.")
     if directions is None:
-        result = explain_texts(options, texts, every, progress, bridge)
+        result = explain_texts(options, texts, every, progress, bridge, ask=ask)
     else:
         vectors, _ = read_named(Path(directions) if isinstance(directions, str) else directions)
         narrow = {name: rows.astype("float32") for name, rows in vectors.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,7 +93,10 @@ def add_adapter(module: Any, adapter: Adapter, name: str) -> None:
     config = LoraConfig(target_modules=sorted(set(modules.values())), inference_mode=True, **used)
     _check_shapes(module, parts, modules, adapter)
     try:
-        inject_adapter_in_model(config, module, adapter_name=name)
+        with warnings.catch_warnings():
+            # Two adapters on one model are meant: those of a reader and of its reconstructor.
+            warnings.filterwarnings("ignore", "Already found a `peft_config`")
+            inject_adapter_in_model(config, module, adapter_name=name)
         tensors = {f"{modules[path]}.{part}.weight": tensor for (path, part), tensor in parts.items()}
         result = set_peft_model_state_dict(module, tensors, adapter_name=name)
     except (RuntimeError, ValueError, KeyError) as error:  # shapes and ranks that do not go together

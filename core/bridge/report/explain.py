@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 def print_readings(result: Readings) -> None:
     """Print the explanations; the texts come from a model and are shown unchanged."""
+    asked = result.provenance.get("question", "")
     rows = [
         [
-            one.token if one.position >= 0 else one.text,
+            one.token if one.position >= 0 and not asked else one.text,
             one.explanation,
             ", ".join(one.flags),
             "-" if one.round_trip is None else f"{one.round_trip:.3f}",
@@ -24,7 +25,7 @@ def print_readings(result: Readings) -> None:
     print_rows(
         ["read", "explanation", "flags", "round trip"],
         rows,
-        title=f"{result.provenance['src']} explained by {result.provenance['dst']}",
+        title=f"{result.provenance['src']} explained by {result.provenance['dst']}" + (f": {asked}" if asked else ""),
     )
     if result.fve is not None:
         verdict = "more" if result.fve > 0 else "NO more"
@@ -37,5 +38,5 @@ def print_readings(result: Readings) -> None:
             )
             + f"; compare each round trip with the cosine of the mean activation, {result.mean_cosine:.3f})."
         )
-    elif result.readings and result.readings[0].position >= 0:
+    elif result.readings and result.readings[0].position >= 0 and not asked:
         say("This verbalizer has no reconstructor, so the round trip of the explanations is not measured.")

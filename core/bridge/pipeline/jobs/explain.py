@@ -28,6 +28,7 @@ from bridge.pipeline.transfer.layers import refuse_other_layers
 from bridge.pipeline.verbalize.round_trip import cosine
 from bridge.pipeline.verbalize.sampling import background_of
 from bridge.progress import Progress
+from bridge.verbalizers import Verbalizer
 
 Float32 = NDArray[np.float32]
 
@@ -42,6 +43,7 @@ class Tokens:
         texts: The text of each row.
         tokens: The token of each row.
         ends: The end of each token in its text, in characters.
+        counts: The number of rows of each text, in the texts' order.
         remarks: Sentences about texts that were changed when read or cut.
     """
 
@@ -49,6 +51,7 @@ class Tokens:
     texts: list[str]
     tokens: list[str]
     ends: list[int]
+    counts: list[int]
     remarks: list[str]
 
 
@@ -58,6 +61,8 @@ def explain_texts(
     every: int = 1,
     progress: Progress | None = None,
     bridge: Bridge | None = None,
+    *,
+    ask: str = "",
 ) -> Readings:
     """Explain the activations of texts at every token, or at every n-th token counted from the last.
 
@@ -68,9 +73,10 @@ def explain_texts(
         every: Explain every n-th token.
         progress: Receives every stage.
         bridge: The map, if already fitted.
+        ask: A question about each text. The activations of its tokens stand in one prompt, which has one answer.
 
     Raises:
-        UsageError: If the destination has no verbalizer, or there are no texts.
+        UsageError: If the destination has no verbalizer, the verbalizer takes no questions, or there are no texts.
         BridgeError: As `prepare`.
     """
     foreign = ForeignVerbalizer(options, open_runtime(progress), bridge)
@@ -81,6 +87,8 @@ def explain_texts(
     provenance |= said([*provenance.get("remarks", []), *given.remarks])
     points = given.x if foreign.bridge is None else foreign.bridge(given.x).astype(np.float32)
     verbalizer = foreign.open()
+    if ask:
+        return Readings(_answers(foreign, verbalizer, given, points, ask), None, None, provenance | {"question": ask})
     explanations = foreign.explain(len(points), lambda: verbalizer.explain(points))
     returned = foreign.reconstruct(verbalizer, explanations, points)
     cosines = [None] * len(explanations) if returned is None else list(map(float, cosine(given.x, returned)))
@@ -101,6 +109,19 @@ def explain_texts(
         provenance,
         cards if np.isfinite(cards) else None,
     )
+
+
+def _answers(
+    foreign: ForeignVerbalizer, verbalizer: Verbalizer, given: Tokens, points: Float32, ask: str
+) -> list[Reading]:
+    """Ask a question of each text's activations together; a reading stands where the last of its tokens ends."""
+    groups = np.split(points, np.cumsum(given.counts)[:-1])
+    answers = foreign.explain(len(groups), lambda: verbalizer.ask(groups, ask))
+    last = np.cumsum(given.counts) - 1
+    return [
+        Reading(given.texts[row], given.tokens[row], given.ends[row], one.text, one.flags, None)
+        for row, one in zip(last, answers, strict=True)
+    ]
 
 
 def explain_directions(
@@ -149,11 +170,12 @@ def _activations(plan: ModelPlan, texts: Sequence[str], every: int, runtime: Run
     limit = plan.reading.max_tokens
     documents = [Document(text, text) for text in texts]
     rows, cut = [], 0
-    found = Tokens(np.empty(0, np.float32), [], [], [], model.tokenizer.remarks(documents))
+    found = Tokens(np.empty(0, np.float32), [], [], [], [], model.tokenizer.remarks(documents))
     for text, encoded in zip(texts, model.encode(documents, limit), strict=True):
         kept = encoded.kept[::-1][::every][::-1]
         if not len(kept):
             raise UsageError(f"The text {text[:40]!r} has no tokens to explain.")
+        found.counts.append(len(kept))
         cut += encoded.is_cut(text, limit)
         ids, mask = pad([encoded.ids])
         rows.append(model.activations(ids, mask, [site])[0][0, kept].float().cpu().numpy())

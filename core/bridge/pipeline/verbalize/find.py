@@ -10,6 +10,7 @@ from bridge.models.resolve import ResolvedModel
 from bridge.models.weights import models_folder
 from bridge.pipeline.plan.specs import build
 from bridge.plugins.registry import Registry
+from bridge.readers.locate import locate
 from bridge.verbalizers import VerbalizerBackend, check_site
 
 FOLDER = "verbalizers"
@@ -19,6 +20,8 @@ TRAINING_RECORD = "training.json"
 """Record of a trained verbalizer, written last."""
 
 OWN = "own"
+READER = "reader"
+"""Stands for whichever format recognises the checkpoint."""
 
 
 def find_verbalizer(
@@ -48,12 +51,34 @@ def find_verbalizer(
             cause="None was trained on this machine, is in the folder of its weights, or was released for this layer.",
             remedy=f"Train one: bridge verbalizer train --model {label}; or use one that needs no training: {free}.",
         )
+    named = _recognised(named, registry)
     if named.partition(":")[0] not in registry.verbalizers and Path(named).expanduser().is_dir():
         named = _of_folder(Path(named).expanduser().absolute(), registry)
     named = f"{named},{given}" if is_own and given else named
     kind = build(named, registry.verbalizer)
     check_site(kind.trained_at(), model.single_site(), model.info.n_layers, f"The verbalizer {named}")
     return named, kind
+
+
+def _recognised(named: str, registry: Registry) -> str:
+    """Name the kind of a reader, where its folder alone was named: `FOLDER:OPTION=...`, `reader:checkpoint=FOLDER,...`.
+
+    Raises:
+        UsageError: If no format recognises the folder, or several do.
+        BridgeError: If there is no such folder.
+    """
+    name, _, given = named.partition(":")
+    pairs = [item for item in given.split(",") if item]
+    folders = [item.partition("=")[2] for item in pairs if item.partition("=")[0].strip() == "checkpoint"]
+    if name == READER and READER not in registry.verbalizers:
+        if len(folders) != 1:
+            raise UsageError("A reader needs a checkpoint.", remedy="Write reader:checkpoint=FOLDER.")
+        headers = tuple({pattern for fmt in registry.reader_formats.values() for pattern in fmt.headers})
+        found = _of_folder(locate(folders[0], "MODEL@SITE", headers), registry).partition(":")[0]
+        return f"{found}:{given}"
+    if given and name not in registry.verbalizers and Path(name).expanduser().is_dir() and not folders:
+        return f"{_of_folder(Path(name).expanduser().absolute(), registry)},{given}"
+    return named
 
 
 def _of_folder(folder: Path, registry: Registry) -> str:
