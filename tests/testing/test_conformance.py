@@ -21,8 +21,17 @@ from bridge.models import Location, Tokenizer, TransformersAdapter
 from bridge.models.layout import Layout, sequential
 from bridge.pairing import Encoded
 from bridge.plugins import discover
+from bridge.readers import ReaderFormat
 from bridge.scorers import Evidence, Need, Scorer
-from bridge.testing import TinySubject, check_dictionary_format, check_map, check_model, check_scorer, check_verbalizer
+from bridge.testing import (
+    TinySubject,
+    check_dictionary_format,
+    check_map,
+    check_model,
+    check_reader_format,
+    check_scorer,
+    check_verbalizer,
+)
 from bridge.verbalizers import Blends, Explanation, Verbalizer, check_vectors
 from dictionary_files import WRITERS
 from nla_files import tiny_nla
@@ -79,6 +88,12 @@ def test_dictionary_formats(tmp_path: Path) -> None:
     assert set(DICTIONARIES) == set(REGISTRY.dictionary_formats), "say in DICTIONARIES how to write a tiny one"
     for name, write in DICTIONARIES.items():
         check_dictionary_format(REGISTRY.dictionary_formats[name], write(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", REGISTRY.reader_formats)
+def test_reader_formats(name: str, tmp_path: Path) -> None:
+    REGISTRY.reader_formats[name].example(tmp_path / name)
+    check_reader_format(REGISTRY.reader_formats[name], tmp_path / name)
 
 
 # What follows is broken on purpose, one law each.
@@ -506,3 +521,34 @@ def test_broken_dictionary_formats(tmp_path: Path) -> None:
     for law, change in changes.items():
         with pytest.raises(ConformanceError, match=law):
             check_dictionary_format(type("Broken", (Json,), change)(), path)
+
+
+def test_broken_reader_formats(tmp_path: Path) -> None:
+    from reader_files import Told, tell
+
+    folder = tell(tmp_path / "told", d_model=32, injection={"length": 3.0})
+    (folder / "model.safetensors").write_bytes(b"weights")
+    check_reader_format(Told(), folder)
+    describe = Told.describe
+    told = {name: getattr(Told, name) for name in ("name", "summary", "recognises", "describe")}
+    calls: list[int] = []
+
+    def counts(self: Any, path: Path, reconstructor: Path | None = None) -> Any:
+        calls.append(1)
+        return dataclasses.replace(describe(self, path), d_model=len(calls))
+
+    def reads(self: Any, path: Path, reconstructor: Path | None = None) -> Any:
+        (path / "model.safetensors").read_bytes()
+        return describe(self, path)
+
+    def shrugs(self: Any, path: Path, reconstructor: Path | None = None) -> Any:
+        return describe(self, folder)
+
+    for law, change in {
+        "recognises its own folders": {"recognises": lambda self, path: True},
+        "the same description": {"describe": counts},
+        "weights are neither read": {"describe": reads},
+        "whose description is damaged": {"describe": shrugs},
+    }.items():
+        with pytest.raises(ConformanceError, match=law):
+            check_reader_format(type("Broken", (ReaderFormat,), told | change)(), folder)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bridge.plugins.registry import Registry
     from bridge.testing.certify import Certificate
 
-KINDS = ("models", "maps", "verbalizers", "scorers", "dictionary_formats")
+KINDS = ("models", "maps", "verbalizers", "scorers", "dictionary_formats", "reader_formats")
 
 
 @click.group("plugins", invoke_without_command=True)
@@ -67,14 +67,16 @@ def command(context: click.Context, kind: str | None, as_json: bool, quiet: bool
 @command.command("check")
 @click.argument("name", required=False, default="")
 @click.option("--model", metavar="MODEL", help="A model on this machine: test its family's laws on its weights.")
-@click.option("--file", type=click.Path(exists=True, path_type=Path), help="A dictionary, for testing its format.")
+@click.option(
+    "--file", type=click.Path(exists=True, path_type=Path), help="A dictionary or reader, for testing its format."
+)
 @output_options
 def check(name: str, model: str | None, file: Path | None, as_json: bool, quiet: bool) -> None:
     """Test a plugin against the laws of its kind; exits with 1 if a law fails, with 2 if no law could be tested.
 
     NAME is the registered name (ridge) or the entry point (maps.ridge). Maps and scorers are tested on synthetic rows,
     model families on tiny random weights, verbalizers on such a model: nothing is downloaded. Read-only dictionary
-    formats need a --file. With --model, a family is tested on real weights, in float32 on the CPU; NAME is then
+    formats, and reader formats without an example, need a --file. With --model, a family is tested on real weights, in float32 on the CPU; NAME is then
     optional.
 
     \b
@@ -92,7 +94,7 @@ def check(name: str, model: str | None, file: Path | None, as_json: bool, quiet:
     if not name and not model:
         raise click.UsageError("Give the name of a plugin, or --model MODEL.")
     if model and file:
-        raise click.UsageError("--file is for dictionary formats, and --model for model families.")
+        raise click.UsageError("--file is for formats of dictionaries and readers, and --model for model families.")
     # Output of the plugin must not appear between the lines of the table.
     with contextlib.redirect_stdout(sys.stderr):
         registry = discover()

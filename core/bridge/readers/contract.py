@@ -17,8 +17,9 @@ class ReaderFormat(ABC):
     """A layout of readers on disk. The host runs what it describes, as a verbalizer of the same name.
 
     Laws, checked by `bridge.testing.check_reader_format`:
-        - It recognises its own folders and no empty one, from names and headers alone.
+        - A format recognises its own folders and no empty one.
         - The same folder gives the same description.
+        - Weights are neither read nor needed to recognise and describe a reader.
         - A folder whose description is damaged is refused with a `BridgeError`.
     """
 
@@ -54,6 +55,17 @@ class ReaderFormat(ABC):
             BridgeError: If a file is missing or damaged, says less than is needed, or has keys that change meaning and
                 are not known.
         """
+
+    def example(self, folder: Path) -> None:
+        """Write the small files of a tiny reader in this format, without weights, for the laws.
+
+        Args:
+            folder: To write; it is not there yet.
+
+        Raises:
+            BridgeError: If the format gives no example; its laws are then tried on a folder that is given.
+        """
+        raise BridgeError(f"The reader format {self.name} gives no example.")
 
     def train(self, subject: Subject, recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
         """Train a reader of the subject and write it to a folder that `describe` reads; resume what was interrupted.

@@ -15,6 +15,7 @@ from bridge.testing.conformance import conformance
 from bridge.testing.dictionary_format import check_dictionary_format
 from bridge.testing.map import check_map
 from bridge.testing.model import check_model
+from bridge.testing.reader_format import check_reader_format
 from bridge.testing.scorer import check_scorer
 from bridge.testing.synthetic_subject import TinySubject
 from bridge.testing.verbalizer import check_verbalizer
@@ -24,6 +25,7 @@ __all__ = [
     "check_dictionary_format",
     "check_map",
     "check_model",
+    "check_reader_format",
     "check_scorer",
     "check_verbalizer",
     "conformance",

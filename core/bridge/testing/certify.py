@@ -17,11 +17,13 @@ from bridge.models import TransformersAdapter
 from bridge.models.resolve import resolve
 from bridge.plugins.registry import Registry
 from bridge.progress import Silent
+from bridge.readers import ReaderFormat
 from bridge.store import Store
 from bridge.testing.dictionary_format import check_dictionary_format
 from bridge.testing.laws import Laws, Verdict, recording
 from bridge.testing.map import check_map
 from bridge.testing.model import check_model, check_real_model
+from bridge.testing.reader_format import check_reader_format
 from bridge.testing.scorer import check_scorer
 from bridge.testing.synthetic_subject import TinySubject
 from bridge.testing.verbalizer import check_verbalizer
@@ -64,7 +66,8 @@ def certify(registry: Registry, kind: str, name: str, file: Path | None = None) 
         registry: Installed plugins.
         kind: One of `bridge.plugins.KINDS`, or `aliases` or `corpora`.
         name: Registered name.
-        file: For a dictionary format, a file or folder in this format; a format that can write needs none.
+        file: For a dictionary format, a file or folder in this format; a format that can write needs none. For a reader
+            format, a folder in this format; a format with an example needs none.
     """
     with tempfile.TemporaryDirectory() as folder:
         return _tried(kind, name, lambda: _checks(registry, Path(folder), file)[kind](name))
@@ -114,6 +117,7 @@ def _checks(registry: Registry, folder: Path, file: Path | None) -> dict[str, Ca
         "verbalizers": lambda name: _check_verbalizer(registry, name, folder),
         "scorers": lambda name: check_scorer(registry.scorers[name]),
         "dictionary_formats": lambda name: _check_format(registry.dictionary_formats[name], folder, file),
+        "reader_formats": lambda name: _check_reader(registry.reader_formats[name], folder, file),
         "aliases": lambda name: _check_alias(registry, name, folder),
         "corpora": lambda name: _check_corpus(registry, name),
     }
@@ -166,6 +170,16 @@ def _check_format(fmt: DictionaryFormat, folder: Path, file: Path | None) -> Non
         except BridgeError as error:
             raise _SkippedError(f"{error.what} Give a dictionary of this format: --file PATH.") from error
     check_dictionary_format(fmt, file)
+
+
+def _check_reader(fmt: ReaderFormat, folder: Path, file: Path | None) -> None:
+    if file is None:
+        file = folder / "reader"
+        try:
+            fmt.example(file)
+        except BridgeError as error:
+            raise _SkippedError(f"{error.what} Give a reader of this format: --file FOLDER.") from error
+    check_reader_format(fmt, file)
 
 
 def _tiny_dictionary() -> SparseAutoencoder:

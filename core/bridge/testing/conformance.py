@@ -19,7 +19,8 @@ def conformance(kind: str, name: str, file: Path | None = None) -> Callable[[], 
     Args:
         kind: One of `bridge.plugins.KINDS`.
         name: Registered name; `bridge plugins` shows it.
-        file: For a dictionary format, a file or folder in this format; a format that can write needs none.
+        file: For a dictionary format, a file or folder in this format; a format that can write needs none. For a reader
+            format, a folder in this format; a format with an example needs none.
     """
 
     def test_conformance() -> None:

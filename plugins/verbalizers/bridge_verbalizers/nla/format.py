@@ -22,7 +22,7 @@ from bridge.readers import (
 )
 from bridge.verbalizers import Recipe, Subject
 from bridge_verbalizers.nla.sidecar import NAME as SIDECAR
-from bridge_verbalizers.nla.sidecar import Sidecar, read_sidecar
+from bridge_verbalizers.nla.sidecar import Extraction, Sidecar, Tokens, read_sidecar, write_sidecar
 
 AV, AR = "av", "ar"
 ADAPTER = "adapter_config.json"
@@ -54,6 +54,17 @@ class NLAFormat(ReaderFormat):
         if ar is None:
             return found
         return dataclasses.replace(found, reconstruction=reconstruction_of(read_sidecar(ar, "ar"), ar))
+
+    def example(self, folder: Path) -> None:
+        """Write the sidecar of an AV."""
+        (folder / AV).mkdir(parents=True)
+        tokens = Tokens(
+            injection_char="~", injection_token_id=98, injection_left_neighbor_id=1, injection_right_neighbor_id=2
+        )
+        extraction = Extraction(injection_scale=30.0, layer_index=1)
+        templates = {AV: "<concept>{injection_char}</concept>"}
+        sidecar = Sidecar(role="av", d_model=32, extraction=extraction, tokens=tokens, prompt_templates=templates)
+        write_sidecar(folder / AV, sidecar, {})
 
     def train(self, subject: Subject, recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
         """Train an AV by LoRA, and an AR, and write them to `out/av` and `out/ar`."""
