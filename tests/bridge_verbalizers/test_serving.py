@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import shlex
@@ -23,13 +24,15 @@ import torch
 
 from bridge.errors import BridgeError, ShapeError, StoreError, UsageError
 from bridge.plugins import discover
+from bridge.readers import Injection
 from bridge.testing import check_verbalizer
 from bridge.verbalizers import Background, Verbalizer, Washout
 from bridge_verbalizers.nla import NLA
-from bridge_verbalizers.nla.sidecar import read_sidecar
+from bridge_verbalizers.nla.format import NLAFormat
 from bridge_verbalizers.nla_sglang import NLAOnSGLang
 from bridge_verbalizers.nla_vllm import NLAOnVLLM
 from bridge_verbalizers.serving import client
+from bridge_verbalizers.serving.backend import refuse_unserved
 from bridge_verbalizers.serving.embeddings import embed
 from bridge_verbalizers.serving.health import same_model
 from bridge_verbalizers.serving.journal import Journal
@@ -80,13 +83,13 @@ def test_embeddings_are_those_of_the_model(case: str, dtype: str, tmp_path: Path
         shutil.copytree(tmp_path, tmp_path / "sharded", ignore=shutil.ignore_patterns("*.safetensors", "sharded"))
         model.save_pretrained(tmp_path / "sharded", max_shard_size=shards)
         assert ((tmp_path / "sharded" / "model.safetensors.index.json").exists()) == (shards == "20KB")
-        sidecar, config = read_sidecar(tmp_path, "av"), read_config(tmp_path)
-        prompt = read_prompt(tmp_path / "sharded", sidecar, config)
+        reader, config = NLAFormat().describe(tmp_path), read_config(tmp_path)
+        prompt = read_prompt(tmp_path / "sharded", reader, config)
         ids = [5, 0, 17, 5]
         found = embed(tmp_path / "sharded", config, ids)
         assert found.dtype == getattr(torch, dtype)
         assert torch.equal(found, model.get_input_embeddings()(torch.tensor(ids)))
-        vector = vectors_of(1, sidecar.d_model)[0]
+        vector = vectors_of(1, reader.d_model)[0]
         row = torch.from_numpy(vector / np.linalg.norm(vector) * 30).to(found.dtype)
         torch.testing.assert_close(prompt.tensor(vector)[prompt.at], row)
         rest = [at for at in range(len(prompt.rows)) if at != prompt.at]
@@ -432,3 +435,15 @@ except UnansweredError:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout == "unanswered True\n", done.stderr
+
+
+@pytest.mark.parametrize("kind", [NLAOnVLLM, NLAOnSGLang])
+def test_what_a_server_cannot_run_is_refused(kind: Any, tmp_path: Path) -> None:
+    width = write_av(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"cannot be run by nla_.*it is an adapter.*--verbalizer FOLDER"):
+        kind(checkpoint=str(tmp_path), url="http://127.0.0.1:9").open(TrainedSubject(width))
+    described = NLAFormat().describe(tmp_path)
+    added = dataclasses.replace(described, injection=Injection(block=1, how="add", length="place"))
+    with pytest.raises(UsageError, match="its vectors are added to the stream within the model"):
+        refuse_unserved(tmp_path, added, "nla_vllm")

@@ -94,9 +94,11 @@ def test_what_cannot_be_tried_is_skipped_and_does_not_pass(tmp_path: Path) -> No
     (one,) = check("gemma_scope", "--file", WRITERS["gemma_scope"](tmp_path / "scope"))
     assert one["outcome"] == "ok"
     conformance("dictionary_formats", "gemma_scope", tmp_path / "scope" / "layer_12" / "width_16k" / "average_l0_41")()
-    (one,) = check("nla", code=2)
+    (one,) = check("nla_vllm", code=2)
     assert one["outcome"] == "skipped"
     assert "checkpoint" in one["reason"]
+    # A reader format is a verbalizer, too: its description is tried, and a checkpoint of it is not here.
+    assert {one["kind"]: one["outcome"] for one in check("nla")} == {"reader_formats": "ok", "verbalizers": "skipped"}
     with pytest.raises(pytest.skip.Exception, match="--file PATH"):
         conformance("dictionary_formats", "gemma_scope")()
 

@@ -152,7 +152,7 @@ def test_a_models_own_verbalizer_lies_with_its_weights(tmp_path: Path) -> None:
     folder = runtime.resolve("dyck:seed0@1").weights.folder
     assert folder is not None
     copy = Path(shutil.copytree(folder, tmp_path / "model"))
-    (copy / "verbalizers/1/av").mkdir(parents=True)
+    runtime.registry.reader_formats["nla"].example(copy / "verbalizers/1")
     named, _ = find_verbalizer("", runtime.resolve(f"{copy}@1"), "x", runtime.registry)
     assert named == f"nla:checkpoint={copy / 'verbalizers/1'}"
     for site in ("0", "1.resid_mid"):
