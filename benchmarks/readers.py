@@ -81,7 +81,7 @@ class Ways:
         weights = Weights(adapter=read_adapter(folder / "adapter"))
         bodies = Bodies(str(folder / "base"), False, placement)
         adapted = bodies.module(weights)
-        tokenizer = bodies.tokenizer(weights)
+        tokenizer = bodies.tokenizer(weights).tokenizer
         prompt = Prompt(
             messages=(Message(content="What does <concept>{vectors}</concept> stand for, in a few words?"),),
             placeholder="~",

@@ -41,7 +41,7 @@ class Ways:
         self.module = load_module(folder, Placement(dtype=dtype))
         # Nothing may end a text: ways whose texts ended elsewhere would not be comparable.
         self.module.generation_config.eos_token_id = None
-        found = placed(load_tokenizer(folder), prompt_of(sidecar))
+        found = placed(load_tokenizer(folder).tokenizer, prompt_of(sidecar))
         self.prompt, self.at = found.ids, found.places[0]
         self.speaker = Speaker(self.module, found, Injection(), [])
         self.new_tokens, self.batch = new_tokens, batch

@@ -118,7 +118,7 @@ def a_prompt(tokenizer: Any, vectors: int) -> Placed:
 @pytest.mark.parametrize("name", INJECTIONS)
 def test_logits_are_those_of_a_whole_forward_pass(name: str, base: Path) -> None:
     bodies, weights = Bodies("", False, CPU), Weights(folder=base)
-    module, prompt = bodies.module(weights), a_prompt(bodies.tokenizer(weights), 1)
+    module, prompt = bodies.module(weights), a_prompt(bodies.tokenizer(weights).tokenizer, 1)
     width = module.get_input_embeddings().weight.shape[1]
     compare(module, module, prompt, INJECTIONS[name], draw(5, 1, width))
 
@@ -126,7 +126,7 @@ def test_logits_are_those_of_a_whole_forward_pass(name: str, base: Path) -> None
 @pytest.mark.parametrize("name", ["embedding, replaced, fixed length", "block, added, as long as the place"])
 def test_several_vectors_stand_in_one_prompt(name: str, base: Path) -> None:
     bodies, weights = Bodies("", False, CPU), Weights(folder=base)
-    module, prompt = bodies.module(weights), a_prompt(bodies.tokenizer(weights), 3)
+    module, prompt = bodies.module(weights), a_prompt(bodies.tokenizer(weights).tokenizer, 3)
     assert len(prompt.places) == 3 and prompt.ids.count(prompt.ids[prompt.places[0]]) == 4
     width = module.get_input_embeddings().weight.shape[1]
     compare(module, module, prompt, INJECTIONS[name], draw(4, 3, width))
@@ -144,7 +144,7 @@ def test_an_adapter_is_run_beside_its_base(rslora: bool, base: Path, tmp_path: P
     both = bodies.module(ar)
     assert bodies.module(av) is both, "one base for both"
     slow = with_peft(base, tmp_path / "av")
-    prompt = a_prompt(bodies.tokenizer(av), 1)
+    prompt = a_prompt(bodies.tokenizer(av).tokenizer, 1)
     width = both.get_input_embeddings().weight.shape[1]
     compare(
         bodies.module(av),

@@ -76,8 +76,8 @@ def check(name: str, model: str | None, file: Path | None, as_json: bool, quiet:
 
     NAME is the registered name (ridge) or the entry point (maps.ridge). Maps and scorers are tested on synthetic rows,
     model families on tiny random weights, verbalizers on such a model: nothing is downloaded. Read-only dictionary
-    formats, and reader formats without an example, need a --file. With --model, a family is tested on real weights, in float32 on the CPU; NAME is then
-    optional.
+    formats, and reader formats without an example, need a --file. With --model, a family is tested on real weights, in
+    float32 on the CPU; NAME is then optional.
 
     \b
     bridge plugins check ridge

@@ -7,7 +7,7 @@ from typing import Any, final
 
 from bridge.errors import BridgeError, UsageError
 from bridge.json_files import read_json
-from bridge.models import Placement
+from bridge.models import Placement, TransformersTokenizer
 from bridge.readers.adapters import add_adapter, use_adapter
 from bridge.readers.loading import load_module, load_tokenizer
 from bridge.readers.locate import HUB, locate
@@ -49,7 +49,7 @@ class Bodies:
             check_base(found, self._base, named)
         return found
 
-    def tokenizer(self, weights: Weights) -> Any:
+    def tokenizer(self, weights: Weights) -> TransformersTokenizer:
         """Load the tokenizer that goes with weights."""
         return load_tokenizer(weights.tokenizer or self.folder(weights))
 

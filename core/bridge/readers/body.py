@@ -22,16 +22,6 @@ def decoder(module: Any) -> Any:
     return getattr(body, "language_model", body)
 
 
-def blocks(module: Any) -> Any:
-    """Return the blocks of a causal language model of transformers, as its list of modules.
-
-    Raises:
-        ModelError: If they have no known name.
-    """
-    body = decoder(module)
-    return getattr(body, _named(body, BLOCKS, "blocks"))
-
-
 def truncate(module: Any, count: int) -> None:
     """Cut a causal language model of transformers after its first blocks, in place, and take out its final norm.
 

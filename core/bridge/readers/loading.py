@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.errors import BridgeError
-from bridge.models import Placement, Weights
+from bridge.models import Placement, TransformersTokenizer, Weights
 from bridge.models.checkpoint import load_whole
 from bridge.models.transformers_adapter import quiet
 from bridge.models.weights import unavailable
@@ -41,16 +41,17 @@ def load_module(folder: Path, placement: Placement, absent: tuple[str, ...] = ()
     return module if spread else module.to(device)
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """Load the tokenizer of a checkpoint as transformers' own.
+def load_tokenizer(folder: Path) -> TransformersTokenizer:
+    """Load the tokenizer of a checkpoint as bridge reads every tokenizer: without random merges.
 
     Raises:
-        ModelError: If its files are missing or damaged.
+        ModelError: If its files are missing or damaged, or it is a slow tokenizer.
     """
     from transformers import AutoTokenizer
 
     with quiet():
         try:
-            return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            found = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         except Exception as error:
-            raise unavailable(Weights(str(folder)), error) from error
+            raise unavailable(Weights(str(folder.absolute())), error) from error
+    return TransformersTokenizer(found, str(folder))

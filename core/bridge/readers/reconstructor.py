@@ -89,8 +89,8 @@ class Reconstructor:
         return found if self._bias is None else found + self._bias
 
     def _prompt(self, text: str) -> list[int]:
-        # With special tokens: an AR is trained with BOS where its family has one, and is far worse without.
-        ids: list[int] = self._tokenizer.encode(self._described.template.replace(EXPLANATION, text))
+        # With BOS, if its family has one: an AR is far worse without. Read before an EOS that the tokenizer appends.
+        ids = self._tokenizer.prompt(self._described.template.replace(EXPLANATION, text))
         suffix = list(self._described.suffix)
         if not ids or (suffix and ids[-len(suffix) :] != suffix):
             raise BridgeError(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import BridgeError, ShapeError
+from bridge.models import TransformersTokenizer
 from bridge.readers.answer import parse, together
 from bridge.readers.bodies import Bodies
 from bridge.readers.decoding import Speaker, likeliest, sampler
@@ -143,7 +144,7 @@ class ReaderVerbalizer(Verbalizer):
         return [together(said[start : start + samples]) for start in range(0, len(said), samples)]
 
     def _parsed(self, ids: list[int]) -> Explanation:
-        text = self._tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        text = self._tokenizer.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
         prompt, ended = self._reader.prompt, len(ids) < self._asked.sampling.max_new_tokens
         return parse(prompt.answer_prefix + text, prompt.placeholder, self._reader.answer, ended)
 
@@ -155,7 +156,7 @@ class ReaderVerbalizer(Verbalizer):
 
     def _placed(self, vectors: int, question: str) -> Placed:
         tokens = self._reader.vector_map.tokens if self._reader.vector_map else 1
-        return placed(self._tokenizer, self._reader.prompt, vectors, question, self._asked.layer, tokens)
+        return placed(self._tokenizer.tokenizer, self._reader.prompt, vectors, question, self._asked.layer, tokens)
 
     def _speaker(self, vectors: int, question: str) -> Speaker:
         prompt = self._placed(vectors, question)
@@ -187,8 +188,8 @@ class ReaderVerbalizer(Verbalizer):
         return int.from_bytes(digest[:7], "big")
 
 
-def ends(module: Any, tokenizer: Any) -> list[int]:
+def ends(module: Any, tokenizer: TransformersTokenizer) -> list[int]:
     """Return the ids that end a text: the checkpoint's own, and its tokenizer's."""
     given = module.generation_config.eos_token_id
     listed = given if isinstance(given, list) else [given]
-    return [token for token in [*listed, tokenizer.eos_token_id] if token is not None]
+    return [token for token in [*listed, *tokenizer.ends()] if token is not None]

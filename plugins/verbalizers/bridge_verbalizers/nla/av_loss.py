@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge_verbalizers.nla.body import blocks
+from bridge.readers.injection import block_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +66,7 @@ def adding(module: Any, at: int, block: int) -> Inject:
             added[:, at] = added[:, at] + (norm * unit).to(hidden.dtype)
             return (added, *output[1:]) if isinstance(output, tuple) else added
 
-        handle = blocks(module)[block].register_forward_hook(add)
+        handle = block_of(module, block).register_forward_hook(add)
         try:
             yield embedded
         finally:

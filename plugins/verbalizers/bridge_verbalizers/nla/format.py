@@ -91,15 +91,22 @@ class NLAFormat(ReaderFormat):
 
 
 def reader_of(sidecar: Sidecar, weights: Weights) -> Reader:
-    """Return the reader that an AV's sidecar describes: the embedding of its character is replaced."""
-    scale = sidecar.injection_scale
+    """Return the reader that an AV's sidecar describes.
+
+    The vector replaces the embedding of the injection character, or, if the sidecar has `injection`, is added to the
+    output of a block at that token.
+    """
+    scale, added = sidecar.injection_scale, sidecar.extraction.injection
+    injection = Injection(length="raw" if scale is None else float(scale))
+    if added:
+        injection = Injection(block=added.block, how=added.how, length="place")
     return Reader(
         d_model=sidecar.d_model,
         sites=(sidecar.site,) if sidecar.site else (),
         model=sidecar.extraction.base_model,
         weights=weights,
         prompt=prompt_of(sidecar),
-        injection=Injection(length="raw" if scale is None else float(scale)),
+        injection=injection,
         answer=Answer(rule="tags"),
     )
 

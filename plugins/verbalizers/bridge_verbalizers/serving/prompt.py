@@ -81,7 +81,7 @@ def read_prompt(folder: Path, reader: Reader, config: dict[str, Any]) -> Prompt:
     Raises:
         BridgeError: If tokenizer, template, sidecar and embedding table do not agree.
     """
-    found = placed(load_tokenizer(folder), reader.prompt)
+    found = placed(load_tokenizer(folder).tokenizer, reader.prompt)
     rows = embed(folder, config, found.ids)
     if rows.shape[1] != reader.d_model:
         raise BridgeError(
