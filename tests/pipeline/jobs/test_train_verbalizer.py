@@ -117,6 +117,9 @@ def test_an_added_vector_is_read_too(subject: Planted, tmp_path: Path, monkeypat
     assert extraction["injection"] == {"block": 1, "how": "add", "length": "norm_of_place"}
     # The released client would replace what must be added to: without a scale it refuses.
     assert "injection_scale" not in extraction
+    vectors = (subject.mean + 2 * subject.directions).astype(np.float32)
+    read = NLA(checkpoint=str(tmp_path), max_new_tokens=24).open(subject).explain(vectors)
+    assert len({one.text for one in read}) > 1, "the vector decides what is written"
 
 
 def test_adding_is_adding_at_one_token_of_one_block(subject: Planted) -> None:
