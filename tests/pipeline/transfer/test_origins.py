@@ -124,7 +124,7 @@ def test_what_is_known_of_processing(tiny_models: Mapping[str, list[Path]], tmp_
 
     assert opened("harmless", fold_ln=True, center_writing_weights=False, dtype="float16", hf_quantizer=None) == ""
     assert "checkpoint revision = step3000" in opened("step", revision="step3000")
-    with pytest.raises(BridgeError, match=r"loaded with peft_adapter .*not known here"):
+    with pytest.raises(BridgeError, match=r"loaded with peft_adapter .*effect on activations is unknown"):
         opened("unknown", peft_adapter="x/y")
     legacy = {"model_name": "gpt2-small", "hook_point": "blocks.1.hook_resid_post"}
     config = open_dictionary(str(saelens(tmp_path / "old", legacy, flat=True)), runtime.registry)

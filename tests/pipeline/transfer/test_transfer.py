@@ -80,7 +80,7 @@ def test_a_dictionary_trained_without_bos_is_told(rotation: Path, what: list[str
     (sae / "cfg.json").write_text(json.dumps(config))
     result = call("transfer", what[0], rotation, *what[1:], sae, "--out", tmp_path / "told")
     assert result.exit_code == 0, result.exception
-    assert f"{sae} was trained on texts without BOS, and dyck:seed0 reads them with it" in result.stderr
+    assert f"{sae} was trained on texts without BOS, but dyck:seed0 reads texts with BOS" in result.stderr
     assert call("transfer", what[0], rotation, *what[1:], sae, "--out", tmp_path / "quiet", "--quiet").stderr == ""
 
     # The bridge is of use on a machine that does not have its models.
@@ -146,7 +146,7 @@ def test_probes_across_widths_read_through_the_way_back(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not from m8@0 to m5@0"):
         transfer_probes(wide, path, tmp_path / "none", wide)
     save_file({"w": rng.normal(size=8)}, tmp_path / "eight.safetensors")
-    with pytest.raises(MapError, match="no way back"):
+    with pytest.raises(MapError, match="no reverse map"):
         transfer_probes(narrow, tmp_path / "eight.safetensors", tmp_path / "none")
     for bad, said in (
         ({"w": np.ones(8)}, r"The probe w has shape \(1, 8\)"),

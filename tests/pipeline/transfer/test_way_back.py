@@ -156,13 +156,13 @@ def test_the_way_back_is_the_map_fitted_the_other_way(ridge: Path, tmp_path: Pat
 def test_folders_without_a_way_back_load_and_refuse_in_words(older: Path, ridge: Path, tmp_path: Path) -> None:
     x = np.ones((2, 112))
     np.testing.assert_array_equal(load(older)(x), load(ridge)(x))
-    with pytest.raises(MapError, match=r"no way back.*earlier version"):
+    with pytest.raises(MapError, match=r"no reverse map.*earlier version"):
         load(older).back()
     save_file({"p": np.ones(112)}, tmp_path / "p.safetensors")
     for what in (["sae", older, SAE], ["probes", older, tmp_path / "p.safetensors"]):
         code, _, err = bridge("transfer", *what, "--out", tmp_path / "none")
         said = " ".join(err.split())
-        assert code == 1 and "no way back" in said and "bridge fit FOLDER/config.toml" in said
+        assert code == 1 and "no reverse map" in said and "bridge fit FOLDER/config.toml" in said
         assert not (tmp_path / "none").exists()
     assert bridge("fit", older / "config.toml", "--out", tmp_path / "again", "--quiet")[0] == 0
     assert bridge("transfer", "sae", tmp_path / "again", SAE, "--out", tmp_path / "sae", "--quiet")[0] == 0
