@@ -143,7 +143,7 @@ def test_what_is_known_of_processing(tiny_models: Mapping[str, list[Path]], tmp_
     weights = {"W_enc": wide, "W_dec": wide.T, "b_enc": wide[0], "b_dec": wide[:, 0]}
     toy = {"metadata": {"model_name": "dyck:seed0", "model_from_pretrained_kwargs": {"center_writing_weights": True}}}
     dyck = runtime.resolve("dyck:seed0@1")
-    with pytest.raises(BridgeError, match=r"centred weights .* is not known"):
+    with pytest.raises(BridgeError, match=r"centred weights .* is unknown"):
         check_belongs(
             open_dictionary(str(saelens(tmp_path / "toy", toy, **weights)), runtime.registry), dyck, dyck.single_site()
         )
