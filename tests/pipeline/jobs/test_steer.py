@@ -69,7 +69,7 @@ def test_prompts_together_are_gone_on_with_as_each_alone(tmp_path: Path) -> None
     every = [flag for prompt in prompts for flag in ("--prompt", prompt)]
     result = CliRunner().invoke(bridge, ["steer", str(folder), str(contrast), "--json", *flags, *every])
     together = json.loads(result.stdout)
-    assert "2 of 4 prompts are longer than 32 tokens, and are cut there." in result.stderr
+    assert "2 of 4 prompts are longer than 32 tokens and are cut there." in result.stderr
     apart = [steer(folder, contrast, *flags, "--prompt", prompt)["generated"][0] for prompt in prompts]
     assert together["generated"] == apart
     assert len({text for one in apart for text in one.values()}) > 8
