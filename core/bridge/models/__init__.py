@@ -2,6 +2,7 @@
 
 from bridge.models.adapter import Alias, ModelAdapter, ModelInfo, NamedCorpus, Placement
 from bridge.models.decoding import Decoding
+from bridge.models.gradients import Tape
 from bridge.models.layout import Layout, Location, mixed, parallel, sequential
 from bridge.models.loaded import LoadedModel
 from bridge.models.streams import Streams
@@ -20,6 +21,7 @@ __all__ = [
     "NamedCorpus",
     "Placement",
     "Streams",
+    "Tape",
     "Tokenizer",
     "TransformersAdapter",
     "TransformersTokenizer",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 from bridge.corpus.documents import Document
 from bridge.errors import ModelError, UsageError
 from bridge.models.decoding import Cached, Decoding, Whole, generate
+from bridge.models.gradients import Tape, frozen, record
 from bridge.models.layout import Layout
 from bridge.models.reached import reached
 from bridge.models.tokenizer import Tokenizer
@@ -214,6 +215,62 @@ class LoadedModel:
             stops = self.ends if ends is None else ends
             added += generate(self.decoding(longest), prompts[some], new_tokens, edits[some], stops)
         return added
+
+    def tape(self, ids: Ids, sites: Sequence[Site], *, copies: int = 1, skip: int = 0) -> Tape:
+        """Run one text up to the deepest site and keep the graph, so that gradients between sites can be taken.
+
+        Nothing after the deepest site is computed. Parameters take no part in the graph. As many gradients as there are
+        copies are taken in one pass backwards: in each copy that of another function.
+
+        Args:
+            ids: Token ids of the text, (tokens,) int64, more than `skip`.
+            sites: Where; no modules that a user named by path.
+            copies: How often the text stands in the batch.
+            skip: How many tokens at the beginning need no gradient. They are read first, into the cache of keys and
+                values, where the family keeps one that holds for such texts; else they stay part of the graph.
+
+        Returns:
+            The activations, and how many tokens at the beginning they leave out: `skip` or 0.
+
+        Raises:
+            UsageError: If the family has no such point.
+            ModelError: If a site's activations have an unexpected shape.
+        """
+        import torch
+
+        ordered = self._in_order(sites)
+        located = [self.layout.locate(site) for site in ordered]
+        places = {
+            site: (self.module.get_submodule(path), side) for site, (path, side) in zip(ordered, located, strict=True)
+        }
+        batch = torch.from_numpy(ids).expand(copies, -1)
+        mask = torch.ones_like(batch)
+        skipped = skip if self._cached_inputs and len(ids) <= (self._cached_tokens or len(ids)) else 0
+        with frozen(self.module):
+            inputs = self._after(batch, mask, skipped) if skipped else self._placed(batch, mask)
+            values = record(places, lambda: self.module(**inputs))
+        expected = (copies, len(ids) - skipped, self.d_model)
+        for site, value in values.items():
+            if tuple(value.shape) != expected:
+                raise ModelError(
+                    f"{self.name} gives shape {tuple(value.shape)} at site {site}, not {expected}.",
+                    cause="The model family's adapter points at the wrong module.",
+                )
+        return Tape(values, skipped)
+
+    def _after(self, ids: Tensor, mask: Tensor, read: int) -> dict[str, Any]:
+        """Return the inputs of what follows on the first `read` tokens, which are read now, without gradients."""
+        import torch
+
+        assert self._cached_inputs is not None
+        device = next(self.module.parameters()).device
+        ids, mask = ids.to(device), mask.to(device)
+        places = torch.arange(ids.shape[1], device=device).expand_as(ids)
+        # Not in inference mode: what is made there can take no part in a graph later.
+        with torch.no_grad():
+            first = self._cached_inputs(ids[:, :read], mask[:, :read], places[:, :read], None)
+            cache = self.module(**first).past_key_values
+        return self._cached_inputs(ids[:, read:], mask, places[:, read:], cache)
 
     def _continue(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any, edits: Edits) -> Any:
         device = next(self.module.parameters()).device

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bridge.errors import BridgeError, ShapeError, UsageError
 from bridge.progress import Progress
 from bridge.references import Site, parse_site
+from bridge.verbalizers.lens import LensRecipe, LensSubject
 from bridge.verbalizers.subject import Recipe, Subject
 
 
@@ -153,6 +154,9 @@ class VerbalizerBackend(ABC):
     needs_checkpoint: ClassVar[bool] = False
     """Whether it explains nothing without a checkpoint that was trained for the model."""
 
+    fits_lens: ClassVar[bool] = False
+    """Whether it reads lenses, files of matrices by layer, and fits them (`fit_lens`, `merge_lenses`, `with_lens`)."""
+
     @classmethod
     def of_folder(cls, folder: Path) -> str:
         """Return the options that read a folder as this kind's checkpoint, as in `checkpoint=FOLDER`, or an empty text.
@@ -204,6 +208,67 @@ class VerbalizerBackend(ABC):
             BridgeError: If its files cannot be read.
         """
         return ""
+
+    def check_model(self, site: Site, n_layers: int, d_model: int, weights: str) -> None:
+        """Refuse a model whose vectors its files are not for, from small files or headers, before anything is run.
+
+        The default: any model will do.
+
+        Args:
+            site: Where the vectors come from.
+            n_layers: Number of blocks of their model.
+            d_model: Their width.
+            weights: What identifies the model's weights.
+
+        Raises:
+            BridgeError: If its files are of another model, layer or width.
+        """
+
+    def with_lens(self, file: Path) -> Self:
+        """Return this kind with a lens to read, where its options name none.
+
+        The core asks only kinds with `fits_lens`, and only where a lens was fitted on this machine.
+
+        Args:
+            file: That `fit_lens` wrote.
+        """
+        return self
+
+    def fit_lens(self, subject: LensSubject, recipe: LensRecipe, out: Path, progress: Progress) -> dict[str, Any]:
+        """Fit a lens of a model at several layers and write it to a file; continue what was interrupted.
+
+        Args:
+            subject: The model, and the texts.
+            recipe: Layers, and how the texts are used.
+            out: The file to write.
+            progress: Is told of every stage.
+
+        Returns:
+            What the lens is and was made of, as JSON.
+
+        Raises:
+            UsageError: If this kind fits no lens, or the file holds another fit that was interrupted.
+        """
+        raise self._no_lens()
+
+    def merge_lenses(self, parts: Sequence[Path], out: Path) -> dict[str, Any]:
+        """Put lenses of one model that were fitted on disjoint texts together, as if they had been fitted at once.
+
+        Args:
+            parts: Files that `fit_lens` wrote.
+            out: The file to write.
+
+        Returns:
+            What the lens is and was made of, as JSON.
+
+        Raises:
+            UsageError: If this kind fits no lens.
+            BridgeError: If the parts are of different models, layers or recipes, or share a text.
+        """
+        raise self._no_lens()
+
+    def _no_lens(self) -> UsageError:
+        return UsageError(f"The verbalizer {self.name} fits no lens.", remedy=f"Use it as it is: {self.summary}")
 
     def train(self, subject: Subject, recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
         """Train a verbalizer of the subject and write it to a folder that `open` reads; resume what was interrupted.
