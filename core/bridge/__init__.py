@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bridge.face.explain import explain, explain_through, train_verbalizer
     from bridge.face.fit import dry_run, fit, load, run, sweep
+    from bridge.face.lens import fit_lens, merge_lenses
     from bridge.face.live import audit, steer
     from bridge.face.report import doctor, write_report
     from bridge.face.transfer import transfer_directions, transfer_probes, transfer_sae
@@ -50,7 +51,9 @@ __all__ = [
     "explain",
     "explain_through",
     "fit",
+    "fit_lens",
     "load",
+    "merge_lenses",
     "run",
     "steer",
     "sweep",
@@ -64,6 +67,7 @@ __all__ = [
 _PLACES = {
     "bridge.face.explain": ("explain", "explain_through", "train_verbalizer"),
     "bridge.face.fit": ("dry_run", "fit", "load", "run", "sweep"),
+    "bridge.face.lens": ("fit_lens", "merge_lenses"),
     "bridge.face.live": ("audit", "steer"),
     "bridge.face.report": ("doctor", "write_report"),
     "bridge.face.transfer": ("transfer_directions", "transfer_probes", "transfer_sae"),

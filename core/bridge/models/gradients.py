@@ -31,7 +31,7 @@ class Tape:
 
 
 @final
-class _Reached(Exception):  # noqa: N818
+class _Reached(Exception):
     """The last site was reached: what comes after it is not computed."""
 
 
@@ -96,4 +96,3 @@ def frozen(module: nn.Module) -> Iterator[None]:
     finally:
         for parameter in trained:
             parameter.requires_grad_()
-

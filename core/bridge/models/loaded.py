@@ -247,8 +247,14 @@ class LoadedModel:
         mask = torch.ones_like(batch)
         skipped = skip if self._cached_inputs and len(ids) <= (self._cached_tokens or len(ids)) else 0
         with frozen(self.module):
-            inputs = self._after(batch, mask, skipped) if skipped else self._placed(batch, mask)
-            values = record(places, lambda: self.module(**inputs))
+            values: dict[Site, Tensor] = {}
+            if skipped:
+                rest = self._after(batch, mask, skipped)
+                values = record(places, lambda: self.module(**rest))
+            # With a cache, some models compute late blocks for the last token only.
+            if {value.shape[:2] for value in values.values()} != {(copies, len(ids) - skipped)}:
+                skipped, whole = 0, self._placed(batch, mask)
+                values = record(places, lambda: self.module(**whole))
         expected = (copies, len(ids) - skipped, self.d_model)
         for site, value in values.items():
             if tuple(value.shape) != expected:

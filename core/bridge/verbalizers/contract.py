@@ -223,6 +223,7 @@ class VerbalizerBackend(ABC):
         Raises:
             BridgeError: If its files are of another model, layer or width.
         """
+        return
 
     def with_lens(self, file: Path) -> Self:
         """Return this kind with a lens to read, where its options name none.

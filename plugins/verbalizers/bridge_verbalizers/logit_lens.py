@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from bridge.errors import UsageError
 from bridge.hookspecs import hookimpl
-from bridge.models import LoadedModel
-from bridge.references import Site
-from bridge.verbalizers import Blends, Explanation, Subject, Verbalizer, VerbalizerBackend, check_vectors
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-ROWS = 32
-"""Vectors a forward pass; each is given one token to stand at."""
-
-Floats = NDArray[np.float32]
+from bridge.verbalizers import Subject, Verbalizer, VerbalizerBackend
+from bridge_verbalizers.next_tokens import NextTokens, need_tokens
 
 
 @final
@@ -52,81 +38,8 @@ class LogitLens(VerbalizerBackend):
             UsageError: If no token is to be named.
             ModelUnavailableError: If the weights cannot be had.
         """
-        if self.top < 1:
-            raise UsageError(f"The logit lens cannot name {self.top} tokens.", remedy="Give top=1 or more.")
-        return _Lens(subject.load(), self.top)
-
-
-@final
-class _Lens(Verbalizer):
-    """Reads the odd part of the logits, (logits(v) - logits(-v)) / 2.
-
-    Biases of the final norm and of the head are in both and fall out: they are the same for every vector. In a model
-    without them this is logits(v) itself, and always what v promotes is what -v suppresses.
-    """
-
-    def __init__(self, model: LoadedModel, top: int) -> None:
-        self.d_model = model.d_model
-        self._model, self._top = model, top
-
-    def explain(self, vectors: Floats) -> list[Explanation]:
-        check_vectors(vectors, self.d_model)
-        return self._explain(vectors[:, None], 0)
-
-    def explain_blends(self, blends: Blends) -> list[Explanation]:
-        """Read the mean of the blends' logits, minus beta times that of the backgrounds'.
-
-        Logits serve for log-probabilities: these differ from them by one number a vector, which moves no token.
-        """
-        check_vectors(blends.vectors.reshape(-1, blends.vectors.shape[-1]), self.d_model)
-        taken: Tensor | int = 0
-        if blends.beta:
-            check_vectors(blends.backgrounds, self.d_model)
-            taken = blends.beta * self._logits(blends.backgrounds).mean(0)
-        return self._explain(blends.vectors, taken)
-
-    def _explain(self, vectors: Floats, taken: Tensor | int) -> list[Explanation]:
-        count, backgrounds, _ = vectors.shape
-        step = max(ROWS // backgrounds, 1)
-        explanations = []
-        for start in range(0, count, step):
-            chunk = vectors[start : start + step]
-            logits = self._logits(chunk.reshape(-1, self.d_model)).reshape(len(chunk), backgrounds, -1).mean(1) - taken
-            # Stable: bfloat16 logits often tie.
-            order = logits.argsort(dim=1, descending=True, stable=True)
-            explanations += [self._say(ids) for ids in order.cpu().numpy()]
-        return explanations
-
-    def _say(self, ids: NDArray[np.int64]) -> Explanation:
-        promoted, suppressed = self._first(ids), self._first(ids[::-1])
-        if not promoted:
-            return Explanation("", ("empty",))
-        return Explanation(f"promotes: {', '.join(promoted)}; suppresses: {', '.join(suppressed)}")
-
-    def _first(self, ids: NDArray[np.int64]) -> list[str]:
-        found: list[str] = []
-        for token in ids:
-            # Specials, and rows of the head that no token has, decode to nothing.
-            if text := self._model.tokenizer.decode([int(token)]):
-                found.append(json.dumps(text, ensure_ascii=False))
-            if len(found) == self._top:
-                break
-        return found
-
-    def _logits(self, vectors: Floats) -> Tensor:
-        """Return the odd part of the logits of vectors, (n, vocabulary) float32."""
-        import torch
-
-        last = Site(self._model.n_layers - 1)
-        parts = []
-        for start in range(0, len(vectors), ROWS):
-            chunk = torch.tensor(np.ascontiguousarray(vectors[start : start + ROWS]))
-            both = torch.cat([chunk, -chunk])[:, None]
-            ids = torch.zeros(both.shape[:2], dtype=torch.int64)
-            # Which token a vector stands at is all the same: nothing after the last block looks back.
-            logits = self._model.logits(ids, torch.ones_like(ids), {last: both.to})[:, 0].float()
-            parts.append((logits[: len(chunk)] - logits[len(chunk) :]) / 2)
-        return torch.cat(parts)
+        need_tokens(self.top)
+        return NextTokens(subject.load(), self.top)
 
 
 @hookimpl

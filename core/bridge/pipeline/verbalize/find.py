@@ -16,6 +16,9 @@ from bridge.verbalizers import VerbalizerBackend, check_site
 FOLDER = "verbalizers"
 """Subfolder of a checkpoint's folder: `verbalizers/SITE`, in the layout of `bridge verbalizer train`."""
 
+LENSES = "lenses"
+"""Inside the models' folder, as `bridge lens fit` writes: one file a model and kind."""
+
 TRAINING_RECORD = "training.json"
 """Record of a trained verbalizer, written last."""
 
@@ -38,7 +41,7 @@ def find_verbalizer(
 
     Raises:
         UsageError: If the model has no verbalizer, or the text names none.
-        BridgeError: If its files name another site.
+        BridgeError: If its files name another site or model.
     """
     name, _, given = text.partition(":")
     is_own = name in ("", OWN)
@@ -56,7 +59,11 @@ def find_verbalizer(
         named = _of_folder(Path(named).expanduser().absolute(), registry)
     named = f"{named},{given}" if is_own and given else named
     kind = build(named, registry.verbalizer)
-    check_site(kind.trained_at(), model.single_site(), model.info.n_layers, f"The verbalizer {named}")
+    site, info = model.single_site(), model.info
+    check_site(kind.trained_at(), site, info.n_layers, f"The verbalizer {named}")
+    if kind.fits_lens and (fitted := lens_file(kind.name, identity)).is_file():
+        kind = kind.with_lens(fitted)
+    kind.check_model(site, info.n_layers, info.d_model, identity)
     return named, kind
 
 
@@ -107,6 +114,19 @@ def own_verbalizer(model: ResolvedModel, identity: str) -> str:
 
 def trained_folder(model: ResolvedModel, identity: str) -> Path:
     """Return the default folder for a verbalizer of a model at its site."""
-    # Use the weights' content, not their name: a verbalizer of other weights would give wrong texts without an error.
-    key = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    return models_folder() / FOLDER / f"{key}-{model.single_site()}"
+    return models_folder() / FOLDER / f"{_key(identity)}-{model.single_site()}"
+
+
+def lens_file(kind: str, identity: str) -> Path:
+    """Return the default file for a lens of a model.
+
+    Args:
+        kind: Name of the kind of verbalizer that reads it.
+        identity: What identifies the model's weights.
+    """
+    return models_folder() / LENSES / f"{_key(identity)}-{kind}.safetensors"
+
+
+def _key(identity: str) -> str:
+    # The weights' content, not their name: a verbalizer of other weights would give wrong texts without an error.
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
