@@ -44,8 +44,19 @@ def opened(name: str) -> Callable[[Path], Verbalizer]:
     return lambda folder: REGISTRY.verbalizer(name)().open(TinySubject(REGISTRY.models["llama"], folder))
 
 
+def tiny_lens(folder: Path) -> Verbalizer:
+    """Open a Jacobian lens of a tiny model, in the form that is released."""
+    import torch
+
+    subject = TinySubject(REGISTRY.models["llama"], folder)
+    matrix = torch.randn(subject.d_model, subject.d_model, generator=torch.Generator().manual_seed(0)).half()
+    torch.save({"J": {subject.site.layer: matrix}}, folder / "lens.pt")
+    return REGISTRY.verbalizer("jacobian_lens")(lens=str(folder / "lens.pt")).open(subject)
+
+
 # Verbalizers and formats need something to read, so whoever adds one says here how to make a tiny one.
 VERBALIZERS: dict[str, Callable[[Path], Verbalizer]] = {
+    "jacobian_lens": tiny_lens,
     "nla": tiny_nla,
     "nla_sglang": tiny_served("nla_sglang"),
     "nla_vllm": tiny_served("nla_vllm"),

@@ -47,6 +47,7 @@ class JacobianLens(VerbalizerBackend):
 
     name = "jacobian_lens"
     summary = "names the next tokens that a vector promotes and suppresses, carried to the end by mean Jacobians"
+    needs_checkpoint = True
     fits_lens = True
 
     def with_lens(self, file: Path) -> Self:
