@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,12 @@ BLOCK = re.compile(r"(?:^|\.)((?:layers|h|blocks)\.\d+\..+)$")
 
 def read_adapter(folder: Path) -> Adapter:
     """Describe a folder as `save_pretrained` of peft writes it; its weights are not read.
+
+    Args:
+        folder: With `adapter_config.json` and `adapter_model.safetensors`.
+
+    Returns:
+        The adapter, and the base model that it names.
 
     Raises:
         BridgeError: If it is damaged, no LoRA, has settings that are not known, or holds no safetensors.
@@ -76,53 +82,53 @@ def add_adapter(module: Any, adapter: Adapter, name: str) -> None:
     """Put an adapter on a transformers model, in place and under a name; it takes part once `use_adapter` says so.
 
     Raises:
-        BridgeError: If peft is not installed.
         ModelError: If the file is damaged, or is of another model.
     """
-    try:
-        from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
-    except ImportError as error:
-        raise BridgeError(
-            "A reader that is an adapter needs peft.", remedy="pip install 'residual-bridge[readers]'."
-        ) from error
+    from bridge.readers.low_rank import LowRank
+
     parts = _parts(adapter.file)
     modules = _resolve(module, parts, adapter)
-    used = {key: adapter.config[key] for key in USED if adapter.config.get(key) is not None}
-    for key in ("rank_pattern", "alpha_pattern"):
-        used[key] = _renamed(used.get(key) or {}, modules)
-    config = LoraConfig(target_modules=sorted(set(modules.values())), inference_mode=True, **used)
     _check_shapes(module, parts, modules, adapter)
-    try:
-        with warnings.catch_warnings():
-            # Two adapters on one model are meant: those of a reader and of its reconstructor.
-            warnings.filterwarnings("ignore", "Already found a `peft_config`")
-            inject_adapter_in_model(config, module, adapter_name=name)
-        tensors = {f"{modules[path]}.{part}.weight": tensor for (path, part), tensor in parts.items()}
-        result = set_peft_model_state_dict(module, tensors, adapter_name=name)
-    except (RuntimeError, ValueError, KeyError) as error:  # shapes and ranks that do not go together
-        raise ModelError(
-            f"{adapter.file} does not fit its own settings ({error}).", remedy="Fetch it again."
-        ) from error
-    missing = [key for key in result.missing_keys if ".lora_" in key and f".{name}." in key]
-    if result.unexpected_keys or missing:
-        raise ModelError(
-            f"{adapter.file} lacks {missing[:3]} and has {list(result.unexpected_keys)[:3]} too many.",
-            remedy="Fetch the adapter again.",
-        )
-    module.eval()
+    for path, ours in modules.items():
+        layer = module.get_submodule(ours)
+        if not isinstance(layer, LowRank):
+            layer = LowRank(layer)
+            parent, _, own = ours.rpartition(".")
+            setattr(module.get_submodule(parent), own, layer)
+        a, b = parts[path, "lora_A"], parts[path, "lora_B"]
+        layer.add(name, a, b, _scale(adapter, path, a.shape[0]))
 
 
 def use_adapter(module: Any, name: str) -> None:
     """Let one adapter of a model take part, or none if the name is empty."""
-    from peft.tuners.lora import LoraLayer
+    from bridge.readers.low_rank import LowRank
 
     for part in module.modules():
-        if isinstance(part, LoraLayer):
-            has = name in part.lora_A or name in part.lora_embedding_A
-            part.enable_adapters(has)
-            if has:
-                part.set_adapter(name)
-            part.requires_grad_(False)
+        if isinstance(part, LowRank):
+            part.use(name)
+
+
+def _scale(adapter: Adapter, path: str, rank: int) -> float:
+    """Return the factor of a product: alpha over the rank, or over its root (rank-stabilised).
+
+    Raises:
+        ModelError: If the rank is not the one that the settings say.
+
+    Source of the root: Kalajdzievski, "A Rank Stabilization Scaling Factor" (2023), arXiv 2312.03732.
+    """
+    said = int(_setting(adapter.config, "rank_pattern", path, adapter.config.get("r", 8)))
+    if rank != said:
+        raise ModelError(
+            f"{adapter.file} has rank {rank} at {path}; its settings say {said}.", remedy="Fetch the adapter again."
+        )
+    alpha = float(_setting(adapter.config, "alpha_pattern", path, adapter.config.get("lora_alpha", 8)))
+    return alpha / (math.sqrt(rank) if adapter.config.get("use_rslora") else rank)
+
+
+def _setting(config: Mapping[str, Any], pattern: str, path: str, default: Any) -> Any:
+    """Return what a pattern says of a module, by the first of its keys that the end of the module's path matches."""
+    keys = config.get(pattern) or {}
+    return next((value for key, value in keys.items() if re.match(rf"(.*\.)?({key})$", path)), default)
 
 
 def _parts(file: Path) -> dict[tuple[str, str], Tensor]:
@@ -160,7 +166,7 @@ def _resolve(module: Any, parts: Mapping[tuple[str, str], Tensor], adapter: Adap
     """Return where the modules that an adapter names are: wrappers around the blocks are called otherwise elsewhere."""
     ours = {name for name, part in module.named_modules() if hasattr(part, "weight")}
     # An adapter that is put on second finds the weights inside the layers of the first.
-    ours = {name.removesuffix(".base_layer") for name in ours if ".lora_" not in name}
+    ours = {name.removesuffix(".layer") for name in ours}
     tails: dict[str, list[str]] = {}
     for name in ours:
         if (match := BLOCK.search(name)) and "vision" not in name:
@@ -182,28 +188,18 @@ def _resolve(module: Any, parts: Mapping[tuple[str, str], Tensor], adapter: Adap
     return found
 
 
-def _renamed(pattern: Mapping[str, Any], modules: Mapping[str, str]) -> dict[str, Any]:
-    """Spell out a pattern of ranks or scales, which peft matches against the ends of names, by whole names of ours."""
-    found = {}
-    for key, value in pattern.items():
-        for theirs, ours in modules.items():
-            if re.match(rf"(.*\.)?({key})$", theirs):
-                found[f"^{re.escape(ours)}"] = value
-    return found
-
-
 def _check_shapes(
     module: Any, parts: Mapping[tuple[str, str], Tensor], modules: Mapping[str, str], adapter: Adapter
 ) -> None:
     for path, ours in modules.items():
-        layer = module.get_submodule(ours)
-        weight = getattr(layer, "base_layer", layer).weight
-        wide = {
-            int(parts[path, part].shape[side]) for part, side in (("lora_A", 1), ("lora_B", 0)) if (path, part) in parts
-        }
-        if not wide <= set(weight.shape):
+        if (path, "lora_A") not in parts or (path, "lora_B") not in parts:
+            raise ModelError(f"{adapter.file} lacks half of what is beside {path}.", remedy="Fetch the adapter again.")
+        a, b, weight = parts[path, "lora_A"], parts[path, "lora_B"], module.get_submodule(ours).weight
+        # GPT-2's linear layers have their weights the other way round.
+        if a.shape[0] != b.shape[1] or sorted((b.shape[0], a.shape[1])) != sorted(weight.shape):
             raise ModelError(
-                f"{adapter.file} adapts {ours} between {sorted(wide)}; its base model has {tuple(weight.shape)}.",
+                f"{adapter.file} adapts {ours} from {a.shape[1]} to {b.shape[0]} numbers; its base model has "
+                f"{tuple(weight.shape)}.",
                 cause=f"It belongs to {adapter.base or 'another model'}.",
                 remedy="Give the base model that it was trained on, by the option base.",
             )
