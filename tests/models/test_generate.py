@@ -96,7 +96,8 @@ def test_batches_from_a_cache_write_what_each_text_alone_does(
         assert len({token for one in expected for token in one}) > 4
         shapes = passes(model)
         assert model.generate(prompts, 14, edits, ends=()) == expected
-        if family != "dyck":
+        adapter = registry.models[family]
+        if isinstance(adapter, TransformersAdapter) and adapter.cached_inputs(model.module):
             assert shapes == [(5, 21)] + [(5, 1)] * 13, "every token is read once"
         end = expected[1][6]
         stopped = [one[: one.index(end)] if end in one else one for one in expected]
