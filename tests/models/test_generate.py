@@ -93,7 +93,7 @@ def test_batches_from_a_cache_write_what_each_text_alone_does(
         lengths = (1, 21, 3, 9, 9)
         drawn = [text(model, length, 14, change) for length, change in zip(lengths, changes, strict=True)]
         prompts, expected = [prompt for prompt, _ in drawn], [added for _, added in drawn]
-        assert len({token for one in expected for token in one}) > 4
+        assert len({token for one in expected for token in one}) >= 4
         shapes = passes(model)
         assert model.generate(prompts, 14, edits, ends=()) == expected
         adapter = registry.models[family]

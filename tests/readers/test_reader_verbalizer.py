@@ -181,7 +181,7 @@ def test_a_folder_names_its_format(folder: Path) -> None:
     assert registry.verbalizers["told"].format is registry.reader_formats["told"]  # type: ignore[attr-defined]
     for text in (f"reader:checkpoint={folder / 'base'},samples=1", f"{folder / 'base'}:samples=1"):
         assert _recognised(text, registry) == f"told:checkpoint={folder / 'base'},samples=1"
-    with pytest.raises(UsageError, match="no kind installed"):
+    with pytest.raises(UsageError, match="no installed kind"):
         _recognised(f"reader:checkpoint={folder}", registry)
     with pytest.raises(UsageError, match="needs a checkpoint"):
         _recognised("reader:samples=1", registry)
