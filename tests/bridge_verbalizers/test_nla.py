@@ -642,9 +642,10 @@ def test_what_is_asked_must_make_sense(tmp_path: Path) -> None:
         *({"batch": -1}, {"max_new_tokens": 0}, {"temperature": -1.0}, {"temperature": math.nan}),
         *({"samples": 0}, {"samples": 2}),
     ]
+    write_av(tmp_path / "av")
     for wrong in wrongs:
         with pytest.raises(UsageError, match="cannot have"):
-            NLA(checkpoint=str(tmp_path), **wrong).open(TrainedSubject(32))
+            NLA(checkpoint=str(tmp_path / "av"), **wrong).open(TrainedSubject(32))
 
 
 def test_a_tilde_is_the_home_folder(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
