@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 from bridge.hookspecs import hookimpl
-from bridge.models import Alias, Layout, Location, ModelAdapter, TransformersAdapter
+from bridge.models import Alias, Layout, ModelAdapter, TransformersAdapter, sequential
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Llama4(TransformersAdapter):
     """`Llama4ForCausalLM`, also where the checkpoint is a `Llama4ForConditionalGeneration`, which reads images too.
 
-    A mixture of experts returns (batch * tokens, d_model) and not (batch, tokens, d_model), so there is no `mlp_out`:
-    it is what `resid_post` has more than `resid_mid`. Blocks attend within chunks of tokens, every fourth to all.
+    A mixture of experts returns (batch * tokens, d_model); `mlp_out` is read from it as (batch, tokens, d_model).
+    Blocks attend within chunks of tokens, every fourth to all.
     """
 
     name = "llama4"
@@ -39,14 +39,8 @@ class Llama4(TransformersAdapter):
 
     def layout(self, module: nn.Module) -> Layout:
         """Sites of a Llama-4 decoder."""
-        return Layout(
-            "model.layers",
-            {
-                "resid_pre": Location("", "input"),
-                "attn_out": Location("self_attn", "output"),
-                "resid_mid": Location("post_attention_layernorm", "input"),
-                "resid_post": Location("", "output"),
-            },
+        return sequential(
+            "model.layers", attn_out="self_attn", resid_mid="post_attention_layernorm", mlp_out="feed_forward"
         )
 
     def cached_inputs(self, module: nn.Module) -> CachedInputs | None:
