@@ -439,6 +439,8 @@ def test_transfer_directions(lab: Lab, tmp_path: Path) -> None:
         np.testing.assert_array_equal(moved[name], expected)
         lengths = np.linalg.norm(np.atleast_2d(vector.double().numpy()), axis=1)
         gain = (np.linalg.norm(np.atleast_2d(expected), axis=1) / lengths).mean()
+        held_out = report[name].pop("held_out")
+        assert held_out["low"] <= held_out["r"] <= held_out["high"] and "mispaired" in held_out
         assert report[name] == {"shape": list(expected.shape), "gain": pytest.approx(gain, rel=1e-5)}
 
     before = out.read_bytes()

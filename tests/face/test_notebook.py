@@ -93,7 +93,7 @@ def test_a_long_table_is_cut_and_says_so() -> None:
         ("sweep", "Sweep(2 x 3 layers: best ev 0.100 at x@1 -> b@0)"),
         ("audit", "Audit(1 pairs of sites: x 0.500 (mispaired 0.100), 3 metrics)"),
         ("steering", "Steering(x -> b@1, x: kl@1 0.500, kl@2 0.500, 4 metrics)"),
-        ("readings", "Readings(x read by b@1: 1 explanations, fve 0.250)"),
+        ("readings", "Readings(x explained by b@1: 1 explanations, fve 0.250)"),
         ("transferred", "Transferred(x -> b@1: gains x 0.750)"),
     ],
 )

@@ -103,7 +103,9 @@ def test_a_later_kind_of_block_is_probed_when_a_model_is_loaded(
 
     def narrower(self: Any, module: Any) -> Layout:
         layout = right(self, module)
-        return Layout(layout.blocks, layout.points, {3: {"attn_out": Location("self_attn.q_proj", "output")}})
+        places = [layout.at("attn_out", layer) for layer in range(len(module.model.layers))]
+        places[3] = Location("self_attn.q_proj", "output")
+        return Layout(layout.blocks, {**layout.points, "attn_out": places})
 
     monkeypatch.setattr(type(family), "layout", narrower)
     with pytest.raises(ModelError, match=r"at site 3\.attn_out"):

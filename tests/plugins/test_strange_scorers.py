@@ -99,6 +99,7 @@ ALLOWED = {
     "pipeline/transfer/held_out.py": {"ev"},  # what `transfer` itself measures of what it wrote
     "cli/transfer.py": {"ev"},
     "models/gguf_config.py": {"gemma2", "gemma3"},  # what GGUF calls the architectures
+    "models/gguf_model.py": {"gemma4"},  # likewise
     "pipeline/transfer/origins.py": {"gpt2", "llama"},  # how other people's files write the names of models
 }
 """Names of our plugins that core may hold, and why."""

@@ -117,7 +117,15 @@ class Layout:
         return self.at(site.place, site.layer)
 
     def at(self, point: str, layer: int) -> Location:
-        """Return the location of a point of the layout in one block."""
+        """Return the location of a point in one block.
+
+        Args:
+            point: One of `points`.
+            layer: Index of the block, from 0.
+
+        Returns:
+            The location.
+        """
         places = self.points[point]
         return places if isinstance(places, Location) else places[layer]
 

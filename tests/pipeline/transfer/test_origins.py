@@ -173,8 +173,8 @@ def test_a_modules_output_is_a_point_where_nothing_stands_between(
                 check_belongs(dictionary(site), model, parse_site(reader, model.info.n_layers)).directions is not None
             )
         else:
-            with pytest.raises(BridgeError, match=rf"belongs at {site}, and.*Refer to {site}"):
+            with pytest.raises(BridgeError, match=rf"names the site {site}, but.*Refer to {site}"):
                 check_belongs(dictionary(site), model, parse_site(reader, model.info.n_layers))
     for wrong in ("layers.0.mlp", "layers.1.self_attn", "layers.1.mlp.down_proj"):
-        with pytest.raises(BridgeError, match="belongs at"):
+        with pytest.raises(BridgeError, match="names the site"):
             check_belongs(dictionary(wrong), model, parse_site("1.mlp_out", model.info.n_layers))
