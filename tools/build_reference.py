@@ -67,6 +67,18 @@ its weights. A name that another package already registers is refused; the messa
 module's entry point `aliases.NAME`; a model family may also register aliases and corpora.
 """
 
+KNOWN_READERS = """
+## `register_known_readers`
+
+    {signature}
+
+{documentation}
+
+What it takes: instances of `bridge.verbalizers.KnownReader`. It is data: what it names is fetched when it is first
+used. `bridge readers` lists it, and `bridge explain --via MODEL` may take it. Call the module's entry point
+`known_readers.NAME`.
+"""
+
 CONTRACTS = {"maps": (FittedMap, Map), "verbalizers": (Verbalizer,), "dictionary_formats": (Dictionary,)}
 """Classes with the laws of a kind, if not the registered class."""
 
@@ -127,9 +139,11 @@ def hooks() -> str:
             ).rstrip()
             + "\n"
         )
-    hook = hookspecs.register_aliases
-    signature = f"def {hook.__name__}{inspect.signature(hook)}".replace("'", "")
-    return "".join([*parts, ALIASES.format(signature=signature, documentation=reference_api.Documented.of(hook).text)])
+    data = {ALIASES: hookspecs.register_aliases, KNOWN_READERS: hookspecs.register_known_readers}
+    for page, hook in data.items():
+        signature = f"def {hook.__name__}{inspect.signature(hook)}".replace("'", "")
+        parts.append(page.format(signature=signature, documentation=reference_api.Documented.of(hook).text))
+    return "".join(parts)
 
 
 def laws(contract: type) -> str:

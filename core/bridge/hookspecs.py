@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from bridge.models import Alias, ModelAdapter, NamedCorpus
     from bridge.readers import ReaderFormat
     from bridge.scorers import Scorer
-    from bridge.verbalizers import VerbalizerBackend
+    from bridge.verbalizers import KnownReader, VerbalizerBackend
 
 __all__ = [
     "API",
     "hookimpl",
     "register_aliases",
     "register_dictionary_formats",
+    "register_known_readers",
     "register_maps",
     "register_models",
     "register_reader_formats",
@@ -104,4 +105,13 @@ def register_aliases(register: Callable[[Alias | NamedCorpus], None]) -> None:
 
     Args:
         register: Stores its argument.
+    """
+
+
+@hookspec
+def register_known_readers(register: Callable[[KnownReader], None]) -> None:
+    """Offer published readers of activations: call `register` with each `bridge.verbalizers.KnownReader`.
+
+    Args:
+        register: Keeps what it is called with.
     """

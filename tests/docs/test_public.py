@@ -77,7 +77,7 @@ def test_every_kind_has_a_hook_a_check_and_an_example() -> None:
     from bridge import testing
 
     hooks = {name.removeprefix("register_") for name in hookspecs.__all__ if name.startswith("register_")}
-    assert hooks == {*KINDS, "aliases"}
+    assert hooks == {*KINDS, "aliases", "known_readers"}
     for kind in KINDS:
         assert f"check_{kind.removesuffix('s')}" in testing.__all__
         assert f"bridge_my_{kind}/__init__.py" in render(Names(kind, f"my_{kind}"))

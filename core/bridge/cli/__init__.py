@@ -12,7 +12,7 @@ from bridge.errors import BridgeError, printable
 
 COMMANDS = (
     *("run", "fit", "sweep", "transfer", "audit", "steer", "explain", "verbalizer", "lens", "report"),
-    *("models", "plugins", "new-plugin", "doctor"),
+    *("models", "readers", "plugins", "new-plugin", "doctor"),
 )
 INTERRUPTED = 130
 

@@ -12,7 +12,7 @@ from bridge.errors import PluginError
 from bridge.hookspecs import API
 from bridge.metrics import Metric
 from bridge.scorers import Measure, Need, Plot, Scorer, Section
-from bridge.verbalizers import Explanation
+from bridge.verbalizers import Explanation, KnownReader
 
 RESERVED = "__metadata__"
 """Reserved name that no array of a safetensors file may have."""
@@ -83,6 +83,20 @@ def check_measures(scorer: Scorer, name: str) -> None:
             f"{name} registered the scorer {scorer.name}, whose measures are {measures!r}.",
             remedy="Use a tuple of bridge.scorers.Measure.",
         )
+
+
+def fault_of_reader(reader: KnownReader) -> str:
+    """Say what is wrong with a known reader that a plugin registered; empty where nothing is."""
+    texts = (reader.name, reader.model, reader.verbalizer, reader.base, reader.extra, reader.source)
+    if not all(isinstance(text, str) and text.isprintable() for text in texts):
+        return "a text of it is none, or cannot be printed"
+    sites: Any = reader.sites
+    if not isinstance(sites, tuple) or not sites or not all(isinstance(site, str) and site for site in sites):
+        return "its sites are no tuple of texts, one at least"
+    gigabytes: Any = reader.gigabytes
+    if not isinstance(gigabytes, int | float) or not 0 <= gigabytes < math.inf:
+        return "its size is no number of gigabytes"
+    return "" if reader.name and reader.model and reader.verbalizer else "its name, model or verbalizer is empty"
 
 
 def check_explanations(explanations: Any, count: int, name: str) -> None:

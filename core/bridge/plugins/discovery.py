@@ -98,6 +98,7 @@ def _activate(manager: pluggy.PluginManager, registry: Registry, plugin: Plugin,
         call(register=registry.registrar(kind, plugin))
     others = [other for other in manager.get_plugins() if other is not module]
     manager.subset_hook_caller("register_aliases", others)(register=registry.name_registrar(plugin))
+    manager.subset_hook_caller("register_known_readers", others)(register=registry.reader_registrar(plugin))
     if not plugin.provides:
         what = "is not a module" if not isinstance(module, ModuleType) else "registers nothing"
         raise PluginError(

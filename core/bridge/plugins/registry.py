@@ -12,10 +12,10 @@ from bridge.dictionaries import DictionaryFormat
 from bridge.errors import PluginError, UsageError, did_you_mean
 from bridge.maps import Map
 from bridge.models import Alias, ModelAdapter, NamedCorpus
-from bridge.plugins.checks import check_measures, check_needs
+from bridge.plugins.checks import check_measures, check_needs, fault_of_reader
 from bridge.readers import ReaderFormat, kind_of
 from bridge.scorers import MAPPED, MISPAIRED, Scorer
-from bridge.verbalizers import VerbalizerBackend
+from bridge.verbalizers import KnownReader, VerbalizerBackend
 
 RESERVED_ARMS = (MAPPED, MISPAIRED)
 KINDS: Mapping[str, type] = {
@@ -28,6 +28,9 @@ KINDS: Mapping[str, type] = {
 }
 NAMES: Mapping[str, type] = {"aliases": Alias, "corpora": NamedCorpus}
 """The types that the hook `register_aliases` accepts, by kind."""
+
+KNOWN_READERS = "known_readers"
+"""What the hook of this name takes: data, and no plugin of a kind."""
 
 
 @final
@@ -72,7 +75,7 @@ class Registry:
 
     def __init__(self) -> None:
         self.plugins: list[Plugin] = []
-        self._items: dict[str, dict[str, Any]] = {kind: {} for kind in (*KINDS, *NAMES)}
+        self._items: dict[str, dict[str, Any]] = {kind: {} for kind in (*KINDS, *NAMES, KNOWN_READERS)}
         self._owners: dict[tuple[str, str], Plugin] = {}
 
     @property
@@ -114,6 +117,11 @@ class Registry:
     def corpora(self) -> Mapping[str, str]:
         """Paths of named corpora, by name."""
         return {name: corpus.path for name, corpus in self._items["corpora"].items()}
+
+    @property
+    def known_readers(self) -> Mapping[str, KnownReader]:
+        """Published readers of activations by name."""
+        return self._items[KNOWN_READERS]
 
     def map_type(self, name: str) -> type[Map]:
         """Return a map type.
@@ -209,6 +217,25 @@ class Registry:
         self._items[kind][name] = item
         self._owners[kind, name] = plugin
         plugin.provides.append((kind, name))
+
+    def reader_registrar(self, plugin: Plugin) -> Callable[[Any], None]:
+        """Return the `register` callback that one plugin is handed for known readers."""
+
+        def register(item: Any) -> None:
+            """Keep a known reader, unless its name is taken."""
+            if not isinstance(item, KnownReader) or fault_of_reader(item):
+                fault = f": {fault_of_reader(item)}" if isinstance(item, KnownReader) else ""
+                raise PluginError(f"{plugin.name} registered {item!r}, no bridge.verbalizers.KnownReader{fault}.")
+            owner = self._owners.get((KNOWN_READERS, item.name))
+            if owner:
+                raise ConflictError(
+                    f"Two plugins bring the known reader {item.name}: {owner.name} of {owner.distribution} and "
+                    f"{plugin.name} of {plugin.distribution}.",
+                    remedy=f"Uninstall one, or set BRIDGE_DISABLE_PLUGINS={plugin.distribution}:{plugin.name}.",
+                )
+            self._keep(KNOWN_READERS, item.name, item, plugin)
+
+        return register
 
     def _claim_alias(self, name: str, plugin: Plugin) -> None:
         owners = {alias: self._owners["aliases", alias] for alias in self.aliases}

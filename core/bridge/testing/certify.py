@@ -15,9 +15,11 @@ from bridge.dictionaries import DictionaryFormat, SparseAutoencoder, TopK
 from bridge.errors import BridgeError, ModelUnavailableError, UsageError
 from bridge.models import TransformersAdapter
 from bridge.models.resolve import resolve
+from bridge.pipeline.plan.specs import build
 from bridge.plugins.registry import Registry
 from bridge.progress import Silent
 from bridge.readers import ReaderFormat
+from bridge.references import parse_site
 from bridge.store import Store
 from bridge.testing.dictionary_format import check_dictionary_format
 from bridge.testing.laws import Laws, Verdict, recording
@@ -27,6 +29,9 @@ from bridge.testing.reader_format import check_reader_format
 from bridge.testing.scorer import check_scorer
 from bridge.testing.synthetic_subject import TinySubject
 from bridge.testing.verbalizer import check_verbalizer
+
+MOST_LAYERS = 1000
+"""More layers than any model has: a known reader's model need not be on this machine."""
 
 FINISHES = "only errors that the contract names are raised"
 
@@ -64,7 +69,7 @@ def certify(registry: Registry, kind: str, name: str, file: Path | None = None) 
 
     Args:
         registry: Installed plugins.
-        kind: One of `bridge.plugins.KINDS`, or `aliases` or `corpora`.
+        kind: One of `bridge.plugins.KINDS`, or `aliases`, `corpora` or `known_readers`.
         name: Registered name.
         file: For a dictionary format, a file or folder in this format; a format that can write needs none. For a reader
             format, a folder in this format; a format with an example needs none.
@@ -120,6 +125,7 @@ def _checks(registry: Registry, folder: Path, file: Path | None) -> dict[str, Ca
         "reader_formats": lambda name: _check_reader(registry.reader_formats[name], folder, file),
         "aliases": lambda name: _check_alias(registry, name, folder),
         "corpora": lambda name: _check_corpus(registry, name),
+        "known_readers": lambda name: _check_known_reader(registry, name),
     }
 
 
@@ -141,6 +147,27 @@ def _check_corpus(registry: Registry, name: str) -> None:
     found = load_corpus(name, max_documents=1, named=registry.corpora)
     laws = Laws(f"The corpus {name}", "bridge.models.NamedCorpus")
     laws.require(bool(found.documents), "it can be read and has text", registry.corpora[name], "it is empty")
+
+
+def _check_known_reader(registry: Registry, name: str) -> None:
+    laws, reader = Laws(f"The known reader {name}", "bridge.verbalizers.KnownReader"), registry.known_readers[name]
+    try:
+        build(reader.verbalizer, registry.verbalizer)
+        fault = ""
+    except UsageError as error:
+        fault = str(error)
+    laws.require(not fault, "its verbalizer is installed, and has its options", reader.verbalizer, fault)
+    for site in reader.sites:
+        laws.require(_is_site(site), "its sites are sites", site, "it is none")
+    laws.require("http" in reader.source, "its source is an address", reader.source, "it is none")
+
+
+def _is_site(text: str) -> bool:
+    try:
+        parse_site(text, MOST_LAYERS)
+    except UsageError:
+        return False
+    return True
 
 
 def _check_verbalizer(registry: Registry, name: str, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from bridge.verbalizers.contract import Blends, Explanation, Verbalizer, VerbalizerBackend, check_site, check_vectors
 from bridge.verbalizers.contrast import contrast_scores
+from bridge.verbalizers.known import KnownReader
 from bridge.verbalizers.lens import LensRecipe, LensSubject
 from bridge.verbalizers.subject import Passage, Recipe, Subject
 from bridge.verbalizers.washout import Background, Washout
@@ -10,6 +11,7 @@ __all__ = [
     "Background",
     "Blends",
     "Explanation",
+    "KnownReader",
     "LensRecipe",
     "LensSubject",
     "Passage",

@@ -28,6 +28,7 @@ class Gemma(TransformersAdapter):
         """Return the instruction-tuned sizes; 12B and 27B (`gemma`) at the blocks that their AVs read."""
         return [
             Alias("gemma", "google/gemma-3-27b-it", site="41", verbalizer=_released("27b-L41")),
+            Alias("gemma3-27b", "google/gemma-3-27b-it"),
             Alias("gemma3-12b", "google/gemma-3-12b-it", site="32", verbalizer=_released("12b-L32")),
             Alias("gemma3-4b", "google/gemma-3-4b-it"),
             Alias("gemma3-1b", "google/gemma-3-1b-it"),

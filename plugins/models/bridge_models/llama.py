@@ -36,6 +36,7 @@ class Llama(TransformersAdapter):
         }
         return [
             Alias("llama", "meta-llama/Llama-3.3-70B-Instruct", site="53", verbalizer=RELEASED),
+            Alias("llama3.3-70b", "meta-llama/Llama-3.3-70B-Instruct"),
             *(
                 Alias(f"llama{size}", f"meta-llama/{name}-Instruct", variants={"base": f"meta-llama/{name}"})
                 for size, name in models.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, final
 
 import numpy as np
@@ -20,6 +21,7 @@ from bridge.pipeline.plan.single import ModelPlan, find_side, prepare_model
 from bridge.pipeline.plan.specs import build_map
 from bridge.pipeline.verbalize.cache import open_verbalizer
 from bridge.pipeline.verbalize.find import find_verbalizer
+from bridge.pipeline.verbalize.published import best_reader, readers_of
 from bridge.pipeline.verbalize.round_trip import rebuilt_from
 from bridge.pipeline.verbalize.subject import ModelSubject
 from bridge.verbalizers import Explanation, Verbalizer
@@ -50,6 +52,7 @@ class ForeignVerbalizer:
 
     def __init__(self, options: Options, runtime: Runtime, bridge: Bridge | None = None) -> None:
         self.runtime, self.bridge = runtime, bridge
+        options = with_reader(options, runtime)
         plan = None if _same_model(options, runtime) else prepare(options, runtime)
         if plan:
             self.options, self.src, self.dst = plan.options, plan.of_src, plan.of_dst
@@ -97,6 +100,25 @@ class ForeignVerbalizer:
         named = {"verbalizer": self.named, "options": self.options.flat(), "versions": versions()}
         found = {"src": self.options.models.src, "dst": self.options.models.dst, **named} | said(self.src.remarks)
         return with_untrained(found, (self.src.side, self.dst.side), self.options.models, self.runtime)
+
+
+def with_reader(options: Options, runtime: Runtime) -> Options:
+    """Name the site that a published reader reads, where the destination names none, and tell which reader that is.
+
+    Raises:
+        UsageError: If there is no such model.
+        ModelUnavailableError: If its configuration cannot be had.
+    """
+    if options.verbalize.dst_verbalizer or not options.models.dst:
+        return options
+    model = runtime.resolve(options.models.dst)
+    reader = None if model.site else best_reader(model, runtime.registry)
+    if reader is None:
+        return options
+    said = f"{model.name} is read at {reader.sites[0]}, by {reader.name} ({reader.verbalizer})"
+    others = [one.name for one in readers_of(model, runtime.registry) if one is not reader]
+    runtime.progress.note(f"{said}; also known: {', '.join(others)}." if others else f"{said}.")
+    return options.updated(dst=str(replace(model.reference, site=reader.sites[0])))
 
 
 def _same_model(options: Options, runtime: Runtime) -> bool:

@@ -1,4 +1,4 @@
-"""Find the verbalizer of a model: named by the user, trained here, in the folder of its weights, or released."""
+"""Find the verbalizer of a model: named by the user, trained here, in the folder of its weights, or published."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from bridge.errors import UsageError
 from bridge.models.resolve import ResolvedModel
 from bridge.models.weights import models_folder
 from bridge.pipeline.plan.specs import build
+from bridge.pipeline.verbalize.published import best_reader
 from bridge.plugins.registry import Registry
 from bridge.readers.locate import locate
 from bridge.verbalizers import VerbalizerBackend, check_site
@@ -45,14 +46,15 @@ def find_verbalizer(
     """
     name, _, given = text.partition(":")
     is_own = name in ("", OWN)
-    named = own_verbalizer(model, identity) if is_own else text
+    named = (own_verbalizer(model, identity) or published_verbalizer(model, registry)) if is_own else text
     if not named:
         label = model.label(model.single_site())
         free = ", ".join(name for name, kind in registry.verbalizers.items() if not kind.needs_checkpoint)
         raise UsageError(
             f"There is no verbalizer of {label} here.",
-            cause="None was trained on this machine, is in the folder of its weights, or was released for this layer.",
-            remedy=f"Train one: bridge verbalizer train --model {label}; or use one that needs no training: {free}.",
+            cause="None was trained on this machine, is in the folder of its weights, or was published for this layer.",
+            remedy=f"Train one: bridge verbalizer train --model {label}; use one that needs no training: {free}; or "
+            "see the published readers: bridge readers.",
         )
     named = _recognised(named, registry)
     if named.partition(":")[0] not in registry.verbalizers and Path(named).expanduser().is_dir():
@@ -110,6 +112,12 @@ def own_verbalizer(model: ResolvedModel, identity: str) -> str:
         return str(trained)
     shipped = model.weights.folder / FOLDER / str(model.single_site()) if model.weights.folder else None
     return str(shipped) if shipped and shipped.is_dir() else model.released_verbalizer
+
+
+def published_verbalizer(model: ResolvedModel, registry: Registry) -> str:
+    """Return what names the best published reader of a model at its site, or an empty text."""
+    reader = best_reader(model, registry)
+    return reader.verbalizer if reader else ""
 
 
 def trained_folder(model: ResolvedModel, identity: str) -> Path:
