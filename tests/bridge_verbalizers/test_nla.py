@@ -511,6 +511,11 @@ AV_SPOILERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "objects in YAML": (sidecar("!!python/object/apply:os.getcwd []"), "cannot be used"),
     "negative scale": (lambda f: edit(f / "av", lambda d: d["extraction"].update(injection_scale=-1)), "not positive"),
     "infinite scale": (lambda f: edit(f / "av", lambda d: d["extraction"].update(injection_scale=math.inf)), "finite"),
+    "whitened vectors": (
+        lambda f: edit(f / "av", lambda d: d["extraction"].update(norm="whitened_zca_v1")),
+        "it says extraction.norm: whitened_zca_v1",
+    ),
+    "whitening beside": (lambda f: edit(f / "av", lambda d: d.update(whitening={"sha": "a"})), "it says whitening"),
     "halves swapped": (swap, "is the AR half of an autoencoder, not the AV half.*swapped"),
     "AR without a sidecar": (lambda f: (f / "ar" / "nla_meta.yaml").unlink(), "holds no nla_meta.yaml"),
     "AR of another width": (lambda f: edit(f / "ar", lambda d: d.update(d_model=48)), "48 dimensions.*have 32"),

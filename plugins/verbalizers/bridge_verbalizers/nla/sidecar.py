@@ -97,6 +97,7 @@ class Sidecar(BaseModel):
         if isinstance(templates, dict):
             data["prompt_templates"] = _newest(templates)
         extraction = data.get("extraction") or {}
+        _refuse_changed_vectors(data, extraction)
         if isinstance(extraction, dict):
             scale, added = extraction.get("injection_scale"), extraction.get("injection")
             if data["role"] == "av" and scale is None and added is None:
@@ -153,6 +154,19 @@ def _newest(by_role: dict[Any, Any]) -> dict[Any, Any]:
     """Name roles as the newer generation does; where a file has both, the newer one's value counts."""
     older = {OLDER_ROLES[key]: value for key, value in by_role.items() if key in OLDER_ROLES and value}
     return older | {key: value for key, value in by_role.items() if key not in OLDER_ROLES and value}
+
+
+def _refuse_changed_vectors(data: dict[str, Any], extraction: Any) -> None:
+    """Refuse a half that was trained on vectors which were changed before: it would read others, and not say so.
+
+    Raises:
+        ValueError: Naming the key.
+    """
+    changed = {"extraction.norm": extraction.get("norm") if isinstance(extraction, dict) else None}
+    changed["whitening"] = data.get("whitening")
+    for key, value in changed.items():
+        if value not in (None, *RAW):
+            raise ValueError(f"it says {key}: {value}, and how vectors are changed by that is not known here")
 
 
 def _layer(data: dict[str, Any], extraction: dict[str, Any]) -> Any:
