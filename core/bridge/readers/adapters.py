@@ -86,7 +86,7 @@ def add_adapter(module: Any, adapter: Adapter, name: str) -> None:
     """
     from bridge.readers.low_rank import LowRank
 
-    parts = _parts(adapter.file)
+    parts = _parts(adapter)
     modules = _resolve(module, parts, adapter)
     _check_shapes(module, parts, modules, adapter)
     for path, ours in modules.items():
@@ -131,11 +131,12 @@ def _setting(config: Mapping[str, Any], pattern: str, path: str, default: Any) -
     return next((value for key, value in keys.items() if re.match(rf"(.*\.)?({key})$", path)), default)
 
 
-def _parts(file: Path) -> dict[tuple[str, str], Tensor]:
+def _parts(adapter: Adapter) -> dict[tuple[str, str], Tensor]:
     """Return the tensors of an adapter by module and part."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    file = adapter.file
     if not file.is_file():
         raise ModelError(
             f"There is no {file}.",
@@ -151,7 +152,7 @@ def _parts(file: Path) -> dict[tuple[str, str], Tensor]:
         match = PART.match(name)
         if match and match[2] in ("lora_A", "lora_B"):
             found[match[1].removeprefix("base_model.model."), match[2]] = tensor
-        else:
+        elif name not in adapter.beside:
             odd.append(name)
     if odd or not found:
         raise ModelError(

@@ -36,16 +36,21 @@ def parse(written: str, placeholder: str, answer: Answer = TAGGED, ended: bool =
 
 
 def _tagged(written: str, answer: Answer, ended: bool) -> tuple[str, dict[str, bool]]:
-    _, tag, inside = written.partition(answer.tags[0])
+    opening = answer.tags[0]
+    _, tag, inside = written.partition(opening) if opening else ("", "the prompt's own", written)
     text, closed, _ = inside.partition(answer.tags[1])
     text = (text if closed else _without_half_a_tag(text, answer.tags[1])) if tag else written
     return text, {"untagged": not tag, "truncated": bool(tag) and not closed}
 
 
 def _bullets(written: str, answer: Answer, ended: bool) -> tuple[str, dict[str, bool]]:
-    lines = [line.strip() for line in written.split("\n")]
-    bullet = answer.bullet.strip()
-    found = [line.removeprefix(bullet).strip() for line in lines if line.startswith(bullet)]
+    bullet, found = answer.bullet.strip(), list[str]()
+    for line in (line.strip() for line in written.split("\n")):
+        if line.startswith(bullet):
+            found.append(line.removeprefix(bullet).strip())
+        elif found:
+            # A bullet may run on over several lines.
+            found[-1] = f"{found[-1]} {line}".strip()
     text = "\n".join(dict.fromkeys(line for line in found if line))
     return text or written, {"untagged": not text, "truncated": not ended}
 

@@ -15,6 +15,12 @@ from bridge.readers.reader import Reader, Sampling
 from bridge.verbalizers import Recipe, Subject, Verbalizer, VerbalizerBackend, check_site
 
 
+UNDECIDED = (
+    "Its files do not say how a vector goes in: both ways are tried when it is first used; inject=add or inject=replace "
+    "decides."
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class ReaderBackend(VerbalizerBackend):
     """A reader of some format, run by transformers.
@@ -32,6 +38,7 @@ class ReaderBackend(VerbalizerBackend):
         any_site: Read vectors of another site than the files name.
         any_base: Put an adapter on a base model of another name than it was trained on.
         ask: What is asked of every vector, where the reader takes questions.
+        inject: `add` or `replace`, where the files do not say how a vector goes in.
     """
 
     needs_checkpoint = True
@@ -46,6 +53,7 @@ class ReaderBackend(VerbalizerBackend):
     any_site: bool = False
     any_base: bool = False
     ask: str = ""
+    inject: str = ""
 
     format: ClassVar[ReaderFormat]
     """What describes the folder."""
@@ -62,7 +70,7 @@ class ReaderBackend(VerbalizerBackend):
 
         self._check()
         root, ar = self._folders(subject.name, ())
-        reader = self.format.describe(root, ar)
+        reader = self._decided(self.format.describe(root, ar), subject.d_model)
         check_site(self._sites(reader), subject.site, subject.n_layers, f"The verbalizer in {self.checkpoint}")
         check_widths(reader, subject.d_model, str(root), str(ar or root), subject.name)
         sampling = self._sampling(reader)
@@ -79,7 +87,7 @@ class ReaderBackend(VerbalizerBackend):
     def preview(self, d_model: int) -> list[str]:
         """Describe the reader from its small files alone, and hold it to the vectors' width."""
         self._check()
-        reader = self._described()
+        reader = self._decided(self._described(), d_model)
         check_widths(reader, d_model, self.checkpoint, self.ar or self.checkpoint)
         length = reader.injection.length
         if isinstance(length, str):
@@ -89,6 +97,8 @@ class ReaderBackend(VerbalizerBackend):
         lines = [f"AV of {self.checkpoint}: vectors of {d_model}{given}"]
         if reader.reconstruction:
             lines.append(f"AR of {self.ar or self.checkpoint}: vectors of {d_model}")
+        if reader.alternatives:
+            lines.append(UNDECIDED)
         return [*lines, *reader.notes]
 
     def trained_at(self) -> str:
@@ -107,6 +117,22 @@ class ReaderBackend(VerbalizerBackend):
 
     def _described(self) -> Reader:
         return self.format.describe(*self._folders("MODEL@SITE", self.format.headers))
+
+    def _decided(self, reader: Reader, d_model: int) -> Reader:
+        """Fill in what the files leave open and is known otherwise: the width, and how a vector goes in."""
+        reader = dataclasses.replace(reader, d_model=reader.d_model or d_model)
+        if not self.inject:
+            return reader
+        ways = [way for way in (reader.injection, *reader.alternatives) if way.how == self.inject]
+        if not ways:
+            raise UsageError(
+                f"{self.checkpoint} cannot be read with inject={self.inject}.",
+                cause=f"Its files say that its vectors are to be {reader.injection.how}{'d' if reader.injection.how == 'replace' else 'ed'}."
+                if self.inject in ("add", "replace")
+                else "It is add or replace.",
+                remedy="Leave inject out.",
+            )
+        return dataclasses.replace(reader, injection=ways[0], alternatives=())
 
     def _sites(self, reader: Reader) -> str:
         if self.any_site:

@@ -17,6 +17,9 @@ Role = Literal["av", "ar"]
 AV: Role = "av"
 AR: Role = "ar"
 HUB = "hub:"
+MAIN = "*.yaml"
+"""What a repository of several readers has once for all of them."""
+
 FILES = ("*.json", "*.safetensors", "*.yaml", "*.jinja", "*.model", "*.txt")
 """What is fetched from the hub: whatever a checkpoint needs, and no pickle."""
 
@@ -52,7 +55,7 @@ def locate(text: str, model: str, wanted: Sequence[str] = FILES) -> Path:
     """Return the folder of a reader.
 
     Args:
-        text: A folder, or `hub:user/repo`.
+        text: A folder, `hub:user/repo`, or `hub:user/repo/folder` for one inside a repository.
         model: Whose activations are explained, for advice.
         wanted: Names of the files that are fetched of one on the hub, as patterns.
 
@@ -77,7 +80,11 @@ def locate(text: str, model: str, wanted: Sequence[str] = FILES) -> Path:
 def _fetched(name: str, wanted: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
 
+    user, _, rest = name.partition("/")
+    repository, _, folder = rest.partition("/")
+    # Of a repository of several readers, a folder and what the whole says of itself.
+    patterns = [f"{folder}/{pattern}" for pattern in wanted] + [MAIN] if folder else list(wanted)
     try:
-        return Path(snapshot_download(name, allow_patterns=list(wanted)))
+        return Path(snapshot_download(f"{user}/{repository}", allow_patterns=patterns)) / folder
     except Exception as error:
         raise unavailable(Weights(name), error) from error

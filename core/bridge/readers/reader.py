@@ -118,11 +118,13 @@ class Adapter:
         file: The tensors, named as peft names them (`...lora_A.weight`).
         config: Fields of `peft.LoraConfig`, as `adapter_config.json` has them.
         base: The base model that it was trained on, as its authors wrote it.
+        beside: Names of tensors in the file that are not the adapter's, as of a head.
     """
 
     file: Path
     config: Mapping[str, Any]
     base: str = ""
+    beside: tuple[str, ...] = ()
 
 
 @final
@@ -186,7 +188,7 @@ class Answer:
 
     Attributes:
         rule: `tags`: the text between two tags. `bullets`: the lines that begin with a bullet. `free`: all of it.
-        tags: The opening and the closing tag.
+        tags: The opening and the closing tag; the opening one is empty where the prompt ends with it.
         bullet: What a line begins with.
     """
 
@@ -224,6 +226,7 @@ class Reconstruction:
         norm_stripped: Whether the output is read before the final norm.
         length: Length that the output is given before the head; None leaves its own.
         template: The prompt, with `{explanation}` once.
+        special_tokens: Whether the prompt is encoded with the tokenizer's special tokens.
         suffix: Tokens that the prompt must end with.
         head: The head; the weight's name may be empty where the file holds one matrix.
     """
@@ -235,6 +238,7 @@ class Reconstruction:
     norm_stripped: bool = True
     length: float | None = None
     template: str
+    special_tokens: bool = True
     suffix: tuple[int, ...] = ()
     head: Affine
 
@@ -245,13 +249,14 @@ class Reader:
     """A reader of activations, as its files describe it; nothing in it runs.
 
     Attributes:
-        d_model: Width of the vectors that it reads.
+        d_model: Width of the vectors that it reads; 0 where its small files do not say.
         sites: Where its vectors were read, in any notation of `bridge.references.parse_site`: `20` is the output of
             block 20, `hidden_states[21]`. Several for one that reads several layers; none where the files do not say.
         model: The model whose activations it reads, as its authors wrote it.
         weights: Its own weights.
         prompt: The text that the vectors stand in.
         injection: Where and how they go in.
+        alternatives: Other ways in, which its files do not rule out: the option `inject` decides, or a probe.
         vector_map: What they go through before.
         answer: How what it writes is parsed.
         sampling: What is used where the user says nothing.
@@ -265,6 +270,7 @@ class Reader:
     weights: Weights
     prompt: Prompt
     injection: Injection
+    alternatives: tuple[Injection, ...] = ()
     vector_map: VectorMap | None = None
     answer: Answer = Answer()
     sampling: Sampling = Sampling()

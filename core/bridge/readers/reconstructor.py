@@ -89,8 +89,12 @@ class Reconstructor:
         return found if self._bias is None else found + self._bias
 
     def _prompt(self, text: str) -> list[int]:
-        # With BOS, if its family has one: an AR is far worse without. Read before an EOS that the tokenizer appends.
-        ids = self._tokenizer.prompt(self._described.template.replace(EXPLANATION, text))
+        # Most ARs are trained with BOS, if their family has one, and are far worse without it. The prompt is read before
+        # an EOS that the tokenizer appends.
+        prompt = self._described.template.replace(EXPLANATION, text)
+        plain = self._tokenizer.tokenizer
+        special = self._described.special_tokens
+        ids = self._tokenizer.prompt(prompt) if special else plain.encode(prompt, add_special_tokens=False)
         suffix = list(self._described.suffix)
         if not ids or (suffix and ids[-len(suffix) :] != suffix):
             raise BridgeError(

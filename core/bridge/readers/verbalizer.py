@@ -19,7 +19,8 @@ from bridge.readers.decoding import Speaker, likeliest, sampler
 from bridge.readers.injection import lengthened, whitened
 from bridge.readers.matrices import Loaded, mapped, read_affine
 from bridge.readers.prompt import Placed, check_question, placed
-from bridge.readers.reader import Reader, Sampling
+from bridge.readers.probe import PROBED, told_apart, unlike_vectors
+from bridge.readers.reader import Injection, Reader, Sampling
 from bridge.readers.reconstructor import Reconstructor
 from bridge.verbalizers import Blends, Explanation, Verbalizer, check_vectors
 
@@ -143,16 +144,39 @@ class ReaderVerbalizer(Verbalizer):
             said += map(self._parsed, speaker.say(Blends(vectors[part], alone, beta), sampling.max_new_tokens, choose))
         return [together(said[start : start + samples]) for start in range(0, len(said), samples)]
 
+    @cached_property
+    def _injection(self) -> Injection:
+        """How vectors go in: as the files say, or as a probe finds, once the weights are here."""
+        reader = self._reader
+        if not reader.alternatives:
+            return reader.injection
+        prompt = self._placed(1, self._asked.question)
+        module = self._bodies.module(reader.weights)
+        self._check_module(module, prompt)
+        unlike = unlike_vectors(self.d_model)[:, None, None]
+        none = np.zeros((0, 1, self.d_model), np.float32)
+
+        def answers(injection: Injection) -> list[Explanation]:
+            """Return what the reader says of two unlike vectors that go in this way."""
+            speaker = Speaker(module, prompt, injection, ends(module, self._tokenizer))
+            blends = Blends(self._lengthened(unlike, injection), none)
+            return [self._parsed(ids) for ids in speaker.say(blends, PROBED, likeliest)]
+
+        return told_apart((reader.injection, *reader.alternatives), answers)
+
     def _parsed(self, ids: list[int]) -> Explanation:
         text = self._tokenizer.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
         prompt, ended = self._reader.prompt, len(ids) < self._asked.sampling.max_new_tokens
         return parse(prompt.answer_prefix + text, prompt.placeholder, self._reader.answer, ended)
 
     def _prepared(self, vectors: Floats) -> Floats:
-        found = whitened(vectors, self._reader.injection)
+        return self._lengthened(vectors, self._injection)
+
+    def _lengthened(self, vectors: Floats, injection: Injection) -> Floats:
+        found = whitened(vectors, injection)
         if self._reader.vector_map:
             found = mapped(found, self._layers, self._reader.vector_map)
-        return lengthened(found, self._reader.injection)
+        return lengthened(found, injection)
 
     def _placed(self, vectors: int, question: str) -> Placed:
         tokens = self._reader.vector_map.tokens if self._reader.vector_map else 1
@@ -165,7 +189,7 @@ class ReaderVerbalizer(Verbalizer):
         found = self._speakers.pop(prompt, None)
         if found is None:
             self._check_module(module, prompt)
-            found = Speaker(module, prompt, self._reader.injection, ends(module, self._tokenizer))
+            found = Speaker(module, prompt, self._injection, ends(module, self._tokenizer))
         self._speakers[prompt] = found
         while len(self._speakers) > SPEAKERS:
             del self._speakers[next(iter(self._speakers))]
