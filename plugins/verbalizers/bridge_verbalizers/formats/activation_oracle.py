@@ -1,0 +1,65 @@
+"""Activation oracles: adapters that answer any question about one vector or several.
+
+Source: github.com/adamkarvonen/activation_oracles at 55f153f (`nl_probes/utils/steering_hooks.py`,
+`nl_probes/utils/dataset_utils.py`), and arXiv 2512.15674, equation 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import final
+
+from bridge.hookspecs import hookimpl
+from bridge.readers import Answer, Injection, Message, Prompt, Reader, ReaderFormat, Sampling
+from bridge_verbalizers.formats.files import is_adapter, weights_of
+from bridge_verbalizers.formats.oracle_config import NAME, OracleConfig, read_config
+
+ADDING = ("addition", "adding")
+"""In the names of adapters that were trained since vectors are added (`utility_scripts/draft_training_configs.py`)."""
+
+
+@final
+class ActivationOracle(ReaderFormat):
+    """A PEFT adapter, with or without `ao_config.json`; the vectors are added to the output of block 1."""
+
+    name = "activation_oracle"
+    summary = "activation oracles: adapters that answer a question about vectors (the option ask)"
+
+    def recognises(self, folder: Path) -> bool:
+        """Look for an adapter with `ao_config.json`; without it, an oracle looks like any adapter."""
+        return is_adapter(folder) and (folder / NAME).is_file()
+
+    def describe(self, folder: Path, reconstructor: Path | None = None) -> Reader:
+        """Read `ao_config.json`, where there is one, and `adapter_config.json`."""
+        known = read_config(folder)
+        config = known or OracleConfig()
+        added = Injection(block=config.hook_onto_layer, how="add", length="place", times=config.steering_coefficient)
+        replaced = Injection(block=config.hook_onto_layer, length="place", times=config.steering_coefficient)
+        weights = weights_of(folder, config.model_name)
+        before, _, after = config.prefix.partition("{places}")
+        said = any(word in str(folder).lower() for word in ADDING)
+        return Reader(
+            # Nothing in the folder but the adapter's tensors says how wide it is.
+            d_model=0,
+            sites=tuple(map(str, config.layers)),
+            model=config.model_name or (weights.adapter.base if weights.adapter else ""),
+            weights=weights,
+            prompt=Prompt(
+                messages=(Message(content=f"{before}{{vectors}}{after}{{question}}"),),
+                placeholder=config.special_token,
+                several=True,
+                template_options={"enable_thinking": False},
+            ),
+            injection=added,
+            # Until October 2025 oracles were trained with vectors in the place of what stood there.
+            alternatives=() if known or said else (replaced,),
+            answer=Answer(rule="free"),
+            sampling=Sampling(max_new_tokens=50),
+        )
+
+
+@hookimpl
+def register_reader_formats(register: Callable[[ReaderFormat], None]) -> None:
+    """Offer activation oracles."""
+    register(ActivationOracle())

@@ -1,0 +1,193 @@
+"""EasyNLA and nanoNLA: adapters or merged checkpoints whose vector is added to the output of block 1.
+
+Source: github.com/asherps/EasyNLA at 4d72847, `nla/injection.py`, `nla/utils/critic.py`, `nla/train_sft.py`. Its sidecar
+is that of its data (`kind: nla_dataset`), copied beside the weights: it names the prompt and not how a vector goes in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bridge.errors import BridgeError
+from bridge.hookspecs import hookimpl
+from bridge.readers import (
+    Adapter,
+    Affine,
+    Answer,
+    Injection,
+    Message,
+    Prompt,
+    Reader,
+    ReaderFormat,
+    Reconstruction,
+    Weights,
+)
+from bridge_verbalizers.formats.files import half, has_tokenizer, is_adapter, meta_of, sidecar_folder, weights_of
+from bridge_verbalizers.formats.meta import MARK, TEXT, Meta, read_meta
+
+AVS, ARS = ("av", "av_base"), ("ar", "critic", "ar_reconstructor")
+"""What halves are called in a folder of both: by `bridge`, by its trainer of RL, and in published repositories."""
+
+AR_META, AR_FILE, HEAD = "ar_meta.json", "ar_lora_value_head.safetensors", "value_head.safetensors"
+AR_HEAD = "value_head.weight"
+ADDED = Injection(block=1, how="add", length="place")
+"""h + |h| v/|v| at the output of block 1, counted from 0 (`karvonen_inject_in_residual`)."""
+
+
+@final
+class ArMeta(BaseModel):
+    """`ar_meta.json`: how an AR's adapter and head are put on the base model."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ar_num_layers: int = Field(gt=0)
+    lora_r: int = Field(gt=0)
+    lora_alpha: float = Field(gt=0)
+    target_modules: str | list[str]
+    final_norm_stripped: bool = False
+    """Checkpoints from before June 2026 do not say it, and kept the norm."""
+    quant: str | None = None
+
+
+@final
+class EasyNLA(ReaderFormat):
+    """A PEFT adapter or merged checkpoint with a dataset's sidecar; its AR by `ar_meta.json`, or merged."""
+
+    name = "easynla"
+    summary = "EasyNLA and nanoNLA readers: a vector is added to the output of block 1 of an adapted model"
+
+    def recognises(self, folder: Path) -> bool:
+        """Look for a dataset's sidecar beside weights, or for an AR of this trainer."""
+        av = half(folder, AVS) or folder
+        if not (is_adapter(av) or (av / "config.json").is_file()):
+            return False
+        place = sidecar_folder(av)
+        beside = (half(folder, ARS), av, folder)
+        return place is not None and (
+            _kind(place) == "nla_dataset" or any(other and (other / AR_META).is_file() for other in beside)
+        )
+
+    def describe(self, folder: Path, reconstructor: Path | None = None) -> Reader:
+        """Read the sidecars, `adapter_config.json` and `ar_meta.json`."""
+        av = half(folder, AVS) or folder
+        meta = meta_of(av)
+        ar = reconstructor or half(folder, ARS)
+        ar = ar and (half(ar, ARS) or ar)
+        back, notes = (_reconstruction(ar, meta), _notes(ar)) if ar else (None, ())
+        return Reader(
+            d_model=meta.d_model,
+            sites=(meta.site,) if meta.site else (),
+            model=meta.base,
+            weights=weights_of(av, meta.base),
+            prompt=prompt_of(meta, av),
+            injection=ADDED,
+            answer=Answer(rule="tags"),
+            reconstruction=back,
+            notes=notes,
+        )
+
+
+def prompt_of(meta: Meta, folder: Path, **template_options: Any) -> Prompt:
+    """Return the prompt of a sidecar's AV.
+
+    Args:
+        meta: The sidecar.
+        folder: Where it lies, for messages.
+        template_options: For the chat template.
+
+    Raises:
+        BridgeError: If it has no prompt, or no mark.
+    """
+    tokens = meta.tokens
+    try:
+        template = meta.template("av")
+        if not tokens.injection_char:
+            raise ValueError("tokens.injection_char is missing")
+    except ValueError as error:
+        raise BridgeError(f"The sidecar of {folder} cannot be used: {error}.", cause="It is damaged.") from error
+    around = (tokens.injection_left_neighbor_id, tokens.injection_right_neighbor_id)
+    return Prompt(
+        messages=(Message(content=template.replace(MARK, "{vectors}")),),
+        placeholder=tokens.injection_char,
+        token_id=tokens.injection_token_id if tokens.injection_token_id >= 0 else None,
+        neighbours=around if min(around) >= 0 else None,
+        template_options=template_options,
+    )
+
+
+def _reconstruction(folder: Path, av: Meta) -> Reconstruction:
+    place = sidecar_folder(folder)
+    meta = read_meta(place) if place else av
+    try:
+        template = (meta if meta.prompt_templates.get("ar") else av).template("ar")
+    except ValueError as error:
+        raise BridgeError(f"The sidecar of {folder} cannot be used: {error}.", cause="It is damaged.") from error
+    if meta.d_model != av.d_model or meta.layer != av.layer:
+        raise BridgeError(
+            f"{folder} gives back vectors of block {meta.layer}, {meta.d_model} wide; its AV reads block {av.layer}, "
+            f"{av.d_model} wide.",
+            cause="AV and AR are not of one autoencoder.",
+            remedy="Give the AR that was trained with the AV.",
+        )
+    adapted = _ar_meta(folder) if (folder / AR_FILE).is_file() or not (folder / HEAD).is_file() else None
+    if adapted and meta.layer is not None and adapted.ar_num_layers != meta.layer + 1:
+        raise BridgeError(
+            f"{folder / AR_META} cuts the model after {adapted.ar_num_layers} blocks; the AR of block {meta.layer} has "
+            f"{meta.layer + 1}.",
+            cause="It is another layer's.",
+        )
+    return Reconstruction(
+        d_model=meta.d_model,
+        weights=_ar_weights(folder, adapted, meta.base) if adapted else Weights(folder=folder),
+        block=adapted.ar_num_layers - 1 if adapted else None,
+        norm_stripped=adapted.final_norm_stripped if adapted else True,
+        length=meta.mse_scale,
+        template=template.replace(TEXT, "{explanation}"),
+        special_tokens=False,
+        suffix=tuple(meta.tokens.critic_suffix_ids or ()),
+        head=Affine(file=folder / AR_FILE, weight=AR_HEAD) if adapted else Affine(file=folder / HEAD),
+    )
+
+
+def _ar_weights(folder: Path, meta: ArMeta, base: str) -> Weights:
+    config = {"peft_type": "LORA", "r": meta.lora_r, "lora_alpha": meta.lora_alpha, "use_rslora": True}
+    adapter = Adapter(file=folder / AR_FILE, config=config | {"target_modules": meta.target_modules}, base=base, beside=(AR_HEAD,))
+    return Weights(adapter=adapter, tokenizer=folder if has_tokenizer(folder) else None)
+
+
+def _notes(folder: Path) -> tuple[str, ...]:
+    quantised = (folder / AR_META).is_file() and _ar_meta(folder).quant == "4bit"
+    said = "The AR was trained on a base in 4 bits, which is not quantised here: what it gives back differs slightly."
+    return (said,) if quantised else ()
+
+
+def _ar_meta(folder: Path) -> ArMeta:
+    path = folder / AR_META
+    try:
+        return ArMeta.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BridgeError(
+            f"{folder} holds no {AR_META}, and no {HEAD}.",
+            cause="It is no AR, or was not copied whole.",
+            remedy="Give the folder of an AR as ar, or none.",
+        ) from error
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise BridgeError(f"{path} cannot be used: {faults}.", cause="It is damaged, or of a newer trainer.") from error
+
+
+def _kind(folder: Path) -> str:
+    try:
+        return read_meta(folder).kind
+    except BridgeError:  # whoever describes it says what is wrong
+        return ""
+
+
+@hookimpl
+def register_reader_formats(register: Callable[[ReaderFormat], None]) -> None:
+    """Offer EasyNLA and nanoNLA."""
+    register(EasyNLA())

@@ -1,0 +1,104 @@
+"""NLAs that are LoRA adapters with a sidecar of their own: home-made ones of anyone, and those of nla-at-home.
+
+How a vector goes in is taken from what the sidecar says of it: `extraction.injection` (home-made), or what
+github.com/anicka-net/nla-at-home at cc84bc1 records of its training. Where it says neither, both ways are left open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import final
+
+from bridge.errors import BridgeError
+from bridge.hookspecs import hookimpl
+from bridge.readers import Answer, Injection, Reader, ReaderFormat
+from bridge_verbalizers.formats.easynla import ADDED, AR_META, AVS, prompt_of
+from bridge_verbalizers.formats.files import half, is_adapter, sidecar_folder, weights_of
+from bridge_verbalizers.formats.meta import Meta, read_meta
+
+OPEN, CLOSE = "<explanation>", "</explanation>"
+AT_HOME = "nla-at-home"
+
+
+@final
+@dataclass(frozen=True)
+class _Way:
+    """How a vector goes in; `others` are not ruled out; a prompt that was not `chat` is plain text."""
+
+    injection: Injection
+    others: tuple[Injection, ...] = ()
+    chat: bool = True
+
+
+@final
+class LoraNLA(ReaderFormat):
+    """An adapter folder with `nla_meta.yaml` of `kind: nla_model`."""
+
+    name = "lora_nla"
+    summary = "NLAs that are a LoRA adapter with nla_meta.yaml"
+
+    def recognises(self, folder: Path) -> bool:
+        """Look for an AV's own sidecar beside an adapter that is of no trainer with a format of its own."""
+        av = half(folder, AVS) or folder
+        place = sidecar_folder(av)
+        if not place or not is_adapter(av) or (av / AR_META).is_file() or (place / AR_META).is_file():
+            return False
+        try:
+            meta = read_meta(place)
+        except BridgeError:  # whoever describes it says what is wrong
+            return False
+        return meta.kind == "nla_model" and meta.role != "ar" and not meta.stage.startswith("iolens-ao")
+
+    def describe(self, folder: Path, reconstructor: Path | None = None) -> Reader:
+        """Read the sidecar and `adapter_config.json`."""
+        if reconstructor:
+            raise BridgeError(
+                f"The reconstructor in {reconstructor} is not read by {self.name}.",
+                cause="Adapters that give activations back have no layout in common.",
+                remedy="Leave out the option ar.",
+            )
+        av = half(folder, AVS) or folder
+        meta = read_meta(sidecar_folder(av) or av)
+        if meta.role == "ar":
+            raise BridgeError(f"{av} is the AR half of an autoencoder, not the AV half.")
+        way = _way(meta, av)
+        prompt = prompt_of(meta, av)
+        # A prompt may end in the tag that the answer would begin with.
+        opened = prompt.messages[-1].content.rstrip().endswith(OPEN)
+        return Reader(
+            d_model=meta.d_model,
+            sites=(meta.site,) if meta.site else (),
+            model=meta.base,
+            weights=weights_of(av, meta.base),
+            prompt=replace(prompt, chat=way.chat),
+            injection=way.injection,
+            alternatives=way.others,
+            answer=Answer(rule="tags", tags=("" if opened else OPEN, CLOSE)),
+        )
+
+
+def _way(meta: Meta, folder: Path) -> _Way:
+    told = meta.extraction.injection
+    if told:
+        return _Way(Injection(block=told.block, how="add", length="place"))
+    mode, training = meta.training.get("injection_mode"), meta.training
+    replaced = Injection(length=meta.injection_scale or "raw")
+    if mode == "normalize":
+        return _Way(replaced, chat=training.get("chat_template") is True)
+    if mode is not None:
+        raise BridgeError(
+            f"The sidecar of {folder} says training.injection_mode: {mode}, which is not known here.",
+            cause="It is of a newer trainer.",
+        )
+    if training.get("corpus") == AT_HOME and training.get("method") == "lora_sft":
+        # scripts/train_av.py: the activation times the scale, in a prompt without a chat template.
+        return _Way(Injection(length="raw", times=meta.injection_scale or 1.0), chat=False)
+    return _Way(replaced, (ADDED,))
+
+
+@hookimpl
+def register_reader_formats(register: Callable[[ReaderFormat], None]) -> None:
+    """Offer adapters with a sidecar."""
+    register(LoraNLA())

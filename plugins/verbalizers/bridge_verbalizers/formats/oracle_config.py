@@ -1,0 +1,92 @@
+"""`ao_config.json`, which activation oracles carry since February 2026: how vectors are shown, and of which layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bridge.errors import BridgeError
+
+NAME = "ao_config.json"
+PLACE = " ?"
+PREFIX = "Layer: {layer}\n{places} \n"
+SPELLINGS = ("{special_token} * {num_positions}", "{special_tokens}")
+"""How configurations write the places: the trainer describes its own code, and never formats the text."""
+
+ADDS_SINCE = "2025-10-26"
+"""Until then the trainer put vectors in the place of what stood there (its commit 969a07f, "Use addition in hook")."""
+
+
+@final
+class OracleConfig(BaseModel):
+    """What is used of it: the trainer writes all of its settings, and more with each version.
+
+    Attributes:
+        model_name: The base.
+        hook_onto_layer: The block, from 0, to whose output vectors are added.
+        special_token: Stands once for each vector.
+        prefix_template: Before the question.
+        steering_coefficient: Length of a vector over that of what stands in its place.
+        act_layer_combinations: Blocks whose outputs it read, several at once in a combination.
+    """
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, protected_namespaces=())
+
+    model_name: str = ""
+    hook_onto_layer: int = Field(default=1, ge=0)
+    special_token: str = PLACE
+    prefix_template: str = PREFIX
+    steering_coefficient: float = Field(default=1.0, gt=0)
+    act_layer_combinations: list[list[int]] = []
+    created_at_utc: str = ""
+    schema_version: int = 1
+
+    @model_validator(mode="after")
+    def _refuse(self) -> OracleConfig:
+        if self.schema_version != 1:
+            raise ValueError(f"its schema_version is {self.schema_version}; 1 is known here")
+        if self.created_at_utc and self.created_at_utc[: len(ADDS_SINCE)] < ADDS_SINCE:
+            raise ValueError(
+                f"it was made at {self.created_at_utc}, when oracles still put vectors in the place of what stood there; "
+                "that is not known here"
+            )
+        if self.prefix.replace("{layer}", "").replace("{places}", "") != PREFIX.replace("{layer}", "").replace(
+            "{places}", ""
+        ):
+            raise ValueError(f"its prefix_template {self.prefix_template!r} is not known here")
+        return self
+
+    @property
+    def prefix(self) -> str:
+        """The prefix with `{layer}` and `{places}`."""
+        text = self.prefix_template.replace("\\n", "\n")
+        for spelling in SPELLINGS:
+            text = text.replace(spelling, "{places}")
+        return text
+
+    @property
+    def layers(self) -> list[int]:
+        """Blocks that it read alone: combinations of several are read together, from several sites."""
+        return [combination[0] for combination in self.act_layer_combinations if len(combination) == 1]
+
+
+def read_config(folder: Path) -> OracleConfig | None:
+    """Read the configuration of an oracle's folder; None where there is none.
+
+    Raises:
+        BridgeError: If it is no JSON, or says something that is not known here.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    try:
+        return OracleConfig.model_validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        faults = error.errors() if isinstance(error, ValidationError) else []
+        said = "; ".join(str(item["msg"]).removeprefix("Value error, ") for item in faults) or str(error)
+        raise BridgeError(
+            f"{path} cannot be used: {said}.",
+            cause="It is damaged, or of a newer trainer.",
+        ) from error

@@ -1,0 +1,146 @@
+"""Oracle lenses: adapters that write one bullet a concept; the vector, 16000 long, replaces a token's embedding.
+
+Source: github.com/agu18dec/olens_draft at a325900 (`src/oracle_lens/pipeline/inject.py`, `soft_token_sft.py`,
+`scripts/rl/prep_rl_data.py`, `docs/pipeline.md`, stage 8). Its sidecar says `injection_scale: null`, because its trainer
+is given vectors of their final length; that length is in the `meta.json` of the run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bridge.errors import BridgeError
+from bridge.hookspecs import hookimpl
+from bridge.readers import Answer, Injection, Message, Prompt, Reader, ReaderFormat
+from bridge_verbalizers.formats.easynla import prompt_of
+from bridge_verbalizers.formats.files import half, is_adapter, sidecar_folder, weights_of
+from bridge_verbalizers.formats.meta import Meta, read_meta
+
+ADAPTERS, RUN = ("lora_hf", "lora", "merged"), "meta.json"
+STAGE, MAKER = "iolens-ao", "prep_rl_data"
+BULLETS, TAGS = "'- ' bullet", "<explanation> tags"
+"""How its prompts ask for the form of an answer."""
+
+DISTILLED = 16000.0
+"""Length of vectors in every lens that writes bullets (docs/pipeline.md, stage 8: "16000 x h/|h|", transform unit)."""
+
+LAYER = re.compile(r"\blayer \d+\b")
+
+
+@final
+class Run(BaseModel):
+    """`config` in `meta.json`, as far as it says what a vector is changed to.
+
+    Attributes:
+        transform: `unit`: alpha v/|v|. `raw`: v. The others need statistics or scales that are not in the folder.
+        alpha: The length.
+        layers: Blocks whose outputs it reads.
+    """
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    transform: Literal["unit", "raw"]
+    alpha: float = Field(gt=0)
+    layers: list[int] = []
+
+
+@final
+class OracleLens(ReaderFormat):
+    """A LoRA adapter on Qwen3.6-27B with `nla_meta.yaml`, and the `meta.json` of its run beside it or one folder up."""
+
+    name = "oracle_lens"
+    summary = "oracle lenses: adapters that write one bullet a concept"
+
+    def recognises(self, folder: Path) -> bool:
+        """Look for the sidecar of its trainer beside an adapter or a merged checkpoint."""
+        place = half(folder, ADAPTERS) or folder
+        found = sidecar_folder(place)
+        if not found or not (is_adapter(place) or (place / "config.json").is_file()):
+            return False
+        try:
+            meta = read_meta(found)
+        except BridgeError:  # whoever describes it says what is wrong
+            return False
+        return meta.kind == "nla_model" and (meta.stage.startswith(STAGE) or MAKER in meta.created_by)
+
+    def describe(self, folder: Path, reconstructor: Path | None = None) -> Reader:
+        """Read the sidecar, `meta.json` and `adapter_config.json`."""
+        if reconstructor:
+            raise BridgeError(
+                f"The reconstructor in {reconstructor} is not read by {self.name}.",
+                cause="That of oracle lenses reads sixteen layers at once, and its heads are a pickle.",
+                remedy="Leave out the option ar.",
+            )
+        place = half(folder, ADAPTERS) or folder
+        meta = read_meta(sidecar_folder(place) or place)
+        run = _run(place)
+        prompt, answer = _prompt(meta, place)
+        length: float | Literal["raw"] = _length(run, answer, place)
+        return Reader(
+            d_model=meta.d_model,
+            sites=tuple(map(str, run.layers)) if run else (),
+            model=meta.base,
+            weights=weights_of(place, meta.base),
+            prompt=prompt,
+            injection=Injection(length=length),
+            answer=answer,
+        )
+
+
+def _prompt(meta: Meta, folder: Path) -> tuple[Prompt, Answer]:
+    prompt = prompt_of(meta, folder, enable_thinking=False)
+    text = prompt.messages[0].content
+    # The sidecar has the prompt of the first layer that the lens was trained on; each layer has its own number in it.
+    named, count = LAYER.subn("layer {layer}", text)
+    if count != 1:
+        raise BridgeError(
+            f"The prompt in the sidecar of {folder} names a layer {count} times, where lenses name it once.",
+            cause="It is of another trainer, or damaged.",
+        )
+    rules: dict[str, Literal["bullets", "tags"]] = {BULLETS: "bullets", TAGS: "tags"}
+    rule = next((rule for said, rule in rules.items() if said in text), "free")
+    given: dict[str, Any] = {field: getattr(prompt, field) for field in ("placeholder", "token_id", "neighbours")}
+    options = prompt.template_options
+    return Prompt(messages=(Message(content=named),), template_options=options, **given), Answer(rule=rule)
+
+
+def _length(run: Run | None, answer: Answer, folder: Path) -> float | Literal["raw"]:
+    if run:
+        return run.alpha if run.transform == "unit" else "raw"
+    if answer.rule == "bullets":
+        return DISTILLED
+    raise BridgeError(
+        f"Nothing in {folder} says how long the vectors are that it reads: its sidecar leaves them as they are given.",
+        cause=f"The run's {RUN} was not copied beside it, and only lenses that write bullets have one length for all.",
+        remedy=f"Copy {RUN} into the folder.",
+    )
+
+
+def _run(folder: Path) -> Run | None:
+    path = next((place / RUN for place in (folder, folder.parent) if (place / RUN).is_file()), None)
+    if not path:
+        return None
+    try:
+        return _WithRun.model_validate_json(path.read_bytes()).config
+    except (OSError, ValidationError) as error:
+        faults = error.errors() if isinstance(error, ValidationError) else []
+        said = "; ".join(f"{'.'.join(map(str, item['loc']))} is {item['input']!r}: {item['msg']}" for item in faults)
+        raise BridgeError(
+            f"{path} cannot be used: {said or error}.",
+            cause="Vectors of that kind are changed by statistics or scales that are not in the folder.",
+        ) from error
+
+
+class _WithRun(BaseModel):
+    config: Run
+
+
+@hookimpl
+def register_reader_formats(register: Callable[[ReaderFormat], None]) -> None:
+    """Offer oracle lenses."""
+    register(OracleLens())
