@@ -14,7 +14,7 @@ import torch
 
 import slow_readers as slow
 from bridge.plugins import Registry
-from bridge.readers import loading
+from bridge.readers import bodies, loading
 from nla_files import TrainedSubject
 from published_files import (
     AV_TEMPLATE,
@@ -73,8 +73,8 @@ def heard(monkeypatch: pytest.MonkeyPatch, block: int | None) -> Iterator[dict[s
         return module
 
     with monkeypatch.context() as patch:
-        for name in ("bridge.readers.loading.load_module", "bridge.readers.bodies.load_module"):
-            patch.setattr(name, listened)
+        for place in (loading, bodies):
+            patch.setattr(place, "load_module", listened)
         yield kept
 
 
@@ -104,15 +104,24 @@ def held_to(
     # The prompt before the places is read first, and alone.
     there, logits = kept["there"][1], kept["logits"][1]
     places = vectors.shape[1]
+    ends = [tokenizer.eos_token_id, ended(Path(tokenizer.name_or_path))]
     texts = []
     for row, vector in enumerate(vectors):
         wanted, injected = read(ids, vector)
         torch.testing.assert_close(there[row, :places], injected, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(logits[row], wanted, rtol=1e-5, atol=1e-5)
-        written = slow.written(lambda so_far, v=vector: read(so_far, v), ids, TOKENS, [tokenizer.eos_token_id])
+        written = slow.written(lambda so_far, v=vector: read(so_far, v), ids, TOKENS, ends)
         texts.append(parse(tokenizer.decode(written, clean_up_tokenization_spaces=False)))
     assert [one.text for one in said] == texts
-    assert len(set(texts)) > 1, "the vectors are not heard"
+    # A tiny model may write one text of them all; that each vector is heard stands in the logits.
+    assert torch.pdist(logits).min() > 0.01, "the vectors are not heard"
+
+
+def ended(base: Path) -> int | None:
+    """Return the token that ends a text by a base's own configuration."""
+    from transformers import GenerationConfig
+
+    return GenerationConfig.from_pretrained(base).eos_token_id
 
 
 def opened(registry: Registry, kind: str, folder: Path, width: int, **options: Any) -> Any:
@@ -137,9 +146,7 @@ def test_easynla_adds_at_block_1(
     model = slow.load(tmp_path / "av", None if merged else base)
     at = ids.index(tokenizer.convert_tokens_to_ids(CHAR))
     with heard(monkeypatch, 1) as kept:
-        held_to(
-            add(model, [at]), ids, opened(registry, "easynla", tmp_path, width), draw(6, 1, width), tokenizer, kept
-        )
+        held_to(add(model, [at]), ids, opened(registry, "easynla", tmp_path, width), draw(6, 1, width), tokenizer, kept)
 
 
 @pytest.mark.parametrize("strip", [True, False, None], ids=["stripped", "kept", "unsaid"])
@@ -176,17 +183,19 @@ def test_oracles_answer_about_one_vector_or_several(
     case: str, count: int, bases: Any, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, width = bases(case)
-    write_oracle(tmp_path, base, {"steering_coefficient": 1.5})
+    write_oracle(tmp_path, base, {"steering_coefficient": 4.0})
     tokenizer = tokenizer_of(base)
     # The question may hold the placeholder.
     question = "Is it a map ? Say so ?"
     prefix = f"Layer: {LAYER}\n{PLACE * count} \n"
     ids = chat_ids(tokenizer, prefix + question, enable_thinking=False)
     first = ids.index(tokenizer.convert_tokens_to_ids(PLACE))
-    read = add(slow.load(tmp_path, base), list(range(first, first + count)), 1.5)
+    read = add(slow.load(tmp_path, base), list(range(first, first + count)), 4.0)
     verbalizer = opened(registry, "activation_oracle", tmp_path, width, ask=question)
     with heard(monkeypatch, 1) as kept:
-        held_to(read, ids, verbalizer, draw(3, count, width), tokenizer, kept, explain=partial(together, question=question))
+        held_to(
+            read, ids, verbalizer, draw(6, count, width), tokenizer, kept, explain=partial(together, question=question)
+        )
 
 
 def together(verbalizer: Any, vectors: Floats, question: str) -> list[Any]:
@@ -209,9 +218,7 @@ def test_oracle_lenses_replace_the_embedding(
     model = slow.load(tmp_path / "lora", base)
     read = lambda so_far, v: slow.replaced(model, so_far, at, torch.from_numpy(v[0]), 16000.0)  # noqa: E731
     with heard(monkeypatch, None) as kept:
-        held_to(
-            read, ids, opened(registry, "oracle_lens", tmp_path, width), draw(6, 1, width), tokenizer, kept
-        )
+        held_to(read, ids, opened(registry, "oracle_lens", tmp_path, width), draw(6, 1, width), tokenizer, kept)
 
 
 @pytest.mark.parametrize("case", ["qwen3", "gemma3 in its wrapper"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ def load(folder: Path, base: Path | None) -> Any:
 
     from bridge.models.transformers_adapter import quiet
 
-    with quiet():
+    # peft asks transformers whether gradients are checkpointed by a name that goes.
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         model = AutoModelForCausalLM.from_pretrained(base or folder, dtype=torch.float32)
         return (PeftModel.from_pretrained(model, folder) if base else model).eval()
 

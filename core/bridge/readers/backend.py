@@ -14,10 +14,9 @@ from bridge.readers.locate import fingerprint, locate
 from bridge.readers.reader import Reader, Sampling
 from bridge.verbalizers import Recipe, Subject, Verbalizer, VerbalizerBackend, check_site
 
-
 UNDECIDED = (
-    "Its files do not say how a vector goes in: both ways are tried when it is first used; inject=add or inject=replace "
-    "decides."
+    "Its files do not say how a vector goes in: both ways are tried when it is first used; inject=add or "
+    "inject=replace decides."
 )
 
 
@@ -125,11 +124,10 @@ class ReaderBackend(VerbalizerBackend):
             return reader
         ways = [way for way in (reader.injection, *reader.alternatives) if way.how == self.inject]
         if not ways:
+            known = " or ".join(f"inject={one.how}" for one in (reader.injection, *reader.alternatives))
             raise UsageError(
                 f"{self.checkpoint} cannot be read with inject={self.inject}.",
-                cause=f"Its files say that its vectors are to be {reader.injection.how}{'d' if reader.injection.how == 'replace' else 'ed'}."
-                if self.inject in ("add", "replace")
-                else "It is add or replace.",
+                cause=f"Its files leave open no other way than {known}.",
                 remedy="Leave inject out.",
             )
         return dataclasses.replace(reader, injection=ways[0], alternatives=())

@@ -35,14 +35,16 @@ def told_apart(ways: Sequence[Injection], answers: Callable[[Injection], list[Ex
         BridgeError: If none does so, or several do.
     """
     said = {way: answers(way) for way in ways}
-    heard = [way for way, (one, other) in said.items() if one.text != other.text and not WRONG & {*one.flags, *other.flags}]
+    heard = [
+        way for way, (one, other) in said.items() if one.text != other.text and not WRONG & {*one.flags, *other.flags}
+    ]
     if len(heard) == 1:
         return heard[0]
     named = " and ".join(dict.fromkeys(f"inject={way.how}" for way in ways))
     found = "in several ways" if heard else "in no way"
     raise BridgeError(
-        "The files of this reader do not say how a vector goes in, and trying does not tell: its answers about two unlike "
-        f"vectors differ, in their right form, {found} of {named}.",
+        "The files of this reader do not say how a vector goes in, and trying does not tell: its answers about two "
+        f"unlike vectors differ, in their right form, {found} of {named}.",
         cause="Its sidecar is that of another kind of reader, or it has learnt little.",
         remedy="Say how it was trained: by the option inject=add or inject=replace.",
     )

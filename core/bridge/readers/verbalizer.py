@@ -18,8 +18,8 @@ from bridge.readers.bodies import Bodies
 from bridge.readers.decoding import Speaker, likeliest, sampler
 from bridge.readers.injection import lengthened, whitened
 from bridge.readers.matrices import Loaded, mapped, read_affine
-from bridge.readers.prompt import Placed, check_question, placed
 from bridge.readers.probe import PROBED, told_apart, unlike_vectors
+from bridge.readers.prompt import Placed, check_question, placed
 from bridge.readers.reader import Injection, Reader, Sampling
 from bridge.readers.reconstructor import Reconstructor
 from bridge.verbalizers import Blends, Explanation, Verbalizer, check_vectors
@@ -141,7 +141,8 @@ class ReaderVerbalizer(Verbalizer):
         for start in range(0, len(seeds), at_once):
             part = slice(start, start + at_once)
             choose = sampler(sampling.temperature, seeds[part]) if sampling.temperature else likeliest
-            said += map(self._parsed, speaker.say(Blends(vectors[part], alone, beta), sampling.max_new_tokens, choose))
+            spoken = speaker.say(Blends(vectors[part], alone, beta), sampling.max_new_tokens, choose)
+            said += [self._parsed(ids, sampling.max_new_tokens) for ids in spoken]
         return [together(said[start : start + samples]) for start in range(0, len(said), samples)]
 
     @cached_property
@@ -160,13 +161,13 @@ class ReaderVerbalizer(Verbalizer):
             """Return what the reader says of two unlike vectors that go in this way."""
             speaker = Speaker(module, prompt, injection, ends(module, self._tokenizer))
             blends = Blends(self._lengthened(unlike, injection), none)
-            return [self._parsed(ids) for ids in speaker.say(blends, PROBED, likeliest)]
+            return [self._parsed(ids, PROBED) for ids in speaker.say(blends, PROBED, likeliest)]
 
         return told_apart((reader.injection, *reader.alternatives), answers)
 
-    def _parsed(self, ids: list[int]) -> Explanation:
+    def _parsed(self, ids: list[int], allowed: int) -> Explanation:
         text = self._tokenizer.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
-        prompt, ended = self._reader.prompt, len(ids) < self._asked.sampling.max_new_tokens
+        prompt, ended = self._reader.prompt, len(ids) < allowed
         return parse(prompt.answer_prefix + text, prompt.placeholder, self._reader.answer, ended)
 
     def _prepared(self, vectors: Floats) -> Floats:

@@ -79,7 +79,7 @@ def explain_texts(
         UsageError: If the destination has no verbalizer, the verbalizer takes no questions, or there are no texts.
         BridgeError: As `prepare`.
     """
-    foreign = ForeignVerbalizer(options, open_runtime(progress), bridge)
+    foreign = ForeignVerbalizer(options, open_runtime(progress), bridge, asked=bool(ask))
     given = _activations(foreign.src, texts, every, foreign.runtime)
     for remark in given.remarks:
         foreign.runtime.progress.note(remark)

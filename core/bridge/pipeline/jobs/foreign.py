@@ -38,6 +38,7 @@ class ForeignVerbalizer:
             model at the same site: its own verbalizer then explains it, without a map.
         runtime: Plugins, store and progress.
         bridge: The map, if already fitted.
+    asked: Whether a question comes with the vectors: a published reader that takes questions is then preferred.
 
     Attributes:
         src: The source, resolved but not loaded.
@@ -50,9 +51,11 @@ class ForeignVerbalizer:
         BridgeError: As `prepare`, or if the map cannot be fitted.
     """
 
-    def __init__(self, options: Options, runtime: Runtime, bridge: Bridge | None = None) -> None:
+    def __init__(
+        self, options: Options, runtime: Runtime, bridge: Bridge | None = None, *, asked: bool = False
+    ) -> None:
         self.runtime, self.bridge = runtime, bridge
-        options = with_reader(options, runtime)
+        options = with_reader(options, runtime, asked=asked)
         plan = None if _same_model(options, runtime) else prepare(options, runtime)
         if plan:
             self.options, self.src, self.dst = plan.options, plan.of_src, plan.of_dst
@@ -102,8 +105,13 @@ class ForeignVerbalizer:
         return with_untrained(found, (self.src.side, self.dst.side), self.options.models, self.runtime)
 
 
-def with_reader(options: Options, runtime: Runtime) -> Options:
+def with_reader(options: Options, runtime: Runtime, *, asked: bool = False) -> Options:
     """Name the site that a published reader reads, where the destination names none, and tell which reader that is.
+
+    Args:
+        options: What was asked for.
+        runtime: Plugins and progress.
+        asked: Whether there is a question. A reader that takes one is then named, too: a model's own rarely does.
 
     Raises:
         UsageError: If there is no such model.
@@ -112,13 +120,15 @@ def with_reader(options: Options, runtime: Runtime) -> Options:
     if options.verbalize.dst_verbalizer or not options.models.dst:
         return options
     model = runtime.resolve(options.models.dst)
-    reader = None if model.site else best_reader(model, runtime.registry)
+    reader = None if model.site and not asked else best_reader(model, runtime.registry, asked=asked)
     if reader is None:
         return options
-    said = f"{model.name} is read at {reader.sites[0]}, by {reader.name} ({reader.verbalizer})"
+    site = model.site or reader.sites[0]
+    said = f"{model.name} is read at {site}, by {reader.name} ({reader.verbalizer})"
     others = [one.name for one in readers_of(model, runtime.registry) if one is not reader]
     runtime.progress.note(f"{said}; also known: {', '.join(others)}." if others else f"{said}.")
-    return options.updated(dst=str(replace(model.reference, site=reader.sites[0])))
+    named = {"dst": str(replace(model.reference, site=site))}
+    return options.updated(**named | ({"dst_verbalizer": reader.verbalizer} if asked else {}))
 
 
 def _same_model(options: Options, runtime: Runtime) -> bool:

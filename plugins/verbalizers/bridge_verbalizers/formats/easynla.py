@@ -1,7 +1,8 @@
 """EasyNLA and nanoNLA: adapters or merged checkpoints whose vector is added to the output of block 1.
 
-Source: github.com/asherps/EasyNLA at 4d72847, `nla/injection.py`, `nla/utils/critic.py`, `nla/train_sft.py`. Its sidecar
-is that of its data (`kind: nla_dataset`), copied beside the weights: it names the prompt and not how a vector goes in.
+Source: github.com/asherps/EasyNLA at 4d72847, `nla/injection.py`, `nla/utils/critic.py`, `nla/train_sft.py`. Its
+sidecar is the sidecar of its data (`kind: nla_dataset`), copied beside the weights. It names the prompt, but not how a
+vector is injected.
 """
 
 from __future__ import annotations
@@ -155,7 +156,9 @@ def _reconstruction(folder: Path, av: Meta) -> Reconstruction:
 
 def _ar_weights(folder: Path, meta: ArMeta, base: str) -> Weights:
     config = {"peft_type": "LORA", "r": meta.lora_r, "lora_alpha": meta.lora_alpha, "use_rslora": True}
-    adapter = Adapter(file=folder / AR_FILE, config=config | {"target_modules": meta.target_modules}, base=base, beside=(AR_HEAD,))
+    adapter = Adapter(
+        file=folder / AR_FILE, config=config | {"target_modules": meta.target_modules}, base=base, beside=(AR_HEAD,)
+    )
     return Weights(adapter=adapter, tokenizer=folder if has_tokenizer(folder) else None)
 
 

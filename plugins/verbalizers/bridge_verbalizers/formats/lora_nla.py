@@ -16,7 +16,7 @@ from bridge.hookspecs import hookimpl
 from bridge.readers import Answer, Injection, Reader, ReaderFormat
 from bridge_verbalizers.formats.easynla import ADDED, AR_META, AVS, prompt_of
 from bridge_verbalizers.formats.files import half, is_adapter, sidecar_folder, weights_of
-from bridge_verbalizers.formats.meta import Meta, read_meta
+from bridge_verbalizers.formats.meta import Meta, is_lens, read_meta
 
 OPEN, CLOSE = "<explanation>", "</explanation>"
 AT_HOME = "nla-at-home"
@@ -49,7 +49,7 @@ class LoraNLA(ReaderFormat):
             meta = read_meta(place)
         except BridgeError:  # whoever describes it says what is wrong
             return False
-        return meta.kind == "nla_model" and meta.role != "ar" and not meta.stage.startswith("iolens-ao")
+        return meta.kind == "nla_model" and meta.role != "ar" and not is_lens(meta)
 
     def describe(self, folder: Path, reconstructor: Path | None = None) -> Reader:
         """Read the sidecar and `adapter_config.json`."""

@@ -184,13 +184,18 @@ def read_meta(folder: Path) -> Meta:
         raise BridgeError(
             f"{folder} holds no {NAME}.",
             cause="It is no reader, or was copied without the file that says how it reads.",
-            remedy="Copy the file from where the weights come from: a trainer writes it beside them, or beside its data.",
+            remedy="Copy the file from where the weights come from: trainers write it beside them or their data.",
         ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValidationError is a ValueError
         raise BridgeError(
             f"{path} cannot be used: {_faults(error)}.",
             cause="It is damaged, or was written by a trainer that does something which is not known here.",
         ) from error
+
+
+def is_lens(meta: Meta) -> bool:
+    """Tell whether a sidecar is that of an oracle lens: it looks like a released one, but for who made it."""
+    return meta.kind == "nla_model" and (meta.stage.startswith("iolens-ao") or "prep_rl_data" in meta.created_by)
 
 
 def _faults(error: Exception) -> str:

@@ -49,8 +49,8 @@ class OracleConfig(BaseModel):
             raise ValueError(f"its schema_version is {self.schema_version}; 1 is known here")
         if self.created_at_utc and self.created_at_utc[: len(ADDS_SINCE)] < ADDS_SINCE:
             raise ValueError(
-                f"it was made at {self.created_at_utc}, when oracles still put vectors in the place of what stood there; "
-                "that is not known here"
+                f"it was made at {self.created_at_utc}, when oracles still put vectors in the place of what stood "
+                "there; that is not known here"
             )
         if self.prefix.replace("{layer}", "").replace("{places}", "") != PREFIX.replace("{layer}", "").replace(
             "{places}", ""

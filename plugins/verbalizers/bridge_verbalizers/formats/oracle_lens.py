@@ -1,8 +1,8 @@
 """Oracle lenses: adapters that write one bullet a concept; the vector, 16000 long, replaces a token's embedding.
 
 Source: github.com/agu18dec/olens_draft at a325900 (`src/oracle_lens/pipeline/inject.py`, `soft_token_sft.py`,
-`scripts/rl/prep_rl_data.py`, `docs/pipeline.md`, stage 8). Its sidecar says `injection_scale: null`, because its trainer
-is given vectors of their final length; that length is in the `meta.json` of the run.
+`scripts/rl/prep_rl_data.py`, `docs/pipeline.md`, stage 8). Its sidecar says `injection_scale: null`, because its
+trainer is given vectors of their final length; that length is in the `meta.json` of the run.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from bridge.hookspecs import hookimpl
 from bridge.readers import Answer, Injection, Message, Prompt, Reader, ReaderFormat
 from bridge_verbalizers.formats.easynla import prompt_of
 from bridge_verbalizers.formats.files import half, is_adapter, sidecar_folder, weights_of
-from bridge_verbalizers.formats.meta import Meta, read_meta
+from bridge_verbalizers.formats.meta import Meta, is_lens, read_meta
 
 ADAPTERS, RUN = ("lora_hf", "lora", "merged"), "meta.json"
-STAGE, MAKER = "iolens-ao", "prep_rl_data"
 BULLETS, TAGS = "'- ' bullet", "<explanation> tags"
 """How its prompts ask for the form of an answer."""
 
@@ -63,10 +62,9 @@ class OracleLens(ReaderFormat):
         if not found or not (is_adapter(place) or (place / "config.json").is_file()):
             return False
         try:
-            meta = read_meta(found)
+            return is_lens(read_meta(found))
         except BridgeError:  # whoever describes it says what is wrong
             return False
-        return meta.kind == "nla_model" and (meta.stage.startswith(STAGE) or MAKER in meta.created_by)
 
     def describe(self, folder: Path, reconstructor: Path | None = None) -> Reader:
         """Read the sidecar, `meta.json` and `adapter_config.json`."""
@@ -103,7 +101,7 @@ def _prompt(meta: Meta, folder: Path) -> tuple[Prompt, Answer]:
             cause="It is of another trainer, or damaged.",
         )
     rules: dict[str, Literal["bullets", "tags"]] = {BULLETS: "bullets", TAGS: "tags"}
-    rule = next((rule for said, rule in rules.items() if said in text), "free")
+    rule: Literal["tags", "bullets", "free"] = next((rule for said, rule in rules.items() if said in text), "free")
     given: dict[str, Any] = {field: getattr(prompt, field) for field in ("placeholder", "token_id", "neighbours")}
     options = prompt.template_options
     return Prompt(messages=(Message(content=named),), template_options=options, **given), Answer(rule=rule)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
 
+from bridge.errors import BridgeError
 from bridge.progress import Progress
 from bridge.readers import (
     Affine,
@@ -21,6 +22,8 @@ from bridge.readers import (
     halves,
 )
 from bridge.verbalizers import Recipe, Subject
+from bridge_verbalizers.formats.files import sidecar_folder
+from bridge_verbalizers.formats.meta import is_lens, read_meta
 from bridge_verbalizers.nla.sidecar import NAME as SIDECAR
 from bridge_verbalizers.nla.sidecar import Extraction, Sidecar, Tokens, read_sidecar, write_sidecar
 
@@ -38,9 +41,15 @@ class NLAFormat(ReaderFormat):
     headers = (SIDECAR, f"*/{SIDECAR}")
 
     def recognises(self, folder: Path) -> bool:
-        """Recognise folders with a sidecar, or with an `av/` inside, of whole checkpoints."""
+        """Recognise folders with a sidecar, or with an `av/` inside, of whole checkpoints and of no other trainer."""
         av, _ = halves(folder)
-        return ((folder / SIDECAR).is_file() or (folder / AV).is_dir()) and not (av / ADAPTER).is_file()
+        if not ((folder / SIDECAR).is_file() or (folder / AV).is_dir()) or (av / ADAPTER).is_file():
+            return False
+        try:
+            meta = read_meta(sidecar_folder(av) or av)
+        except BridgeError:  # describe says what is wrong
+            return True
+        return meta.kind == "nla_model" and not is_lens(meta)
 
     def describe(self, folder: Path, reconstructor: Path | None = None) -> Reader:
         """Read the sidecars of both halves.
