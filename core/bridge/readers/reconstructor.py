@@ -89,7 +89,7 @@ class Reconstructor:
         return found if self._bias is None else found + self._bias
 
     def _prompt(self, text: str) -> list[int]:
-        # Most ARs are trained with BOS, if their family has one, and are far worse without it. An EOS that the tokenizer
+        # Most ARs are trained with BOS, if their family has one, and are far worse without it. An EOS that a tokenizer
         # appends is left out.
         prompt = self._described.template.replace(EXPLANATION, text)
         plain = self._tokenizer.tokenizer
