@@ -102,7 +102,7 @@ def open_source(bridge: Bridge, reference: str, runtime: Runtime, *, any_model: 
 
 
 def _point_of(reference: str, runtime: Runtime, site: Site) -> Site:
-    """Name a site of a model by its point, where the model is here to be looked at."""
+    """Name a site of a model by its point, if the model is available here."""
     try:
         model = runtime.resolve(reference)
         return model.adapter.point_of(model.weights, site)
@@ -181,7 +181,7 @@ def _from_hub(name: str) -> Path:
         raise BridgeError(
             f"The dictionary {HUB}{name} could not be downloaded. {found.what}",
             cause=found.cause,
-            # What helps a model, a folder of its files, helps no dictionary.
+            # The remedy for a model, a folder of its files, does not apply to a dictionary.
             remedy=(refused.remedy if refused else found.remedy if isinstance(found, StoreError) else "") or by_hand,
         ) from error
     return Path(snapshot) / folder

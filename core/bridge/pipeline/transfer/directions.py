@@ -44,14 +44,14 @@ def transfer_directions(
     """Move vectors as directions (steering vectors, decoder rows), and score them.
 
     Args:
-        bridge: The bridge to carry them through; any map, equal widths or not.
+        bridge: The bridge; any map, equal or different widths.
         source: A safetensors file, or arrays by name: (n, d_src) or (d_src,), any float type.
-        out: Where the moved tensors are written, under the same names, float32; refuses to overwrite.
-        open_rows: Opens the rows that they are scored on, when all else is found to be right; None to score nothing.
-        any_layer: Take all vectors to be of the source's site, whatever layers their names or number say.
+        out: File for the moved tensors, under the same names, float32; refuses to overwrite.
+        open_rows: Opens the rows for scoring, after all other checks; None for no scores.
+        any_layer: Assign all vectors to the source's site, ignoring layers in their names or number.
 
     Returns:
-        For each name what was moved, as given, how much of its length the map keeps, and what `score_directions` says.
+        For each name the moved array, in the given type, its gain in length, and the scores of `score_directions`.
 
     Raises:
         UsageError: If `out` exists, or the vectors belong to other layers than the source's.
@@ -78,20 +78,20 @@ def transfer_features(
     """Move the decoder rows of chosen features of the source's dictionary.
 
     Args:
-        bridge: The bridge to carry them through; any map, equal widths or not.
+        bridge: The bridge; any map, equal or different widths.
         reference: The source's dictionary: a path, or hub:user/repo/subfolder.
-        features: Which; the rows keep this order.
-        out: Where they are written, as one tensor `directions` (len(features), d_dst), float32, with a record of which
-            features of which dictionary they are; refuses to overwrite.
-        runtime: Plugins, store and progress; those of this machine, silent, by default.
+        features: The feature numbers; the rows keep this order.
+        out: File for one tensor `directions`, (len(features), d_dst) float32, with a record of the dictionary and the
+            feature numbers; refuses to overwrite.
+        runtime: Plugins, store and progress; default: those of this machine, without progress output.
         open_rows: As for `transfer_directions`.
-        any_model: Take a dictionary though its file names another model.
+        any_model: Accept a dictionary whose file names another model.
 
     Returns:
         As `transfer_directions`.
 
     Raises:
-        UsageError: If `out` exists, or the dictionary lacks one of the features.
+        UsageError: If `out` exists, or the dictionary does not have one of the features.
         BridgeError: If the dictionary's width, site or model differs from the bridge's source.
     """
     need_free(out)

@@ -28,8 +28,8 @@ class Mispaired:
     """The control of a bridge: the same map fitted on the same rows, each with another row's partner.
 
     Attributes:
-        forward: From the source to the destination.
-        back: The other way.
+        forward: Map from the source to the destination.
+        back: Map from the destination to the source.
     """
 
     forward: FittedMap
@@ -38,18 +38,18 @@ class Mispaired:
 
 @final
 class HeldOutRows:
-    """The paired rows of a bridge's held-out documents, outliers left out.
+    """The paired rows of a bridge's held-out documents, without outliers.
 
     Args:
         rows: All paired rows.
-        seed: Of the intervals.
+        seed: Seed of the intervals.
         fitted: The bridge's map.
-        mispaired: Fits the control when it is first asked for; gives None where it cannot be fitted.
+        mispaired: Fits the control at the first call; returns None if the control cannot be fitted.
 
     Attributes:
-        seed: Of the intervals.
+        seed: Seed of the intervals.
         fitted: The bridge's map.
-        n_documents: How many independent documents are held out.
+        n_documents: Number of independent held-out documents.
         mispaired: Returns the control, fitted once.
     """
 
@@ -83,18 +83,18 @@ def score_dictionaries(
 ) -> dict[str, dict[str, Any]]:
     """Return the EV of a dictionary on the source, and of the transferred dictionary on the destination.
 
-    1 - sum ||y - y^||^2 / sum ||y - mean||^2 over held-out rows, with the mean of these rows: `sae_ev` of `bridge
-    audit`.
+    EV = 1 - sum ||y - y^||^2 / sum ||y - mean||^2 over held-out rows, with the mean of these rows; `bridge audit`
+    reports it as `sae_ev`.
 
     Args:
         rows: Held-out pairs.
-        source: Of the source.
-        carried: Of the destination.
-        control: The same carried by the mispaired control; None where there is none.
+        source: The source's dictionary.
+        carried: The transferred dictionary.
+        control: The dictionary transferred by the mispaired control; None if there is no control.
 
     Returns:
-        `mapped` (the carried one on the destination), `mispaired` (the control there) and `self` (the given one on the
-        source), each `ev`, the ends `low` and `high` of its 95% interval over documents, and `n` rows.
+        `mapped` (`carried` on the destination), `mispaired` (`control` on the destination) and `self` (`source` on the
+        source), each with `ev`, the ends `low` and `high` of its 95% interval over documents, and `n` rows.
     """
     arms = {MAPPED: ("y", carried), SELF: ("x", source)} | ({MISPAIRED: ("y", control)} if control else {})
     mean = rows.means()
@@ -124,13 +124,13 @@ def score_probes(
     Args:
         rows: Held-out pairs.
         given: Weights, (d_src,) or (k, d_src), and bias, () or (k,), by name.
-        carried: The same for the destination.
-        control: The same carried by the mispaired control; empty where there is none.
+        carried: Weights and bias of the transferred probes, by name.
+        control: Weights and bias of the probes transferred by the mispaired control; empty if there is no control.
 
     Returns:
         By name `ev`, 1 - sum (p(y) - p(x))^2 / sum (p(x) - mean)^2, with `low`, `high` and `n` as for dictionaries;
-        `r`, the mean correlation over outputs; `spread`, the ratio of the readings' standard deviations; and
-        `mispaired`, the same of the control's.
+        `r`, the mean correlation over outputs; `spread`, the ratio of the outputs' standard deviations; and
+        `mispaired`, the same scores of the control.
     """
     there: dict[str, list[Array]] = {name: [] for name in given}
     arms = {MAPPED: carried} | ({MISPAIRED: control} if control else {})
@@ -187,5 +187,5 @@ def _share(residual: Array, spread: Array, n: int, seed: int) -> dict[str, Any]:
 
 
 def finite(value: float) -> float | None:
-    """Return a number as JSON can hold it: None where it is none."""
+    """Return the number, or None if it is NaN or infinite, which JSON cannot hold."""
     return float(value) if np.isfinite(value) else None

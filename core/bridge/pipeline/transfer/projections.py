@@ -1,4 +1,4 @@
-"""How far projections on moved directions agree with those on the given ones, over paired held-out rows."""
+"""Agreement of projections on moved directions with projections on the given directions, over paired held-out rows."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Array = NDArray[np.float64]
 
 
 def score_directions(rows: HeldOutRows, vectors: Mapping[str, NDArray[np.floating]]) -> dict[str, dict[str, Any]]:
-    """Return for each name how projections of paired held-out rows correlate across the two models.
+    """Return for each name the correlation of projections of paired held-out rows across the two models.
 
-    A row's projection on a given direction v, x v, is held beside its partner's on the moved one, y v'. That a
-    direction steers the destination is another question, which `bridge steer` answers.
+    The projection of a source row on a given direction, x v, is compared with the projection of its paired row on the
+    moved direction, y v'. The correlation does not show that a direction steers the destination; see `bridge steer`.
 
     Args:
         rows: Held-out pairs, and the bridge's map.
-        vectors: By name (d_src,) or (k, d_src).
+        vectors: Directions by name, (d_src,) or (k, d_src).
 
     Returns:
         By name `r`, the mean Pearson correlation over its rows, `low` and `high` of its 95% jackknife interval over
-        documents, `n` rows, and `mispaired`: the same of directions that the mispaired control moved, where it is.
+        documents, `n` rows, and, if there is a control, `mispaired`: the same for directions moved by the control.
     """
     found = {name: _correlated(rows, some, rows.fitted.direction(some)) for name, some in vectors.items()}
     control = rows.mispaired()
@@ -43,7 +43,7 @@ def _correlated(rows: HeldOutRows, given: NDArray[np.floating], moved: NDArray[n
     counts = np.zeros(rows.n_documents)
     mean = rows.means()
     for block in rows:
-        # About the means of all rows, so that little is lost where a stream's mean is far longer than its spread.
+        # Subtracting the means of all rows limits rounding errors if a stream's mean is far longer than its spread.
         s, t = (block.x - mean["x"]) @ here, (block.y - mean["y"]) @ there
         for total, values in zip(sums, (s, t, s * s, t * t, s * t), strict=True):
             np.add.at(total, block.document, values)

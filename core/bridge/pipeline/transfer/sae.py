@@ -28,11 +28,11 @@ class TransferredDictionary(Result):
     """A dictionary, transferred through a bridge.
 
     Attributes:
-        dictionary: What was written; its arrays are numpy, float32.
-        held_out: By arm (`mapped`, the carried dictionary in the destination; `mispaired`, the same carried by a map of
-            rows that do not belong together; `self`, the given one in the source) the share of variance that it
-            reconstructs: `ev`, `low`, `high`, `n`. Empty where it was not scored.
-        provenance: Source, destination, map, way back, and which dictionary.
+        dictionary: The written dictionary; its arrays are numpy, float32.
+        held_out: Explained variance by arm: `ev`, `low`, `high`, `n`. `mapped` is the transferred dictionary on the
+            destination, `mispaired` the dictionary transferred by a map fitted on mispaired rows, `self` the given
+            dictionary on the source. Empty if not scored.
+        provenance: Source, destination, map, reverse map, and the given dictionary.
     """
 
     dictionary: SparseAutoencoder

@@ -25,13 +25,13 @@ class Transferred(Result):
     """Directions or probes, transferred through a bridge.
 
     Attributes:
-        arrays: What was carried, by name: numpy or torch as it was given, numpy where it came from a file.
-        gains: For each name the mean length of its rows after, over before; zeros are left out.
-        provenance: Source, destination, map, and where the vectors came from.
-        held_out: For each probe how what it reads of the destination's held-out activations agrees with what the given
-            one reads of the source's: `ev` (share of that variance), `low`, `high`, `n`, `r` (correlation) and `spread`
-            (ratio of standard deviations). For each name of directions the correlation `r` of projections, with `low`,
-            `high` and `n`. Each has the same of the mispaired control, as `mispaired`. Empty where nothing was scored.
+        arrays: Transferred arrays by name: numpy or torch as given, numpy if they came from a file.
+        gains: For each name the mean ratio of a row's length after the map to its length before, without zero rows.
+        provenance: Source, destination, map, and origin of the vectors.
+        held_out: For each probe the agreement of its outputs on the destination's held-out activations with the given
+            probe's outputs on the source's: `ev` (explained variance), `low`, `high`, `n`, `r` (correlation) and
+            `spread` (ratio of standard deviations). For each name of directions the correlation `r` of projections,
+            with `low`, `high`, `n`. Each has the scores of the mispaired control, as `mispaired`. Empty if not scored.
     """
 
     arrays: dict[str, Any]
@@ -47,7 +47,7 @@ class Transferred(Result):
         """Return shape, gain and score of every transferred array, as JSON.
 
         Returns:
-            By name `shape`, a list, `gain`, and where it was scored `held_out`.
+            By name `shape` (a list), `gain`, and `held_out` if scored.
         """
         said = {name: {"shape": list(self.arrays[name].shape), "gain": gain} for name, gain in self.gains.items()}
         return {
@@ -59,7 +59,7 @@ class Transferred(Result):
         """Return a row for each name.
 
         Returns:
-            Rows of `name`, `shape` (a tuple), `gain`, and where it was scored what `held_out` has.
+            Rows of `name`, `shape` (a tuple), `gain`, and the scores of `held_out` if scored.
         """
         return [
             {
@@ -93,7 +93,7 @@ def read_named(source: Named) -> tuple[dict[str, NDArray[np.floating]], str]:
 
 
 def gain(given: NDArray[np.floating], moved: NDArray[np.floating]) -> float:
-    """Return the mean of ||moved|| / ||given|| over rows, vectors of zeros left out.
+    """Return the mean of ||moved|| / ||given|| over rows, without zero rows.
 
     Args:
         given: (n, d_src) or (d_src,).
