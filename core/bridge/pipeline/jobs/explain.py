@@ -114,7 +114,7 @@ def explain_texts(
 def _answers(
     foreign: ForeignVerbalizer, verbalizer: Verbalizer, given: Tokens, points: Float32, ask: str
 ) -> list[Reading]:
-    """Ask a question of each text's activations together; a reading stands where the last of its tokens ends."""
+    """Ask one question about all activations of each text; a reading is placed at the end of the text's last token."""
     groups = np.split(points, np.cumsum(given.counts)[:-1])
     answers = foreign.explain(len(groups), lambda: verbalizer.ask(groups, ask))
     last = np.cumsum(given.counts) - 1

@@ -1,4 +1,4 @@
-"""Fit a lens of one model at several layers, and put lenses of disjoint texts together."""
+"""Fit a lens of one model at several layers, and merge lenses fitted on disjoint texts."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ def fit_lens(
 
     Args:
         options: Model (as `src`), corpus and split.
-        layers: As `3,7,11` or `0-11:4`; `all` for every block but the last.
+        layers: Block numbers, as `3,7,11` or `0-11:4`; `all` for every block except the last.
         how: Fields of `LensRecipe` besides the layers.
         kind: Kind of verbalizer that reads the lens; by default the only installed one that fits lenses.
-        out: File to write; a fit that was interrupted is continued. By default where the kind finds it again.
-        progress: Is told of every stage.
-        stdin: Where a corpus `-` comes from.
+        out: File to write; an interrupted fit is continued. Default: the file that the kind reads for this model.
+        progress: Receives every stage.
+        stdin: Input for the corpus `-`.
 
     Returns:
-        Where it lies (`file`), and what it is and was made of.
+        The path (`file`), and the lens's record.
 
     Raises:
-        UsageError: If the file is there already, a layer or option is wrong, or the model is an encoder.
-        BridgeError: If the model or the corpus cannot be had.
+        UsageError: If the file exists, a layer or option is wrong, or the model is an encoder.
+        BridgeError: If the model or the corpus is not available.
     """
     runtime = open_runtime(progress)
     fitter = _fitter(kind, runtime)
     reference = replace(parse_reference(options.models.src), site="*")
-    recipe = LensRecipe(layers=(0,), **how)  # refuses what makes no sense before a model is looked for
+    recipe = LensRecipe(layers=(0,), **how)  # checks the options before a model is resolved
     options = options.updated(src=str(reference), max_tokens=recipe.max_tokens, skip=recipe.skip)
     pinned, plan = prepare_model(options, runtime, stdin)
     model, identity = plan.side.model, plan.side.identity
@@ -71,20 +71,20 @@ def fit_lens(
 
 
 def merge_lenses(parts: Sequence[Path], out: Path, kind: str = "", progress: Progress | None = None) -> dict[str, Any]:
-    """Put lenses of one model that were fitted on disjoint texts together.
+    """Merge lenses of one model that were fitted on disjoint texts.
 
     Args:
         parts: Files that `fit_lens` wrote.
         out: The file to write.
         kind: As for `fit_lens`.
-        progress: Is told of plugins that are broken.
+        progress: Receives notes about broken plugins.
 
     Returns:
-        Where it lies (`file`), and what it is and was made of.
+        The path (`file`), and the lens's record.
 
     Raises:
-        UsageError: If fewer than two are given, or the file is there already.
-        BridgeError: If they are of different models, layers or recipes, or share a text.
+        UsageError: If fewer than two files are given, or the file exists.
+        BridgeError: If the lenses have different models, layers or recipes, or share a text.
     """
     if len(parts) < 2:
         raise UsageError("Two lenses at least are put together.", remedy="Name their files, and --out.")
