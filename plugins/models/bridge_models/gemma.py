@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 class Gemma(TransformersAdapter):
     """`Gemma3ForCausalLM` and `Gemma3ForConditionalGeneration`.
 
-    Blocks have norms on both sides of attention and MLP, so what a part adds to the stream is its second norm's
-    output. Residual norms reach 1e5 and more: float16 overflows.
+    Attention and MLP have a norm before and a norm after them, so each adds the output of its second norm to the
+    stream. Residual norms reach 1e5 and more: float16 overflows.
     """
 
     name = "gemma"
     model_types = ("gemma3", "gemma3_text")
 
     def aliases(self) -> Sequence[Alias]:
-        """Return the instruction-tuned sizes; 12B and 27B (`gemma`) at the blocks that their AVs read."""
+        """Return the instruction-tuned sizes; the sites of 12B and 27B (`gemma`) are those of their released AVs."""
         return [
             Alias("gemma", "google/gemma-3-27b-it", site="41", verbalizer=_released("27b-L41")),
             Alias("gemma3-27b", "google/gemma-3-27b-it"),
@@ -35,7 +35,7 @@ class Gemma(TransformersAdapter):
         ]
 
     def layout(self, module: nn.Module) -> Layout:
-        """Sites of the text decoder, wherever the wrapper keeps it."""
+        """Return the sites of the text decoder, inside the wrapper or alone."""
         wrapped = hasattr(module.get_submodule("model"), "language_model")
         return sequential(
             "model.language_model.layers" if wrapped else "model.layers",

@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 class Gemma2(TransformersAdapter):
     """`Gemma2ForCausalLM`.
 
-    Blocks have norms on both sides of attention and MLP, so what a part adds to the stream is its second norm's
-    output. Attention is computed in the open (`eager`), because the fused kernels cannot cap its scores.
+    Attention and MLP have a norm before and a norm after them, so each adds the output of its second norm to the
+    stream. Attention is computed unfused (`eager`), because the fused kernels cannot cap its scores.
     """
 
     name = "gemma2"
     model_types = ("gemma2",)
 
     def aliases(self) -> Sequence[Alias]:
-        """Return the three sizes; nearly all of Gemma Scope's dictionaries are of the variants `base`."""
+        """Return the three sizes; nearly all Gemma Scope dictionaries were trained on the variants `base`."""
         return [
             Alias(f"gemma2-{size}", f"google/gemma-2-{size}-it", variants={"base": f"google/gemma-2-{size}"})
             for size in ("2b", "9b", "27b")
         ]
 
     def layout(self, module: nn.Module) -> Layout:
-        """Sites of a Gemma-2 decoder."""
+        """Return the sites of a Gemma-2 decoder."""
         return sequential(
             "model.layers",
             attn_out="post_attention_layernorm",

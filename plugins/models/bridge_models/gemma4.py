@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 class Gemma4(TransformersAdapter):
     """`Gemma4ForCausalLM`, `Gemma4UnifiedForCausalLM`, and their `...ForConditionalGeneration`.
 
-    A block multiplies its whole output by one learned number (`layer_scalar`); those of E2B and E4B add a third part,
-    looked up by the token. So `resid_mid` plus the MLP's output is not `resid_post`, and there is no `mlp_out`: what
-    the MLP adds is read by module path, as `post_feedforward_layernorm`.
+    A block multiplies its whole output by one learned number (`layer_scalar`). Blocks of E2B and E4B add a third part,
+    looked up by the token. So `resid_mid` plus the MLP's output is not `resid_post`, and there is no point `mlp_out`:
+    the MLP's output is read by its module path, `post_feedforward_layernorm`.
     """
 
     name = "gemma4"
     model_types = ("gemma4", "gemma4_text", "gemma4_unified", "gemma4_unified_text")
 
     def aliases(self) -> Sequence[Alias]:
-        """Return the instruction-tuned sizes, each with what it was made from, as `base`."""
+        """Return the instruction-tuned sizes, each with its base model as variant `base`."""
         return [
             Alias(f"gemma4-{size.lower()}", f"google/gemma-4-{size}-it", variants={"base": f"google/gemma-4-{size}"})
             for size in ("E2B", "E4B", "12B", "26B-A4B", "31B")
         ]
 
     def layout(self, module: nn.Module) -> Layout:
-        """Sites of the text decoder, wherever the wrapper keeps it."""
+        """Return the sites of the text decoder, inside the wrapper or alone."""
         wrapped = hasattr(module.get_submodule("model"), "language_model")
         return Layout(
             "model.language_model.layers" if wrapped else "model.layers",
@@ -47,10 +47,10 @@ class Gemma4(TransformersAdapter):
         )
 
     def cached_inputs(self, module: nn.Module) -> CachedInputs | None:
-        """Go on from a cache with every token in every block.
+        """Continue from a cache with every token in every block.
 
-        Told that logits of the last token are enough, transformers skips all other tokens in blocks that take over the
-        keys of earlier ones, and an edit of theirs would find no activation.
+        If only the last token's logits are requested, transformers skips all other tokens in blocks that reuse the keys
+        of earlier blocks; edits of the skipped tokens would then find no activation.
         """
         plain = super().cached_inputs(module)
         if plain is None:
@@ -58,7 +58,7 @@ class Gemma4(TransformersAdapter):
         return lambda *new: {key: value for key, value in plain(*new).items() if key != "logits_to_keep"}
 
     def tiny_configs(self) -> Sequence[Any]:
-        """Return tiny text models as E2B, 26B-A4B and 12B are built, and a wrapper of each kind."""
+        """Return tiny text models with the architectures of E2B, 26B-A4B and 12B, and a wrapper of each kind."""
         from transformers import Gemma4Config, Gemma4TextConfig, Gemma4UnifiedConfig, Gemma4UnifiedTextConfig
 
         text = {

@@ -28,7 +28,7 @@ class GPT2(TransformersAdapter):
         ]
 
     def layout(self, module: nn.Module) -> Layout:
-        """Sites of a GPT-2 decoder."""
+        """Return the sites of a GPT-2 decoder."""
         return sequential("transformer.h", attn_out="attn", resid_mid="ln_2", mlp_out="mlp")
 
     def tiny_configs(self) -> Sequence[Any]:

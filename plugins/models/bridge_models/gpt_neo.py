@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @final
 class GPTNeo(TransformersAdapter):
-    """`GPTNeoForCausalLM`: GPT-2's blocks, where every other attention looks back over 256 tokens only."""
+    """`GPTNeoForCausalLM`: GPT-2's blocks, but every second block attends to the last 256 tokens only."""
 
     name = "gpt_neo"
     model_types = ("gpt_neo",)
@@ -31,7 +31,7 @@ class GPTNeo(TransformersAdapter):
         ]
 
     def layout(self, module: nn.Module) -> Layout:
-        """Sites of a GPT-Neo decoder."""
+        """Return the sites of a GPT-Neo decoder."""
         return sequential("transformer.h", attn_out="attn", resid_mid="ln_2", mlp_out="mlp")
 
     def tiny_configs(self) -> Sequence[Any]:

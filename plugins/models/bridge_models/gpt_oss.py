@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 @final
 class GptOss(TransformersAdapter):
-    """`GptOssForCausalLM`: mixtures of experts, attention with sinks, every other block over 128 tokens only.
+    """`GptOssForCausalLM`: mixtures of experts, attention with sinks, every second block over 128 tokens only.
 
-    Released experts are MXFP4. They are unpacked when they are read, everywhere: transformers alone would compute with
-    packed ones where a GPU and the package `kernels` are there, and activations would depend on the machine.
+    Released experts are MXFP4. They are unpacked on loading, on every machine: with a GPU and the package `kernels`,
+    transformers would compute with packed experts, and activations would depend on the machine.
     """
 
     name = "gpt_oss"
     model_types = ("gpt_oss",)
 
     def aliases(self) -> Sequence[Alias]:
-        """Return both sizes, with the variants that classify by a policy, as `safeguard`."""
+        """Return both sizes, each with the variant `safeguard`, which classifies by a policy."""
         return [
             Alias(
                 f"gpt-oss-{size}", f"openai/gpt-oss-{size}", variants={"safeguard": f"openai/gpt-oss-safeguard-{size}"}
@@ -33,11 +33,11 @@ class GptOss(TransformersAdapter):
         ]
 
     def layout(self, module: nn.Module) -> Layout:
-        """Sites of a gpt-oss decoder."""
+        """Return the sites of a gpt-oss decoder."""
         return sequential("model.layers", attn_out="self_attn", resid_mid="post_attention_layernorm", mlp_out="mlp")
 
     def load_options(self, weights: Weights) -> Mapping[str, Any]:
-        """Have packed experts unpacked."""
+        """Request unpacked experts."""
         if weights.config.get("quantization_config", {}).get("quant_method") != "mxfp4":
             return {}
         from transformers import Mxfp4Config

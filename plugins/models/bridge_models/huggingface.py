@@ -31,40 +31,40 @@ _TOKENS = 12
 
 @final
 class HuggingFace(TransformersAdapter):
-    """Serves what no family of its own claims.
+    """Supports models that no other family claims.
 
-    The blocks are the outermost list of modules, as long as the model is deep, that each run once and turn the stream
-    into the stream. The two modules whose outputs add up, with a block's input, to its output in every block are
-    attention and MLP; where no two do, only `resid_pre` and `resid_post` are offered, or one part beside `resid_mid`.
-    What sees later tokens is treated as an encoder, whatever its class is called.
+    The blocks are the outermost module list with one entry per block, in which each module runs once and maps the
+    stream to the stream. Attention and MLP are the two modules whose outputs, added to a block's input, give its output
+    in every block. If no two modules do, only `resid_pre` and `resid_post` are available, or one part and `resid_mid`.
+    A model whose predictions depend on later tokens is treated as an encoder, whatever its class.
     """
 
     name = "huggingface"
     fallback = True
 
     def claims(self, weights: Weights) -> bool:
-        """Claim whatever names a model type."""
+        """Claim every checkpoint with a model type."""
         return "model_type" in weights.config
 
     def describe(self, weights: Weights) -> ModelInfo:
-        """Read width and depth, and whether the configuration is an encoder's.
+        """Read width and depth, and whether the configuration belongs to an encoder.
 
         Raises:
-            ModelError: If the configuration does not give them.
+            ModelError: If the configuration has no width or depth.
         """
         try:
             info = super().describe(weights)
             config = self._config(weights)
         except BridgeError:
             raise
-        except Exception as error:  # configurations compute what they are asked for, and raise what they like
+        except Exception as error:  # properties of configurations may raise any error
             raise ModelError(
                 f"The configuration of {weights.source} does not say how wide and deep its text model is "
                 f"({type(error).__name__}: {error}).",
                 cause=f"A {weights.config.get('model_type')} is more than a text model, or counts in another way.",
                 remedy="Write a model family plugin for it; it is a page of code (CONTRIBUTING.md).",
             ) from error
-        # Where nothing limits a model, some configurations say -1.
+        # Some configurations use -1 for no limit.
         limit = info.max_tokens if info.max_tokens and info.max_tokens > 0 else None
         return dataclasses.replace(info, max_tokens=limit, causal=not _is_masked(config))
 
@@ -72,14 +72,14 @@ class HuggingFace(TransformersAdapter):
         """Load the model, find its sites, and test whether it is causal.
 
         Raises:
-            ModelError: If it cannot be run, or has no blocks that are known for what they are.
+            ModelError: If the model cannot be run, or its blocks cannot be found.
         """
         try:
             model = super().load(weights, placement)
             model.causal = not _sees_ahead(model)
         except BridgeError:
             raise
-        except Exception as error:  # a foreign architecture fails in its own way
+        except Exception as error:  # an unknown architecture may raise any error
             raise ModelError(
                 f"{weights.source} cannot be run as a text model ({type(error).__name__}: {error}).",
                 cause=f"The architecture {weights.config.get('model_type')} needs more than token ids and a mask.",
@@ -88,10 +88,10 @@ class HuggingFace(TransformersAdapter):
         return model
 
     def layout(self, module: nn.Module) -> Layout:
-        """Find the blocks and, by a forward pass, the sites in them.
+        """Find the blocks and, with a forward pass, the sites in them.
 
         Raises:
-            ModelError: If there is no list of blocks, or it passes on several streams.
+            ModelError: If there is no list of blocks, or the blocks have several streams.
         """
         import torch
 
@@ -107,10 +107,10 @@ class HuggingFace(TransformersAdapter):
         return Layout(found.path, points | find_parts(found.blocks, eps))
 
     def outline(self, module: nn.Module) -> Layout:
-        """Find the outermost list that is as long as the model is deep; which one it is, only a pass tells for sure.
+        """Find the outermost module list with one entry per block; only a forward pass can confirm it.
 
         Raises:
-            ModelError: If there is none.
+            ModelError: If there is no such list.
         """
         depth = int(module.config.get_text_config().num_hidden_layers)  # type: ignore[union-attr,operator]
         return Layout(
@@ -136,19 +136,19 @@ class HuggingFace(TransformersAdapter):
 
 
 def _default(config: Any) -> str:
-    """Return which of several streams a point means.
+    """Return which of several streams a point refers to.
 
-    AltUp (Gemma 3n) has an active one, which attention and MLP of every block read and correct first, and which alone
-    the model reads out without a projection: the others stand in bases of their own. The streams of hyper-connections
-    (DeepSeek-V4) begin as copies of the embedding and are summed by weights that differ from token to token: none is
-    before the others, and their mean is that sum with equal weights.
+    AltUp (Gemma 3n) has one active stream. Attention and MLP of every block read and correct it first, and it is the
+    only stream that the output uses without a projection; the others have different bases. The streams of
+    hyper-connections (DeepSeek-V4) start as copies of the embedding and are summed with weights that depend on the
+    token: no stream has priority, so their mean is used, the sum with equal weights.
     """
     active = getattr(config, "altup_active_idx", None)
     return "mean" if active is None else f"stream{active}"
 
 
 def _is_masked(config: Any) -> bool:
-    """Tell whether transformers lists the type among masked models, and the configuration makes it no decoder."""
+    """Tell whether transformers lists the type as a masked model, and the configuration does not make it a decoder."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
     decoder = getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False)
@@ -166,7 +166,7 @@ def _sees_ahead(model: LoadedModel) -> bool:
     mask = torch.ones_like(ids)
     with torch.inference_mode():
         one, two = (model.logits(some, mask)[0, :half].float() for some in (ids, other))
-    # Rounding may differ where tokens are sorted to experts; what is seen ahead changes far more.
+    # Rounding may differ if tokens are sorted by expert; attention to later tokens changes far more.
     share = 1e-5 if next(model.module.parameters()).dtype is torch.float32 else 3e-2
     return float((one - two).abs().max()) > share * float(one.abs().max())
 
@@ -176,16 +176,16 @@ def _dtypes(module: nn.Module) -> set[torch.dtype]:
 
 
 def _ids(module: nn.Module, tokens: int) -> Tensor:
-    """Return different token ids, spread over the vocabulary: (1, tokens) int64, fewer where the model reads fewer."""
+    """Return distinct token ids, spread over the vocabulary: (1, tokens) int64, fewer if the model's limit is lower."""
     import torch
 
     config: Any = module.config
-    known: Any = module  # to transformers: a torch module has no such method
+    known: Any = module  # typed as Any: torch's Module does not declare this method
     vocabulary = int(known.get_input_embeddings().num_embeddings)
-    # Two less, because some tables of positions begin after the padding.
+    # Two fewer, because some position tables start after the padding index.
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     tokens = max(min(tokens, positions - 2), 2) if positions and positions > 0 else tokens
-    # From a tenth on, because the first ids are special, and padding is a zero in some embeddings.
+    # Start at a tenth of the vocabulary: the first ids are special, and the padding embedding is zero in some models.
     ids = [vocabulary // 10 + index * vocabulary * 8 // 10 // tokens for index in range(tokens)]
     return torch.tensor([ids], device=next(module.parameters()).device)
 

@@ -25,7 +25,7 @@ class Llama(TransformersAdapter):
     model_types = ("llama",)
 
     def aliases(self) -> Sequence[Alias]:
-        """Return Llama 3 to 3.3; `llama` is the 70B model at the block that its released AV reads."""
+        """Return Llama 3 to 3.3; `llama` is the 70B model at the site of its released AV."""
         models = {
             "3-8b": "Meta-Llama-3-8B",
             "3-70b": "Meta-Llama-3-70B",
@@ -44,7 +44,7 @@ class Llama(TransformersAdapter):
         ]
 
     def layout(self, module: nn.Module) -> Layout:
-        """Sites of a Llama decoder."""
+        """Return the sites of a Llama decoder."""
         return sequential("model.layers", attn_out="self_attn", resid_mid="post_attention_layernorm", mlp_out="mlp")
 
     def tiny_configs(self) -> Sequence[Any]:

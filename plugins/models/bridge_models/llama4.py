@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @final
 class Llama4(TransformersAdapter):
-    """`Llama4ForCausalLM`, also where the checkpoint is a `Llama4ForConditionalGeneration`, which reads images too.
+    """`Llama4ForCausalLM`, also from a checkpoint of `Llama4ForConditionalGeneration`, which also reads images.
 
-    A mixture of experts returns (batch * tokens, d_model); `mlp_out` is read from it as (batch, tokens, d_model).
-    Blocks attend within chunks of tokens, every fourth to all.
+    A mixture of experts returns (batch * tokens, d_model); `mlp_out` is its reshape to (batch, tokens, d_model).
+    Blocks attend within chunks of tokens; every fourth block attends to all tokens.
     """
 
     name = "llama4"
@@ -27,7 +27,7 @@ class Llama4(TransformersAdapter):
     unread = ("vision_model.", "multi_modal_projector.")
 
     def aliases(self) -> Sequence[Alias]:
-        """Return both sizes, each with what it was made from, as `base`."""
+        """Return both sizes, each with its base model as variant `base`."""
         return [
             Alias(
                 f"llama4-{name.lower()}",
@@ -38,17 +38,17 @@ class Llama4(TransformersAdapter):
         ]
 
     def layout(self, module: nn.Module) -> Layout:
-        """Sites of a Llama-4 decoder."""
+        """Return the sites of a Llama-4 decoder."""
         return sequential(
             "model.layers", attn_out="self_attn", resid_mid="post_attention_layernorm", mlp_out="feed_forward"
         )
 
     def cached_inputs(self, module: nn.Module) -> CachedInputs | None:
-        """Keep no cache: blocks without rotary positions scale queries by their place in the row, padding included."""
+        """Use no cache: blocks without rotary positions scale queries by their index in the row, padding included."""
         return None
 
     def tiny_configs(self) -> Sequence[Any]:
-        """Return tiny text models, all mixtures (Scout) and every other block dense (Maverick), and a wrapper."""
+        """Return tiny text models with mixtures in all blocks (Scout) and in every second (Maverick), and a wrapper."""
         from transformers import Llama4Config, Llama4TextConfig
 
         text = {

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 TEKKEN = 131_072
-"""Size of the vocabulary that Mistral has used since Nemo."""
+"""Vocabulary size of Mistral's models since Nemo."""
 
 
 @final
@@ -24,7 +24,7 @@ class Mistral(TransformersAdapter):
     model_types = ("mistral",)
 
     def aliases(self) -> Sequence[Alias]:
-        """Return the instruction-tuned models, each with what it was made from, as `base`."""
+        """Return the instruction-tuned models, each with its base model as variant `base`."""
         models = {
             "mistral-7b": ("Mistral-7B-Instruct-v0.3", "Mistral-7B-v0.3"),
             "mistral-7b-v0.1": ("Mistral-7B-Instruct-v0.1", "Mistral-7B-v0.1"),
@@ -37,19 +37,19 @@ class Mistral(TransformersAdapter):
         ]
 
     def tokenizer_options(self, weights: Weights) -> Mapping[str, Any]:
-        """Have words cut where Mistral's own tokenizer (Tekken, in Nemo and Small) cuts them, by `tokenizer.json`.
+        """Use `tokenizer.json`, with the word pattern of Mistral's own tokenizer (Tekken, in Nemo and Small).
 
-        With the package `mistral-common`, transformers would take its tokenizer, which does not say where tokens end.
-        Files that were written before transformers 5 hold another pattern, which transformers corrects on request.
+        If `mistral-common` is installed, transformers would use its tokenizer, which does not report where tokens end.
+        Files written before transformers 5 have a wrong pattern, which transformers corrects on request.
         """
         return {"mistral_format": False, "fix_mistral_regex": weights.config.get("vocab_size") == TEKKEN}
 
     def layout(self, module: nn.Module) -> Layout:
-        """Sites of a Mistral decoder."""
+        """Return the sites of a Mistral decoder."""
         return sequential("model.layers", attn_out="self_attn", resid_mid="post_attention_layernorm", mlp_out="mlp")
 
     def tiny_configs(self) -> Sequence[Any]:
-        """Return one tiny `MistralConfig` whose attention looks back over fewer tokens than a text has."""
+        """Return one tiny `MistralConfig` whose attention window is shorter than the test texts."""
         from transformers import MistralConfig
 
         return [

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @final
 class Mistral3(TransformersAdapter):
-    """`Ministral3ForCausalLM`, and `Mistral3ForConditionalGeneration` around any text model of Mistral's.
+    """`Ministral3ForCausalLM`, and `Mistral3ForConditionalGeneration` around any of Mistral's text models.
 
-    The wrapper has no text-only class, so it is loaded with its image encoder, and run on text. Released FP8 weights
-    are unpacked when they are read.
+    The wrapper has no text-only class, so it is loaded with its image encoder and run on text. Released FP8 weights are
+    unpacked on loading.
     """
 
     name = "mistral3"
@@ -25,11 +25,11 @@ class Mistral3(TransformersAdapter):
     wrapped = True
 
     def aliases(self) -> Sequence[Alias]:
-        """Return the instruction-tuned models, each with what it was made from, as `base`."""
+        """Return the instruction-tuned models, each with its base model as variant `base`."""
         return ALIASES
 
     def layout(self, module: nn.Module) -> Layout:
-        """Sites of the text decoder, wherever the wrapper keeps it."""
+        """Return the sites of the text decoder, inside the wrapper or alone."""
         wrapped = hasattr(module.get_submodule("model"), "language_model")
         return sequential(
             "model.language_model.layers" if wrapped else "model.layers",
@@ -39,15 +39,15 @@ class Mistral3(TransformersAdapter):
         )
 
     def tokenizer_options(self, weights: Weights) -> Mapping[str, Any]:
-        """Have words cut where Mistral's own tokenizer (Tekken) cuts them, by `tokenizer.json`.
+        """Use `tokenizer.json`, with the word pattern of Mistral's own tokenizer (Tekken).
 
-        With the package `mistral-common`, transformers would take its tokenizer, which does not say where tokens end.
-        Files that were written before transformers 5 hold another pattern, which transformers corrects on request.
+        If `mistral-common` is installed, transformers would use its tokenizer, which does not report where tokens end.
+        Files written before transformers 5 have a wrong pattern, which transformers corrects on request.
         """
         return {"mistral_format": False, "fix_mistral_regex": True}
 
     def load_options(self, weights: Weights) -> Mapping[str, Any]:
-        """Have FP8 weights unpacked."""
+        """Request unpacked weights for FP8 checkpoints."""
         if weights.config.get("quantization_config", {}).get("quant_method") != "fp8":
             return {}
         from transformers import FineGrainedFP8Config
@@ -135,7 +135,7 @@ ALIASES: Sequence[Alias] = (
     Alias("mistral-small-3.2", "mistralai/Mistral-Small-3.2-24B-Instruct-2506"),
     Alias("mistral-small-4", "mistralai/Mistral-Small-4-119B-2603"),
 )
-"""Of Ministral 3 the checkpoints in bfloat16: those without `-BF16` are the same, in FP8."""
+"""For Ministral 3 the bfloat16 checkpoints: repositories without `-BF16` hold the same models in FP8."""
 
 
 @hookimpl

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 @final
 class Olmo2(TransformersAdapter):
-    """`Olmo2ForCausalLM`; checkpoints of a run are hub revisions of the variants `base`.
+    """`Olmo2ForCausalLM`; training checkpoints are hub revisions of the variants `base`.
 
-    Attention and MLP read the stream itself, and their outputs are normed before they are added: `resid_mid` is what
-    goes into the MLP, and `post_attention_layernorm`, in Llama the MLP's norm, is here attention's.
+    Attention and MLP read the stream without a norm, and their outputs are normed before they are added. `resid_mid` is
+    the MLP's input. `post_attention_layernorm` is the norm of attention's output, not of the MLP's input as in Llama.
     """
 
     name = "olmo2"
     model_types = ("olmo2",)
 
     def aliases(self) -> Sequence[Alias]:
-        """Return every size, each with what it was made from, as `base`."""
+        """Return every size, each with its base model as variant `base`."""
         models = {"1b": "OLMo-2-0425-1B", "7b": "OLMo-2-1124-7B", "13b": "OLMo-2-1124-13B", "32b": "OLMo-2-0325-32B"}
         return [
             Alias(f"olmo2-{size}", f"allenai/{base}-Instruct", variants={"base": f"allenai/{base}"})
@@ -33,7 +33,7 @@ class Olmo2(TransformersAdapter):
         ]
 
     def layout(self, module: nn.Module) -> Layout:
-        """Sites of an OLMo-2 decoder."""
+        """Return the sites of an OLMo-2 decoder."""
         return sequential(
             "model.layers",
             attn_out="post_attention_layernorm",

@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 @final
 class Olmo3(TransformersAdapter):
-    """`Olmo3ForCausalLM` and `OlmoHybridForCausalLM`; checkpoints of a run are hub revisions of the variants `base`.
+    """`Olmo3ForCausalLM` and `OlmoHybridForCausalLM`; training checkpoints are hub revisions of the variants `base`.
 
-    Blocks with full or sliding attention are OLMo 2's: parts read the stream, and their outputs are normed. Blocks with
-    linear attention are Llama's: parts read a norm of the stream, and their outputs are added as they are.
+    Blocks with full or sliding attention are as in OLMo 2: parts read the stream, and their outputs are normed. Blocks
+    with linear attention are as in Llama: parts read a norm of the stream, and their outputs are added without a norm.
     """
 
     name = "olmo3"
     model_types = ("olmo3", "olmo_hybrid")
 
     def aliases(self) -> Sequence[Alias]:
-        """Return the sizes, each with its other variants and what it was made from, as `base`."""
+        """Return the sizes, each with its other variants and its base model as variant `base`."""
         return ALIASES
 
     def layout(self, module: nn.Module) -> Layout:
-        """Sites of blocks whose norms stand after the parts, or before them."""
+        """Return the sites of blocks that have their norms after or before the parts."""
         blocks = "model.layers"
         after = sequential(
             blocks, attn_out="post_attention_layernorm", resid_mid="mlp", mlp_out="post_feedforward_layernorm"
@@ -39,7 +39,7 @@ class Olmo3(TransformersAdapter):
         )
 
     def tiny_configs(self) -> Sequence[Any]:
-        """Return a tiny `Olmo3Config` with both kinds of attention, and a tiny `OlmoHybridConfig` with both kinds."""
+        """Return a tiny `Olmo3Config` and a tiny `OlmoHybridConfig`, each with both kinds of attention."""
         from transformers import Olmo3Config, OlmoHybridConfig
 
         common = {
@@ -69,7 +69,7 @@ ALIASES: Sequence[Alias] = (
     Alias("olmo3.1-32b", "allenai/Olmo-3.1-32B-Instruct", variants={"think": "allenai/Olmo-3.1-32B-Think"}),
     Alias("olmo-hybrid-7b", "allenai/Olmo-Hybrid-Instruct-DPO-7B", variants={"base": "allenai/Olmo-Hybrid-7B"}),
 )
-"""Instruction-tuned, or where there is none, the one that thinks."""
+"""The instruction-tuned models; the thinking model if a size has no instruction-tuned model."""
 
 
 @hookimpl

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 @final
 class Phi(TransformersAdapter):
-    """`PhiForCausalLM`, whose attention and MLP read one norm's output; `Phi3ForCausalLM`, whose blocks are Llama's.
+    """`PhiForCausalLM`, whose attention and MLP read the same norm; `Phi3ForCausalLM`, whose blocks are as in Llama.
 
-    What a part adds passes a dropout, which changes nothing in inference, so the parts' own outputs are read.
+    The parts' outputs are read before their dropout, which is inactive in inference.
     """
 
     name = "phi"
     model_types = ("phi", "phi3")
 
     def aliases(self) -> Sequence[Alias]:
-        """Return the models of one architecture or the other: no mixtures of experts, none that sees or hears."""
+        """Return the models of these two architectures, without mixtures of experts and models for images or audio."""
         models = {
             "phi-1": "phi-1",
             "phi-1.5": "phi-1_5",
@@ -38,7 +38,7 @@ class Phi(TransformersAdapter):
         return [Alias(name, f"microsoft/{model}") for name, model in models.items()]
 
     def layout(self, module: nn.Module) -> Layout:
-        """Sites of a decoder of either kind."""
+        """Return the sites of a decoder of either architecture."""
         blocks = "model.layers"
         config: Any = module.config
         if config.model_type == "phi":

@@ -1,4 +1,4 @@
-"""One forward pass of a model that is not known, watched: where its blocks are, and what goes in and out of them."""
+"""Find the blocks of an unknown model with one forward pass, and record their inputs and outputs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _REMEDY = "Write a model family plugin that names the paths; it is a page of cod
 @final
 @dataclass(frozen=True)
 class Seen:
-    """What one block did in a pass.
+    """The inputs and outputs of one block in a pass.
 
     Attributes:
-        entered: By path in the block ("" for itself), in the order of the pass, the first input of each module,
-            (texts, tokens, d_model) float32, with an axis more where there are several streams; None where the module
-            runs twice or takes something else.
-        left: As `entered`, of the first output.
-        beside: Shapes of the second outputs that the block itself returns, where they are of floats.
+        entered: The first input of each module by its path in the block ("" for the block), in the order of the pass:
+            (texts, tokens, d_model) float32, with one more axis if there are several streams; None if the module runs
+            twice or its input is something else.
+        left: The first output of each module, as `entered`.
+        beside: Shapes of the block's second outputs that are float tensors.
     """
 
     entered: dict[str, Tensor | None] = field(default_factory=dict)
@@ -38,9 +38,9 @@ class Found:
     """The blocks of a model.
 
     Attributes:
-        path: Of their module list.
-        blocks: What each did.
-        streams: How many residual streams they pass on, and on which axis; None for one.
+        path: Path of the blocks' module list.
+        blocks: Inputs and outputs of each block.
+        streams: Number of residual streams, and their axis; None for one stream.
     """
 
     path: str
@@ -49,23 +49,23 @@ class Found:
 
 
 def find_blocks(module: nn.Module, depth: int, width: int, ids: Tensor) -> Found:
-    """Find the list of blocks, by running the model once.
+    """Find the list of blocks by running the model once.
 
-    The second text is the first again, and every block is handed the first text's stream for it, with another first
-    token: where the two differ after that token, information has moved between tokens within the block.
+    The second text equals the first. For the second text every block receives the first text's stream with another
+    first token: if the two outputs differ after that token, the block has moved information between tokens.
 
     Args:
         module: A model of transformers.
-        depth: How many blocks its configuration says there are; they may be of several classes.
+        depth: Number of blocks in the model's configuration; blocks may be of several classes.
         width: Width of the residual stream.
         ids: Token ids, (3, tokens) int64; the first two rows are the same.
 
     Returns:
-        The module list, the outermost where several fit, and what each block did.
+        The module list, the outermost if several fit, with the inputs and outputs of each block.
 
     Raises:
-        ModelError: If the model does not run, or no list holds `depth` blocks that each run once and turn a stream of
-            this width into another.
+        ModelError: If the model does not run, or no list holds `depth` blocks that each run once and map a stream of
+            this width to another.
     """
     shape = (*ids.shape, width)
     lists = _lists(module)
@@ -94,14 +94,14 @@ def find_blocks(module: nn.Module, depth: int, width: int, ids: Tensor) -> Found
 
 
 def fitting_lists(module: nn.Module, depth: int) -> list[str]:
-    """Return the paths of the module lists that are as long as a model is deep, the outermost first.
+    """Return the paths of the module lists of length `depth`, the outermost first.
 
     Args:
         module: A model of transformers.
-        depth: How many blocks its configuration says there are.
+        depth: Number of blocks in the model's configuration.
 
     Raises:
-        ModelError: If there is none.
+        ModelError: If there is no such list.
     """
     lists = _lists(module)
     if not (found := _as_long(lists, depth)):
@@ -128,7 +128,7 @@ def _lengths(lists: Mapping[str, int]) -> str:
 
 
 def _streams(ends: tuple[int, ...] | None, shape: tuple[int, ...]) -> tuple[int, int] | None:
-    """Return how many streams a tensor holds, and on which axis: without it, the shape is that of one."""
+    """Return the number of streams in a tensor, and their axis; without that axis the shape is that of one stream."""
     axes = [axis for axis in range(len(ends or ())) if ends and ends[:axis] + ends[axis + 1 :] == shape]
     return (ends[axes[0]], axes[0]) if ends and len(axes) == 1 else None
 
@@ -139,7 +139,7 @@ def _run(module: nn.Module, ids: Tensor) -> None:
     try:
         with torch.inference_mode():
             module(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
-    except Exception as error:  # whatever a foreign forward pass raises
+    except Exception as error:  # an unknown forward pass may raise any error
         raise ModelError(
             f"{type(module).__name__} does not run on token ids alone ({type(error).__name__}: {error}).",
             cause="It needs images, sound or other inputs beside text, or its configuration is not one that runs.",
@@ -150,7 +150,7 @@ def _run(module: nn.Module, ids: Tensor) -> None:
 def _watch(block: nn.Module, seen: Seen, shape: tuple[int, ...]) -> Sequence[Any]:
     def before_call(name: str) -> Callable[..., None]:
         def record(_: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
-            # The first argument, as sites are read.
+            # Sites read the first argument.
             first = args[0] if args else next(iter(kwargs.values()), None)
             seen.entered[name] = None if name in seen.entered else _stream(first, shape)
 
@@ -179,7 +179,7 @@ def _watch(block: nn.Module, seen: Seen, shape: tuple[int, ...]) -> Sequence[Any
 
 
 def _with_another_first_token(shape: tuple[int, ...]) -> Callable[..., Any]:
-    """Return a hook that hands a block the first text's stream as the second's, beginning with the third's token."""
+    """Return a hook that replaces the second text's stream by the first's, with the first token of the third text."""
 
     def change(_: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> Any:
         import torch
@@ -202,9 +202,9 @@ def _stream(value: Any, shape: tuple[int, ...]) -> Tensor | None:
     value = value[0] if isinstance(value, (tuple, list)) and value else value
     if not isinstance(value, torch.Tensor) or not value.is_floating_point():
         return None
-    # Some MLPs return the tokens of all texts one below the other, and points are read from them all the same.
+    # Some MLPs return the tokens of all texts on one axis; points read them after a reshape.
     found: Tensor = value.reshape(shape) if value.shape == (shape[0] * shape[1], shape[2]) else value
-    # A copy, because some architectures add to the residual stream in place further on.
+    # A copy, because some architectures later add to the residual stream in place.
     return found.float().clone()
 
 

@@ -18,13 +18,13 @@ _SIZES_WITH_SEEDS = ("14m", "31m", "70m", "160m", "410m")  # PolyPythias, arXiv 
 
 @final
 class Pythia(TransformersAdapter):
-    """`GPTNeoXForCausalLM`; checkpoints of a run are hub revisions: `pythia-70m:seed3@3#step143000`."""
+    """`GPTNeoXForCausalLM`; training checkpoints are hub revisions: `pythia-70m:seed3@3#step143000`."""
 
     name = "pythia"
     model_types = ("gpt_neox",)
 
     def aliases(self) -> Sequence[Alias]:
-        """Return every size, the small ones with seeds 1 to 9, all with the deduplicated twin."""
+        """Return every size with its deduplicated variant; the small sizes also have seeds 1 to 9."""
         aliases = []
         for size in _SIZES:
             model = f"EleutherAI/pythia-{size}"
@@ -34,7 +34,7 @@ class Pythia(TransformersAdapter):
         return aliases
 
     def layout(self, module: nn.Module) -> Layout:
-        """Attention and MLP read the same input, unless the configuration says otherwise."""
+        """Return the sites; attention and MLP read the same input unless the configuration has sequential residuals."""
         blocks = "gpt_neox.layers"
         if getattr(module.config, "use_parallel_residual", True):
             return parallel(blocks, attn_out="attention", mlp_out="mlp")

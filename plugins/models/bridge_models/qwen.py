@@ -25,7 +25,7 @@ class Qwen(TransformersAdapter):
     model_types = ("qwen2",)
 
     def aliases(self) -> Sequence[Alias]:
-        """Return every size of Qwen2.5; `qwen` is the 7B model at the block that its released AV reads."""
+        """Return every size of Qwen2.5; `qwen` is the 7B model at the site of its released AV."""
         sizes = ("0.5B", "1.5B", "3B", "7B", "14B", "32B", "72B")
         return [
             Alias("qwen", "Qwen/Qwen2.5-7B-Instruct", site="20", verbalizer=RELEASED),
@@ -33,7 +33,7 @@ class Qwen(TransformersAdapter):
         ]
 
     def layout(self, module: nn.Module) -> Layout:
-        """Sites of a Qwen2 decoder."""
+        """Return the sites of a Qwen2 decoder."""
         return sequential("model.layers", attn_out="self_attn", resid_mid="post_attention_layernorm", mlp_out="mlp")
 
     def tiny_configs(self) -> Sequence[Any]:

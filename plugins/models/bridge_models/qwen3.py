@@ -21,7 +21,7 @@ class Qwen3(TransformersAdapter):
     model_types = ("qwen3",)
 
     def aliases(self) -> Sequence[Alias]:
-        """Return every dense size; all but the largest with what it was made from, as `base`."""
+        """Return every dense size; all except the largest with their base models as variants `base`."""
         sizes = ("0.6B", "1.7B", "4B", "8B", "14B")
         return [
             *(
@@ -32,11 +32,11 @@ class Qwen3(TransformersAdapter):
         ]
 
     def layout(self, module: nn.Module) -> Layout:
-        """Sites of a Qwen3 decoder."""
+        """Return the sites of a Qwen3 decoder."""
         return sequential("model.layers", attn_out="self_attn", resid_mid="post_attention_layernorm", mlp_out="mlp")
 
     def tiny_configs(self) -> Sequence[Any]:
-        """Return one tiny `Qwen3Config`, its heads wider together than the stream, as in the 0.6B model."""
+        """Return one tiny `Qwen3Config` whose heads together are wider than the stream, as in the 0.6B model."""
         from transformers import Qwen3Config
 
         return [

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 ATTENTION = ("linear_attn", "self_attn")
-"""The module that attends: linear in three blocks of four, full in the fourth."""
+"""Names of the attention module: linear attention in three of four blocks, full attention in the fourth."""
 
 
 @final
 class Qwen35(TransformersAdapter):
     """`Qwen3_5ForCausalLM`, `Qwen3_5MoeForCausalLM` and `Qwen3NextForCausalLM`.
 
-    Released checkpoints are `...ForConditionalGeneration`, which read images too: their text model alone is loaded.
+    Released checkpoints are `...ForConditionalGeneration`, which also read images: only their text model is loaded.
     Their tokenizer adds no BOS.
     """
 
@@ -27,7 +27,7 @@ class Qwen35(TransformersAdapter):
     model_types = ("qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text", "qwen3_next")
 
     def aliases(self) -> Sequence[Alias]:
-        """Return the sizes of Qwen3.5, those of up to 35B with what they were made from, Qwen3.6, and Qwen3-Next."""
+        """Return the sizes of Qwen3.5 (up to 35B with variant `base`, except 27B), of Qwen3.6, and of Qwen3-Next."""
         with_base = ("0.8B", "2B", "4B", "9B", "35B-A3B")
         more = ("Qwen3.5-27B", "Qwen3.5-122B-A10B", "Qwen3.5-397B-A17B", "Qwen3.6-27B", "Qwen3.6-35B-A3B")
         return [
@@ -44,7 +44,7 @@ class Qwen35(TransformersAdapter):
         ]
 
     def layout(self, module: nn.Module) -> Layout:
-        """Sites of blocks of two kinds."""
+        """Return the sites of both kinds of blocks."""
         blocks = "model.layers"
         attention = [
             next(name for name in ATTENTION if hasattr(block, name))
@@ -58,7 +58,7 @@ class Qwen35(TransformersAdapter):
         )
 
     def tiny_configs(self) -> Sequence[Any]:
-        """Return a tiny configuration of each text class, with both kinds of blocks, and of both wrappers."""
+        """Return a tiny configuration of each text class, with both kinds of blocks, and one of each wrapper."""
         from transformers import (
             Qwen3_5Config,
             Qwen3_5MoeConfig,

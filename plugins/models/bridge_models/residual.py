@@ -1,4 +1,4 @@
-"""Which modules of a block add to the residual stream: those whose sums hold in every block, to rounding."""
+"""Find the modules of a block that add to the residual stream: their sums are exact in every block, up to rounding."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ if TYPE_CHECKING:
 
     from bridge_models.probed import Seen
 
-_ROUNDINGS = 4  # of each number: two sums, and what a part itself rounds on its way out
-_STANDS_OUT = 4  # times what rounding allows
+_ROUNDINGS = 4  # roundings per number: two sums, and the part's own output rounding
+_STANDS_OUT = 4  # times the rounding tolerance
 _NUMBERS = 16
-_MOVED = 1e-3  # of the largest number; what does not mix tokens differs by rounding, or not at all
+_MOVED = 1e-3  # of the largest number; a module that does not mix tokens differs at most by rounding
 
 
 def find_parts(blocks: Sequence[Seen], eps: float) -> dict[str, Location | Sequence[Location]]:
-    """Find what moves information between tokens, what does not, and the stream between them.
+    """Find the part that moves information between tokens, the part that does not, and the stream between them.
 
-    The same modules in every block where there are such, else those of each block by itself; a point is kept only where
-    every block has it. Where modules return the same, the outermost is taken.
+    If possible, the same modules are used in every block; otherwise each block's own. A point is kept only if every
+    block has it. If several modules return the same values, the outermost is used.
 
     Args:
-        blocks: What each block did in one pass.
-        eps: Relative spacing of the dtype that the model computes in.
+        blocks: Inputs and outputs of each block in one pass.
+        eps: Relative spacing of the model's dtype.
 
     Returns:
-        `attn_out` and `mlp_out`, the two modules whose outputs turn the block's input into its output, and
-        `resid_mid`, the first module's input that is the stream after attention. One of the two parts may be missing;
-        where a block adds one part alone, it is `attn_out` if it moves information between tokens.
+        `attn_out` and `mlp_out`, the two modules whose outputs added to the block's input give its output, and
+        `resid_mid`, the first module whose input is the stream after attention. One of the two parts may be missing.
+        If a block adds only one part, the part is `attn_out` if it moves information between tokens.
     """
     for search in (_two_parts, _one_part, _only_part):
         if parts := search(blocks, eps):
@@ -58,7 +58,7 @@ def _two_parts(blocks: Sequence[Seen], eps: float) -> dict[str, Location]:
 
 
 def _one_part(blocks: Sequence[Seen], eps: float) -> dict[str, Location]:
-    """Find a stream between two parts of which one cannot be read, or is itself several."""
+    """Find the stream between two parts, if one part cannot be read or consists of several modules."""
     before, after, entered, left = _values(blocks)
     by_depth = sorted(left, key=lambda name: name.count("."))
     for name, middle in entered.items():
@@ -73,7 +73,7 @@ def _one_part(blocks: Sequence[Seen], eps: float) -> dict[str, Location]:
 
 
 def _only_part(blocks: Sequence[Seen], eps: float) -> dict[str, Location]:
-    """Find the one part of blocks that have no other, as recurrent models' do."""
+    """Find the part of blocks with a single part, as in recurrent models."""
     before, after, _, left = _values(blocks)
     for part in sorted(left, key=lambda name: name.count(".")):
         if _holds([before, left[part]], after, eps) and _moves(left[part]):
@@ -84,14 +84,14 @@ def _only_part(blocks: Sequence[Seen], eps: float) -> dict[str, Location]:
 def _values(
     blocks: Sequence[Seen],
 ) -> tuple[list[Tensor], list[Tensor], dict[str, list[Tensor]], dict[str, list[Tensor]]]:
-    """Return the streams before and after, and what modules of the same path take and return in all of these blocks."""
+    """Return the streams before and after, and the inputs and outputs by path of modules that all these blocks have."""
     before, after = ([_there(side[""]) for side in sides] for sides in _sides(blocks))
     entered = _in_every([block.entered for block in blocks], before)
     return before, after, entered, _in_every([block.left for block in blocks], before)
 
 
 def _moves(values: Sequence[Tensor]) -> bool:
-    """Tell whether in every block the second text's first token, which is another, changes what stands after it."""
+    """Tell whether in every block the second text's different first token changes the values of later tokens."""
     return all(
         float((value[1, 1:] - value[0, 1:]).abs().max()) > _MOVED * float(value[0, 1:].abs().max()) for value in values
     )
@@ -107,19 +107,19 @@ def _there(value: Tensor | None) -> Tensor:
 
 
 def _in_every(sides: Sequence[Mapping[str, Tensor | None]], streams: Sequence[Tensor]) -> dict[str, list[Tensor]]:
-    """Return what every block has under the same path, once and of the stream's shape, in the order of a pass."""
+    """Return the values that every block has at the same path, with the stream's shape, in the order of the pass."""
     found = {}
     for name in sides[0]:
         values = [value for side in sides if (value := side.get(name)) is not None]
         fits = len(values) == len(sides) and all(v.shape == s.shape for v, s in zip(values, streams, strict=True))
-        # What is zero everywhere would fit into every sum.
+        # Values that are zero everywhere would satisfy every sum.
         if name and fits and any(bool(value.any()) for value in values):
             found[name] = values
     return found
 
 
 def _outermost(left: Mapping[str, list[Tensor]]) -> list[tuple[str, str]]:
-    """Return pairs, first the one that ends first, with the fewest steps down the tree first; none inside the other."""
+    """Return pairs of modules in the order of the pass, neither inside the other; pairs with short paths come first."""
     pairs = [
         (first, second)
         for first, second in combinations(left, 2)
@@ -139,10 +139,10 @@ def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
 
 
 def _holds(terms: Sequence[list[Tensor]], total: Sequence[Tensor], eps: float) -> bool:
-    """Tell whether a stream and parts add up in every block, every number to rounding, and not without any part.
+    """Tell whether a stream and its parts add up in every block, up to rounding, and every part is needed.
 
-    Where the stream is so large that its rounding hides a part (bfloat16, massive activations), a number proves
-    nothing; so each part must stand out of the rounding in some numbers of every block.
+    If the stream is so large that its rounding hides a part (bfloat16, massive activations), a number proves nothing.
+    So each part must exceed the rounding in some numbers of every block.
     """
     for values in zip(*terms, total, strict=True):
         *added, expected = values

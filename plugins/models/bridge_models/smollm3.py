@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 @final
 class SmolLM3(TransformersAdapter):
-    """`SmolLM3ForCausalLM`: Llama's blocks, every fourth without rotary positions."""
+    """`SmolLM3ForCausalLM`: Llama's blocks; every fourth block has no rotary positions."""
 
     name = "smollm3"
     model_types = ("smollm3",)
 
     def aliases(self) -> Sequence[Alias]:
-        """Return the one size, with what it was made from, as `base`."""
+        """Return the only size, with its base model as variant `base`."""
         base = {"base": "HuggingFaceTB/SmolLM3-3B-Base"}
         return [Alias("smollm3-3b", "HuggingFaceTB/SmolLM3-3B", variants=base)]
 
     def layout(self, module: nn.Module) -> Layout:
-        """Sites of a SmolLM3 decoder."""
+        """Return the sites of a SmolLM3 decoder."""
         return sequential("model.layers", attn_out="self_attn", resid_mid="post_attention_layernorm", mlp_out="mlp")
 
     def tiny_configs(self) -> Sequence[Any]:
