@@ -11,7 +11,7 @@ from bridge_verbalizers.nla.format import NLAFormat
 bridge_api = "1.3"
 
 NLA = kind_of(NLAFormat())
-"""The kind of verbalizer that runs them."""
+"""The kind of verbalizer that runs NLA checkpoints."""
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA) on a copy of a model: trained step by step, checkpointed, merged into its weights."""
+"""Low-rank adapters (LoRA) on a copy of a model: training with checkpoints, and merging into the weights."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ WARM_UP = 0.05
 
 
 def add_adapters(module: Any, rank: int) -> dict[str, nn.Parameter]:
-    """Put low-rank adapters on every linear layer of a transformers model, in place, and freeze all else.
+    """Add low-rank adapters to every linear layer of a transformers model, in place, and freeze all other weights.
 
     Returns:
-        What is to be trained, by name; float32.
+        The trainable weights by name; float32.
 
     Raises:
         BridgeError: If peft is not installed.
@@ -52,19 +52,19 @@ def add_adapters(module: Any, rank: int) -> dict[str, nn.Parameter]:
     if not names:
         raise ModelError(f"{type(module).__name__} has no linear layers to adapt.")
     module.requires_grad_(False)
-    # GPT-2's linear layers have their weights the other way round.
+    # The weights of GPT-2's linear layers are transposed.
     turned = all(isinstance(module.get_submodule(name), Conv1D) for name in names)
     config = LoraConfig(r=rank, lora_alpha=rank, target_modules=names, fan_in_fan_out=turned)
     inject_adapter_in_model(config, module)
     adapters = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
     for weight in adapters.values():
-        # Steps are smaller than what bfloat16 tells apart.
+        # Steps are smaller than the resolution of bfloat16.
         weight.data = weight.data.float()
     return adapters
 
 
 def merge_adapters(module: Any) -> None:
-    """Fold the adapters into the weights, in place and in float32, so that the model is an ordinary one again."""
+    """Add the adapters to the weights, in place and in float32; the model is then an ordinary model again."""
     from peft.tuners.lora import LoraLayer
 
     module.float()
@@ -76,7 +76,7 @@ def merge_adapters(module: Any) -> None:
 
 
 def mixed_precision(module: Any, placement: Placement) -> Any:
-    """Return the context in which forward passes multiply in bfloat16, where that is how models are held."""
+    """Return a context in which forward passes multiply in bfloat16, if the placement's dtype is bfloat16."""
     import torch
 
     device = next(module.parameters()).device.type
@@ -93,17 +93,17 @@ def train(
     progress: Progress,
     name: str,
 ) -> list[float]:
-    """Train with AdamW, warming up and cooling down linearly; resume what an interrupted run saved.
+    """Train with AdamW, with linear warm-up and decay; resume from the checkpoint of an interrupted run.
 
     Args:
-        weights: What is trained, by name.
-        loss: The loss of the batch of a step, a scalar.
-        steps: How many.
+        weights: The trainable weights by name.
+        loss: Returns the loss of a step's batch, a scalar.
+        steps: Number of steps.
         lr: Peak learning rate.
-        saved: File in which training is checkpointed.
-        identity: What must be the same for a checkpoint to be resumed.
-        progress: Is told of every step.
-        name: Of the stage.
+        saved: File for the checkpoint of the training.
+        identity: Identity of the training; a checkpoint with another identity is not resumed.
+        progress: Receives every step.
+        name: Name of the stage.
 
     Returns:
         The loss of every step.
@@ -150,7 +150,7 @@ def _save(
 @final
 @dataclass(frozen=True)
 class _Record:
-    """What a checkpoint of a training says of itself."""
+    """Metadata of a training checkpoint."""
 
     identity: Any
     losses: list[float]

@@ -1,4 +1,4 @@
-"""The loss of an activation verbalizer in training: the vector is put into the prompt, and the response is scored."""
+"""The training loss of an activation verbalizer: the vector is injected into the prompt, and the response is scored."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 OTHERS = 4096
-"""Tokens that no text has, of which so many are drawn in every step to stand for all of their kind."""
+"""Number of tokens drawn in every step to represent all tokens that occur in no text."""
 
 IGNORED = -100
 Candidates = tuple[NDArray[np.int64], NDArray[np.float32]]
 Inject = Callable[["Tensor", "Tensor"], AbstractContextManager["Tensor"]]
-"""Given vectors (batch, d_model) float32 and embedded prompts (batch, tokens, d_model): while it is entered the model
-sees the vectors, if it is run on the embeddings that are returned."""
+"""Takes vectors (batch, d_model) float32 and embedded prompts (batch, tokens, d_model). Inside the context, a model
+that runs on the returned embeddings reads the vectors."""
 
 
 def replacing(at: int, scale: float) -> Inject:
-    """Put a vector of a fixed length in the place of one token's embedding.
+    """Replace one token's embedding by a vector of a fixed length.
 
     Args:
         at: Position of that token.
-        scale: The length.
+        scale: Length of the vector.
     """
 
     @contextlib.contextmanager
@@ -43,9 +43,9 @@ def replacing(at: int, scale: float) -> Inject:
 
 
 def adding(module: Any, at: int, block: int) -> Inject:
-    """Add a vector to what a block writes at one token, at the norm of what stands there: h + |h| v / |v|.
+    """Add a vector to a block's output h at one token, scaled to the norm of h: h + |h| v / |v|.
 
-    The norm is a constant in training: no gradient goes through it.
+    The norm is a constant in training: it has no gradient.
 
     Source: Activation Oracles, arXiv 2512.15674, section 2.
 
@@ -83,15 +83,15 @@ def loss(
     responses_ids: Sequence[list[int]],
     among: Candidates | None,
 ) -> Tensor:
-    """Mean cross-entropy of what is to be said, in nats a token.
+    """Return the mean cross-entropy of the responses, in nats per token.
 
     Args:
         module: A causal language model of transformers.
         prompt: Ids of the prompt.
-        inject: Puts the vectors into the prompt.
+        inject: Injects the vectors into the prompt.
         vectors: (batch, d_model) float32, of any length.
         responses_ids: Ids of the responses.
-        among: The candidates of the step; all of the vocabulary if None.
+        among: The candidates of the step; None for the whole vocabulary.
     """
     import torch
     from torch.nn.functional import cross_entropy
@@ -99,8 +99,8 @@ def loss(
     longest = max(map(len, responses_ids))
     ids = torch.tensor([[*prompt, *one, *[0] * (longest - len(one))] for one in responses_ids], device=module.device)
     targets = torch.tensor([[*one, *[IGNORED] * (longest - len(one))] for one in responses_ids], device=module.device)
-    # A base model without its head: only the positions that speak go through the large vocabulary. And without a mask:
-    # all padding is to the right, where a causal model does not look.
+    # The base model without its head: only response positions need the logits of the large vocabulary. Without a mask:
+    # all padding is on the right, and a causal model does not attend to it.
     with inject(vectors, module.get_input_embeddings()(ids).detach()) as embedded:
         hidden = module.base_model(inputs_embeds=embedded, use_cache=False).last_hidden_state
     speaking = hidden[:, len(prompt) - 1 : -1][targets != IGNORED]
@@ -120,18 +120,18 @@ def loss(
 
 
 def candidates(known: NDArray[np.int64], vocabulary: int, seed: Sequence[int]) -> Candidates | None:
-    """Choose the tokens that one step tells apart: of a large vocabulary the whole would cost most of the time.
+    """Choose the tokens of one step's loss: a large vocabulary would take most of the time.
 
-    Without any tokens that no text has, their probability would be nobody's business, and they would be said.
+    Without tokens that occur in no text, the loss would not lower their probability, and the AV would write them.
 
     Args:
-        known: Ids that occur in texts, in rising order.
-        vocabulary: How many tokens there are.
-        seed: Of the step.
+        known: Ids that occur in texts, in ascending order.
+        vocabulary: Size of the vocabulary.
+        seed: Seed of the step.
 
     Returns:
-        The known ids followed by others, and what is added to each one's logit: the logarithm of how many it stands
-        for. None if all of the vocabulary is to be told apart.
+        The known ids followed by others, and the number added to each id's logit: the logarithm of the number of ids
+        that it represents. None for the whole vocabulary.
 
     Source: sampled softmax without replacement; Jean et al., "On Using Very Large Target Vocabulary" (2015), section 3.
     """

@@ -1,4 +1,4 @@
-"""What an activation verbalizer is trained on: activations, and features mixed into the mean, with the text before."""
+"""Training data of an activation verbalizer: activations, and features added to the mean, with the text before."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bridge.reservoir import Reservoir
 from bridge.verbalizers import Passage, Recipe, Subject
 
 TOP = 16
-"""Rows kept for a feature: those where it is most active."""
+"""Number of rows kept for a feature: the rows where the feature is most active."""
 
 STRENGTH = (0.5, 4.0)
-"""How many times its largest activation a feature is mixed in with; drawn uniformly."""
+"""Range of a feature's strength in the mix, relative to its largest activation; drawn uniformly."""
 
 HELD_OUT = 256
-"""Examples that the loss is measured on."""
+"""Number of examples on which the loss is measured."""
 
 Floats = NDArray[np.float32]
 Say = Callable[[Passage, int], str]
@@ -32,11 +32,11 @@ Say = Callable[[Passage, int], str]
 @final
 @dataclass(frozen=True)
 class Examples:
-    """Vectors and the text that led to them.
+    """Vectors, each with the text before it.
 
     Attributes:
         x: (n, d_model) float32.
-        texts: What is to be said of each, n strings.
+        texts: The target text of each, n strings.
     """
 
     x: Floats
@@ -46,11 +46,11 @@ class Examples:
 @final
 @dataclass(frozen=True)
 class TrainingSet:
-    """Examples of two kinds, drawn from training documents, and activations of held-out ones.
+    """Examples of two kinds from training documents, and activations of held-out documents.
 
     Attributes:
         rows: Activations.
-        features: Features mixed into the mean activation; empty without a dictionary.
+        features: Features added to the mean activation; empty without a dictionary.
         held_out: Activations of held-out documents.
         mean: Mean activation of the training documents, (d_model,) float32.
         scale: Mean norm of the activations.
@@ -64,15 +64,15 @@ class TrainingSet:
 
 
 def gather_examples(subject: Subject, recipe: Recipe) -> TrainingSet:
-    """Draw the examples; one pass over the training documents, one over the held-out ones.
+    """Draw the examples, in one pass over the training documents and one pass over the held-out documents.
 
     Args:
         subject: The model and its texts.
-        recipe: How many are needed, and what is to be said of them. The training features of its dictionary become
-            examples too, each by the rows where it is most active.
+        recipe: The number of examples and the form of their texts. The training features of its dictionary also
+            become examples, each with the rows where it is most active.
 
     Raises:
-        CorpusError: If there is no text long enough, or a document without the topic that is to be said.
+        CorpusError: If no text is long enough, or a document does not have the topic that the recipe needs.
     """
     count, seed, say = recipe.steps * recipe.batch, subject.seed, partial(text_before, recipe)
     draw, top = _Drawn(count, seed, say), _TopRows(recipe.dictionary, say) if recipe.dictionary else None
@@ -95,10 +95,10 @@ def gather_examples(subject: Subject, recipe: Recipe) -> TrainingSet:
 
 
 def text_before(recipe: Recipe, passage: Passage, row: int) -> str:
-    """Return the last characters of the text up to and with a row's token, from a whole word on; its topic first.
+    """Return the last characters of the text up to and including a row's token, from a word's start; the topic first.
 
     Raises:
-        CorpusError: If the topic is to be said, and the document has none.
+        CorpusError: If the recipe needs the topic, and the document has none.
     """
     characters = recipe.characters
     text = passage.document.text[: passage.ends[row]]
@@ -118,7 +118,7 @@ def text_before(recipe: Recipe, passage: Passage, row: int) -> str:
 
 @final
 class _Drawn:
-    """Keeps a uniform sample of rows, and what is to be said of them."""
+    """Keeps a uniform sample of rows, with their target texts."""
 
     def __init__(self, count: int, seed: int, say: Say) -> None:
         self._count, self._draw, self._say = count, Reservoir(count, seed), say
@@ -127,7 +127,7 @@ class _Drawn:
     def see(self, passage: Passage) -> None:
         for row in self._draw.admit(len(passage.x)).tolist():
             self.kept.append((passage.x[row].copy(), self._say(passage, row)))
-        # Not at every passage: sorting would take longer than all else.
+        # Not at every passage, because sorting would take most of the time.
         if self._draw.excess >= self._count:
             self.kept = [self.kept[index] for index in self._draw.trim()]
 
@@ -139,7 +139,7 @@ class _Drawn:
 
 @final
 class _TopRows:
-    """Keeps, for every training feature, the texts where it is most active."""
+    """Keeps the texts where each training feature is most active."""
 
     def __init__(self, dictionary: Dictionary, say: Say) -> None:
         self._dictionary, self._say = dictionary, say
@@ -150,7 +150,7 @@ class _TopRows:
     def see(self, passage: Passage) -> None:
         active = self._dictionary.encode(passage.x)[:, self._features]
         best = active.argmax(0)
-        # One row a document: a feature's examples should be as many texts, not one text many times.
+        # One row per document: a feature's examples should be different texts, not one text many times.
         values = active[best, np.arange(len(best))]
         for at in np.flatnonzero(values > self._value.min(1)):
             slot = int(self._value[at].argmin())
@@ -158,7 +158,7 @@ class _TopRows:
             self._text[at][slot] = self._say(passage, int(best[at]))
 
     def examples(self, mean: Floats, count: int, seed: int) -> Examples:
-        """Mix features into the mean; each feature equally often."""
+        """Add features to the mean, each feature equally often."""
         rng = np.random.default_rng(seed)
         chosen = list(_cycle(np.flatnonzero(self._value.min(1) > 0), count, rng))
         slots = rng.integers(TOP, size=len(chosen))
@@ -169,7 +169,7 @@ class _TopRows:
 
 
 def _cycle(features: NDArray[np.intp], count: int, rng: np.random.Generator) -> Iterator[int]:
-    """Yield features in a new random order again and again, `count` in all."""
+    """Yield `count` features in repeated passes, each in a new random order."""
     given = 0
     while given < count and len(features):
         for feature in rng.permutation(features)[: count - given]:

@@ -1,4 +1,4 @@
-"""What both halves of an autoencoder are trained with."""
+"""The inputs that the trainings of both halves of an autoencoder share."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Job:
     """One training of an AV and its AR.
 
     Attributes:
-        subject: The model whose activations are read.
-        data: Examples of them.
-        recipe: How to train.
-        out: Folder that `av/` and `ar/` are written into.
-        identity: What a training that was interrupted must share to be resumed.
-        progress: Is told of every step.
+        subject: The model whose activations are explained.
+        data: Examples of its activations.
+        recipe: Options of the training.
+        out: Folder for `av/` and `ar/`.
+        identity: Identity of the training; an interrupted training is resumed only with the same identity.
+        progress: Receives every step.
     """
 
     subject: Subject
@@ -34,5 +34,5 @@ class Job:
     progress: Progress
 
     def checkpoint(self, half: str) -> Path:
-        """Return the file in which the training of a half is kept until it is done."""
+        """Return the file of a half's training checkpoint, which is kept until the training is done."""
         return self.out / f".{half}.safetensors"

@@ -1,4 +1,4 @@
-"""The sidecar `nla_meta.yaml` of a natural-language autoencoder: read in both generations, written in the newer one."""
+"""The sidecar `nla_meta.yaml` of a natural-language autoencoder: both generations are read, the newer is written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Scale = float | Literal["sqrt_d_model"] | None
 
 @final
 class Injection(BaseModel):
-    """An injection that the released client does not know: v is added to a block's output h as h + |h| v / |v|."""
+    """An injection that the released client does not support: v is added to a block's output h as h + |h| v / |v|."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -29,14 +29,14 @@ class Injection(BaseModel):
 
 @final
 class Extraction(BaseModel):
-    """Lengths that vectors are given before they are injected or compared, and the site.
+    """Lengths to which vectors are scaled before injection or comparison, and the site.
 
-    Both are a number, `sqrt_d_model`, or `raw`, which leaves vectors as they are and is None here. `null` means `raw`
-    for `mse_scale`; an AV with `injection_scale: null` is refused, and an AR injects nothing.
+    Both lengths are a number, `sqrt_d_model`, or `raw`, which means no scaling and is None here. `null` means `raw` for
+    `mse_scale`; an AV with `injection_scale: null` is refused, and an AR injects nothing.
 
-    `layer_index` is K where the output of block K is read (`hidden_states[K + 1]`), wherever in the file it is said;
-    `point` and `injection` are ours: for sites that are not the output of a block, and for vectors that do not replace
-    the embedding of the injection token.
+    `layer_index` is K for the output of block K (`hidden_states[K + 1]`), from any place in the file. `point` and
+    `injection` are additions of bridge: for sites that are not the output of a block, and for vectors that do not
+    replace the embedding of the injection token.
     """
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
@@ -56,7 +56,7 @@ class Extraction(BaseModel):
 
 @final
 class Tokens(BaseModel):
-    """Where the vector goes, in token ids that the live tokenizer must agree with."""
+    """The vector's place in the prompt, as token ids that the loaded tokenizer must also give."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -69,7 +69,7 @@ class Tokens(BaseModel):
 
 @final
 class Sidecar(BaseModel):
-    """What one half of an autoencoder says of itself.
+    """Properties of one half of an autoencoder.
 
     Attributes:
         role: `av` (vector to text) or `ar` (text to vector).
@@ -101,7 +101,7 @@ class Sidecar(BaseModel):
         if isinstance(extraction, dict):
             scale, added = extraction.get("injection_scale"), extraction.get("injection")
             if data["role"] == "av" and scale is None and added is None:
-                # So does the released client (`load_nla_config` of nla_inference.py): only an AR's is null.
+                # As in the released client (`load_nla_config` of nla_inference.py): only an AR may have null.
                 raise ValueError(
                     "extraction.injection_scale is missing or null, the length that vectors are given: the released "
                     "client refuses this, too (write the number that it was trained with, sqrt_d_model, or raw for "
@@ -110,7 +110,7 @@ class Sidecar(BaseModel):
             data["extraction"] = extraction | {"layer_index": _layer(data, extraction)}
             training = data.get("training")
             if not extraction.get("point") and isinstance(training, dict):
-                # What was trained here before the point was written said the site in its subject, MODEL@SITE.
+                # Older checkpoints of bridge have no point; their site is in the subject, MODEL@SITE.
                 _, _, point = str(training.get("subject", "")).rpartition("@")[2].partition(".")
                 data["extraction"]["point"] = point
         return data
@@ -119,7 +119,7 @@ class Sidecar(BaseModel):
     def _need_template(self) -> Sidecar:
         hole = "{injection_char}" if self.role == "av" else "{explanation}"
         text, found, rest = self.prompt_templates.get(self.role, "").partition(hole)
-        # Elsewhere templates go through str.format, where other braces mean something: such a prompt would differ.
+        # Other clients use str.format, which interprets other braces: their prompt would differ.
         if not found or set("{}") & set(text + rest):
             raise ValueError(f"prompt_templates.{self.role} has not {hole} once, and no other braces")
         if self.role == "av" and not self.tokens.injection_char:
@@ -137,12 +137,12 @@ class Sidecar(BaseModel):
 
     @property
     def injection_scale(self) -> float | None:
-        """Length that a vector is given before it is injected, or None."""
+        """Length to which a vector is scaled before injection, or None."""
         return self._resolve(self.extraction.injection_scale)
 
     @property
     def site(self) -> str:
-        """Where its vectors were read, as `20` or `20.attn_out`; empty where the file does not say."""
+        """Site of its vectors, as `20` or `20.attn_out`; empty if the file does not give it."""
         layer, point = self.extraction.layer_index, self.extraction.point
         return "" if layer is None else f"{layer}.{point}" if point else str(layer)
 
@@ -151,7 +151,7 @@ class Sidecar(BaseModel):
 
 
 def _newest(by_role: dict[Any, Any]) -> dict[Any, Any]:
-    """Name roles as the newer generation does; where a file has both, the newer one's value counts."""
+    """Rename roles as in the newer generation; if a file has both names, the newer name's value is used."""
     older = {OLDER_ROLES[key]: value for key, value in by_role.items() if key in OLDER_ROLES and value}
     return older | {key: value for key, value in by_role.items() if key not in OLDER_ROLES and value}
 
@@ -170,12 +170,12 @@ def _refuse_changed_vectors(data: dict[str, Any], extraction: Any) -> None:
 
 
 def _layer(data: dict[str, Any], extraction: dict[str, Any]) -> Any:
-    """Return the layer that a file names, K for the output of block K, in any of the places where released ones do.
+    """Return the layer in a file, K for the output of block K, from any of the places that released files use.
 
-    `num_hidden_layers` of a sidecar is K, where that of `config.json` is K + 1 (docs/design.md of the released code).
+    A sidecar's `num_hidden_layers` is K; that of `config.json` is K + 1 (docs/design.md of the released code).
 
     Raises:
-        ValueError: If it names two.
+        ValueError: If the file names two different layers.
     """
     sections = {name: part for name in ("ar", "critic", "av", "actor") if isinstance(part := data.get(name), dict)}
     if "ar" in sections:
@@ -199,7 +199,7 @@ def read_sidecar(folder: Path, role: Literal["av", "ar"]) -> Sidecar:
     """Read the sidecar of a checkpoint folder.
 
     Raises:
-        BridgeError: If it is missing, no YAML, says less than is needed, or is of the other role.
+        BridgeError: If the sidecar is missing, not YAML, incomplete, or has the other role.
     """
     import yaml
 
@@ -226,10 +226,10 @@ def read_sidecar(folder: Path, role: Literal["av", "ar"]) -> Sidecar:
 
 
 def write_sidecar(folder: Path, sidecar: Sidecar, record: dict[str, Any]) -> None:
-    """Write the sidecar beside a checkpoint, and what is recorded of its training."""
+    """Write the sidecar of a checkpoint, with the record of its training."""
     import yaml
 
     data = sidecar.model_dump() | {"training": record}
-    # Without a scale the released client refuses the checkpoint; with one it would replace where it must add.
+    # Without a scale the released client refuses the checkpoint; with a scale it would replace instead of add.
     data["extraction"].pop("injection_scale" if sidecar.extraction.injection else "injection")
     (folder / NAME).write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")

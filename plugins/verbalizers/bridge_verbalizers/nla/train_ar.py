@@ -1,4 +1,4 @@
-"""Train an activation reconstructor: given a text, the direction of the activation that it leads to."""
+"""Train an activation reconstructor: it predicts the direction of the activation from the text before it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Floats = NDArray[np.float32]
 
 
 def train_ar(job: Job) -> dict[str, float]:
-    """Train, merge and write one; return what it explains of held-out activations."""
+    """Train, merge and write a reconstructor; return its agreement with held-out activations."""
     import torch
     from safetensors.torch import save_file
 
@@ -48,7 +48,7 @@ def train_ar(job: Job) -> dict[str, float]:
         with mixed_precision(module, subject.placement):
             predicted = last_hidden(module, [ids["rows"][row] for row in rows])
         wanted = torch.nn.functional.normalize(torch.from_numpy(data.rows.x[rows])).to(predicted.device)
-        # MSE of vectors of unit norm is 2 (1 - cos): the reconstructor is asked for directions only.
+        # The squared error of unit vectors is 2 (1 - cos): the reconstructor learns directions only.
         return 2 * (1 - (torch.nn.functional.normalize(head(predicted.float())) * wanted).sum(1)).mean()
 
     module.train()
@@ -76,15 +76,15 @@ def train_ar(job: Job) -> dict[str, float]:
 
 
 def prompt(tokenizer: TransformersTokenizer, text: str) -> list[int]:
-    """Return the ids of a text's prompt, with BOS where the model has one."""
+    """Return the ids of a text's prompt, with BOS if the model has one."""
     return tokenizer.prompt(TEMPLATE.replace("{explanation}", text))
 
 
 def agreement(wanted: Floats, found: Floats, mean: Floats) -> dict[str, float]:
-    """Compare directions: mean cosine, and the fraction of variance explained against always predicting the mean.
+    """Compare directions: the mean cosine, and the fraction of variance explained relative to predicting the mean.
 
-    All vectors are brought to unit norm first, (n, d_model) and the mean (d_model,). `fve` is against that mean at unit
-    norm, `fve_nrm` over the variance of the unit vectors, as the cards of released models have it.
+    All vectors, (n, d_model), and the mean, (d_model,), are first scaled to unit norm. `fve` is relative to the mean at
+    unit norm, `fve_nrm` to the variance of the unit vectors, as in the cards of released models.
     """
     true = unit_rows(wanted)
     error, baseline = (float(np.square(true - unit_rows(other)).sum(1).mean()) for other in (found, mean))

@@ -1,4 +1,4 @@
-"""Train an activation verbalizer: given one activation, say the text that led to it."""
+"""Train an activation verbalizer: it writes the text before an activation from the activation."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 TEMPLATE = "<concept>{injection_char}</concept>"
 CHAT_TEMPLATE = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}{% endfor %}\n"
-"""Short on purpose: every token of a fixed prompt is paid for in every step, and fine-tuning replaces its meaning."""
+"""Short, because every token of the fixed prompt costs time in every step, and fine-tuning replaces its meaning."""
 
 MARKS = "㈎㊗㊙※§¤¶†~^`|"
-"""Characters to stand where the vector goes: the first one that is a single token and survives between its tags."""
+"""Candidate placeholders of the vector: the first that is a single token, also between the tags, is used."""
 
 WINDOW = 16
-"""Batches among which examples of like length are put together."""
+"""Number of batches whose examples are sorted by length together."""
 
 Floats = NDArray[np.float32]
 
 
 def train_av(job: Job) -> dict[str, float]:
-    """Train, merge and write one; return the losses on held-out activations, in nats a token."""
+    """Train, merge and write a verbalizer; return the losses on held-out activations, in nats per token."""
     import torch
 
     subject, data, recipe, out = job.subject, job.data, job.recipe, job.out / AV
@@ -92,7 +92,7 @@ def transformers_tokenizer(loaded: Any) -> TransformersTokenizer:
     """Return the tokenizer of a loaded model of transformers.
 
     Raises:
-        ModelError: If the model is not one of transformers.
+        ModelError: If the model is not a transformers model.
     """
     tokenizer = loaded.tokenizer
     if not isinstance(tokenizer, TransformersTokenizer) or not hasattr(loaded.module, "get_input_embeddings"):
@@ -120,7 +120,7 @@ def _sidecar(subject: Subject, tokenizer: Any, norm: float, recipe: Recipe) -> S
             )
             adds = recipe.inject == "add"
             extraction = Extraction(
-                # As in the released ones: a round number near the mean norm of the activations.
+                # As in the released checkpoints: a round number near the mean norm of the activations.
                 injection_scale=None if adds else float(f"{norm:.1g}"),
                 injection=Injection() if adds else None,
                 layer_index=subject.site.layer,
@@ -150,14 +150,14 @@ def _response(tokenizer: TransformersTokenizer, text: str) -> list[int]:
 def schedule(
     lengths: Mapping[str, Sequence[int]], steps: int, batch: int, seed: int
 ) -> list[tuple[str, NDArray[np.intp]]]:
-    """Choose every step's examples: the kinds take turns, and each goes through its examples again and again.
+    """Choose every step's examples: the kinds alternate, and each kind repeats its examples.
 
     Args:
-        lengths: By kind, how many tokens each example has: a batch holds examples of like length, to waste little on
+        lengths: Number of tokens of each example, by kind: a batch holds examples of similar length, to reduce
             padding.
-        steps: How many batches.
-        batch: Examples in one.
-        seed: Of the order.
+        steps: Number of batches.
+        batch: Number of examples in a batch.
+        seed: Seed of the order.
     """
     rng = np.random.default_rng(seed)
 
@@ -174,7 +174,7 @@ def schedule(
 
 
 def _held_out(data: TrainingSet, responses_ids: list[list[int]], measure: Any) -> dict[str, float]:
-    """Measure with the own activation, and without: the mean one, and another text's."""
+    """Measure the loss with each text's activation, with the mean activation, and with another text's activation."""
     x = data.held_out.x
     arms = {
         "loss": x,
