@@ -30,20 +30,20 @@ class NLAOnSGLang(ServedNLA):
 
     def launch(self, folder: Path, model_type: str) -> str:
         """Write the command that starts the server."""
-        # Prompts that differ in one embedding have the same placeholder ids, which is what the radix cache compares.
+        # Prompts that differ in one embedding have the same placeholder ids, and the radix cache compares only ids.
         command = f"python -m sglang.launch_server --model-path {shlex.quote(str(folder))} --disable-radix-cache"
-        # As the released AVs of Gemma-3 were served.
+        # The released AVs of Gemma-3 were served with this backend.
         backend = " --attention-backend fa3" if model_type.startswith("gemma3") else ""
         return f"{command} --port {self.port}{backend}"
 
     def protocol(self) -> Protocol:
-        """Say how the server is spoken to."""
+        """Return the protocol of the server."""
         from bridge_verbalizers.serving.sglang import SGLang
 
         return SGLang(self.max_new_tokens, self.temperature)
 
     def likely_cause(self, model_type: str) -> str:
-        """Name the case that is known."""
+        """Return the known cause for the model type."""
         if model_type == "gemma3":
             return (
                 "SGLang, up to 0.5.23 at least, drops input_embeds in the multimodal wrapper of Gemma-3: "

@@ -34,7 +34,7 @@ class NLAOnVLLM(ServedNLA):
         return f"{command} --port {self.port}"
 
     def protocol(self) -> Protocol:
-        """Say how the server is spoken to."""
+        """Return the protocol of the server."""
         from bridge_verbalizers.serving.vllm import VLLM
 
         return VLLM(self.max_new_tokens, self.temperature)

@@ -1,1 +1,1 @@
-"""What verbalizers share whose model runs in a server: a prompt of embeddings, a patient client, a journal."""
+"""Shared parts of verbalizers whose model runs in a server: prompts of embeddings, a client with retries, a journal."""

@@ -1,4 +1,4 @@
-"""What the kinds of served verbalizers share: their options, and the way from a checkpoint to an open verbalizer."""
+"""Base class of served verbalizers: their options, and opening a verbalizer from a checkpoint."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class ServedNLA(VerbalizerBackend):
-    """An AV of the released layout that a server runs; its tokenizer, sidecar and embeddings are read on this side.
+    """An AV of the released layout in a server; its tokenizer, sidecar and embeddings are read by the client.
 
     Attributes:
-        checkpoint: Folder of the AV, or one that holds it as `av/`; or `hub:user/repo`.
-        url: Where the server is.
-        max_new_tokens: How many tokens may be written of a vector.
-        temperature: Of sampling; 0 always takes the likeliest token. Of a sampled text the first one is kept.
-        concurrency: How many requests may be under way at once.
-        timeout: How long one may take, in seconds, before it is asked again.
-        any_site: Read vectors of another site than the sidecar names.
+        checkpoint: Folder of the AV, or a folder with the subfolder `av/`; or `hub:user/repo`.
+        url: Address of the server.
+        max_new_tokens: Maximal number of new tokens per vector.
+        temperature: Sampling temperature; 0 always chooses the likeliest token. The first sampled text is kept.
+        concurrency: Maximal number of concurrent requests.
+        timeout: Maximal time of a request in seconds, before it is repeated.
+        any_site: Accept vectors of another site than the site in the sidecar.
     """
 
     checkpoint: str = ""
@@ -41,7 +41,7 @@ class ServedNLA(VerbalizerBackend):
     any_site: bool = False
 
     server: ClassVar[str]
-    """What the server is called."""
+    """Name of the server software."""
 
     @abstractmethod
     def launch(self, folder: Path, model_type: str) -> str:
@@ -49,10 +49,10 @@ class ServedNLA(VerbalizerBackend):
 
     @abstractmethod
     def protocol(self) -> Protocol:
-        """Say how the server is spoken to."""
+        """Return the protocol of the server."""
 
     def open(self, subject: Subject) -> Verbalizer:
-        """Read the prompt and its embeddings, and check that the server runs this AV and reads what it is sent."""
+        """Read the prompt and its embeddings, and check that the server runs this AV and reads the embeddings."""
         from bridge.readers.locate import fingerprint, locate
         from bridge_verbalizers.nla.format import NLAFormat
         from bridge_verbalizers.serving.client import run
@@ -108,12 +108,12 @@ class ServedNLA(VerbalizerBackend):
         return ",".join(NLAFormat().describe(folder).sites)
 
     def likely_cause(self, model_type: str) -> str:
-        """Say why a server may drop the embeddings that it is sent."""
+        """Return a likely reason why the server ignores embeddings."""
         return "Its version does not support them for this model."
 
     @property
     def port(self) -> int:
-        """The port that the server listens on."""
+        """Port of the server."""
         address = urlsplit(self.url)
         return address.port or (443 if address.scheme == "https" else 80)
 
@@ -140,10 +140,10 @@ class ServedNLA(VerbalizerBackend):
 
 
 def refuse_unserved(folder: Path, reader: Reader, kind: str) -> None:
-    """Refuse a reader that a server cannot run: it takes embeddings, and has no hook into a block.
+    """Refuse a reader that a server cannot run: a server accepts embeddings, and has no hooks into blocks.
 
     Raises:
-        UsageError: If vectors go in elsewhere, are added, or the weights are an adapter.
+        UsageError: If vectors do not replace an embedding, or the weights are an adapter.
     """
     injection, why = reader.injection, ""
     if injection.block is not None or injection.how != "replace" or injection.length == "place":

@@ -1,4 +1,4 @@
-"""A patient HTTP client: asks again where that can help, and says clearly where it cannot."""
+"""An HTTP client that repeats requests after temporary failures, and reports permanent failures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 RETRIES = 5
 FIRST_WAIT = 0.5
-"""Seconds before asking again; doubled every time, and spread by half so that many requests do not come at once."""
+"""Seconds before the first repeat; doubled every time, and varied by half so that requests do not coincide."""
 
 LARGEST_ANSWER = 4 * 2**20
 BUSY = 429
@@ -28,11 +28,11 @@ T = TypeVar("T")
 
 @final
 class UnansweredError(BridgeError):
-    """A server cannot be reached, is not ready, or took too long: asking again may help."""
+    """A server is unreachable, not ready, or too slow; a repeated request may succeed."""
 
 
 def connect(url: str, concurrency: int) -> httpx.AsyncClient:
-    """Return a client of a server.
+    """Return a client for a server.
 
     Raises:
         UsageError: If httpx is not installed.
@@ -44,7 +44,7 @@ def connect(url: str, concurrency: int) -> httpx.AsyncClient:
             import httpx
     except ImportError as error:
         raise UsageError("A served verbalizer needs httpx.", remedy="pip install 'residual-bridge[serve]'.") from error
-    # No timeout here: what counts is the time of a whole request, which `attempt` watches.
+    # No timeout here: `attempt` limits the time of a whole request.
     return httpx.AsyncClient(
         base_url=url, timeout=None, limits=httpx.Limits(max_connections=concurrency), follow_redirects=False
     )
@@ -52,10 +52,10 @@ def connect(url: str, concurrency: int) -> httpx.AsyncClient:
 
 @contextmanager
 def _plain_objects() -> Iterator[None]:
-    """Take away what nnsight adds to every object of the process, `save`, while modules are loaded.
+    """Remove the attribute `save`, which nnsight adds to every object of the process, while modules are loaded.
 
-    anyio, which httpx would load at its first request, takes it for an attribute of its own without an annotation, and
-    fails. Whoever works with nnsight in this process finds it again afterwards.
+    anyio, which httpx would load at its first request, treats `save` as its own attribute without an annotation, and
+    fails. The attribute is restored afterwards.
     """
     nnsight = sys.modules.get("nnsight")
     if nnsight is None or not hasattr(object, "save"):
@@ -71,15 +71,15 @@ def _plain_objects() -> Iterator[None]:
 
 
 async def attempt(client: httpx.AsyncClient, route: str, timeout: float, body: bytes | None = None) -> Any:
-    """GET a route, or POST a JSON body to it, and return the JSON answer; None for an empty one.
+    """GET a route, or POST a JSON body to it, and return the JSON answer; None for an empty answer.
 
     Raises:
-        UnansweredError: If there was no answer in time, or one that asks to come back (429, 5xx).
-        BridgeError: If the answer is a refusal, too large, or no JSON.
+        UnansweredError: If there is no answer in time, or a temporary failure (429, 5xx).
+        BridgeError: If the answer is a refusal, too large, or not JSON.
     """
     import httpx
 
-    # Not compressed: a small answer could unpack to a large one before its size is known.
+    # Not compressed: a small answer could unpack to a large one before its size is checked.
     headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
     raw = bytearray()
     try:
@@ -109,7 +109,7 @@ async def attempt(client: httpx.AsyncClient, route: str, timeout: float, body: b
 
 
 async def insist(client: httpx.AsyncClient, route: str, timeout: float, body: bytes) -> Any:
-    """POST as `attempt`, and again after growing waits while that may help."""
+    """POST as `attempt`, and repeat after growing waits on temporary failures."""
     for tried in range(RETRIES):
         try:
             return await attempt(client, route, timeout, body)
@@ -119,7 +119,7 @@ async def insist(client: httpx.AsyncClient, route: str, timeout: float, body: by
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, inside a notebook too, which has a loop of its own running."""
+    """Run a coroutine to its end, also in a notebook, which already runs an event loop."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -19,7 +19,7 @@ INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
 
 
 def embed(folder: Path, config: dict[str, Any], ids: Sequence[int]) -> Tensor:
-    """Return what a checkpoint's embedding module makes of token ids, (tokens, d_model) in the checkpoint's dtype.
+    """Return the output of a checkpoint's embedding module for token ids, (tokens, d_model) in the checkpoint's dtype.
 
     Args:
         folder: The checkpoint.
@@ -27,7 +27,7 @@ def embed(folder: Path, config: dict[str, Any], ids: Sequence[int]) -> Tensor:
         ids: Token ids.
 
     Raises:
-        BridgeError: If the table cannot be found or read, or is too short.
+        BridgeError: If the embedding table is missing, unreadable or too short.
     """
     import torch
     from safetensors import SafetensorError, safe_open
@@ -49,8 +49,8 @@ def embed(folder: Path, config: dict[str, Any], ids: Sequence[int]) -> Tensor:
         ) from error
     found: Tensor = torch.cat([rows[token] for token in ids])
     if config.get("model_type") in SCALED:
-        # Gemma-3's embedding module multiplies by sqrt(d_model), and servers leave that to whoever sends embeddings. As
-        # there, the factor itself is rounded to the table's dtype: 73.5 and not 73.32 at d_model 5376 in bfloat16.
+        # Gemma-3's embedding module multiplies by sqrt(d_model); servers expect scaled embeddings. As in the module,
+        # the factor is rounded to the table's dtype: 73.5 instead of 73.32 at d_model 5376 in bfloat16.
         found = found * torch.tensor(found.shape[1] ** 0.5).to(found.dtype)
     return found
 

@@ -1,4 +1,4 @@
-"""Before anything is asked: the server is there, runs the right model, and reads what it is sent."""
+"""Checks before the first request: the server answers, runs the right model, and reads embeddings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bridge_verbalizers.serving.prompt import Prompt
 from bridge_verbalizers.serving.protocol import Protocol, extract
 
 PATIENCE = 30.0
-"""Seconds for a first sign of life: SGLang's /health generates a token, and may wait for 20."""
+"""Seconds until the first answer: SGLang's /health generates a token, and may wait 20 seconds."""
 
 
 async def check_server(
@@ -29,17 +29,17 @@ async def check_server(
     """Check a server.
 
     Args:
-        protocol: How to speak to it.
-        name: What it is called.
-        url: Where it is.
+        protocol: Protocol of the server.
+        name: Name of the server software.
+        url: Address of the server.
         folder: The checkpoint that it should run.
         prompt: The checkpoint's prompt.
         launch: The command that starts it.
-        timeout: How long an explanation may take, in seconds.
-        likely_cause: Why it may drop the embeddings that it is sent.
+        timeout: Maximal time of an explanation, in seconds.
+        likely_cause: Likely reason why the server ignores embeddings.
 
     Raises:
-        BridgeError: If it does not answer, refuses, runs another model, or does not read the embeddings.
+        BridgeError: If the server does not answer, refuses, runs another model, or does not read the embeddings.
     """
     vector = np.random.default_rng(0).normal(size=prompt.rows.shape[1]).astype(np.float32)
     try:
@@ -61,7 +61,7 @@ async def check_server(
         raise BridgeError(
             f"{name} at {url} cannot explain. {error.what}", cause=error.cause, remedy=f"Start it: `{launch}`."
         ) from error
-    # A server that drops what it is sent embeds placeholders instead: any two prompts of a length are then one.
+    # A server that ignores embeddings embeds placeholders instead: prompts of equal length then give equal answers.
     if both[0] == both[1]:
         raise BridgeError(
             f"{name} at {url} does not read the embeddings that it is sent: two prompts with nothing in common got the "
@@ -72,11 +72,11 @@ async def check_server(
 
 
 def same_model(served: str, folder: Path) -> bool:
-    """Tell whether a served model's name or path looks like a checkpoint's.
+    """Tell whether a served model's name or path matches a checkpoint's.
 
     Args:
-        served: What the server says.
-        folder: The checkpoint here.
+        served: Name or path from the server.
+        folder: The local checkpoint.
     """
     here = Path(served).expanduser() / NAME
     if here.is_file():
@@ -85,5 +85,5 @@ def same_model(served: str, folder: Path) -> bool:
 
 
 def _names(path: Path) -> set[str]:
-    # Of a hub's snapshot, models--USER--REPO/snapshots/COMMIT, the repository's.
+    # For a hub snapshot, models--USER--REPO/snapshots/COMMIT, the repository's name.
     return {path.name.casefold()} | {part.rpartition("--")[2].casefold() for part in path.parts if "--" in part}

@@ -1,4 +1,4 @@
-"""A journal of a server's answers: what was answered once is never asked again, whatever dies in between."""
+"""A journal of a server's answers: an answered request is not repeated, even after a crash."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from bridge.files import cache_folder
 
 @final
 class Journal:
-    """Answers by key, one JSON object a line; a line that was torn when the machine went down is left out.
+    """Answers by key, one JSON object per line; an incomplete line from a crash is left out.
 
     Attributes:
         path: The file.
-        answers: Every answer so far, by key.
+        answers: All stored answers by key.
 
     Raises:
-        StoreError: If the file is there and cannot be read.
+        StoreError: If the file exists and cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +39,7 @@ class Journal:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Callable[[str, str], None]]:
-        """Open the file and yield the function that keeps an answer: key, text.
+        """Open the file and yield the function that stores an answer: key, text.
 
         Raises:
             StoreError: If the file cannot be written.
@@ -51,26 +51,26 @@ class Journal:
 
             def keep(key: str, text: str) -> None:
                 with _telling(self.path):
-                    # ASCII, so that even half a surrogate pair can be written: a model wrote the text.
+                    # ASCII, because a model's text may hold half a surrogate pair, which UTF-8 cannot encode.
                     file.write(json.dumps({"key": key, "text": text}).encode("ascii") + b"\n")
                     file.flush()
                     os.fsync(file.fileno())
                 self.answers[key] = text
 
             with _telling(self.path):
-                # Behind a torn line the next answer would be lost with it.
+                # An answer appended to an incomplete line would be lost with it.
                 if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n":
                     file.write(b"\n")
             yield keep
 
 
 def journal_of(*identity: bytes) -> Journal:
-    """Return the journal of everything that answers depend on, in the user's cache folder."""
+    """Return the journal, in the user's cache folder, for the data that answers depend on."""
     return Journal(cache_folder() / "served" / f"{digest(*identity)}.jsonl")
 
 
 def digest(*parts: bytes) -> str:
-    """Hash parts, each with its length: where one ends and the next begins counts."""
+    """Hash parts, each with its length, so that the boundaries between parts matter."""
     hashed = hashlib.sha256()
     for part in parts:
         hashed.update(len(part).to_bytes(8, "big") + part)

@@ -1,4 +1,4 @@
-"""The prompt of a served AV, as embeddings with one place for a vector."""
+"""The prompt of a served AV, as embeddings with a place for one vector."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class Prompt:
-    """A fixed prompt with one place for a vector.
+    """A fixed prompt with a place for one vector.
 
     Attributes:
         rows: Embeddings of the prompt's tokens, (tokens, d_model) in the checkpoint's dtype.
-        at: Which of them the vector replaces.
-        injection: The length that a vector is given before.
+        at: Index of the row that the vector replaces.
+        injection: Scales a vector to its length in the prompt.
     """
 
     rows: Tensor
@@ -39,29 +39,29 @@ class Prompt:
     injection: Injection
 
     def row(self, vector: NDArray[np.float32]) -> Tensor:
-        """Return what stands in the vector's place, (d_model,) in the checkpoint's dtype."""
+        """Return the row in the vector's place, (d_model,) in the checkpoint's dtype."""
         import torch
 
         return torch.from_numpy(lengthened(vector, self.injection)).to(self.rows.dtype)
 
     def tensor(self, vector: NDArray[np.float32]) -> Tensor:
-        """Return the whole prompt with a vector in its place, (tokens, d_model)."""
+        """Return the whole prompt with a vector, (tokens, d_model)."""
         rows = self.rows.clone()
         rows[self.at] = self.row(vector)
         return rows
 
     def json(self, vector: NDArray[np.float32]) -> str:
-        """Return the same as JSON: a list of lists of floats."""
+        """Return the whole prompt with a vector as JSON: a list of lists of floats."""
         before, after = self._around
         return f"{before}{json.dumps(self.row(vector).float().tolist())}{after}"
 
     def backwards(self) -> Prompt:
-        """The same rows in reverse order: a prompt that no model answers alike."""
+        """The prompt with its rows in reverse order: every model answers it differently."""
         return Prompt(self.rows.flip(0), len(self.rows) - 1 - self.at, self.injection)
 
     @cached_property
     def _around(self) -> tuple[str, str]:
-        # Half a million numbers at d_model 5376, the same for every vector: written out once.
+        # Half a million numbers at d_model 5376, equal for every vector: formatted once.
         rows = [json.dumps(row) for row in self.rows.float().tolist()]
         before, after = (
             "".join(f"{row}, " for row in rows[: self.at]),
@@ -75,7 +75,7 @@ def read_prompt(folder: Path, reader: Reader, config: dict[str, Any]) -> Prompt:
 
     Args:
         folder: The checkpoint.
-        reader: What its sidecar says of it.
+        reader: The reader that its sidecar describes.
         config: Its `config.json`.
 
     Raises:
@@ -96,6 +96,6 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Read a checkpoint's `config.json`.
 
     Raises:
-        BridgeError: If it is missing or no JSON object.
+        BridgeError: If the file is missing or not a JSON object.
     """
     return read_json(folder / "config.json", dict[str, Any], "Fetch the checkpoint again.")

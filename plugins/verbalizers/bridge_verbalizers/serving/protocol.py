@@ -1,4 +1,4 @@
-"""How kinds of servers are spoken to."""
+"""Protocols of the kinds of servers."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 
 class Protocol(ABC):
-    """How one kind of server is spoken to.
+    """The protocol of one kind of server.
 
     Attributes:
-        route: Where prompts are posted to.
+        route: The route for prompts.
     """
 
     route: str
@@ -38,11 +38,11 @@ class Protocol(ABC):
 
     @abstractmethod
     def probe(self, prompt: Prompt, vector: Vector) -> bytes:
-        """Write a request for one token and the likeliest ones beside it."""
+        """Write a request for one token and the likeliest alternatives."""
 
     @abstractmethod
     def text(self, answer: Any) -> str:
-        """Find the text in an answer; raises LookupError, TypeError or AttributeError where there is none."""
+        """Find the text in an answer; raises LookupError, TypeError or AttributeError if there is none."""
 
     @abstractmethod
     def likeliest(self, answer: Any) -> Any:
@@ -50,10 +50,10 @@ class Protocol(ABC):
 
 
 def extract(find: Callable[[Any], T], answer: Any) -> T:
-    """Return what a function finds in a server's answer.
+    """Return the value that a function finds in a server's answer.
 
     Raises:
-        BridgeError: If it is not there.
+        BridgeError: If the answer does not have the value.
     """
     try:
         return find(answer)
@@ -65,7 +65,7 @@ def extract(find: Callable[[Any], T], answer: Any) -> T:
 
 
 def str_of(value: Any) -> str:
-    """Return a value that is a string; raises TypeError if it is none."""
+    """Return a value that is a string; raises TypeError for other types."""
     if not isinstance(value, str):
         raise TypeError("not a string")
     return value

@@ -1,4 +1,4 @@
-"""SGLang's own protocol (read in the source of 0.5.23): `/generate` with `input_embeds` and no ids."""
+"""SGLang's own protocol (from the source of 0.5.23): `/generate` with `input_embeds` and no ids."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ COMPARED = 5
 
 @final
 class SGLang(Protocol):
-    """How SGLang is spoken to; see `Protocol`."""
+    """The protocol of SGLang; see `Protocol`."""
 
     route = "/generate"
 
     def __init__(self, max_new_tokens: int, temperature: float) -> None:
-        # Penalties off, whatever the checkpoint's generation_config.json or the server's own defaults say.
+        # Penalties off, overriding the checkpoint's generation_config.json and the server's defaults.
         self._sampling = {
             "max_new_tokens": max_new_tokens,
             "temperature": temperature,
@@ -36,7 +36,7 @@ class SGLang(Protocol):
         }
 
     async def models(self, client: httpx.AsyncClient, timeout: float) -> list[str]:
-        """Ask for health and for the model's path."""
+        """Request the server's health and the model's path."""
         await attempt(client, "/health", timeout)
         try:
             info = await attempt(client, "/model_info", timeout)
@@ -60,9 +60,9 @@ class SGLang(Protocol):
         )
 
     def text(self, answer: Any) -> str:
-        """Return the text; the closing tag, where it ended there, is not in it and is put back.
+        """Return the text; if the closing tag stopped the generation, the answer lacks the tag, and it is appended.
 
-        Keeping what stopped it instead would keep an end-of-text token as well.
+        The server's option to keep the stop string would also keep an end-of-text token.
         """
         closed: bool = answer["meta_info"]["finish_reason"].get("matched") == CLOSE
         return str_of(answer["text"]) + CLOSE * closed

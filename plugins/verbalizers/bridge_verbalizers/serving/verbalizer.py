@@ -1,4 +1,4 @@
-"""A verbalizer whose model runs in a server: many requests at once, and every answer kept."""
+"""A verbalizer whose model runs in a server: concurrent requests, and a journal of the answers."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class ServedVerbalizer(Verbalizer):
     """An AV in a server.
 
     Args:
-        protocol: How to speak to it.
-        url: Where it is.
+        protocol: Protocol of the server.
+        url: Address of the server.
         launch: The command that starts it.
-        prompt: Its prompt.
-        injection_char: What stands in the prompt's text where the vector goes.
-        journal: Answers that are there already; further ones go there too.
-        concurrency: How many requests may be under way at once.
-        timeout: How long one may take, in seconds.
+        prompt: The AV's prompt.
+        injection_char: Placeholder of the vector in the prompt's text.
+        journal: Stored answers; new answers are added.
+        concurrency: Maximal number of concurrent requests.
+        timeout: Maximal time of a request, in seconds.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class ServedVerbalizer(Verbalizer):
         self._concurrency, self._timeout = concurrency, timeout
 
     def explain(self, vectors: NDArray[np.float32]) -> list[Explanation]:
-        """Explain vectors of shape (n, d_model), float32; those whose answer is kept are not asked again.
+        """Explain vectors of shape (n, d_model), float32; vectors with a stored answer are not requested again.
 
         Raises:
             ShapeError: If the vectors have another width.
-            BridgeError: If a vector is zero or not finite, or the server does not answer or not as it should.
+            BridgeError: If a vector is zero or not finite, or the server gives no answer or an invalid answer.
         """
         check_vectors(vectors, self.d_model)
         keys = [self._key(vector) for vector in vectors]
@@ -64,7 +64,7 @@ class ServedVerbalizer(Verbalizer):
         return [parse(self._journal.answers[key], self._injection_char) for key in keys]
 
     def _key(self, vector: Vector) -> str:
-        # What is sent and no more: vectors that differ in length only are one request.
+        # Only the data of the request: vectors that differ only in length are one request.
         return digest(self._prompt.row(vector).float().numpy().tobytes())
 
     async def _ask(self, wanted: dict[str, Vector]) -> None:
@@ -74,8 +74,8 @@ class ServedVerbalizer(Verbalizer):
             async with connect(self._url, self._concurrency) as client:
 
                 async def work() -> None:
-                    """Ask for one explanation after the other."""
-                    # All take from one iterator. After a failure nothing new is asked, and what is under way is kept.
+                    """Request one explanation after the other."""
+                    # All workers share one iterator. After a failure no request starts, and pending answers are stored.
                     for key, vector in waiting:
                         try:
                             body = self._protocol.body(self._prompt, vector)

@@ -1,4 +1,4 @@
-"""vLLM's OpenAI-compatible protocol (tried on 0.32.0): `/v1/completions` with `prompt_embeds` and no prompt."""
+"""vLLM's OpenAI-compatible protocol (tested with 0.32.0): `/v1/completions` with `prompt_embeds` and no prompt."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ COMPARED = 5
 
 @final
 class VLLM(Protocol):
-    """How vLLM is spoken to; see `Protocol`. A request goes to the model that `models` found."""
+    """The protocol of vLLM; see `Protocol`. Requests name the model that `models` found."""
 
     route = "/v1/completions"
 
     def __init__(self, max_new_tokens: int, temperature: float) -> None:
-        # Penalties off: vLLM would take those of the checkpoint's generation_config.json.
+        # Penalties off: vLLM would use those of the checkpoint's generation_config.json.
         self._sampling = {
             "max_tokens": max_new_tokens,
             "temperature": temperature,
@@ -39,7 +39,7 @@ class VLLM(Protocol):
         self._model = ""
 
     async def models(self, client: httpx.AsyncClient, timeout: float) -> list[str]:
-        """Ask for health and for the first model's name and path."""
+        """Request the server's health, and the first model's name and path."""
         await attempt(client, "/health", timeout)
         first = extract(lambda answer: answer["data"][0], await attempt(client, "/v1/models", timeout))
         self._model = extract(lambda card: str_of(card["id"]), first)
@@ -55,9 +55,9 @@ class VLLM(Protocol):
         return self._body(prompt, vector, {"max_tokens": 1, "temperature": 0.0, "logprobs": COMPARED})
 
     def text(self, answer: Any) -> str:
-        """Return the text; the closing tag, where it ended there, is not in it and is put back.
+        """Return the text; if the closing tag stopped the generation, the answer lacks the tag, and it is appended.
 
-        Keeping what stopped it instead would keep an end-of-text token as well.
+        The server's option to keep the stop string would also keep an end-of-text token.
         """
         choice = answer["choices"][0]
         closed: bool = choice.get("stop_reason") == CLOSE
@@ -70,7 +70,7 @@ class VLLM(Protocol):
     def _body(self, prompt: Prompt, vector: Vector, other: dict[str, Any]) -> bytes:
         import torch
 
-        # vLLM reads nothing else than what torch.save writes; nothing that it writes is ever unpickled here.
+        # vLLM accepts only the format of torch.save; data from the server is never unpickled here.
         file = io.BytesIO()
         torch.save(prompt.tensor(vector), file)
         embeds = base64.b64encode(file.getvalue()).decode("ascii")
