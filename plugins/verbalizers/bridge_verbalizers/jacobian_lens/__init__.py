@@ -26,16 +26,16 @@ Floats = NDArray[np.float32]
 @final
 @dataclass(frozen=True)
 class JacobianLens(VerbalizerBackend):
-    """Tokens that a vector promotes and suppresses, as the mean of the model's own derivatives carries it to the end.
+    """Tokens that a vector promotes and suppresses after the model's mean Jacobian has moved it to the last block.
 
-    It reads the stream after a block as `logit_lens` does, but J_l v in place of v: J_l is the mean derivative of the
-    stream before the final norm by the stream after block l, over texts, positions and all later positions. At the
-    last block that is the identity, and both lenses say the same.
+    It reads the stream after a block as `logit_lens` does, with J_l v in place of v: J_l is the mean derivative of the
+    stream before the final norm with respect to the stream after block l, over texts, positions and all later
+    positions. At the last block J_l is the identity, and both lenses give the same tokens.
 
     Attributes:
-        lens: A released `.pt`, or a file that `bridge lens fit` wrote; by default the one that it wrote for the model.
-        top: How many tokens are named on each side.
-        any_model: Read vectors of other weights than the lens was fitted on.
+        lens: A released `.pt`, or a file from `bridge lens fit`; default: the file that it wrote for the model.
+        top: Number of tokens on each side.
+        any_model: Accept vectors of other weights than those that the lens was fitted on.
 
     Source: "Verbalizable Representations Form a Global Workspace in Language Models" (Transformer Circuits, 2026);
     github.com/anthropics/jacobian-lens.
@@ -51,15 +51,15 @@ class JacobianLens(VerbalizerBackend):
     fits_lens = True
 
     def with_lens(self, file: Path) -> Self:
-        """Return it with a lens to read, unless its options name one."""
+        """Return this verbalizer with the given lens file, unless its options name a lens."""
         return self if self.lens else replace(self, lens=str(file))
 
     def check_model(self, site: Site, n_layers: int, d_model: int, weights: str) -> None:
-        """Refuse a model of another width or depth, other weights, and a layer that the lens lacks.
+        """Refuse a model of another width or depth or other weights, and a layer that the lens does not have.
 
         Raises:
-            UsageError: If no token is to be named, no lens is there, or the site is not the stream after a block.
-            BridgeError: If the lens is damaged, or of another model or layer.
+            UsageError: If `top` is below 1, there is no lens, or the site is not the stream after a block.
+            BridgeError: If the lens is damaged, belongs to another model, or does not have the layer.
         """
         need_tokens(self.top)
         layer = _layer(site)
@@ -89,10 +89,10 @@ class JacobianLens(VerbalizerBackend):
         _need_layer(file, layer, sorted(released.matrices), n_layers)
 
     def preview(self, d_model: int) -> list[str]:
-        """Say what the lens was fitted on.
+        """Return lines about the data that the lens was fitted on.
 
         Raises:
-            BridgeError: If it is not there, or damaged.
+            BridgeError: If the lens is missing or damaged.
         """
         if not self.lens:
             return []
@@ -104,27 +104,27 @@ class JacobianLens(VerbalizerBackend):
         """Read the layer's matrix and load the model.
 
         Raises:
-            UsageError: If no token is to be named, or no lens is there.
-            BridgeError: If the lens is damaged, or lacks the layer.
-            ModelUnavailableError: If the weights cannot be had.
+            UsageError: If `top` is below 1, or there is no lens.
+            BridgeError: If the lens is damaged, or does not have the layer.
+            ModelUnavailableError: If the weights are not available.
         """
-        # Weights are compared where the core knows them; all else is looked at wherever it is opened.
+        # The core's check compares the weights; all other properties are checked at every opening.
         replace(self, any_model=True).check_model(subject.site, subject.n_layers, subject.d_model, "")
         return NextTokens(subject.load(), self.top, self._matrix(_layer(subject.site), subject.n_layers))
 
     def fit_lens(self, subject: LensSubject, recipe: LensRecipe, out: Path, progress: Progress) -> dict[str, Any]:
-        """Fit a lens at several layers; continue what was interrupted.
+        """Fit a lens at several layers; continue an interrupted fit.
 
         Raises:
-            UsageError: If no text is long enough, or the file holds another fit that was interrupted.
+            UsageError: If no text is long enough, or the file holds another interrupted fit.
         """
         return fit(subject, recipe, out, progress)
 
     def merge_lenses(self, parts: Sequence[Path], out: Path) -> dict[str, Any]:
-        """Put lenses that were fitted on disjoint texts together.
+        """Merge lenses that were fitted on disjoint texts.
 
         Raises:
-            BridgeError: If they are of different models, layers or recipes, or share a text.
+            BridgeError: If the lenses have different models, layers or recipes, or share a text.
         """
         return merge(parts, out)
 
@@ -139,10 +139,10 @@ class JacobianLens(VerbalizerBackend):
 
 
 def _layer(site: Site) -> int:
-    """Return the block after which a site is.
+    """Return the number of the block whose output a site is.
 
     Raises:
-        UsageError: If it is not the stream between two blocks.
+        UsageError: If the site is not the stream between two blocks.
     """
     if site.point == "resid_post":
         return site.layer
@@ -164,7 +164,7 @@ def _need_width(file: Path, width: int, d_model: int) -> None:
 
 
 def _need_layer(file: Path, layer: int, layers: Sequence[int], n_layers: int) -> None:
-    # Nothing comes after the last block: its matrix is the identity, and released files leave it out.
+    # The last block's matrix is the identity; released files leave it out.
     if layer not in layers and layer != n_layers - 1:
         raise BridgeError(
             f"{file} has no layer {layer}.",

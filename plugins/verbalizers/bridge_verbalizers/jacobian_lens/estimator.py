@@ -1,15 +1,15 @@
-r"""The Jacobian lens of one text: how the stream before the final norm depends on the stream after each block.
+r"""Jacobians of one text: derivatives of the stream before the final norm by the stream after each block.
 
-For every dimension i of the target a cotangent is one-hot at all valid positions at once. Its gradient at position p
-of layer l is \(\sum_{p' \ge p} \partial h_i[p'] / \partial h_l[p]\), and row i of \(J_l\) is its mean over valid p.
-Valid are positions from `skip` to the last but one, as in the source: the first ones attract attention from
-everywhere, and the last predicts no token of the text.
+For every dimension i of the target, one cotangent is one-hot at all valid positions. Its gradient at position p of
+layer l is \(\sum_{p' \ge p} \partial h_i[p'] / \partial h_l[p]\), and row i of \(J_l\) is its mean over valid p.
+Positions from `skip` to the last but one are valid, as in the source: all positions attend strongly to the first
+positions, and the last position predicts no token of the text.
 
 Source: the reference implementation of the Jacobian lens (github.com/anthropics/jacobian-lens, `jlens/fitting.py`;
-"Verbalizable Representations Form a Global Workspace in Language Models", 2026). What is done otherwise here changes
-rounding only. Positions without a share in the result are left out: by causality the last token, and the first ones,
-which are read into the cache of keys and values. Blocks are gone through one by one, with all dimensions that fit into
-memory, so that MLPs can be gone through as `mlps` says.
+"Verbalizable Representations Form a Global Workspace in Language Models", 2026). Differences from it change rounding
+only. Positions that do not affect the result are left out: the last token (by causality), and the first tokens, which
+are read into the cache of keys and values. Gradients pass the blocks one by one, with all dimensions that fit into
+memory, so that MLPs can use the method of `mlps`.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 COPIES = 8
-"""How often a text stands in the batch at most: so many cotangents go back at once."""
+"""Maximal number of copies of a text in the batch, which is the number of cotangents per backward pass."""
 
 TOLERANCE = {"float64": 1e-6, "float32": 1e-3}
-"""How far gradients block by block may be from those of the whole graph, relatively; more is rounding in no dtype."""
+"""Maximal relative difference between blockwise gradients and those of the whole graph; rounding is smaller."""
 COARSE = 0.2
-"""The same in half precision."""
+"""Maximal relative difference in half precision."""
 
 Ids = NDArray[np.int64]
 Jacobians = dict[int, NDArray[np.float32]]
@@ -44,13 +44,13 @@ Jacobians = dict[int, NDArray[np.float32]]
 @final
 @dataclass(frozen=True)
 class Estimator:
-    """Takes the Jacobians of texts.
+    """Computes the Jacobians of texts.
 
     Attributes:
         model: The model.
-        layers: After which blocks, in order; the last block's is the identity.
-        skip: How many positions at the beginning are left out.
-        memory: Bound on what is held beside the model, in bytes.
+        layers: Numbers of the blocks whose outputs are differentiated by, in order; the last block's is the identity.
+        skip: Number of positions left out at the beginning.
+        memory: Bound on the memory used besides the model, in bytes.
     """
 
     model: LoadedModel
@@ -62,8 +62,8 @@ class Estimator:
         """Return the Jacobians of one text.
 
         Args:
-            ids: Its tokens, (tokens,) int64, `skip` + 2 at least.
-            advance: Is told how many dimensions of the target are done.
+            ids: Token ids, (tokens,) int64, at least `skip` + 2.
+            advance: Receives the number of target dimensions newly done.
 
         Returns:
             By layer (d_model of the target, d_model of the layer), float32.
@@ -77,12 +77,12 @@ class Estimator:
         if not earlier:
             advance(width)
             return found
-        # The last token has no share: nothing valid comes after it.
+        # The last token does not affect the result: no valid position follows it.
         text = ids[:-1]
         check = _Check(self.model, text, earlier, self.skip, self.memory // 2)
         by_blocks = self._by_blocks(text, earlier, check.copies, advance)
         if not check.agrees(by_blocks):
-            # Something passes a block by, as keys that later layers share: only the whole graph knows it.
+            # Some value bypasses a block, as keys shared with later layers: only the whole graph includes it.
             by_blocks = _whole(self.model, text, earlier, self.skip, check.copies)
         if not all(np.isfinite(matrix).all() for matrix in by_blocks.values()):
             raise BridgeError(
@@ -102,7 +102,7 @@ class Estimator:
         target = tape.values[Site(self.model.n_layers - 1)]
         width, start = self.model.d_model, self.skip - tape.skipped
         found = {layer: np.empty((width, width), np.float32) for layer in layers}
-        # Cotangents before and after an MLP, and what multiplying them takes.
+        # Memory of the cotangents before and after an MLP, and of their products.
         each = 3 * target[0].numel() * target.element_size()
         step = min(width, max(copies, self.memory // 2 // each // copies * copies))
         for first in range(0, width, step):
@@ -124,13 +124,13 @@ def _tape(model: LoadedModel, text: Ids, layers: Sequence[int], skip: int, copie
 
 
 def _through_block(block: tuple[Tensor, Tensor], mlp: RecordedMlp | None, cotangents: Tensor, copies: int) -> None:
-    """Turn cotangents of what a block leaves into those of what it is given, in place.
+    """Turn cotangents of a block's output into cotangents of its input, in place.
 
     Args:
-        block: The stream after and before it, (copies, tokens, d_model).
-        mlp: Its MLP; None leaves everything to autograd.
+        block: The stream after and before the block, (copies, tokens, d_model).
+        mlp: The block's MLP; with None, autograd computes everything.
         cotangents: (cotangents, tokens, d_model).
-        copies: How many go back at once.
+        copies: Number of cotangents per backward pass.
     """
     after, before = block
     parts = [slice(first, first + copies) for first in range(0, len(cotangents), copies)]
@@ -159,7 +159,7 @@ def _gradient(outputs: Sequence[Tensor], given: Tensor, cotangents: Sequence[Ten
 
 
 def _whole(model: LoadedModel, text: Ids, layers: Sequence[int], skip: int, copies: int) -> Jacobians:
-    """Take the Jacobians through the whole graph at once, as the source does."""
+    """Compute the Jacobians through the whole graph, as the source does."""
     import torch
 
     tape = _tape(model, text, [*layers, model.n_layers - 1], skip, copies)
@@ -175,7 +175,7 @@ def _whole(model: LoadedModel, text: Ids, layers: Sequence[int], skip: int, copi
 def _rows(
     model: LoadedModel, tape: Tape, layers: Sequence[int], skip: int, directions: Tensor
 ) -> Mapping[int, NDArray[np.float32]]:
-    """Return directions of the target times the Jacobians, by layer (directions, d_model)."""
+    """Return the products of target directions with the Jacobians, by layer, (directions, d_model)."""
     import torch
 
     target, start = tape.values[Site(model.n_layers - 1)], skip - tape.skipped
@@ -189,13 +189,13 @@ def _rows(
 
 @final
 class _Check:
-    """One random direction through the whole graph, which costs one gradient of as many as the stream is wide.
+    """Check with one random direction through the whole graph, which costs one of d_model gradients.
 
     Args:
         model: The model.
         text: Token ids.
-        layers: After which blocks.
-        skip: Positions that are left out.
+        layers: Numbers of the blocks.
+        skip: Number of positions left out.
         memory: Bound on the graph of all copies, in bytes.
     """
 
@@ -221,7 +221,7 @@ class _Check:
         self._tolerance = TOLERANCE.get(dtype, COARSE)
 
     def agrees(self, found: Jacobians) -> bool:
-        """Tell whether Jacobians say the same of that direction."""
+        """Tell whether the Jacobians give the same gradients for this direction."""
         off = [
             np.linalg.norm(self._direction @ found[layer] - row[0]) - self._tolerance * np.linalg.norm(row[0])
             for layer, row in self._exact.items()

@@ -1,4 +1,4 @@
-"""Fit a lens over texts, keep what is finished, and put parts together."""
+"""Fit a lens over texts, save finished texts, and merge lenses."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from bridge_verbalizers.jacobian_lens.estimator import Estimator
 from bridge_verbalizers.jacobian_lens.lens_file import LensRecord, Sums, read_record, read_sum, write_lens
 
 SHARE = 0.1
-"""Of the time of a fit that writing what is finished may take."""
+"""Maximal share of a fit's time for saving finished texts."""
 
 ENCODED = 256
-"""Documents that are cut into tokens at once."""
+"""Number of documents tokenized at once."""
 
 Ids = NDArray[np.int64]
 
@@ -46,7 +46,7 @@ def fit(subject: LensSubject, recipe: LensRecipe, out: Path, progress: Progress)
 
 
 def merge(parts: Sequence[Path], out: Path) -> dict[str, Any]:
-    """Put lenses together; see `VerbalizerBackend.merge_lenses`."""
+    """Merge lenses; see `VerbalizerBackend.merge_lenses`."""
     records = [read_record(path) for path in parts]
     first = records[0]
     for path, record in zip(parts[1:], records[1:], strict=True):
@@ -81,7 +81,7 @@ def merge(parts: Sequence[Path], out: Path) -> dict[str, Any]:
 
 
 def _texts(subject: LensSubject, recipe: LensRecipe) -> list[tuple[str, Ids]]:
-    """Return this part's texts, each by a hash of its ids: the first ones that leave a position, each once."""
+    """Return this part's distinct texts, each with a hash of its ids: the first texts with a valid position."""
     found = dict(_long_enough(subject, recipe))
     number, count = recipe.share()
     part = list(found.items())[number - 1 :: count]
@@ -108,7 +108,7 @@ def _long_enough(subject: LensSubject, recipe: LensRecipe) -> Iterator[tuple[str
 
 @final
 class _State:
-    """The sums so far, and the file that keeps them until the fit is finished."""
+    """The sums of finished texts, and the file that stores them until the fit is finished."""
 
     def __init__(self, subject: LensSubject, recipe: LensRecipe, out: Path) -> None:
         width, model = subject.model.d_model, subject.model
@@ -122,10 +122,10 @@ class _State:
         self._written, self._took = time.monotonic(), 0.0
 
     def resume(self, prompts: Sequence[str]) -> int:
-        """Continue from what an interrupted fit kept; return how many texts are finished.
+        """Continue an interrupted fit from its file; return the number of finished texts.
 
         Raises:
-            UsageError: If that was another fit.
+            UsageError: If the file belongs to another fit.
         """
         if not self._unfinished.is_file():
             return 0
@@ -143,7 +143,7 @@ class _State:
         return len(kept.prompts)
 
     def add(self, prompt: str, positions: int, jacobians: dict[int, NDArray[np.float32]]) -> None:
-        """Add a text's Jacobians, and keep the sums where that is cheap beside what making them took."""
+        """Add a text's Jacobians, and save the sums if saving is cheap compared with computing them."""
         for layer, matrix in jacobians.items():
             self._sums[layer] += matrix
         self._record = self._record.with_prompt(prompt, positions)

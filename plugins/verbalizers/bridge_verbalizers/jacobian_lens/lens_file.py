@@ -1,4 +1,4 @@
-"""Our own lens files: sums of Jacobians over texts in safetensors, so that fits on disjoint texts add up exactly."""
+"""bridge's lens files: sums of Jacobians over texts in safetensors, so that fits on disjoint texts add up exactly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bridge.errors import BridgeError
 from bridge.files import write_file
 
 KEY = "jacobian_lens"
-"""Of the metadata, a JSON document."""
+"""Key of the metadata that holds a JSON document."""
 
 FORMAT = 1
 
@@ -28,21 +28,21 @@ Sums = dict[int, NDArray[np.float64]]
 @final
 @dataclass(frozen=True)
 class LensRecord:
-    """What a lens is and was made of.
+    """Properties and origin of a lens.
 
     Attributes:
-        model: Its name, for people.
-        weights: What identifies its weights.
+        model: Name of the model, for display.
+        weights: Identity of the model's weights.
         d_model: Width of the stream.
         n_layers: Number of blocks.
-        layers: After which of them it reads.
-        skip: How many positions of each text were left out at the beginning.
-        max_tokens: After how many tokens texts were cut.
-        dtype: In which the model was run.
-        corpus: What identifies the texts.
-        prompts: Hashes of the token ids of each text that is in the sums.
-        positions: How many positions were averaged over in all of them.
-        target: What was differentiated.
+        layers: Numbers of the blocks whose outputs the lens reads.
+        skip: Number of positions left out at the beginning of each text.
+        max_tokens: Maximal number of tokens of a text; longer texts were cut.
+        dtype: The dtype in which the model was run.
+        corpus: Identity of the texts.
+        prompts: Hashes of the token ids of each text in the sums.
+        positions: Number of positions averaged over, in all texts.
+        target: The differentiated quantity.
         format: Version of this record.
     """
 
@@ -61,15 +61,15 @@ class LensRecord:
     format: int = FORMAT
 
     def with_prompt(self, prompt: str, positions: int) -> LensRecord:
-        """Return the record of the same lens with one text more."""
+        """Return the record of the same lens with one more text."""
         return replace(self, prompts=(*self.prompts, prompt), positions=self.positions + positions)
 
     def said(self) -> dict[str, Any]:
-        """Return it as JSON for people: with the number of texts, not each."""
+        """Return the record as JSON for display: with the number of texts instead of their hashes."""
         return asdict(self) | {"prompts": len(self.prompts)}
 
     def differences(self, other: LensRecord) -> list[str]:
-        """Name the fields in which two lenses are not of one kind; how many texts they have is their own affair."""
+        """Return the names of the fields in which two lenses differ, except the model's name and the texts' fields."""
         own = {"model", "prompts", "positions", "corpus"}
         return [
             one.name
@@ -79,7 +79,7 @@ class LensRecord:
 
 
 def write_lens(path: Path, sums: Mapping[int, NDArray[np.float64]], record: LensRecord) -> None:
-    """Write a lens, whole or not at all.
+    """Write a lens, atomically.
 
     Raises:
         StoreError: If the disk is full or read-only.
@@ -90,10 +90,10 @@ def write_lens(path: Path, sums: Mapping[int, NDArray[np.float64]], record: Lens
 
 
 def read_record(path: Path) -> LensRecord:
-    """Read what a lens is, from the file's header.
+    """Read a lens's record from the file's header.
 
     Raises:
-        BridgeError: If it is no lens of ours.
+        BridgeError: If the file is not a lens of bridge.
     """
     try:
         with safe_open(path, "numpy") as file:
@@ -112,7 +112,7 @@ def read_sum(path: Path, record: LensRecord, layer: int) -> NDArray[np.float64]:
     """Read the sum of a layer's Jacobians over all texts, (d_model, d_model) float64.
 
     Raises:
-        BridgeError: If it has another shape or dtype, or values that are not finite.
+        BridgeError: If the sum has another shape or dtype, or values that are not finite.
     """
     try:
         with safe_open(path, "numpy") as file:

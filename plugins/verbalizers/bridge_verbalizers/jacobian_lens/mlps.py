@@ -1,10 +1,10 @@
-"""Gradients through the MLPs of a text, by their matrices at every position instead of one cotangent at a time.
+"""Gradients through the MLPs of a text, from their Jacobian at every position instead of one cotangent at a time.
 
 An MLP of two or three matrices, y = W_out φ(W_1 x, W_2 x) with φ elementwise, has at position p the Jacobian
-W_out (diag(∂φ/∂1) W_1 + diag(∂φ/∂2) W_2). Autograd multiplies every cotangent by each of the matrices. Where as many
-cotangents are taken as the stream is wide, it is cheaper to add the two inner matrices once a position, and to multiply
-them with the outer one before the cotangents come: for a gated MLP 2.7 times as wide as the stream, in 0.46 times
-the operations. The numbers are the same up to rounding.
+W_out (diag(∂φ/∂1) W_1 + diag(∂φ/∂2) W_2). Autograd multiplies every cotangent by each of the matrices. With d_model
+cotangents, it is cheaper to add the two scaled inner matrices once per position and multiply them by the outer matrix
+before the cotangents: a gated MLP 2.7 times as wide as the stream needs 0.46 times the operations. The results are the
+same up to rounding.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 @final
 @dataclass
 class RecordedMlp:
-    """One MLP as it ran on one text; the graph of the text is cut at its output.
+    """One MLP's values in a pass over one text; the text's graph is cut at the MLP's output.
 
     Attributes:
-        x: Its input, a node of the graph, (copies, tokens, d_model).
-        y: Its output, a leaf of the graph, (copies, tokens, d_model).
-        slopes: For each inner matrix the derivative of what goes into the outer one by its product, (tokens, inner).
+        x: The input, a node of the graph, (copies, tokens, d_model).
+        y: The output, a leaf of the graph, (copies, tokens, d_model).
+        slopes: For each inner matrix the derivative of the outer matrix's input by its product, (tokens, inner).
         inner: The inner matrices, (inner, d_model) each.
         outer: The outer matrix, (d_model, inner).
     """
@@ -38,14 +38,14 @@ class RecordedMlp:
     outer: Tensor
 
     def pull_back(self, cotangents: Tensor) -> None:
-        """Turn cotangents of the output into those of the input, in place.
+        """Turn cotangents of the output into cotangents of the input, in place.
 
         Args:
             cotangents: (cotangents, tokens, d_model).
         """
         count, tokens, width = cotangents.shape
         hidden = self.outer.shape[1]
-        # Multiplications for the Jacobian first, or for the cotangents through the two matrices.
+        # Compare the numbers of multiplications: the Jacobian first, or the cotangents through the matrices in turn.
         first = hidden * width * width + count * width * width < 2 * count * hidden * width
         for place in range(tokens):
             (one, *others) = zip(self.slopes, self.inner, strict=True)
@@ -59,7 +59,7 @@ class RecordedMlp:
 @final
 @dataclass
 class _Watched:
-    """An MLP's parts, and what they were given and gave in the pass that is under way."""
+    """An MLP's parts, and their inputs and outputs in the current pass."""
 
     inner: list[nn.Module]
     outer: nn.Module
@@ -69,17 +69,17 @@ class _Watched:
 
 @contextlib.contextmanager
 def recorded_mlps(blocks: Mapping[int, nn.Module], width: int) -> Iterator[dict[int, RecordedMlp]]:
-    """Record the MLPs of blocks in the passes that are run meanwhile, and cut the graphs at their outputs.
+    """Record the MLPs of blocks during passes, and cut the graphs at the MLPs' outputs.
 
-    An MLP is a module whose parameters are those of two or three linear layers, of which one leads back to the stream.
-    Whether what lies between them is elementwise is not looked at: who uses this compares the result.
+    An MLP is a module whose parameters are those of two or three linear layers, one of which maps to the stream. The
+    function between them is assumed to be elementwise, and not checked: callers must compare the result.
 
     Args:
-        blocks: By number.
-        width: Of the stream.
+        blocks: Blocks by number.
+        width: Width of the stream.
 
     Returns:
-        A context manager, whose value has by block what was recorded; a block without such an MLP is not in it.
+        A context manager whose value is the recorded MLPs by block number; blocks without such an MLP are missing.
     """
     found: dict[int, RecordedMlp] = {}
     hooks: list[Any] = []
@@ -130,7 +130,7 @@ def _watch(number: int, module: nn.Module, parts: _Watched, found: dict[int, Rec
         parts.hidden = args[0]
 
     def left(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        """Keep what the pass made of the MLP, and go on with an output that has no past."""
+        """Record the MLP's values in the pass, and return the output detached from the graph."""
         products, hidden = [parts.products.get(inner) for inner in parts.inner], parts.hidden
         parts.products, parts.hidden = {}, None
         slopes = _slopes(products, hidden)
@@ -150,7 +150,7 @@ def _watch(number: int, module: nn.Module, parts: _Watched, found: dict[int, Rec
 
 
 def _slopes(products: list[Tensor | None], hidden: Tensor | None) -> list[Tensor]:
-    """Return the derivatives of the hidden values by the products, (tokens, inner); none where there is no graph."""
+    """Return the derivatives of the hidden values by the products, (tokens, inner); empty without a graph."""
     import torch
 
     there = [product for product in products if product is not None]
@@ -159,5 +159,5 @@ def _slopes(products: list[Tensor | None], hidden: Tensor | None) -> list[Tensor
     if any(product.shape != hidden.shape or not product.requires_grad for product in there):
         return []
     slopes = torch.autograd.grad(hidden, there, torch.ones_like(hidden), allow_unused=True)
-    # Every copy of the text has the same.
+    # All copies of the text have equal slopes.
     return [slope[0].clone() for slope in slopes if slope is not None] if None not in slopes else []

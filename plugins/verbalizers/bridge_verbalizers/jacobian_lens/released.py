@@ -1,10 +1,10 @@
-"""Released lenses: `.pt` files with one matrix a layer, read as plain tensors and never unpickled.
+"""Released lenses: `.pt` files with one matrix per layer, read as plain tensors and never unpickled.
 
-What the reference implementation (github.com/anthropics/jacobian-lens, `jlens/lens.py`) saves is a dict: `J`, matrices
-by layer in float16 that act on columns; `n_prompts`, `source_layers`, `d_model`. Older files call the matrices
-`jacobians`, and some stack them, (layers, d_model, d_model), in the order of `source_layers`. Forks add keys; those
-that change what is read are looked at. A file with `jacobian_sum` and `n_done` is the state of an unfinished fit: one
-of the released files is.
+The reference implementation (github.com/anthropics/jacobian-lens, `jlens/lens.py`) saves a dict: `J`, matrices by layer
+in float16 that act on columns; `n_prompts`, `source_layers`, `d_model`. Older files call the matrices `jacobians`, and
+some stack them, (layers, d_model, d_model), in the order of `source_layers`. Forks add keys; keys that change the
+meaning of the matrices are checked. A file with `jacobian_sum` and `n_done` is the state of an unfinished fit, as one
+of the released files.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 NAMES = ("J", "jacobians")
 ASIDE = {"capture_point": ("block_output", "resid_post"), "stream_reduce": ("none",), "target_layer": ()}
-"""Keys, of the file or of its `provenance`, with what they may say; `target_layer` must be the last block."""
+"""Keys of the file or of its `provenance`, with their accepted values; `target_layer` must be the last block."""
 
 
 @final
 @dataclass(frozen=True)
 class ReleasedLens:
-    """A released lens, open.
+    """An open released lens.
 
     Attributes:
         path: The file.
-        matrices: By layer, (d_model, d_model), in the file's dtype; read when they are used.
-        target: The layer that they lead to where the file says so; None for the last.
-        prompts: How many texts it was fitted on; 0 where the file does not say.
+        matrices: Matrices by layer, (d_model, d_model), in the file's dtype; read at first use.
+        target: The target layer in the file; None for the last block.
+        prompts: Number of texts that the lens was fitted on; 0 if the file does not give it.
     """
 
     path: Path
