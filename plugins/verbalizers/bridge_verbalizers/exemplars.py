@@ -16,10 +16,10 @@ from bridge.hookspecs import hookimpl
 from bridge.verbalizers import Explanation, Passage, Subject, Verbalizer, VerbalizerBackend, check_vectors
 
 ALONG_MEAN = 1e-4
-"""A vector whose part across the mean is a smaller share of it than this lies along the mean: the rest is rounding."""
+"""Minimal share of a vector orthogonal to the mean: a smaller share is rounding, and the vector lies along the mean."""
 
 CHARACTERS_PER_WORD = 12
-"""No excerpt has more: some texts have no spaces."""
+"""Maximal number of characters per word of an excerpt: some texts have no spaces."""
 
 Floats = NDArray[np.float32]
 
@@ -27,16 +27,16 @@ Floats = NDArray[np.float32]
 @final
 @dataclass(frozen=True)
 class Exemplars(VerbalizerBackend):
-    """Excerpts of the training texts around the tokens where a vector is most active, one a text, the token in «».
+    """Excerpts of the training texts around the tokens where a vector is most active: one per text, the token in «».
 
-    Activity is the dot product of row and vector, not the cosine: it is what a dictionary's feature reads, and rows of
-    extreme norm are not among the passages. The vector's component along the mean activation is left out first: it is
-    nearly all of a whole activation, and no property of a single text. So a whole activation is read by what is its
-    own, and a direction alone and added to the mean are read alike.
+    Activity is the dot product of row and vector, not the cosine: a dictionary's feature also uses the dot product, and
+    the passages have no rows of extreme norm. The vector's component along the mean activation is removed first: it is
+    most of a whole activation, and not a property of a single text. So a whole activation is read by its difference
+    from the mean, and a direction gives the same excerpts alone and added to the mean.
 
     Attributes:
-        top: How many excerpts.
-        width: Words of an excerpt, two thirds of them before the token: what comes after, the model had not seen.
+        top: Number of excerpts.
+        width: Words of an excerpt, two thirds of them before the token, because the model had not read later words.
     """
 
     top: int = 3
@@ -46,10 +46,10 @@ class Exemplars(VerbalizerBackend):
     summary = "quotes the texts where a vector is most active; needs no model, only its activations"
 
     def open(self, subject: Subject) -> Verbalizer:
-        """Go through the passages once, for their mean.
+        """Read the passages once, for their mean.
 
         Raises:
-            UsageError: If there are to be no excerpts or no words.
+            UsageError: If the number of excerpts or of words is below 1.
             CorpusError: If there is no passage.
         """
         if self.top < 1 or self.width < 1:
@@ -68,7 +68,7 @@ class Exemplars(VerbalizerBackend):
 @final
 @dataclass(frozen=True)
 class _Place:
-    """A token where a vector is active: how much, and the stretch of text that it ends."""
+    """A token where a vector is active: the activity, and the span of text that ends at the token."""
 
     value: float
     text: str
@@ -83,7 +83,7 @@ class _Reader(Verbalizer):
         self._subject, self._mean, self._top, self._width = subject, mean, top, width
 
     def explain(self, vectors: Floats) -> list[Explanation]:
-        """Quote for each vector, (n, d_model) float32, the passages whose activations lie furthest along it."""
+        """Quote for each vector, (n, d_model) float32, the passages whose activations have the largest dot products."""
         check_vectors(vectors, self.d_model)
         across = self._across_mean(vectors)
         found: list[list[_Place]] = [[] for _ in vectors]
@@ -100,7 +100,7 @@ class _Reader(Verbalizer):
         return [self._say(places) for places in found]
 
     def _across_mean(self, vectors: Floats) -> Floats:
-        """Return vectors without their component along the mean, unit length, (n, d_model); zero where none is left."""
+        """Return vectors without their component along the mean, at unit norm, (n, d_model); zero if none is left."""
         unit, along = unit_rows(vectors), unit_rows(self._mean)
         return unit_rows(unit - (unit @ along)[:, None] * along, ALONG_MEAN).astype(np.float32)
 
@@ -110,16 +110,16 @@ class _Reader(Verbalizer):
 
 
 def _place(passage: Passage, row: int, value: float) -> _Place:
-    """Return a row as a stretch of text: from the row before, but at most the word that it ends in."""
+    """Return a row as a span of text: from the previous row's end, but at most the word that the row ends in."""
     text, end = passage.document.text, int(passage.ends[row])
-    # The row before may have been left out, or be another byte of the same character.
+    # The previous row may have been left out, or be another byte of the same character.
     before = int(passage.ends[passage.ends < end].max(initial=0))
     word = end - len(re.split(r"\s", text[:end])[-1])
     return _Place(value, text, max(before, word), end)
 
 
 def _excerpt(place: _Place, width: int) -> str:
-    """Return the words around a place, the place itself in «»; an empty one is white space."""
+    """Return the words around a place, with the place in «»; an empty place is white space."""
     after = width // 3
     before = width - 1 - after
     left = re.findall(r"\S+\s*", place.text[: place.start][-CHARACTERS_PER_WORD * width :])[-before:] if before else []

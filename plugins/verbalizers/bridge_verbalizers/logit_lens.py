@@ -14,14 +14,14 @@ from bridge_verbalizers.next_tokens import NextTokens, need_tokens
 @final
 @dataclass(frozen=True)
 class LogitLens(VerbalizerBackend):
-    """Tokens that a vector promotes and suppresses, as if the last block had put it out.
+    """Tokens that a vector promotes and suppresses, as if it were the last block's output.
 
-    Vectors of earlier sites are read as they are: what later blocks would make of them is not seen. A direction and a
-    whole activation are read alike, alone: the washout decides what it is read against, since `contrast` takes the
-    logits of the background away.
+    Vectors of earlier sites are read unchanged: the effect of later blocks is ignored. A direction and a whole
+    activation are read in the same way, without a background. The washout adds a background: `contrast` subtracts the
+    background's logits.
 
     Attributes:
-        top: How many tokens are named on each side.
+        top: Number of tokens on each side.
 
     Source: nostalgebraist, "interpreting GPT: the logit lens" (LessWrong, 2020).
     """
@@ -35,8 +35,8 @@ class LogitLens(VerbalizerBackend):
         """Load the model.
 
         Raises:
-            UsageError: If no token is to be named.
-            ModelUnavailableError: If the weights cannot be had.
+            UsageError: If `top` is below 1.
+            ModelUnavailableError: If the weights are not available.
         """
         need_tokens(self.top)
         return NextTokens(subject.load(), self.top)

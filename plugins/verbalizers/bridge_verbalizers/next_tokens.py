@@ -1,4 +1,4 @@
-"""Next tokens that vectors promote and suppress, through a model's own final norm and head: what lenses say."""
+"""Next tokens that vectors promote and suppress, through a model's own final norm and head, for all lenses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ROWS = 32
-"""Vectors a forward pass; each is given one token to stand at."""
+"""Number of vectors per forward pass; each vector replaces the activation of one token."""
 
 Floats = NDArray[np.float32]
 
@@ -26,13 +26,13 @@ Floats = NDArray[np.float32]
 class NextTokens(Verbalizer):
     """Names next tokens by the odd part of the logits, (logits(v) - logits(-v)) / 2.
 
-    Biases of the final norm and of the head are in both and fall out: they are the same for every vector. In a model
-    without them this is logits(v) itself, and always what v promotes is what -v suppresses.
+    Biases of the final norm and of the head are equal for all vectors and cancel. In a model without biases the odd
+    part is logits(v). In every model -v suppresses the tokens that v promotes.
 
     Args:
-        model: Whose norm and head are used.
-        top: How many tokens are named on each side, 1 at least.
-        matrix: What vectors are multiplied by first, (d_model, d_model) float32; None leaves them as they are.
+        model: The model whose norm and head are used.
+        top: Number of tokens on each side, at least 1.
+        matrix: Matrix that vectors are first multiplied by, (d_model, d_model) float32; None for no matrix.
     """
 
     def __init__(self, model: LoadedModel, top: int, matrix: Floats | None = None) -> None:
@@ -40,14 +40,14 @@ class NextTokens(Verbalizer):
         self._model, self._top, self._matrix = model, top, matrix
 
     def explain(self, vectors: Floats) -> list[Explanation]:
-        """Name the next tokens of vectors, (n, d_model) float32, in their order."""
+        """Name the next tokens for vectors, (n, d_model) float32, in the given order."""
         check_vectors(vectors, self.d_model)
         return self._explain(vectors[:, None], 0)
 
     def explain_blends(self, blends: Blends) -> list[Explanation]:
-        """Read the mean of the blends' logits, minus beta times that of the backgrounds'.
+        """Read the mean of the blends' logits, minus beta times the mean of the backgrounds' logits.
 
-        Logits serve for log-probabilities: these differ from them by one number a vector, which moves no token.
+        Logits replace log-probabilities: they differ by one number per vector, so the order of tokens is the same.
         """
         check_vectors(blends.vectors.reshape(-1, blends.vectors.shape[-1]), self.d_model)
         taken: Tensor | int = 0
@@ -63,7 +63,7 @@ class NextTokens(Verbalizer):
         for start in range(0, count, step):
             chunk = vectors[start : start + step]
             logits = self._logits(chunk.reshape(-1, self.d_model)).reshape(len(chunk), backgrounds, -1).mean(1) - taken
-            # Stable: bfloat16 logits often tie.
+            # Stable, because bfloat16 logits often tie.
             order = logits.argsort(dim=1, descending=True, stable=True)
             explanations += [self._say(ids) for ids in order.cpu().numpy()]
         return explanations
@@ -77,7 +77,7 @@ class NextTokens(Verbalizer):
     def _first(self, ids: NDArray[np.int64]) -> list[str]:
         found: list[str] = []
         for token in ids:
-            # Specials, and rows of the head that no token has, decode to nothing.
+            # Special tokens, and rows of the head without a token, decode to an empty text.
             if text := self._model.tokenizer.decode([int(token)]):
                 found.append(json.dumps(text, ensure_ascii=False))
             if len(found) == self._top:
@@ -95,17 +95,17 @@ class NextTokens(Verbalizer):
             chunk = torch.tensor(np.ascontiguousarray(rows if self._matrix is None else rows @ self._matrix.T))
             both = torch.cat([chunk, -chunk])[:, None]
             ids = torch.zeros(both.shape[:2], dtype=torch.int64)
-            # Which token a vector stands at is all the same: nothing after the last block looks back.
+            # The token does not matter: nothing after the last block attends to other tokens.
             logits = self._model.logits(ids, torch.ones_like(ids), {last: both.to})[:, 0].float()
             parts.append((logits[: len(chunk)] - logits[len(chunk) :]) / 2)
         return torch.cat(parts)
 
 
 def need_tokens(top: int) -> None:
-    """Refuse a lens that is to name no token.
+    """Refuse a lens that names no token.
 
     Raises:
-        UsageError: If it is.
+        UsageError: If `top` is below 1.
     """
     if top < 1:
         raise UsageError(f"A lens cannot name {top} tokens.", remedy="Give top=1 or more.")

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PROMPT = "cat -> cat; 1135 -> 1135; hello -> hello; ? ->"
-"""Says back what is on the left of the arrow; `?` is where the vector goes."""
+"""The prompt repeats the text on the left of the arrow; the vector replaces the activation at `?`."""
 
 
 ROWS = 64
-"""Texts a forward pass."""
+"""Number of texts per forward pass."""
 
 _END = re.compile(r"[;\n]")
 
@@ -43,18 +43,18 @@ Floats = NDArray[np.float32]
 @final
 @dataclass(frozen=True)
 class Patchscope(VerbalizerBackend):
-    """The model itself says what a vector stands for, by going on with an identity prompt, greedily.
+    """The model itself explains a vector, by continuing an identity prompt greedily.
 
-    The vector replaces one activation of the prompt, and is given that activation's length: those of late layers are
-    many times longer, and directions have any length.
+    The vector replaces one activation of the prompt, and is scaled to that activation's length: activations of late
+    layers are many times longer, and directions have any length.
 
     Attributes:
-        layer: Block whose output is replaced, wherever the vectors come from: an early one, so that the blocks after it
-            can still say it; the last but one, where there are fewer.
-        new_tokens: How many tokens are said at most; a semicolon or a new line ends what is said.
+        layer: Block whose output is replaced, for vectors of any site: an early block, so that many later blocks can
+            process the vector; the last but one if the model has fewer blocks.
+        new_tokens: Maximal number of new tokens; a semicolon or a new line ends the text.
 
-    Source: Ghandeharioun et al., "Patchscopes" (arXiv 2401.06102), the prompt; Chen, Vondrick and Mao, "SelfIE" (arXiv
-    2403.10949), an early layer whatever the vector's own.
+    Source: Ghandeharioun et al., "Patchscopes" (arXiv 2401.06102), for the prompt; Chen, Vondrick and Mao, "SelfIE"
+    (arXiv 2403.10949), for an early layer independent of the vector's layer.
     """
 
     layer: int = 2
@@ -64,11 +64,11 @@ class Patchscope(VerbalizerBackend):
     summary = "lets the model itself continue a prompt in which a vector takes the place of a token; nothing is trained"
 
     def open(self, subject: Subject) -> Verbalizer:
-        """Load the model and find the place in the prompt.
+        """Load the model and find the vector's place in the prompt.
 
         Raises:
-            UsageError: If the layer is negative, or no token is to be said.
-            ModelUnavailableError: If the weights cannot be had.
+            UsageError: If the layer is negative, or `new_tokens` is below 1.
+            ModelUnavailableError: If the weights are not available.
         """
         if self.layer < 0 or self.new_tokens < 1:
             raise UsageError(
@@ -85,18 +85,18 @@ class _Scope(Verbalizer):
         self.d_model = model.d_model
         self._model, self._site, self._new_tokens = model, site, new_tokens
         (encoded,) = model.encode([Document(PROMPT, PROMPT)], 2 * len(PROMPT))
-        # Some tokenizers put an end-of-text after every text, from which nothing continues.
+        # Some tokenizers append an end-of-text token to every text; a text cannot be continued after it.
         self._prompt = encoded.ids[: encoded.kept[-1] + 1]
         self._place = int(np.flatnonzero(encoded.ends > PROMPT.rindex("?"))[0])
         self._longest = len(self._prompt) + new_tokens - 1
-        model.decoding(self._longest)  # refuses now what it would refuse later
+        model.decoding(self._longest)  # raises its errors now instead of later
 
     def explain(self, vectors: Floats) -> list[Explanation]:
         check_vectors(vectors, self.d_model)
         return self._explain(vectors[:, None], None, 0.0)
 
     def explain_blends(self, blends: Blends) -> list[Explanation]:
-        """Choose each token by the mean of the blends' log-probabilities, minus beta times that of the backgrounds'."""
+        """Choose each token by the blends' mean log-probabilities, minus beta times the backgrounds' mean."""
         check_vectors(blends.vectors.reshape(-1, blends.vectors.shape[-1]), self.d_model)
         if blends.beta:
             check_vectors(blends.backgrounds, self.d_model)
@@ -115,7 +115,7 @@ class _Scope(Verbalizer):
         return [Explanation(text, () if text else ("empty",)) for text in texts]
 
     def _decode(self, vectors: Floats, blends: int, beta: float) -> list[str]:
-        """Decode greedily from vectors (n, rows, d_model), the first `blends` rows of each against the others."""
+        """Decode greedily from vectors (n, rows, d_model): the first `blends` rows are blends, the rest backgrounds."""
         import torch
 
         count, rows, width = vectors.shape
@@ -124,7 +124,7 @@ class _Scope(Verbalizer):
         ]
         decoding = self._model.decoding(self._longest)
         if self._place:
-            # What stands before the vector does not see it, so it is read once.
+            # Tokens before the vector do not depend on it, so they are read once.
             decoding.read([self._prompt[: self._place]])
             decoding.keep([0] * len(patches))
         logits = decoding.read([self._prompt[self._place :]] * len(patches), patches)
@@ -148,14 +148,14 @@ class _Scope(Verbalizer):
 
 
 def _likeliest(logits: Tensor, blends: int, beta: float) -> list[int]:
-    """Choose a token for each of n directions by their rows' logits, (n, rows, vocabulary)."""
+    """Choose a token for each of n directions from their rows' logits, (n, rows, vocabulary)."""
     chosen: list[int] = contrast_scores(logits, blends, beta).argmax(1).tolist()
     return chosen
 
 
 def _patch(vector: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return an edit that puts a vector at the first place, as long as what was there."""
-    # Exact for vectors of any length, and no float64 on the model's device: Apple's has none.
+    """Return an edit that replaces the first activation by a vector of the same length."""
+    # Exact for vectors of any length, without float64 on the model's device: Apple's GPUs do not have it.
     unit = (vector.double() / vector.double().norm()).float()
 
     def edit(value: Tensor) -> Tensor:
