@@ -21,11 +21,11 @@ from bridge.verbalizers.subject import Recipe, Subject
 @final
 @dataclass(frozen=True)
 class Explanation:
-    """What a verbalizer says of one vector.
+    """A verbalizer's explanation of one vector.
 
     Attributes:
         text: The explanation; untrusted, since a model wrote it.
-        flags: What is wrong with it (`truncated`, `untagged`, `empty`, `foreign_script`); scores say how many.
+        flags: Defects of the text (`truncated`, `untagged`, `empty`, `foreign_script`); scores count them.
     """
 
     text: str
@@ -35,12 +35,12 @@ class Explanation:
 @final
 @dataclass(frozen=True)
 class Blends:
-    """Directions mixed into backgrounds: one explanation is read from all blends of a direction together.
+    """Directions mixed into backgrounds: all blends of a direction together give one explanation.
 
     Attributes:
         vectors: Every direction in every background, (n, backgrounds, d_model) float32.
         backgrounds: The backgrounds alone, (backgrounds, d_model) float32.
-        beta: How much of what the backgrounds alone would say is taken away; 0 takes nothing.
+        beta: Weight of the backgrounds' own log-probabilities in the subtraction; 0 subtracts nothing.
     """
 
     vectors: NDArray[np.float32]
@@ -49,38 +49,38 @@ class Blends:
 
 
 class Verbalizer(ABC):
-    """Explains vectors of one model at one site; made by a `VerbalizerBackend`.
+    """Explains vectors of one model at one site; a `VerbalizerBackend` makes it.
 
     Laws, checked by `bridge.testing.check_verbalizer`:
-        - One explanation a vector, in order; the same vectors give the same explanations.
-        - Vectors of another width are refused with a `ShapeError`.
-        - A zero, NaN or infinite vector has no direction, and is refused with a `BridgeError`.
-        - `explain_blends` of a single background with beta 0 is `explain` of the blends.
+        - Each vector gets one explanation, in order; the same vectors give the same explanations.
+        - Vectors of another width raise a `ShapeError`.
+        - A zero, NaN or infinite vector has no direction and raises a `BridgeError`.
+        - `explain_blends` with a single background and beta 0 equals `explain` of the blends.
     """
 
     d_model: int
-    """Width of the vectors it reads."""
+    """Width of the vectors that the verbalizer reads."""
 
     reconstructs: bool = False
-    """Whether it has an activation reconstructor."""
+    """Whether the verbalizer has an activation reconstructor."""
 
     at_once: int = 0
-    """How many sequences it reads at once, at best: a vector is one, a direction one a blend, and one a background that
-    is taken away. Who has more asks for that many at a time and keeps what came; 0 for any number."""
+    """Best number of sequences per call: a vector is one sequence; a direction has one per blend and one per subtracted
+    background. Callers with more sequences split them and keep each call's result; 0 for any number."""
 
     identity: str = ""
-    """All that its explanations and reconstructions depend on besides what is given: weights, options, seed. What one
-    with an identity says is kept in the cache, and an interrupted run does not ask again; empty where that is cheap."""
+    """Everything besides the inputs that explanations and reconstructions depend on: weights, options, seed. If it is
+    set, results are cached, and an interrupted run does not compute them again; empty if computing them is cheap."""
 
     @abstractmethod
     def explain(self, vectors: NDArray[np.float32]) -> list[Explanation]:
         """Explain vectors of shape (n, d_model), float32.
 
         Args:
-            vectors: (n, d_model) float32, each as it would stand in the model.
+            vectors: (n, d_model) float32, each as it would occur in the model.
 
         Returns:
-            What it says of each vector, in their order.
+            One explanation per vector, in the order of the vectors.
 
         Raises:
             ShapeError: If the vectors have another width.
@@ -90,14 +90,14 @@ class Verbalizer(ABC):
     def explain_blends(self, blends: Blends) -> list[Explanation]:
         """Explain directions by their blends with backgrounds.
 
-        One that decodes token by token decodes from the mean over blends of log-probabilities, minus beta times the
-        same mean over the backgrounds alone. One that does not reads the mean of a direction's blends.
+        A verbalizer that decodes token by token uses the mean log-probabilities over the blends, minus beta times the
+        same mean over the backgrounds alone. Any other verbalizer reads the mean of a direction's blends.
 
         Args:
             blends: The directions, each with its backgrounds.
 
         Returns:
-            What it says of each direction, in their order.
+            One explanation per direction, in the order of the directions.
 
         Raises:
             UsageError: If beta is not 0 and this verbalizer does not decode token by token.
@@ -111,17 +111,17 @@ class Verbalizer(ABC):
         return self.explain(blends.vectors.mean(1))
 
     def ask(self, groups: Sequence[NDArray[np.float32]], question: str) -> list[Explanation]:
-        """Answer a question of vectors, several at once: of each group, an answer that all of its vectors led to.
+        """Answer a question about groups of vectors: one answer per group, from all vectors of the group.
 
         Args:
             groups: (n_i, d_model) float32 each, in the order of their tokens.
-            question: What is asked; any text.
+            question: The question; any text.
 
         Returns:
-            An answer for each group, in their order.
+            One answer per group, in the order of the groups.
 
         Raises:
-            UsageError: If this verbalizer takes no questions, or one vector at a time only.
+            UsageError: If this verbalizer takes no questions, or only one vector at a time.
             ShapeError: If the vectors have another width.
             BridgeError: If a vector is zero or not finite.
         """
@@ -131,7 +131,7 @@ class Verbalizer(ABC):
         )
 
     def reconstruct(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return the activations that texts stand for, (n, d_model) float32; only their directions have a meaning.
+        """Return the activations that texts describe, (n, d_model) float32; only their directions are meaningful.
 
         Args:
             texts: Explanations, or any texts.
@@ -149,22 +149,22 @@ class VerbalizerBackend(ABC):
     """Unique among installed verbalizers."""
 
     summary: ClassVar[str]
-    """One line: how it explains."""
+    """One line that says how the verbalizer explains."""
 
     needs_checkpoint: ClassVar[bool] = False
-    """Whether it explains nothing without a checkpoint that was trained for the model."""
+    """Whether the verbalizer needs a checkpoint that was trained for the model."""
 
     fits_lens: ClassVar[bool] = False
-    """Whether it reads lenses, files of matrices by layer, and fits them (`fit_lens`, `merge_lenses`, `with_lens`)."""
+    """Whether it reads and fits lenses, files of matrices by layer (`fit_lens`, `merge_lenses`, `with_lens`)."""
 
     @classmethod
     def of_folder(cls, folder: Path) -> str:
         """Return the options that read a folder as this kind's checkpoint, as in `checkpoint=FOLDER`, or an empty text.
 
-        So a model's own verbalizer is found by its files alone. The default: this kind reads no folder.
+        A model's own verbalizer is found in this way, by its files alone. Default: this kind reads no folder.
 
         Args:
-            folder: That may be a checkpoint.
+            folder: A possible checkpoint.
         """
         return ""
 
@@ -179,30 +179,30 @@ class VerbalizerBackend(ABC):
             The verbalizer, in memory.
 
         Raises:
-            BridgeError: If what it needs (a checkpoint, a server, texts) is not there or does not fit the subject.
+            BridgeError: If a required checkpoint, server or text is missing or does not fit the subject.
         """
 
     def preview(self, d_model: int) -> list[str]:
-        """Say what `open` would load, a sentence each, from small files alone: no weights are fetched or read.
+        """Describe what `open` would load, one sentence each, from small files: fetches and reads no weights.
 
         Args:
-            d_model: Width of the vectors that are to be explained.
+            d_model: Width of the vectors to explain.
 
         Returns:
-            Sentences for people; empty where nothing is loaded.
+            Sentences for people; empty if nothing is loaded.
 
         Raises:
-            BridgeError: If what it needs is not there, or does not fit.
+            BridgeError: If a required file is missing or does not fit.
         """
         return []
 
     def trained_at(self) -> str:
-        """Return the site whose vectors this reads, as its files name it: `20`, `20.attn_out`, `layers.20`.
+        """Return the site whose vectors this verbalizer reads, as its files name it: `20`, `20.attn_out`, `layers.20`.
 
-        The core refuses vectors of another site, before anything is run. The default: it reads any.
+        The core refuses vectors of another site before any model runs. Default: the verbalizer reads any site.
 
         Returns:
-            The site, or several separated by commas; empty where nothing says so, or any will do.
+            The site, or several separated by commas; empty if the files name none, or any site is valid.
 
         Raises:
             BridgeError: If its files cannot be read.
@@ -210,42 +210,42 @@ class VerbalizerBackend(ABC):
         return ""
 
     def check_model(self, site: Site, n_layers: int, d_model: int, weights: str) -> None:
-        """Refuse a model whose vectors its files are not for, from small files or headers, before anything is run.
+        """Refuse a model that the files do not fit, from small files or headers, before any model runs.
 
-        The default: any model will do.
+        Default: any model is accepted.
 
         Args:
-            site: Where the vectors come from.
-            n_layers: Number of blocks of their model.
-            d_model: Their width.
-            weights: What identifies the model's weights.
+            site: Site of the vectors.
+            n_layers: Number of blocks of the model.
+            d_model: Width of the vectors.
+            weights: Identity of the model's weights.
 
         Raises:
-            BridgeError: If its files are of another model, layer or width.
+            BridgeError: If the files belong to another model, layer or width.
         """
         return
 
     def with_lens(self, file: Path) -> Self:
-        """Return this kind with a lens to read, where its options name none.
+        """Return this kind with a lens to read, if its options name none.
 
-        The core asks only kinds with `fits_lens`, and only where a lens was fitted on this machine.
+        The core calls this only for kinds with `fits_lens`, and only if a lens was fitted on this machine.
 
         Args:
-            file: That `fit_lens` wrote.
+            file: A file that `fit_lens` wrote.
         """
         return self
 
     def fit_lens(self, subject: LensSubject, recipe: LensRecipe, out: Path, progress: Progress) -> dict[str, Any]:
-        """Fit a lens of a model at several layers and write it to a file; continue what was interrupted.
+        """Fit a lens of a model at several layers and write it to a file; continue an interrupted fit.
 
         Args:
-            subject: The model, and the texts.
+            subject: The model and the texts.
             recipe: Layers, and how the texts are used.
             out: The file to write.
-            progress: Is told of every stage.
+            progress: Receives every stage.
 
         Returns:
-            What the lens is and was made of, as JSON.
+            Description and provenance of the lens, as JSON.
 
         Raises:
             UsageError: If this kind fits no lens, or the file holds another fit that was interrupted.
@@ -253,18 +253,18 @@ class VerbalizerBackend(ABC):
         raise self._no_lens()
 
     def merge_lenses(self, parts: Sequence[Path], out: Path) -> dict[str, Any]:
-        """Put lenses of one model that were fitted on disjoint texts together, as if they had been fitted at once.
+        """Merge lenses of one model that were fitted on disjoint texts; the result equals one fit on all texts.
 
         Args:
             parts: Files that `fit_lens` wrote.
             out: The file to write.
 
         Returns:
-            What the lens is and was made of, as JSON.
+            Description and provenance of the lens, as JSON.
 
         Raises:
             UsageError: If this kind fits no lens.
-            BridgeError: If the parts are of different models, layers or recipes, or share a text.
+            BridgeError: If the parts have different models, layers or recipes, or share a text.
         """
         raise self._no_lens()
 
@@ -272,16 +272,16 @@ class VerbalizerBackend(ABC):
         return UsageError(f"The verbalizer {self.name} fits no lens.", remedy=f"Use it as it is: {self.summary}")
 
     def train(self, subject: Subject, recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
-        """Train a verbalizer of the subject and write it to a folder that `open` reads; resume what was interrupted.
+        """Train a verbalizer of the subject and write it to a folder that `open` reads; resume an interrupted run.
 
         Args:
-            subject: The model and site whose activations it learns to read.
+            subject: The model and site whose activations the verbalizer learns to read.
             recipe: How to train.
             out: The folder to write.
-            progress: Is told of every stage.
+            progress: Receives every stage.
 
         Returns:
-            What it measured on held-out documents, beside its baselines, as JSON.
+            Measurements on held-out documents and their baselines, as JSON.
 
         Raises:
             UsageError: If this kind is not trained.
@@ -290,17 +290,17 @@ class VerbalizerBackend(ABC):
 
 
 def check_site(trained_at: str, site: Site, n_layers: int, what: str) -> None:
-    """Refuse a verbalizer that was trained on another site: it would read these vectors, too, and not say so.
+    """Refuse a verbalizer that was trained on another site: it would read these vectors without an error.
 
     Args:
-        trained_at: Site that its files name, in any notation, or several separated by commas; empty where they name
-            none, which refuses nothing.
-        site: Where the vectors come from.
-        n_layers: Number of blocks of their model.
-        what: What to call the verbalizer in the message.
+        trained_at: Site that its files name, in any notation, or several separated by commas; if empty, nothing
+            is refused.
+        site: Site of the vectors.
+        n_layers: Number of blocks of the model.
+        what: Name of the verbalizer in the message.
 
     Raises:
-        BridgeError: Naming both sites.
+        BridgeError: If the sites differ; the message names both.
     """
     if not trained_at or any(_reads(one, site, n_layers) for one in trained_at.split(",")):
         return
@@ -313,12 +313,12 @@ def check_site(trained_at: str, site: Site, n_layers: int, what: str) -> None:
 
 
 def _reads(trained_at: str, site: Site, n_layers: int) -> bool:
-    """Tell whether what was trained at one site reads another: they are the same, or the same vector by two names."""
+    """Tell whether a verbalizer trained at one site reads another: the two sites hold the same vector."""
     try:
         trained = parse_site(trained_at, n_layers)
     except UsageError:
         return False
-    # What a block leaves is what the next one is given.
+    # The output of a block is the input of the next block.
     before = {Site(trained.layer + 1, "resid_pre")} if trained.point == "resid_post" else set()
     before |= {Site(trained.layer - 1)} if trained.point == "resid_pre" and trained.layer else set()
     return site == trained or site in before
@@ -328,12 +328,12 @@ def check_vectors(vectors: NDArray[np.float32], d_model: int) -> None:
     """Refuse vectors that no verbalizer can explain.
 
     Args:
-        vectors: What was given to be explained.
+        vectors: The vectors to explain.
         d_model: Width that the verbalizer reads.
 
     Raises:
         ShapeError: If they are not (n, d_model).
-        BridgeError: If one is zero, or holds NaN or infinite values; it names the first such row.
+        BridgeError: If a row is zero or has NaN or infinite values; the message names the first such row.
     """
     if vectors.ndim != 2 or vectors.shape[1] != d_model:
         raise ShapeError(f"The vectors have shape {vectors.shape}; this verbalizer reads (n, {d_model}).")

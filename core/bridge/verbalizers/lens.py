@@ -1,4 +1,4 @@
-"""How a lens is fitted: a matrix for each layer, from a model and plain texts."""
+"""Inputs and settings of a lens fit: a lens has a matrix for each layer, from a model and plain texts."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from bridge.models import LoadedModel
 @final
 @dataclass(frozen=True)
 class LensSubject:
-    """A model in memory, and texts.
+    """A model in memory and texts.
 
     Attributes:
-        name: Of the model, for people.
-        weights: What identifies its weights.
+        name: Name of the model, for people.
+        weights: Identity of the model's weights.
         model: The model.
         documents: Texts, in order.
-        corpus: What identifies them.
+        corpus: Identity of the texts.
     """
 
     name: str
@@ -34,15 +34,15 @@ class LensSubject:
 @final
 @dataclass(frozen=True)
 class LensRecipe:
-    """How a lens is fitted.
+    """Settings of a lens fit.
 
     Attributes:
-        layers: After which blocks, in order, each once.
-        prompts: Fit on the first so many texts that are long enough.
-        max_tokens: Cut texts after so many tokens.
-        skip: Leave out the first so many positions of each text (attention sinks).
-        part: Fit on every N-th of these texts only, as 2/8; the parts are merged afterwards.
-        memory: Bound on what is held beside the model while gradients are taken, in GB.
+        layers: Blocks whose outputs are used, in order, each once.
+        prompts: Number of texts to fit on: the first ones that are long enough.
+        max_tokens: Number of tokens after which texts are cut.
+        skip: Number of positions to leave out at the start of each text (attention sinks).
+        part: Fit only on every N-th of these texts, as 2/8; the parts are merged afterwards.
+        memory: Maximal memory besides the model while gradients are computed, in GB.
 
     Raises:
         UsageError: If a number is too small, no layer is named, or the part is not one of N.
@@ -71,10 +71,10 @@ class LensRecipe:
         self.share()
 
     def share(self) -> tuple[int, int]:
-        """Return which part of the texts is meant: its number, from 1, and of how many.
+        """Return the number of the part, from 1, and the number of parts.
 
         Raises:
-            UsageError: If it is not written I/N with I from 1 to N.
+            UsageError: If `part` is not written I/N with I from 1 to N.
         """
         number, _, count = self.part.partition("/")
         if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):

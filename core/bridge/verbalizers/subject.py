@@ -1,4 +1,4 @@
-"""What a verbalizer may know of the model whose vectors it explains, and how it is to be trained."""
+"""The model data that a verbalizer may use, and the settings of a verbalizer's training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Passage:
 
     Attributes:
         document: The text.
-        ends: For each row where its token ends in the text, in characters, (n,) int64.
+        ends: For each row, the character position at which its token ends in the text, (n,) int64.
         x: Activations, (n, d_model) float32.
     """
 
@@ -34,15 +34,15 @@ class Passage:
 
 
 class Subject(ABC):
-    """A model at one site, with texts that it was run on.
+    """A model at one site, with texts that the model was run on.
 
     Attributes:
-        name: Its full reference, as in `smollm2-135m@19`.
-        site: Where the vectors come from.
-        d_model: Their width.
+        name: Full reference of the model, as in `smollm2-135m@19`.
+        site: Site of the vectors.
+        d_model: Width of the vectors.
         n_layers: Number of blocks of the model.
-        placement: Where models are to be held.
-        seed: Of everything random.
+        placement: Device and dtype of models.
+        seed: Seed of all random choices.
     """
 
     name: str
@@ -57,18 +57,18 @@ class Subject(ABC):
         """Load the model itself.
 
         Returns:
-            The model, which is in memory until it is let go.
+            The model, which stays in memory until the caller releases it.
 
         Raises:
-            ModelUnavailableError: If the weights cannot be had.
+            ModelUnavailableError: If the weights cannot be obtained.
         """
 
     @abstractmethod
     def passages(self, held_out: bool = False) -> Iterator[Passage]:
-        """Stream over the texts and their activations, outliers and the first positions left out.
+        """Stream the texts and their activations, without outliers and the first positions.
 
         Args:
-            held_out: The held-out documents instead of the training ones.
+            held_out: Use the held-out documents instead of the training documents.
 
         Returns:
             A passage for each text that has such activations.
@@ -78,17 +78,17 @@ class Subject(ABC):
 @final
 @dataclass(frozen=True)
 class Recipe:
-    """How a verbalizer is trained.
+    """Settings of a verbalizer's training.
 
     Attributes:
-        steps: Optimizer steps, of the verbalizer and of its reconstructor each.
-        batch: Examples a step.
+        steps: Optimizer steps of the verbalizer; its reconstructor has the same number.
+        batch: Examples per step.
         rank: Rank of the low-rank adapters.
         lr: Peak learning rate.
-        characters: How much of the text before a token is to be said.
-        topics: Say the topic of a text first, where documents carry one.
-        dictionary: If given, half of the examples are its features mixed into the mean activation.
-        reconstructor: Train the reconstructor, too, from text back to activations.
+        characters: Number of characters before a token that the verbalizer learns to write.
+        topics: Write the topic of a text first, if documents have one.
+        dictionary: If given, half of the examples are the dictionary's features mixed into the mean activation.
+        reconstructor: Also train the reconstructor, from text to activations.
         inject: Whether the vector replaces a token's embedding, or is added to the output of block 1 at that token.
 
     Raises:

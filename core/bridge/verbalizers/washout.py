@@ -1,8 +1,8 @@
-"""Background washout: a bare direction is unlike anything a verbalizer was trained on, so it is shown in a background.
+"""Background washout: a bare direction is unlike all training inputs of a verbalizer, so it is shown in a background.
 
-A verbalizer fills in its own habits where a vector says little. Each strategy puts the direction into a background of
-whole activations; `contrast` also takes away what the background alone would have made it say (shared design, section
-3, "Background washout").
+A verbalizer falls back on its habits if a vector has little content. Each strategy puts the direction into a background
+of whole activations; `contrast` also subtracts the effect of the background alone (shared design, section 3,
+"Background washout").
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Background:
 
     Attributes:
         mean: Mean of the training rows, (d_model,) float32.
-        rows: Some of the training rows, drawn by seed, (n, d_model) float32.
+        rows: A sample of the training rows, drawn with a seed, (n, d_model) float32.
     """
 
     mean: Floats
@@ -36,14 +36,14 @@ class Background:
 @final
 @dataclass(frozen=True)
 class Washout:
-    """How a direction is shown to a verbalizer.
+    """The way a direction is shown to a verbalizer.
 
     Attributes:
         strategy: `none`: the direction alone. `mean`: added to the mean activation. `blend`: added to several real
-            activations, read together. `contrast`: as `mean` or `blend`, minus what the backgrounds alone would say.
+            activations, read together. `contrast`: as `mean` or `blend`, minus the effect of the backgrounds alone.
         strength: Multiple of the direction that is added.
-        backgrounds: How many; 1 is the mean activation, more are real ones.
-        beta: How much is taken away by `contrast`, as a factor of log-probabilities.
+        backgrounds: Number of backgrounds; 1 is the mean activation, more are real activations.
+        beta: Factor of the log-probabilities that `contrast` subtracts.
     """
 
     strategy: Literal["none", "mean", "blend", "contrast"] = "contrast"
@@ -52,15 +52,15 @@ class Washout:
     beta: float = 0.8
 
     def explain(self, verbalizer: Verbalizer, directions: Floats, background: Background) -> list[Explanation]:
-        """Explain directions, (n, d_model) float32, each as long as what it adds where it is most active.
+        """Explain directions, (n, d_model) float32, each with the length of its contribution where it is most active.
 
         Args:
-            verbalizer: What explains.
+            verbalizer: The verbalizer.
             directions: (n, d_model) float32.
-            background: Whole activations of the verbalizer's model, to mix them into.
+            background: Whole activations of the verbalizer's model, as backgrounds.
 
         Returns:
-            What is said of each direction, in their order.
+            One explanation per direction, in the order of the directions.
 
         Raises:
             UsageError: If the strategy is `contrast` and the verbalizer does not decode token by token.
@@ -77,7 +77,7 @@ class Washout:
 
     @property
     def sequences(self) -> int:
-        """How many sequences a verbalizer reads of one direction: see `Verbalizer.at_once`."""
+        """Return the number of sequences per direction: see `Verbalizer.at_once`."""
         blends = self.backgrounds if self.strategy in ("blend", "contrast") else 1
         return 2 * blends if self.strategy == "contrast" and self.beta else blends
 
