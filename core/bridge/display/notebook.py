@@ -1,4 +1,4 @@
-"""Results as a notebook shows them: a line of what they are, sentences, tables and plots; all texts are escaped."""
+"""Results in a notebook: a headline, sentences, tables and plots; all texts are escaped."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ STYLE = Markup(
     ".bridge-result caption{text-align:left}.bridge-result .wide{overflow-x:auto}"
     ".bridge-result td{white-space:pre-wrap}</style>"
 )
-"""Colours that are read on light and dark alike: a notebook does not say which it is."""
+"""Colours that are readable on light and dark backgrounds: a notebook does not report its theme."""
 
 MOST = 200
-"""Rows of a table; the result itself, and `to_frame`, have all of them."""
+"""Maximal number of table rows shown; the result and `to_frame` have all rows."""
 
 
 def fragment(line: str, parts: Iterable[Markup]) -> str:
-    """Return a result as a fragment of HTML that needs nothing.
+    """Return a result as a self-contained fragment of HTML.
 
     Args:
-        line: What it is; it is escaped here.
+        line: Headline of the result; escaped here.
         parts: Tables and plots, from the functions below.
     """
     body = Markup("").join([_line(line), *parts])
@@ -42,7 +42,7 @@ def fragment(line: str, parts: Iterable[Markup]) -> str:
 
 
 def scores(metrics: Sequence[Metric]) -> list[Markup]:
-    """Show metrics of one pair of sites: for each question sentences, plots and a table."""
+    """Show metrics of one pair of sites: sentences, plots and a table for each question."""
     measures, key = installed_measures(), _key(metrics)
     parts: list[Markup] = []
     for section in Section:
@@ -60,7 +60,7 @@ def layers(
     dst_sites: Sequence[str],
     best: Callable[[str, str], Metric],
 ) -> list[Markup]:
-    """Show a layer sweep: the best pair by each number, by its name and scorer, and heat maps."""
+    """Show a layer sweep: the best pair by each number, with its name and scorer, and heat maps."""
     measures = installed_measures()
     key = _key(metrics)
     ticks = _layers(src_sites), _layers(dst_sites)
@@ -91,23 +91,23 @@ def answers(metrics: Sequence[Metric]) -> list[Markup]:
 
 
 def doses(metrics: Sequence[Metric]) -> Markup:
-    """Show what steering did, a row for each measure and dose."""
+    """Show the effects of steering, one row per measure and dose."""
     return _metrics("Effect at each dose, with 95% intervals over the tested texts", metrics, installed_measures())
 
 
 def facts(values: Mapping[str, Any]) -> Markup:
-    """Show named values, one a row."""
+    """Show named values, one per row."""
     return table("", ["", ""], [[name, plain(value)] for name, value in values.items()])
 
 
 def records(rows: Sequence[Mapping[str, Any]]) -> Markup:
-    """Show records, a column for each field of the first."""
+    """Show records, one column per field of the first record."""
     columns = list(rows[0]) if rows else []
     return table("", columns, [[plain(row[column]) for column in columns] for row in rows])
 
 
 def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
-    """Show the first rows of a table, and how many there are; all texts are escaped."""
+    """Show the first rows of a table, and the number of all rows; all texts are escaped."""
     head = _cells("<th>{}</th>", columns)
     body = Markup("").join(Markup("<tr>{}</tr>").format(_cells("<td>{}</td>", row)) for row in rows[:MOST])
     cut = _line(f"The first {MOST} of {len(rows):,} rows.") if len(rows) > MOST else Markup("")
@@ -140,7 +140,7 @@ def _plots(plots: Sequence[Plot]) -> Markup:
 
 
 def _key(metrics: Sequence[Metric]) -> str:
-    """Return what the ids of a result's plots begin with: a notebook is one page of many results."""
+    """Return the prefix of the ids of a result's plots: a notebook is one page with many results."""
     return f"b{hashlib.sha256(repr(metrics).encode()).hexdigest()[:12]}"
 
 

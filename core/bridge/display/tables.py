@@ -14,7 +14,7 @@ from bridge.metrics import Metric
 
 
 class Row(NamedTuple):
-    """One measure: its name and meaning, a metric an arm or None, and the arm that the mapped one is read against."""
+    """One measure: name, meaning, one metric or None per arm, and the arm that `mapped` is compared with."""
 
     name: str
     meaning: str
@@ -23,7 +23,7 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Measures of some arms, and what those arms are that are known."""
+    """Measures of some arms, and the meanings of the known arms."""
 
     caption: str
     arms: Sequence[str]
@@ -32,7 +32,7 @@ class Table(NamedTuple):
 
 
 def metric_table(caption: str, metrics: Sequence[Metric], measures: Measures, known: Mapping[str, str] = ARMS) -> Table:
-    """Arrange metrics of one pair of models: a row a measure, a column an arm, those `known` first and in its order."""
+    """Arrange metrics of one pair of models: one row per measure, one column per arm, `known` arms first in order."""
     cells = {(metric.scorer, metric.name, metric.arm): metric for metric in metrics}
     arms = in_order(dict.fromkeys(arm for *_, arm in cells), known)
     rows = []
@@ -56,6 +56,6 @@ def layer_grid(
 
 
 def in_order(names: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Sort known names as they are known, and leave the others behind them as they come."""
+    """Sort known names in the order of `known`; the others follow in their given order."""
     places = {name: place for place, name in enumerate(known)}
     return sorted(names, key=lambda name: places.get(name, len(places)))
