@@ -1,1 +1,1 @@
-"""What Python calls: one file a group of calls; `bridge` names them, and the command line calls them."""
+"""The Python functions, one file per group; `bridge` exports them, and the command line calls them."""

@@ -1,4 +1,4 @@
-"""Put one model's activations or directions into words by another model's verbalizer, or train one."""
+"""Explain one model's activations or directions with another model's verbalizer, or train a verbalizer."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ def explain(
 
     Args:
         src: Model and layer to read, as in `smollm2-135m@19`.
-        via: Model and layer whose verbalizer reads it.
-        texts: What the model is run on.
-        every: Explain one token in so many, counted from the last.
-        ask: A question of each text, for a verbalizer that is asked: the activations of all chosen tokens stand in one
-            prompt, and a text has one answer.
-        directions: To be explained instead of texts: a safetensors file, or arrays by name, (n, d_src) or (d_src,),
-            numpy or torch. The option `washout`, as in `("contrast:strength=2",)`, is how they are shown.
-        any_layer: Take all directions to be of the source's site, whatever layers their names or number say.
+        via: Model and layer of the verbalizer.
+        texts: The texts that the model is run on.
+        every: Explain every N-th token, counted from the last.
+        ask: A question about each text, for a verbalizer that answers questions: one prompt has the activations of all
+            chosen tokens, and each text gets one answer.
+        directions: Explained instead of texts: a safetensors file, or arrays by name, (n, d_src) or (d_src,),
+            numpy or torch. The option `washout`, as in `("contrast:strength=2",)`, sets how they are shown.
+        any_layer: Treat all directions as directions of the source's site, whatever layers their names or number state.
         out: File for the result as JSON; None to write nothing.
-        options: As for `fit`, which makes the map where it is not in the cache; `dst_verbalizer` names another one.
+        options: As for `fit`, which fits the map if it is not cached; `dst_verbalizer` selects another verbalizer.
 
     Returns:
-        One reading a token or direction, or a text where `ask` is given; and how much of the activations is
-        reconstructed from them.
+        One reading per token or direction, or per text if `ask` is given; and the share of the activations that
+        is reconstructed from the readings.
 
     Raises:
         bridge.errors.UsageError: If neither or both of `texts` and `directions` are given, `out` exists, or the
             verbalizer takes no questions.
-        bridge.errors.BridgeError: With what happened, why, and what to do.
+        bridge.errors.BridgeError: If an input, a model or a fit fails; the message gives cause and remedy.
     """
     from bridge.pipeline.plan.options import make_options
 
@@ -77,22 +77,22 @@ def explain_through(
     """Read the source's activations on some texts, or its directions, with the destination's verbalizer.
 
     Args:
-        bridge: What they go through; its models are found as they were when it was fitted.
-        texts: What the source is run on.
-        every: Explain one token in so many, counted from the last.
-        ask: A question of each text, as for `explain`.
-        directions: To be explained instead of texts, as for `explain`.
-        any_layer: Take all directions to be of the source's site, whatever layers their names or number say.
-        verbalizer: Which one, as `nla:checkpoint=FOLDER`; the destination's own by default.
-        washout: How directions are shown; as the bridge's options say by default.
+        bridge: The bridge; its models are loaded in the revisions that it was fitted with.
+        texts: The texts that the source is run on.
+        every: Explain every N-th token, counted from the last.
+        ask: A question about each text, as for `explain`.
+        directions: Directions to explain instead of texts, as for `explain`.
+        any_layer: Treat all directions as directions of the source's site, whatever layers their names or number state.
+        verbalizer: The verbalizer, as `nla:checkpoint=FOLDER`; default: the destination's own.
+        washout: How directions are shown; default: as in the bridge's options.
         out: File for the result as JSON; None to write nothing.
 
     Returns:
-        One reading a token or direction, and how much of the activations is reconstructed from them.
+        One reading per token or direction, and the share of the activations that is reconstructed from the readings.
 
     Raises:
-        bridge.errors.UsageError: If the destination has no verbalizer, or this is an inverse; or as `explain`.
-        bridge.errors.BridgeError: If a model or the verbalizer cannot be had.
+        bridge.errors.UsageError: If the destination has no verbalizer, or the bridge is an inverse; or as `explain`.
+        bridge.errors.BridgeError: If a model or the verbalizer cannot be obtained.
     """
     from bridge.errors import UsageError
     from bridge.pipeline.plan.options import make_options
@@ -112,16 +112,16 @@ def explaining(bridge: Bridge) -> Bridge:
 
 
 def refuse_idle(directions: bool, washout: bool, every: int, ask: str = "") -> None:
-    """Refuse what has no effect on what is explained.
+    """Refuse options that have no effect on the explained inputs.
 
     Args:
         directions: Whether directions are explained, and not texts.
         washout: Whether a washout was given.
-        every: One token in so many.
-        ask: What is asked of texts.
+        every: Explain every N-th token.
+        ask: The question about texts.
 
     Raises:
-        bridge.errors.UsageError: Naming the option.
+        bridge.errors.UsageError: If an option has no effect; the message names the option.
     """
     from bridge.errors import UsageError
 
@@ -150,7 +150,7 @@ def explain_by(
     any_layer: bool = False,
     ask: str = "",
 ) -> Readings:
-    """Explain by options that are put together: what `explain`, `explain_through` and `bridge explain` come to."""
+    """Explain with complete options: `explain`, `explain_through` and `bridge explain` call this function."""
     from bridge.errors import UsageError
     from bridge.face.files import need_free, write_document
     from bridge.pipeline.jobs.explain import explain_directions, explain_texts
@@ -188,28 +188,28 @@ def train_verbalizer(
     """Train a verbalizer of a model, from the model itself and plain text.
 
     Args:
-        model: Whose activations it reads, as in `smollm2-135m@19`.
+        model: Model whose activations the verbalizer reads, as in `smollm2-135m@19`.
         verbalizer: Kind of verbalizer, with its options.
-        out: Folder to write; an interrupted training in it is resumed. By default where every command finds the
-            model's own verbalizer.
-        steps: Optimizer steps, of the verbalizer and of its reconstructor each.
-        batch: Examples a step.
-        rank: Of the low-rank adapters.
+        out: Folder to write; an interrupted training in it is resumed. Default: the folder where every command
+            finds the model's own verbalizer.
+        steps: Optimizer steps of the verbalizer; its reconstructor has the same number.
+        batch: Examples per step.
+        rank: Rank of the low-rank adapters.
         lr: Peak learning rate.
-        characters: How much text before a token is said.
-        topics: Say the topic of a text first; the corpus's records carry `topic`.
-        reconstructor: Train the way back, too.
+        characters: Number of characters before a token that the verbalizer learns to write.
+        topics: Write the topic of a text first; the corpus's records have `topic`.
+        reconstructor: Also train the reconstructor.
         inject: Whether the vector replaces a token's embedding, or is added to the output of block 1 at that token.
-        progress: Is told of every stage.
+        progress: Receives every stage.
         options: See `bridge.Keywords`: `corpus`, `max_documents`, `max_tokens`, `seed`, `device`, ... Half of the
-            features of `dictionary` are trained on too; the others stay unseen.
+            features of `dictionary` are also trained on; the others stay unseen.
 
     Returns:
-        Where it lies (`folder`), and what was measured on held-out documents (`held_out`; losses in nats a token).
+        The folder (`folder`), and the measurements on held-out documents (`held_out`; losses in nats per token).
 
     Raises:
         bridge.errors.UsageError: If the folder holds a finished verbalizer, or the model is an encoder.
-        bridge.errors.BridgeError: If the model cannot be had, or is not one that this kind can train.
+        bridge.errors.BridgeError: If the model cannot be obtained, or this kind cannot train the model.
     """
     from bridge.pipeline.jobs.train_verbalizer import train_verbalizer as train
     from bridge.pipeline.plan.options import make_options

@@ -1,4 +1,4 @@
-"""What a call leaves in a file: one JSON document, over nothing that is there."""
+"""Result files: one JSON document per file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["need_free", "write_document"]
 
 
 def write_document(out: str | Path | None, value: Any) -> None:
-    """Write one JSON document, where a file was asked for.
+    """Write one JSON document if `out` is given.
 
     Raises:
         StoreError: If the disk is full or read-only.

@@ -1,4 +1,4 @@
-"""Fit a bridge, with scores or without, and compare layers."""
+"""Fit a bridge, with or without scores, and compare layers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def fit(src: str, dst: str, *, out: str | Path | None = None, **options: Unpack[
     Args:
         src: Source model and layer, as in `smollm2-135m@19`.
         dst: Destination model and layer.
-        out: Folder to save it to, with what makes it again; None to write nothing.
+        out: Folder to save the bridge to, with the options to fit it again; None to write nothing.
         options: See `bridge.Keywords`: `corpus`, `map`, `max_documents`, ...
 
     Returns:
         The bridge; it is not scored (see `run`).
 
     Raises:
-        bridge.errors.BridgeError: With what happened, why, and what to do.
+        bridge.errors.BridgeError: If an input, a model or a fit fails; the message gives cause and remedy.
     """
     from bridge.face.explain import explaining
     from bridge.pipeline.jobs.run import fit as fit_options
@@ -48,7 +48,7 @@ def run(src: str, dst: str, *, out: str | Path | None = None, **options: Unpack[
         The bridge and its metrics.
 
     Raises:
-        bridge.errors.BridgeError: With what happened, why, and what to do.
+        bridge.errors.BridgeError: If an input, a model or a fit fails; the message gives cause and remedy.
     """
     from bridge.face.explain import explaining
     from bridge.pipeline.jobs.run import run as run_options
@@ -65,7 +65,7 @@ def run(src: str, dst: str, *, out: str | Path | None = None, **options: Unpack[
 
 
 def dry_run(src: str, dst: str, **options: Unpack[Keywords]) -> dict[str, Any]:
-    """Say what `run` would fetch, load and take, and what stands against it, and try small models that are here.
+    """Report what `run` would fetch, load and cost, and its problems; load small models that are on this machine.
 
     Args:
         src: Source model and layer.
@@ -74,10 +74,10 @@ def dry_run(src: str, dst: str, **options: Unpack[Keywords]) -> dict[str, Any]:
 
     Returns:
         `models`, `verbalizers`, `dictionary`, `corpus` and `estimates` (hours and GiB, orders of magnitude), and
-        `problems`, a list that is empty where nothing stands in the way.
+        `problems`, a list that is empty if `run` can start.
 
     Raises:
-        bridge.errors.UsageError: If an option is unknown or has a value it cannot have.
+        bridge.errors.UsageError: If an option is unknown or has an invalid value.
     """
     from bridge.pipeline.jobs.dry_run import dry_run as dry_run_options
     from bridge.pipeline.plan.options import make_options
@@ -99,7 +99,7 @@ def sweep(src: str, dst: str, *, out: str | Path | None = None, **options: Unpac
         EV and retrieval of every layer pair.
 
     Raises:
-        bridge.errors.BridgeError: With what happened, why, and what to do.
+        bridge.errors.BridgeError: If an input, a model or a fit fails; the message gives cause and remedy.
     """
     from bridge.pipeline.jobs.sweep import sweep as sweep_options
     from bridge.pipeline.plan.options import make_options
@@ -120,13 +120,13 @@ def load(folder: str | Path) -> Bridge:
     """Read a bridge that `Bridge.save` or `bridge run` wrote.
 
     Args:
-        folder: Where `bridge.json` and `bridge.safetensors` lie.
+        folder: Folder with `bridge.json` and `bridge.safetensors`.
 
     Returns:
         The bridge.
 
     Raises:
-        bridge.errors.BridgeError: If it is missing, damaged, or from a newer version.
+        bridge.errors.BridgeError: If the bridge is missing, damaged, or from a newer version.
     """
     from bridge.face.explain import explaining
     from bridge.pipeline.fit.bridge import load_bridge

@@ -1,4 +1,4 @@
-"""Fit lenses, and put lenses of disjoint texts together."""
+"""Fit lenses, and merge lenses of disjoint texts."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def fit_lens(
     """Fit a lens of a model at several layers, from the model itself and plain text.
 
     Args:
-        model: Whose lens it is, as in `smollm2-135m`.
+        model: Model of the lens, as in `smollm2-135m`.
         layers: As `3,7,11` or `0-11:4`; `all` for every block but the last.
-        kind: Kind of verbalizer that reads the lens, with its options; by default the only installed one.
-        out: File to write; a fit that was interrupted is continued. By default where the kind finds it again.
-        prompts: Fit on the first so many texts that are long enough.
-        part: Fit on every N-th of these texts only, as `2/8`; `merge_lenses` puts the parts together.
-        memory: Bound on what is held beside the model while gradients are taken, in GB.
-        progress: Is told of every stage.
+        kind: Kind of verbalizer that reads the lens, with its options; default: the only installed one.
+        out: File to write; an interrupted fit is continued. Default: the file where the kind looks for the lens.
+        prompts: Number of texts to fit on: the first ones that are long enough.
+        part: Fit only on every N-th of these texts, as `2/8`; `merge_lenses` merges the parts.
+        memory: Maximal memory besides the model while gradients are computed, in GB.
+        progress: Receives every stage.
         options: See `bridge.Keywords`: `corpus`, `max_documents`, `device`, `dtype`, ...; `max_tokens` is 128 and
-            `skip` 16 where they are not given.
+            `skip` 16 if they are not given.
 
     Returns:
-        Where it lies (`file`), and what it is and was made of.
+        The file (`file`), and the description and provenance of the lens.
 
     Raises:
-        bridge.errors.UsageError: If the file is there already, a layer or option is wrong, or the model is an encoder.
-        bridge.errors.BridgeError: If the model or the corpus cannot be had.
+        bridge.errors.UsageError: If the file exists, a layer or option is wrong, or the model is an encoder.
+        bridge.errors.BridgeError: If the model or the corpus cannot be obtained.
     """
     from bridge.pipeline.jobs.lens import fit_lens as fit
     from bridge.pipeline.plan.options import make_options
@@ -54,19 +54,19 @@ def fit_lens(
 
 
 def merge_lenses(parts: Sequence[str | Path], out: str | Path, *, kind: str = "") -> dict[str, Any]:
-    """Put lenses of one model that were fitted on disjoint texts together, as if they had been fitted at once.
+    """Merge lenses of one model that were fitted on disjoint texts; the result equals one fit on all texts.
 
     Args:
-        parts: Files that `fit_lens` wrote, two at least.
+        parts: Files that `fit_lens` wrote, at least two.
         out: The file to write.
         kind: As for `fit_lens`.
 
     Returns:
-        Where it lies (`file`), and what it is and was made of.
+        The file (`file`), and the description and provenance of the lens.
 
     Raises:
-        bridge.errors.UsageError: If fewer than two are given, or the file is there already.
-        bridge.errors.BridgeError: If they are of different models, layers or recipes, or share a text.
+        bridge.errors.UsageError: If fewer than two files are given, or `out` exists.
+        bridge.errors.BridgeError: If the parts have different models, layers or recipes, or share a text.
     """
     from bridge.pipeline.jobs.lens import merge_lenses as merge
 

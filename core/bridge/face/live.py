@@ -1,4 +1,4 @@
-"""What only the live models can tell: does a dictionary work in another model, does a vector steer it."""
+"""Measurements that run the models: whether a dictionary works in another model, and whether a vector steers it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bridge.progress import Progress
 
 AUDIT_MAP = "procrustes:scaled=false"
-"""What an audit carries dictionaries through, unless another map is chosen: a rotation changes no lengths."""
+"""Default map of an audit: a rotation, which changes no lengths."""
 
 
 def audit(
@@ -27,23 +27,23 @@ def audit(
     out: str | Path | None = None,
     **options: Unpack[Keywords],
 ) -> Audit:
-    """Carry a model's sparse autoencoder into one or many others, and hold every number to its control.
+    """Transfer a model's sparse autoencoder to one or more models, and compare every number with its control.
 
     Args:
-        src: Source model, and layer where `sites` names none.
+        src: Source model, and layer if `sites` names none.
         dst: Destination model; several, as in `dyck:seed1..4`.
-        sites: Sites of both models, as `3,6,9`; `all` for every one that the source has a dictionary of.
+        sites: Sites of both models, as `3,6,9`; `all` for every site with a dictionary of the source.
         dst_dictionary: The destination's own dictionary at its site.
         out: File for the result as JSON; None to write nothing.
-        options: See `bridge.Keywords`. `dictionary` is the source's: a path, or hub:user/repo/subfolder; by default
-            those in its folder. `map` is procrustes:scaled=false where it is not given.
+        options: See `bridge.Keywords`. `dictionary` is the source's: a path, or hub:user/repo/subfolder; default:
+            those in the source's folder. The default of `map` is procrustes:scaled=false.
 
     Returns:
         Every arm's numbers, for each target and site.
 
     Raises:
         bridge.errors.UsageError: If there is no dictionary, the sites do not match up, or `out` exists.
-        bridge.errors.BridgeError: If a model cannot be had, or a dictionary does not belong to its site.
+        bridge.errors.BridgeError: If a model cannot be obtained, or a dictionary does not belong to the site.
     """
     from bridge.face.files import need_free, write_document
     from bridge.pipeline.jobs.audit import audit as audit_options
@@ -75,32 +75,32 @@ def steer(
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Steering:
-    """Make a steering vector in the source, carry it across, and steer the destination with it, beside its controls.
+    """Make a steering vector in the source, transfer it, and steer the destination with it and with its controls.
 
     Args:
         bridge: The bridge, or its folder.
         contrast: JSON Lines of `{"text": ..., "class": ...}` with two classes: half of the texts make the vector, the
-            others test it.
-        vector_from: A safetensors file of activations at the source's site to make its vector from instead: `rows`
+            other half tests it.
+        vector_from: A safetensors file of activations at the source's site to make the vector from instead: `rows`
             (n, d_src) float, and `labels` (n,) integers, 0 for the first class and 1 for the second.
         doses: Multiples of the native vector's length.
         prompts: Texts to continue, at the largest dose.
-        new_tokens: Most tokens to add to a prompt.
-        max_tokens: Texts and prompts are cut after so many.
-        seed: Of the split and the random directions.
+        new_tokens: Maximal number of tokens to add to a prompt.
+        max_tokens: Number of tokens after which texts and prompts are cut.
+        seed: Seed of the split and the random directions.
         device: cpu, cuda, cuda:N, mps, or auto.
         dtype: bfloat16, float32, or auto: the faster one.
-        allow_untrained: Go on with a model that predicts text no better than random weights do.
+        allow_untrained: Accept a model that predicts text no better than random weights.
         out: File for the result as JSON; None to write nothing.
-        progress: Is told of every stage.
+        progress: Receives every stage.
 
     Returns:
-        Effects by dose and arm, in nats, with 95% intervals over the tested texts; and what the model generates.
+        Effects by dose and arm, in nats, with 95% intervals over the tested texts; and the generated texts.
 
     Raises:
-        bridge.errors.UsageError: If `out` exists, or a prompt is of no tokens.
+        bridge.errors.UsageError: If `out` exists, or a prompt has no tokens.
         bridge.errors.CorpusError: If the contrast is unreadable, or has too few texts.
-        bridge.errors.BridgeError: If a model cannot be had, or does not tell the two classes apart.
+        bridge.errors.BridgeError: If a model cannot be obtained, or does not tell the two classes apart.
 
     Source: transfer ratio and regimes as in arXiv 2605.24577.
     """

@@ -1,4 +1,4 @@
-"""Pages of what commands left, and the state of this machine."""
+"""Report pages of results, and the state of this machine."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 
 def write_report(results: str | Path | Sequence[str | Path], *, out: str | Path | None = None) -> Path:
-    """Make one self-contained HTML page of what commands left: no network, no script needed.
+    """Make one self-contained HTML page of results, which needs no network and no scripts.
 
     Args:
-        results: Folders of runs and sweeps, and JSON files of audits, steering and readings; one, or several.
-        out: File to write; by default `report.html` in the one folder. Replaces a report, and nothing else.
+        results: Folders of runs and sweeps, and JSON files of audits, steering and readings; one or several.
+        out: File to write; default: `report.html` in the only folder. Overwrites a report, but no other file.
 
     Returns:
         The file.
 
     Raises:
-        bridge.errors.UsageError: If `out` is missing where there is not one folder, or is a file that is no report.
-        bridge.errors.BridgeError: If an input is damaged, or is none that commands leave.
+        bridge.errors.UsageError: If `out` is missing without exactly one folder, or is a file but no report.
+        bridge.errors.BridgeError: If an input is damaged, or is no result of a command.
     """
     from bridge.errors import UsageError
     from bridge.report.html import REPORT
@@ -36,14 +36,14 @@ def write_report(results: str | Path | Sequence[str | Path], *, out: str | Path 
 
 
 def doctor(model: str = "") -> list[Check]:
-    """Look at libraries, devices, folders and plugins, and at a model.
+    """Check libraries, devices, folders and plugins, and optionally a model.
 
     Args:
-        model: If not empty, a reference: the model is loaded and checked, and its perplexity told, on plain English or
-            on its own corpus.
+        model: A reference, or empty for none: the model is loaded and checked, and its perplexity is measured on plain
+            English or on its own corpus.
 
     Returns:
-        What was looked at, whether it is well (`ok`), what was seen (`detail`), and what to do if not (`remedy`).
+        One check per item: whether it passed (`ok`), the observation (`detail`), and the remedy (`remedy`).
     """
     from bridge.pipeline.jobs.doctor import examine
 

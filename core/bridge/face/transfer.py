@@ -1,4 +1,4 @@
-"""Carry directions, probes and dictionaries through a fitted bridge; what reads activations is scored on some."""
+"""Transfer directions, probes and dictionaries through a fitted bridge, and score them on held-out activations."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ def transfer_directions(
     score: bool = True,
     progress: Progress | None = None,
 ) -> Transferred:
-    """Move directions (steering vectors, decoder rows): through the linear part of the map alone.
+    """Transfer directions (steering vectors, decoder rows) through the linear part of the map.
 
     Args:
         bridge: The bridge, or its folder.
         vectors: A safetensors file, or arrays by name: numpy or torch, (n, d_src) or (d_src,), any float type.
-        dictionary: Move decoder rows of this dictionary of the source instead.
-        features: Which features' rows: numbers, or text as in `3,17,45-50`.
-        allow_other_model: Take a dictionary though its file names another model.
-        any_layer: Take all vectors to be of the source's site, whatever layers their names or number say.
-        out: Safetensors file to write, the same names, float32; None to write nothing.
+        dictionary: Transfer decoder rows of this dictionary of the source instead.
+        features: Features whose rows are transferred: numbers, or text as in `3,17,45-50`.
+        allow_other_model: Accept a dictionary whose file names another model.
+        any_layer: Treat all vectors as vectors of the source's site, whatever layers their names or number state.
+        out: Safetensors file to write, with the same names, float32; None to write nothing.
         score: Score them on the bridge's held-out activations, which are collected again if they are not stored.
-        progress: Is told what is noticed.
+        progress: Receives warnings.
 
     Returns:
-        For each name what was moved, numpy or torch as given (float64 stays, all else becomes float32), on the same
-        device; rows of a dictionary are one array, `directions`. A gain is the mean length after, over before;
-        `held_out` says how projections of paired rows on both correlate, beside the mispaired control.
+        For each name the transferred array, numpy or torch as given (float64 stays, other types become float32), on
+        the same device; rows of a dictionary are one array, `directions`. A gain is the mean length after over before;
+        `held_out` has the correlation of paired rows' projections on both, and that of the mispaired control.
 
     Raises:
-        bridge.errors.UsageError: If `out` exists, a feature is not there, neither or both sources are given, or vectors
-            are of other layers than the source's.
+        bridge.errors.UsageError: If `out` exists, a feature is missing, neither or both sources are given, or vectors
+            belong to other layers than the source's.
         bridge.errors.ShapeError: If an array has another width.
         bridge.errors.BridgeError: If a value is not finite, or the dictionary is not the source's.
     """
@@ -81,25 +81,25 @@ def transfer_probes(
     score: bool = True,
     progress: Progress | None = None,
 ) -> Transferred:
-    """Carry linear probes of the source to the destination: they read its activations through the map back.
+    """Transfer linear probes of the source to the destination: they read its activations through the reverse map.
 
     Args:
         bridge: The bridge, or its folder.
         probes: A safetensors file, or arrays by name, numpy or torch: for each probe `NAME`, (d_src,) or (n, d_src),
-            and where it has a bias `NAME.bias`, () or (n,); any float type.
-        back: A bridge fitted the other way, or its folder; by default the way back that the bridge keeps.
-        any_layer: Take all probes to be of the source's site, whatever layers their names or number say.
+            and if it has a bias `NAME.bias`, () or (n,); any float type.
+        back: A bridge from the destination to the source, or its folder; default: the bridge's own reverse map.
+        any_layer: Treat all probes as probes of the source's site, whatever layers their names or number state.
         out: Safetensors file to write; None to write nothing.
         score: Score them on the bridge's held-out activations, which are collected again if they are not stored.
-        progress: Is told what is noticed.
+        progress: Receives warnings.
 
     Returns:
-        The carried probes under the same names, each with a bias, numpy or torch as their weights were given (float64
-        stays, all else becomes float32), on the same device; and how well they agree with the given ones (`held_out`).
+        The transferred probes under the same names, each with a bias, numpy or torch as the weights were given (float64
+        stays, other types become float32), on the same device; and their agreement with the given probes (`held_out`).
 
     Raises:
         bridge.errors.UsageError: If `out` exists, or `back` is between other models.
-        bridge.errors.MapError: If a map is not affine, or there is no way back.
+        bridge.errors.MapError: If a map is not affine, or there is no reverse map.
         bridge.errors.ShapeError: If weights have another width, or a bias another shape than the probe's outputs.
         bridge.errors.BridgeError: If a value is not finite, or a bias has no weights.
     """
@@ -123,23 +123,23 @@ def transfer_sae(
     score: bool = True,
     progress: Progress | None = None,
 ) -> TransferredDictionary:
-    """Write a sparse autoencoder of the source as one of the destination, in SAELens layout.
+    """Transfer a sparse autoencoder of the source to the destination, and write it in SAELens layout.
 
     Args:
         bridge: The bridge, or its folder.
-        dictionary: The source's: a path, or hub:user/repo/subfolder, in any installed format.
-        out: Folder to write; refuses to overwrite.
-        back: A bridge fitted the other way, or its folder; by default the way back that the bridge keeps.
-        allow_other_model: Take a dictionary though its file names another model.
+        dictionary: The source's dictionary: a path, or hub:user/repo/subfolder, in any installed format.
+        out: Folder to write; an existing one is not overwritten.
+        back: A bridge from the destination to the source, or its folder; default: the bridge's own reverse map.
+        allow_other_model: Accept a dictionary whose file names another model.
         score: Score it on the bridge's held-out activations, which are collected again if they are not stored.
-        progress: Is told what is noticed.
+        progress: Receives warnings.
 
     Returns:
-        What was written (`dictionary`), and what it scores (`held_out`), as `transfer.json` in the folder has it.
+        The written dictionary (`dictionary`) and its scores (`held_out`), as in `transfer.json` in the folder.
 
     Raises:
         bridge.errors.UsageError: If `out` exists, or `back` is between other models.
-        bridge.errors.MapError: If a map is not affine, or there is no way back.
+        bridge.errors.MapError: If a map is not affine, or there is no reverse map.
         bridge.errors.BridgeError: If the dictionary is not the source's, or is no autoencoder.
     """
     from bridge.pipeline.jobs.held_out import open_held_out
