@@ -1,4 +1,4 @@
-"""The abstraction that every model family implements."""
+"""The interface that every model family implements."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Alias:
 
     Attributes:
         name: What the user writes.
-        model: Hub id, or a path that the family's adapter knows.
-        site: The site meant where the user gives none (`20`), or empty.
-        variants: For `name:variant`, the model that each variant means.
+        model: Hub id, or a path known to the family's adapter.
+        site: Default site if the user gives none (`20`), or empty.
+        variants: For `name:variant`, the model of each variant.
         verbalizer: The verbalizer released for the model at that site, as `nla:checkpoint=hub:user/repo`, or empty.
-        corpus: The corpus that the model is run on where the user names none (a `NamedCorpus`'s name, or a path), or
-            empty for its family's.
+        corpus: Default corpus of the model if the user names none (a `NamedCorpus`'s name, or a path); empty for its
+            family's corpus.
     """
 
     name: str
@@ -56,14 +56,14 @@ class NamedCorpus:
 @final
 @dataclass(frozen=True)
 class ModelInfo:
-    """What can be said of a model without loading its weights.
+    """Properties of a model that are known without loading its weights.
 
     Attributes:
         d_model: Width of the residual stream.
         n_layers: Number of blocks.
-        max_tokens: Longest text it can read, or None where nothing limits it.
-        causal: Whether it predicts the next token from what stands before. An encoder does not: its tokens see the
-            whole text, it can be read at its sites, but has no loss, continues no text, and cannot be steered.
+        max_tokens: Maximal length of a text in tokens, or None if there is no limit.
+        causal: Whether the model predicts the next token from the tokens before. In an encoder each token sees the
+            whole text: its sites can be read, but it has no loss, generates no text, and cannot be steered.
     """
 
     d_model: int
@@ -75,15 +75,15 @@ class ModelInfo:
 @final
 @dataclass(frozen=True)
 class Placement:
-    """Where and how a model is held in memory.
+    """Device and dtype of a model in memory.
 
     Attributes:
-        device: `cpu`, `mps`, `cuda` (spread over all GPUs), `cuda:N`, or `auto`: the best there is.
-        dtype: `bfloat16` or `float32`. `auto` may be given, and is decided when the placement is made, by what the
-            device multiplies faster: see `bridge.models.dtype`.
+        device: `cpu`, `mps`, `cuda` (spread over all GPUs), `cuda:N`, or `auto`: the best available device.
+        dtype: `bfloat16` or `float32`. `auto` is decided when the placement is made: the dtype that the device
+            multiplies faster; see `bridge.models.dtype`.
 
     Raises:
-        UsageError: If there is no such dtype; if `auto` is to be decided for a device that this machine does not have.
+        UsageError: If the dtype is unknown, or is `auto` for a device that this machine does not have.
     """
 
     device: str = "auto"
@@ -113,37 +113,37 @@ class Placement:
 
 
 class ModelAdapter(ABC):
-    """Knows one family of models: an adapter says where things are, the core says what is done there.
+    """Describes one family of models: the adapter gives the locations, and the core reads and edits there.
 
     Laws, checked by `bridge.testing.check_model` on the family's own tiny random checkpoints:
-        - `describe` tells the width and depth that the loaded model has, and whether it is causal.
-        - No token of a causal model sees what stands to its right.
-        - `resid_post` of a block is `resid_pre` of the next; where the family names them, `resid_pre + attn_out +
+        - `describe` returns the width and depth of the loaded model, and whether it is causal.
+        - No token of a causal model sees later tokens.
+        - `resid_post` of a block is `resid_pre` of the next; if the family names the points, `resid_pre + attn_out +
           mlp_out = resid_post`, and `resid_mid = resid_pre + attn_out`.
-        - Every family has `resid_post`: it is what `@20` means. A forward pass reaches the points of a block in the
+        - Every family has `resid_post`, the point that `@20` means. A forward pass reaches the points of a block in the
           order of `bridge.references.POINTS`.
-        - Batching texts of different lengths changes nothing.
-        - In a causal model, an edit at a site changes what comes after it and nothing else; the last block's
+        - Batching texts of different lengths does not change results.
+        - In a causal model, an edit at a site changes only later values; the last block's
           `resid_post` decides the prediction.
-        - Texts read side by side and part by part, from the cache of keys and values where there is one, are predicted
-          from as each is alone and whole.
-        - Token ends never decrease, lie within the text, and reach its end where it is not cut; no text has more than
-          `max_tokens` tokens, specials included.
-        - `tokenizer` cuts texts as the loaded model does: rows are paired by the one and collected by the other.
+        - Texts that are read in a batch and in parts, from a cache of keys and values if there is one, give the same
+          predictions as each text alone and whole.
+        - Token ends never decrease, lie within the text, and reach its end if it is not cut; no text has more than
+          `max_tokens` tokens, special tokens included.
+        - `tokenizer` tokenises texts as the loaded model does: pairing uses the former, collection the latter.
     """
 
     name: ClassVar[str]
     """Unique among installed families."""
 
     fallback: ClassVar[bool] = False
-    """Whether every family that claims a model itself is preferred to this one."""
+    """Whether any other family that claims a model is preferred to this one."""
 
     def aliases(self) -> Sequence[Alias]:
-        """Return the short names that this family brings."""
+        """Return the short names that this family provides."""
         return ()
 
     def corpus(self) -> str:
-        """Return the corpus that this family is run on where the user names none; empty for natural language.
+        """Return the default corpus of this family if the user names none; empty for natural language.
 
         A `NamedCorpus`'s name, or a path.
         """
@@ -165,52 +165,52 @@ class ModelAdapter(ABC):
             weights: The checkpoint.
 
         Returns:
-            Width, depth, and what else is known of the model.
+            Width, depth, and the other properties of the model.
         """
 
     def parameters(self, weights: Weights) -> int | None:
-        """Count the model's parameters without loading weights, or return None where the family cannot.
+        """Count the model's parameters without loading weights, or return None if the family cannot.
 
         Args:
             weights: The checkpoint.
 
         Returns:
-            How many, or None.
+            The number, or None.
         """
         return None
 
     def check_weights(self, weights: Weights) -> Sequence[str]:
-        """Check weights that are on this machine before anything is computed, without reading them.
+        """Check weights on this machine before any computation, without reading them.
 
         Args:
             weights: The checkpoint.
 
         Returns:
-            What a user must know of how they are read, as sentences: kept in the provenance of every result.
+            Notes for the user on how the weights are read, as sentences: kept in the provenance of every result.
 
         Raises:
-            ModelError: If they are not all the model's, or not all there.
+            ModelError: If weights are missing, or do not belong to the model.
         """
         return ()
 
     def point_of(self, weights: Weights, site: Site) -> Site:
-        """Name a site by its point, where it is written as the path of a module whose output that point is.
+        """Return a site by the name of its point, if the site is the path of a module whose output is that point.
 
         Args:
-            weights: The checkpoint; only its configuration is looked at.
-            site: Of a model of this family.
+            weights: The checkpoint; only its configuration is read.
+            site: A site of a model of this family.
 
         Returns:
-            The same place as `Layout.point_of` names it; the site itself where the family cannot tell.
+            The same site as `Layout.point_of` names it; the site unchanged if the family cannot tell.
         """
         return site
 
     def check_sites(self, weights: Weights, sites: Sequence[Site]) -> None:  # noqa: B027
-        """Refuse sites that the model does not have, as far as its configuration tells, before weights are loaded.
+        """Refuse sites that the model does not have, as far as its configuration shows, before weights are loaded.
 
         Args:
             weights: The checkpoint.
-            sites: All that are meant.
+            sites: All requested sites.
 
         Raises:
             UsageError: If the model has no such site.
@@ -224,7 +224,7 @@ class ModelAdapter(ABC):
             weights: The checkpoint.
 
         Returns:
-            What cuts documents into tokens as the model expects them.
+            The tokenizer that the model expects.
         """
 
     @abstractmethod
@@ -236,11 +236,11 @@ class ModelAdapter(ABC):
             placement: Where the model goes, and in which dtype.
 
         Returns:
-            The model, its tokenizer and its sites.
+            The model with its tokenizer and its sites.
 
         Raises:
-            ModelUnavailableError: If the weights cannot be had.
-            ModelError: If the layout is not the one that this family expects.
+            ModelUnavailableError: If the weights cannot be obtained.
+            ModelError: If the model does not have the layout of this family.
         """
 
     @abstractmethod
@@ -251,5 +251,5 @@ class ModelAdapter(ABC):
             folder: An empty folder.
 
         Returns:
-            One sub-folder a checkpoint, each with weights, configuration and tokenizer.
+            One sub-folder per checkpoint, each with weights, configuration and tokenizer.
         """

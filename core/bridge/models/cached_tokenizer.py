@@ -1,4 +1,4 @@
-"""A tokenizer that cuts no text twice: pairing, collecting and explaining all go through the same corpus."""
+"""A tokenizer with a cache: pairing, collection and explanation tokenise the same corpus."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from bridge.models.tokenizer import Tokenizer
 from bridge.pairing.align import Encoded
 
 TOKENS = 2**24
-"""Tokens that are cached at most: 256 MB. What comes after them is cut anew each time."""
+"""Maximal number of cached tokens: 256 MB. Later texts are tokenised again at each call."""
 
 
 @final
 class CachedTokenizer(Tokenizer):
-    """A tokenizer, and what it made of the documents that it was given.
+    """A tokenizer with a cache of its encoded documents.
 
     Args:
-        tokenizer: The model's own.
-        tokens: How many tokens to remember.
+        tokenizer: The model's own tokenizer.
+        tokens: Maximal number of cached tokens.
     """
 
     def __init__(self, tokenizer: Tokenizer, tokens: int = TOKENS) -> None:
@@ -27,7 +27,7 @@ class CachedTokenizer(Tokenizer):
         self._known: dict[tuple[Document, int], Encoded] = {}
 
     def encode(self, documents: Sequence[Document], max_tokens: int) -> list[Encoded]:
-        """Return one `Encoded` a document, of at most `max_tokens` tokens, specials included; do not write to it."""
+        """Return one read-only `Encoded` per document, of at most `max_tokens` tokens, special tokens included."""
         new = list(dict.fromkeys(one for one in documents if (one, max_tokens) not in self._known))
         cut = dict(zip(new, self._tokenizer.encode(new, max_tokens), strict=True)) if new else {}
         for document, encoded in cut.items():
@@ -38,9 +38,9 @@ class CachedTokenizer(Tokenizer):
         return [cut[one] if one in cut else self._known[one, max_tokens] for one in documents]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text that token ids stand for, specials left out."""
+        """Return the text of token ids, without special tokens."""
         return self._tokenizer.decode(ids)
 
     def remarks(self, documents: Sequence[Document]) -> list[str]:
-        """Say what the model's own tokenizer says of these documents."""
+        """Return the remarks of the model's own tokenizer on these documents."""
         return self._tokenizer.remarks(documents)

@@ -1,4 +1,4 @@
-"""Every alias, what it resolves to, and whether its weights are here."""
+"""All aliases, their models, and whether the weights are on this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def catalogue(adapters: Mapping[str, ModelAdapter], more: Mapping[str, Alias]) -
 
     Args:
         adapters: Installed families by name.
-        more: Aliases that no family brings, by name: their family is empty, since their weights decide it.
+        more: Aliases that no family provides, by name: their family is empty, because their weights decide it.
 
     Raises:
         UsageError: If the user's `aliases.toml` cannot be read.

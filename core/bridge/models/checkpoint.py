@@ -1,7 +1,7 @@
-"""Checkpoints of transformers, read whole: no weight made up, none left out, each of the shape that its model has.
+"""Complete loading of transformers checkpoints: no weight is invented or left out, and all shapes match the model.
 
-Alone, transformers fills what a file lacks with random numbers, passes over what the model has no place for, and tells
-both in a warning.
+By default, transformers fills missing weights with random numbers, ignores weights that the model does not have, and
+only warns about both.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ FLOATS = {"F64", "F32", "F16", "BF16"}
 def load_whole(
     auto: Any, weights: Weights, *, absent: tuple[str, ...] = (), unread: tuple[str, ...] = (), **options: Any
 ) -> Any:
-    """Load a model of transformers, all of it and nothing else.
+    """Load a model of transformers with all of its weights and no others.
 
     Args:
         auto: `AutoModelForCausalLM`, or `AutoModel` for one without a head.
-        weights: The checkpoint; what is not on this machine is fetched.
-        absent: Ends of the names of weights that it need not have.
-        unread: Beginnings of the names of weights that it may have beside the model's.
+        weights: The checkpoint; missing files are fetched.
+        absent: Ends of the names of weights that may be missing.
+        unread: Beginnings of the names of extra weights that are allowed.
         options: For `from_pretrained`.
 
     Returns:
         The model.
 
     Raises:
-        ModelError: If weights are missing, unexpected, of another shape, of no float type, or there twice.
+        ModelError: If weights are missing, unexpected, of another shape, of no float type, or duplicate.
         Exception: Whatever transformers raises for files that it cannot read.
     """
     names = _names(weights, weights.tensor_files(fetch=True))
@@ -66,8 +66,8 @@ def check_whole(
         auto: `AutoModelForCausalLM`, or `AutoModel` for one without a head.
         weights: The checkpoint.
         config: Its configuration, of transformers.
-        absent: Ends of the names of weights that it need not have.
-        unread: Beginnings of the names of weights that it may have beside the model's.
+        absent: Ends of the names of weights that may be missing.
+        unread: Beginnings of the names of extra weights that are allowed.
 
     Returns:
         What is done to names, and which weights are not read, as sentences. Nothing where files are not here yet.

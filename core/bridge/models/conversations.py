@@ -1,4 +1,4 @@
-"""Conversations through a model's own chat template, and where each message's content stands in the result."""
+"""Conversations rendered by a model's own chat template, with the position of each message's content."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from bridge.corpus.documents import Document
 from bridge.errors import ModelError
 
 _MARK = "\ue000"
-"""A private-use character, which no template says: stands in for the contents of messages."""
+"""A private-use character, which no template contains: a placeholder for the contents of messages."""
 
 Spans = list[tuple[int, int, int]]
-"""Of each message (start, end, offset of the content in `Document.text`), in characters of the templated text."""
+"""For each message (start, end, offset of the content in `Document.text`), in characters of the templated text."""
 
 
 def render(tokenizer: Any, name: str, document: Document) -> tuple[str, Spans]:
-    """Return a conversation as its model reads it, and where the contents of its messages stand in that.
+    """Return the templated text of a conversation, and the positions of its messages' contents in that text.
 
     Args:
-        tokenizer: One of transformers.
-        name: What to call the model in errors.
+        tokenizer: A tokenizer of transformers.
+        name: Name of the model in errors.
         document: A conversation.
 
     Raises:
@@ -33,7 +33,7 @@ def render(tokenizer: Any, name: str, document: Document) -> tuple[str, Spans]:
     contents = [message.content for message in document.messages]
     cores = [content.strip() for content in contents]
     text = _templated(tokenizer, name, document, contents)
-    # Looking for the contents themselves would find the template's own words: a role, the default system prompt.
+    # A search for the contents could match the template's own words: a role, the default system prompt.
     marked = [
         content.replace(core, f"{_MARK}{i}{_MARK}", 1) if core else content
         for i, (content, core) in enumerate(zip(contents, cores, strict=True))

@@ -1,4 +1,4 @@
-"""Texts that a model continues, side by side: from a cache of keys and values, or by reading them again."""
+"""Batched decoding: from a cache of keys and values, or by reading the whole texts again."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Ids = NDArray[np.int64]
 
 
 class Decoding(ABC):
-    """Texts that a causal model reads side by side, part by part; `LoadedModel.decoding` makes one.
+    """A batch of texts that a causal model reads in parts; made by `LoadedModel.decoding`.
 
-    What is predicted of a text is what would be predicted of it alone and whole, up to rounding.
+    The predictions for a text equal those for the text alone and whole, up to rounding.
 
     Args:
-        longest: No text will have more tokens.
+        longest: Maximal number of tokens of a text.
     """
 
     def __init__(self, longest: int) -> None:
@@ -40,21 +40,21 @@ class Decoding(ABC):
 
     @final
     def read(self, parts: Sequence[Ids], edits: Sequence[Edits] = ()) -> Tensor:
-        """Read on in every text.
+        """Read the next part of every text.
 
         Args:
-            parts: For each text the ids that come next, (tokens,) int64. First parts may be of any lengths, later ones
-                are as long as each other.
-            edits: For each text, by site, what to make of the activations of these tokens alone: (1, tokens, d_model)
-                -> the same shape, without padding, on the model's device and in its dtype. They hold at what is read
-                now and nowhere else: give those that hold everywhere with every part, and those of a place in the
-                prompt with the prompt. Empty for none.
+            parts: For each text the next ids, (tokens,) int64. First parts may have any lengths; later parts of a
+                call have equal lengths.
+            edits: For each text, by site, a function of the activations of these tokens only: (1, tokens, d_model)
+                -> the same shape, without padding, on the model's device and in its dtype. Edits apply only to
+                this part: pass edits of all positions with every part, and edits of a position in the prompt
+                with the prompt. Empty for none.
 
         Returns:
             Logits of the token that follows each text, (texts, vocabulary), on the model's device and in its dtype.
 
         Raises:
-            UsageError: If a part is empty, later parts differ in length, or a text becomes longer than was said.
+            UsageError: If a part is empty, later parts differ in length, or a text becomes longer than `longest`.
         """
         before = self._lengths or [0] * len(parts)
         lengths = [old + len(part) for old, part in zip(before, parts, strict=True)]
@@ -70,29 +70,29 @@ class Decoding(ABC):
 
     @final
     def keep(self, texts: Sequence[int]) -> None:
-        """Continue the texts at these places only, in this order; a text that is named twice becomes two.
+        """Continue only the texts at these indices, in this order; an index that occurs twice gives two texts.
 
         Args:
-            texts: Places among the texts, from 0.
+            texts: Indices of the texts, from 0.
         """
         self._lengths = [self._lengths[text] for text in texts]
         self._keep(texts)
 
     @abstractmethod
     def _read(self, parts: Sequence[Ids], edits: Sequence[Edits]) -> Tensor:
-        """Do what `read` says."""
+        """Implement `read`."""
 
     @abstractmethod
     def _keep(self, texts: Sequence[int]) -> None:
-        """Do what `keep` says."""
+        """Implement `keep`."""
 
 
 @final
 class Cached(Decoding):
-    """Reads new tokens only, beside the keys and values of the old ones. Texts are padded on the left.
+    """Reads only new tokens, with the cached keys and values of earlier tokens. Texts are padded on the left.
 
     Args:
-        longest: As for every decoding.
+        longest: As for `Decoding`.
         forward: Runs the model on ids and positions, both (texts, new tokens), the mask of all tokens, and the cache,
             under edits; returns its output.
     """
@@ -106,8 +106,8 @@ class Cached(Decoding):
     def _read(self, parts: Sequence[Ids], edits: Sequence[Edits]) -> Tensor:
         import torch
 
-        # On the left, so that all texts end together: windows of attention count places, and padding in the middle
-        # would take some of theirs.
+        # On the left, so that all texts end together: attention windows count positions, and padding in the middle
+        # would use some of them.
         width = max(map(len, parts))
         ids, mask = np.zeros((2, len(parts), width), dtype=np.int64)
         for row, part in enumerate(parts):
@@ -133,12 +133,12 @@ class Cached(Decoding):
 
 @final
 class Whole(Decoding):
-    """Reads every text from its start each time, with the edits that each part was read with: any model can.
+    """Reads every text from its start each time, with the edits of each part; works for any model.
 
     Texts of one length are read together, without padding: LongRoPE's angles depend on the longest of a batch.
 
     Args:
-        longest: As for every decoding.
+        longest: As for `Decoding`.
         logits: `LoadedModel.logits`.
     """
 

@@ -14,7 +14,7 @@ __all__ = ["AUTO", "DTYPES", "VARIABLE", "bfloat16_speed", "decided_dtype"]
 AUTO = "auto"
 DTYPES = ("bfloat16", "float32")
 VARIABLE = "BRIDGE_DTYPE"
-"""Environment variable that says what `auto` means, for machines that must agree."""
+"""Environment variable that sets the meaning of `auto`, for machines that must use the same dtype."""
 
 FASTER = 1.25
 """bfloat16 must be this many times as fast as float32 to be chosen: it rounds to 8 bits, so a tie goes to float32, and
@@ -36,7 +36,7 @@ def decided_dtype(dtype: str, device: str, speed: Callable[[str], float] | None 
         speed: Returns how many times as fast as float32 the device multiplies bfloat16; `bfloat16_speed` by default.
 
     Raises:
-        UsageError: If it is none of these; float16 is refused with the reason.
+        UsageError: If the dtype is none of these; float16 is refused with the reason.
     """
     chosen = os.environ.get(VARIABLE, "") or AUTO if dtype == AUTO else dtype
     if chosen == "float16":
@@ -57,7 +57,7 @@ def decided_dtype(dtype: str, device: str, speed: Callable[[str], float] | None 
 def bfloat16_speed(device: str) -> float:
     """Measure how many times as fast as float32 a device multiplies bfloat16; once a process.
 
-    What a processor is called does not tell: some have the instructions and are slower with them all the same. The
+    The name of a processor is not enough: some have the instructions and are still slower with them. The
     fastest of some rounds is taken, with one thread on a CPU, so that other jobs of the machine hardly matter.
 
     Args:

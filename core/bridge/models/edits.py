@@ -1,4 +1,4 @@
-"""Edits of activations: one text's own, and those of a batch whose texts each have their own."""
+"""Edits of activations: of one text, and of a batch in which each text has its own edits."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def together(texts: Sequence[Sequence[Span]]) -> dict[Site, Edit]:
-    """Return the edits of a batch, (texts, tokens, d_model) -> the same shape, that do what its texts' own do.
+    """Return the edits of a batch, (texts, tokens, d_model) -> the same shape, that apply each text's own edits.
 
     Args:
-        texts: For each text, in turn: from where, to where, and which edits are handed (1, to - from, d_model) of it.
+        texts: For each text, its spans in order: start, end, and the edits of (1, end - start, d_model) there.
     """
 
     def at(site: Site) -> Edit:
-        """Return what all texts' spans do at one site."""
+        """Return the edit of all texts' spans at one site."""
         placed = [
             (row, start, end, own[site]) for row, spans in enumerate(texts) for start, end, own in spans if site in own
         ]

@@ -1,4 +1,4 @@
-"""The numbers by which a loaded model is known again: its outputs for eight fixed tokens, and its residual sums."""
+"""Numbers that identify a loaded model: its outputs for eight fixed tokens, and its residual sums."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TOKENS = (3, 1, 4, 1, 5, 9, 2, 6)
-"""Small ids, which every vocabulary has; where one has fewer than ten, what is left after division by its size."""
+"""Small ids, which every vocabulary has; a vocabulary of fewer than ten ids uses them modulo its size."""
 
 KEPT = 64
 """Numbers kept of each token, spread evenly over the vocabulary or the width."""
 
 ROUNDING = {"float32": 1e-3, "bfloat16": 0.06}
-"""Largest difference from rounding, relative to the largest number: other threads and kernels sum in another order."""
+"""Largest difference from rounding, relative to the largest number: threads and kernels change the order of sums."""
 
 
 def fingerprint(model: LoadedModel) -> Tensor:
     """Return some of the logits of eight fixed tokens; of an encoder, of the last block's output.
 
     Args:
-        model: Any.
+        model: Any model.
 
     Returns:
         (tokens, `KEPT` + 2) float32: the chosen numbers, then the mean and the root mean square of all of them.
@@ -60,14 +60,14 @@ def difference(found: Tensor, expected: Tensor) -> float:
 
 
 def check_residual_sums(model: LoadedModel, dtype: str) -> None:
-    """Hold the first and the last block to `resid_pre + attn_out + mlp_out = resid_post` on the fixed tokens.
+    """Check the first and the last block for `resid_pre + attn_out + mlp_out = resid_post` on the fixed tokens.
 
     Args:
-        model: Any; one whose family names no parts of a block is not looked at.
-        dtype: That it computes in.
+        model: Any model; models whose family names no parts of a block are not checked.
+        dtype: Dtype of the model's computation.
 
     Raises:
-        ModelError: If the sum does not hold: a part is not what its name says.
+        ModelError: If the sum does not hold: a point does not match its name.
     """
     points = ("resid_pre", "attn_out", "mlp_out", "resid_post")
     if not set(points) <= set(model.layout.points):
@@ -97,7 +97,7 @@ def _batch(model: LoadedModel) -> tuple[Tensor, Tensor]:
 
 
 def _vocabulary(model: LoadedModel) -> int:
-    """Return how many ids the model surely has."""
+    """Return a number of ids that the model has for certain."""
     import torch
 
     embeddings = getattr(model.module, "get_input_embeddings", None)

@@ -20,11 +20,11 @@ def checkpoint_of_gguf(path: Path, store: Store, progress: Progress) -> Path:
 
     Args:
         path: A `.gguf` file.
-        store: Where the folder is kept, by the file's content.
-        progress: Is told what is unpacked, and shown how far it is.
+        store: Store for the folder, with the file's content as the key.
+        progress: Receives the file's name and the progress of unpacking.
 
     Raises:
-        ModelError: If transformers cannot read the file, or would leave a tensor out or make one up.
+        ModelError: If transformers cannot read the file, or would omit or invent a tensor.
         StoreError: If the folder cannot be written.
     """
     artifact = store.artifact("checkpoints", {"gguf": store.hash_of(path)})
@@ -75,7 +75,7 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
     try:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    except SafetensorError as error:  # also where the disk is full
+    except SafetensorError as error:  # also if the disk is full
         raise OSError(str(error)) from error
 
 

@@ -1,4 +1,4 @@
-"""Activations of one text that are joined by a graph, so that gradients can be taken between them."""
+"""Activations of one text with the graph between them, for gradients between sites."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class Tape:
-    """What stood at the sites of one text, with the graph between them.
+    """The activations at the sites of one text, with the graph between them.
 
     Attributes:
-        values: For each site (copies, tokens, d_model), on the model's device and in its dtype. The one that a pass
-            reaches first is the root of the graph; every later one is a function of it.
-        skipped: How many tokens at the beginning are not among the tokens of `values`; no gradient reaches them.
+        values: For each site (copies, tokens, d_model), on the model's device and in its dtype. The site that a pass
+            reaches first is the root of the graph; every later site is a function of it.
+        skipped: Number of tokens at the beginning that `values` omits; no gradient reaches them.
     """
 
     values: Mapping[Site, Tensor]
@@ -32,14 +32,14 @@ class Tape:
 
 @final
 class _Reached(Exception):
-    """The last site was reached: what comes after it is not computed."""
+    """The last site was reached; nothing after it is computed."""
 
 
 def record(places: Mapping[Site, Place], run: Callable[[], object]) -> dict[Site, Tensor]:
-    """Run a model to the last of some places and keep what stood there, with gradients between them.
+    """Run a model up to the last of some places and keep the values there, with gradients between them.
 
-    The network goes on with a copy of every value that is kept, so that parts which change the stream in place do not
-    change what is kept.
+    The network continues with a copy of every kept value, so that modules which change the stream in place do not
+    change the kept values.
 
     Args:
         places: The modules, in the order in which a pass reaches them, and which side of them is meant.
@@ -53,7 +53,7 @@ def record(places: Mapping[Site, Place], run: Callable[[], object]) -> dict[Site
     kept: dict[Site, Tensor] = {}
 
     def keep(site: Site, value: Any) -> Any:
-        """Keep a value, and return what the network goes on with."""
+        """Keep a value, and return the copy that the network continues with."""
         first = value[0] if isinstance(value, (tuple, list)) else value
         kept[site] = first if kept else first.detach().requires_grad_()
         if len(kept) == len(places):
@@ -78,7 +78,7 @@ def _hook(module: nn.Module, side: str, site: Site, keep: Callable[[Site, Any], 
     def entered(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
         if args:
             return (keep(site, args[0]), *args[1:]), named
-        # Some models hand the stream over by name, as the first of the arguments that they name.
+        # Some models pass the stream as their first keyword argument.
         name = next(iter(named))
         return args, named | {name: keep(site, named[name])}
 
@@ -87,7 +87,7 @@ def _hook(module: nn.Module, side: str, site: Site, keep: Callable[[Site, Any], 
 
 @contextlib.contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Let no parameter take part in a graph meanwhile: only activations are differentiated, and memory is saved."""
+    """Exclude all parameters from the graph within the context: only activations are differentiated, to save memory."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     for parameter in trained:
         parameter.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Where the sites of a model are: module paths, and whether to read what goes in or what comes out."""
+"""Locations of a model's sites: module paths, and whether the input or the output is read."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Location:
 
     Attributes:
         module: Path relative to the block (`self_attn`), empty for the block itself.
-        side: Its first input, or its output (the first one, where it returns several).
-        streams: Where several residual streams stand in it; None for the one that other models have.
+        side: The module's first input, or its output (the first one if it returns several).
+        streams: Position of several residual streams in the tensor; None for models with one stream.
     """
 
     module: str
@@ -30,14 +30,14 @@ class Location:
 @final
 @dataclass(frozen=True)
 class Layout:
-    """Where the points of every block are.
+    """Locations of the points of every block.
 
     Attributes:
         blocks: Path of the module list that holds the blocks (`model.layers`).
-        points: The location of each point that the family has: one for all blocks, or, where blocks name their parts
-            differently, one for each block. A point is the residual stream or the vector that a part *adds* to it: in a
-            family with norms after attention, `attn_out` is the norm's output. `attn_out` belongs to the part that
-            moves information between tokens: attention, a recurrence or a convolution.
+        points: The location of each point that the family has: one for all blocks, or one for
+            each block if blocks name their parts differently. A point is the residual stream or the vector that a part
+            *adds* to it: in a family with norms after attention, `attn_out` is the norm's output. `attn_out` belongs to
+            the part that moves information between tokens: attention, a recurrence or a convolution.
     """
 
     blocks: str
@@ -59,7 +59,7 @@ class Layout:
         return f"{block}.{location.module}" if location.module else block, location.side
 
     def streams(self, site: Site) -> Streams | None:
-        """Return where the streams stand at a site; None where it is one tensor of the model's width.
+        """Return the position of the streams at a site; None if the site is one tensor of the model's width.
 
         Args:
             site: Block and point.

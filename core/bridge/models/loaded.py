@@ -1,4 +1,4 @@
-"""A model in memory: runs batches and reads sites, through nnsight."""
+"""A model in memory, which runs batches and reads sites through nnsight."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ if TYPE_CHECKING:
     CachedInputs = Callable[[Tensor, Tensor, Tensor, Any], dict[str, Any]]
 
 TEXTS_AT_ONCE = 32
-"""Texts that `generate` continues side by side."""
+"""Number of texts that `generate` continues in one batch."""
 
 
 @final
 class LoadedModel:
-    """A torch module, its tokenizer, and where its sites are.
+    """A torch module with its tokenizer and the layout of its sites.
 
     Args:
-        name: What to call it in messages.
-        module: The module that is run; any `torch.nn.Module`.
-        layout: Where the sites are.
-        tokenizer: Cuts documents into ids.
+        name: Name of the model in messages.
+        module: The module to run; any `torch.nn.Module`.
+        layout: Locations of the sites.
+        tokenizer: Tokenises documents.
         d_model: Width of the residual stream.
         n_layers: Number of blocks.
-        inputs: Turns ids and mask, both (batch, tokens) int64, into the keyword arguments of the module's forward. That
-            returns an object with `logits` of the next token, (batch, tokens, vocabulary), if the model is causal.
-        causal: As in `ModelInfo`. Without, `logits`, `decoding` and `generate` refuse.
-        max_tokens: As in `ModelInfo`. What would become longer is refused, not continued.
-        ends: Token ids that end a text, wherever `generate` is given no others.
-        cached_inputs: If the model keeps a cache of keys and values: as `inputs`, of ids that are new, the mask of all
-            so far, the positions of the new ones (all int64; (batch, new), (batch, tokens) and (batch, new)), and
-            what the last pass returned as `past_key_values`, None at first. Padding is on the left. The pass returns
-            `logits` of the last token at least, and `past_key_values`, which have transformers'
-            `batch_select_indices`. Without, each new token costs a pass over the whole text.
-        cached_tokens: Longer texts are read whole, because the cache does not hold for them; None: it always does.
+        inputs: Turns ids and mask, both (batch, tokens) int64, into the keyword arguments of the module's forward. The
+            forward returns an object with `logits` of next tokens, (batch, tokens, vocabulary), if the model is causal.
+        causal: As in `ModelInfo`. If False, `logits`, `decoding` and `generate` raise.
+        max_tokens: As in `ModelInfo`. Texts that would become longer are refused.
+        ends: Token ids that end a text; default of `generate`.
+        cached_inputs: If the model keeps a cache of keys and values: as `inputs`, from the new ids, the mask of all
+            tokens so far, the positions of the new ids (all int64; (batch, new), (batch, tokens) and (batch, new)), and
+            the `past_key_values` that the last pass returned, None at first. Padding is on the left. The pass returns
+            `logits` of at least the last token, and `past_key_values`, which have transformers'
+            `batch_select_indices`. If None, each new token costs a pass over the whole text.
+        cached_tokens: Maximal length of texts with a valid cache; longer texts are read whole; None: no limit.
 
     Raises:
-        ModelError: If a site is not where the layout says, or has another width: probed at once, on three tokens.
+        ModelError: If a site is not at its location in the layout, or has another width: tested here on three tokens.
     """
 
     def __init__(
@@ -87,21 +87,21 @@ class LoadedModel:
         self._inputs = inputs
         self._cached_inputs, self._cached_tokens = cached_inputs, cached_tokens
         with warnings.catch_warnings():
-            # Of BERT's modules called `output`: nnsight renames them, and no layout has to point at one.
+            # About BERT's modules named `output`: nnsight renames them, and no layout needs them.
             warnings.filterwarnings("ignore", message=".* submodule named .* already serves", category=UserWarning)
             self._traced = NNsight(self.module)
         self._envoys: dict[Any, Any] | None = None
         self._probe()
 
     def encode(self, documents: Sequence[Document], max_tokens: int) -> list[Encoded]:
-        """Cut documents into tokens; see `Tokenizer.encode`.
+        """Tokenise documents; see `Tokenizer.encode`.
 
         Args:
             documents: Texts or conversations.
-            max_tokens: Longer ones are cut.
+            max_tokens: Number of tokens after which documents are cut.
 
         Returns:
-            Ids and the characters that tokens end at, one record a document.
+            Ids and the end positions of tokens in characters, one record per document.
         """
         return self.tokenizer.encode(documents, max_tokens)
 
@@ -111,7 +111,7 @@ class LoadedModel:
         Args:
             ids: Token ids, padded on the right, (batch, tokens) int64.
             mask: 1 for tokens and 0 for padding, (batch, tokens) int64.
-            sites: Where to read.
+            sites: Sites to read.
 
         Returns:
             For each site (batch, tokens, d_model), on the model's device and in its dtype.
@@ -129,7 +129,7 @@ class LoadedModel:
             captured = nnsight.save([])
             for envoy, side, view in steps:
                 value = envoy.output if side == "output" else envoy.input
-                # A clone, because some architectures add to the residual stream in place further on.
+                # A clone, because later modules of some architectures change the residual stream in place.
                 captured.append(view.read(value[0] if isinstance(value, (tuple, list)) else value).clone())
             tracer.stop()
         by_site = dict(zip(ordered, captured, strict=True))
@@ -143,16 +143,16 @@ class LoadedModel:
         return [by_site[site] for site in sites]
 
     def logits(self, ids: Tensor, mask: Tensor, edits: Edits | None = None) -> Tensor:
-        """Run a padded batch to its end, with activations rewritten on the way.
+        """Run a padded batch to the logits, with edits of activations.
 
         Args:
             ids: Token ids, padded on the right, (batch, tokens) int64.
             mask: 1 for tokens and 0 for padding, (batch, tokens) int64.
-            edits: For each site what to make of its activations, (batch, tokens, d_model) -> the same shape, on the
-                model's device and in its dtype; what comes later in the network reads the result.
+            edits: For each site a function of its activations, (batch, tokens, d_model) -> the same shape, on the
+                model's device and in its dtype; later modules read the result.
 
         Returns:
-            Of the next token, (batch, tokens, vocabulary).
+            Logits of the next token, (batch, tokens, vocabulary).
 
         Raises:
             UsageError: If the family has no such point, or the model is not causal.
@@ -163,19 +163,19 @@ class LoadedModel:
         return logits
 
     def decoding(self, longest: int) -> Decoding:
-        """Begin to read texts side by side, part by part, with the logits of what follows after each part.
+        """Start to read a batch of texts in parts, with the logits of the next token after each part.
 
-        From a cache of keys and values where the family keeps one, else by reading all again: both predict the same,
-        and hold edits in the same way.
+        Uses a cache of keys and values if the family keeps one; otherwise reads the whole text again. Both give
+        the same predictions and apply edits in the same way.
 
         Args:
-            longest: How many tokens a text will have at most, to the last one that is read.
+            longest: Maximal number of tokens of a text, up to the last token that is read.
 
         Returns:
-            What reads the texts' parts.
+            The decoding, which reads the texts' parts.
 
         Raises:
-            UsageError: If the model is not causal, or reads no text as long as that.
+            UsageError: If the model is not causal, or cannot read texts of this length.
         """
         if not self.causal:
             raise no_next_token(self.name)
@@ -191,24 +191,24 @@ class LoadedModel:
         edits: Sequence[Edits] = (),
         ends: Collection[int] | None = None,
     ) -> list[list[int]]:
-        """Continue texts, always by the likeliest token. What else stands in a batch changes nothing but rounding.
+        """Continue texts greedily, with the likeliest token. Other texts in a batch change only rounding.
 
         Args:
-            prompts: Token ids of each text, (tokens,) int64, one at least.
-            new_tokens: How many tokens to add at most.
-            edits: For each text, by site, what to make of its activations at every position, added ones too: (1,
-                tokens, d_model) -> the same shape, as for `Decoding.read`; tokens are those of the prompt, then one by
-                one those that are added. Empty for none. An edit of one place in the prompt needs `decoding`.
+            prompts: Token ids of each text, (tokens,) int64, at least one.
+            new_tokens: Maximal number of tokens to add.
+            edits: For each text, by site, a function of its activations at all positions, also added ones: (1,
+                tokens, d_model) -> the same shape, as for `Decoding.read`; tokens are those of the prompt, then each
+                added token alone. Empty for none. An edit of one position in the prompt needs `decoding`.
             ends: Token ids that end a text; None for the model's own, `self.ends`.
 
         Returns:
-            For each text the ids of the added tokens, without the one that ended it.
+            For each text the ids of the added tokens, without the token that ended the text.
 
         Raises:
-            UsageError: If the model is not causal, a text is empty, or one would become longer than the model reads.
+            UsageError: If the model is not causal, a text is empty, or a text would become too long for the model.
         """
         longest = max([len(prompt) for prompt in prompts], default=0) + new_tokens - 1
-        self.decoding(longest)  # refuses before anything is run
+        self.decoding(longest)  # raises before any pass
         added = []
         for start in range(0, len(prompts), TEXTS_AT_ONCE):
             some = slice(start, start + TEXTS_AT_ONCE)
@@ -217,20 +217,20 @@ class LoadedModel:
         return added
 
     def tape(self, ids: Ids, sites: Sequence[Site], *, copies: int = 1, skip: int = 0) -> Tape:
-        """Run one text up to the deepest site and keep the graph, so that gradients between sites can be taken.
+        """Run one text up to the deepest site and keep the graph, for gradients between sites.
 
-        Nothing after the deepest site is computed. Parameters take no part in the graph. As many gradients as there are
-        copies are taken in one pass backwards: in each copy that of another function.
+        Nothing after the deepest site is computed. Parameters are not part of the graph. One backward pass computes one
+        gradient per copy: each copy has its own function.
 
         Args:
             ids: Token ids of the text, (tokens,) int64, more than `skip`.
-            sites: Where; no modules that a user named by path.
-            copies: How often the text stands in the batch.
-            skip: How many tokens at the beginning need no gradient. They are read first, into the cache of keys and
-                values, where the family keeps one that holds for such texts; else they stay part of the graph.
+            sites: The sites; modules named by path are not allowed.
+            copies: Number of copies of the text in the batch.
+            skip: Number of tokens at the beginning that need no gradient. They are read first, into the cache of keys
+                and values, if the family has a cache valid for such texts; otherwise they stay in the graph.
 
         Returns:
-            The activations, and how many tokens at the beginning they leave out: `skip` or 0.
+            The activations, and the number of tokens that they omit at the beginning: `skip` or 0.
 
         Raises:
             UsageError: If the family has no such point.
@@ -265,14 +265,14 @@ class LoadedModel:
         return Tape(values, skipped)
 
     def _after(self, ids: Tensor, mask: Tensor, read: int) -> dict[str, Any]:
-        """Return the inputs of what follows on the first `read` tokens, which are read now, without gradients."""
+        """Read the first `read` tokens without gradients, and return the inputs of the tokens after them."""
         import torch
 
         assert self._cached_inputs is not None
         device = next(self.module.parameters()).device
         ids, mask = ids.to(device), mask.to(device)
         places = torch.arange(ids.shape[1], device=device).expand_as(ids)
-        # Not in inference mode: what is made there can take no part in a graph later.
+        # Not in inference mode: its tensors cannot be part of a graph later.
         with torch.no_grad():
             first = self._cached_inputs(ids[:, :read], mask[:, :read], places[:, :read], None)
             cache = self.module(**first).past_key_values
@@ -307,7 +307,7 @@ class LoadedModel:
         return output
 
     def _edits(self, edits: Edits, shape: tuple[int, ...]) -> list[tuple[Any, str, Callable[[Tensor], Tensor]]]:
-        """Return what is done to each end of a module: sites that are the same tensor are edited one after another."""
+        """Return the edit of each end of a module: sites that are the same tensor are edited in order."""
         steps: dict[tuple[Any, str], list[tuple[View, Callable[[Tensor], Tensor]]]] = {}
         for site in self._in_order(list(edits)):
             view = self._view(site, shape)

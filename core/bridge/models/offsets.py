@@ -1,4 +1,4 @@
-"""Where tokens end in a text: after the last character that a token has read all of, accents that follow included."""
+"""Ends of tokens in a text: after the last character that is read completely, with accents that follow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNFINISHED = -1
 def text_ends(text: str, offsets: Offsets, following: int, normalise: Callable[[str], str] | None) -> Offsets:
     """Return for each token the end of the text that has been read, whole characters only, when it has been read.
 
-    A tokenizer says which characters a token was made from, and that is not always where it ends:
+    A tokenizer gives the characters that a token was made from; the end of the token can differ:
 
     - A normaliser that composes (NFC) makes one character of a letter and the accent after it, and counts the letter
       alone: the end moves over what combines with it, up to where the next token starts.
@@ -26,16 +26,16 @@ def text_ends(text: str, offsets: Offsets, following: int, normalise: Callable[[
     - A token may hold the first bytes of a character, of which the next token holds the others. It gets the next one's
       end.
 
-    Where tokens share an end, the last has read the text up to it. Ends never decrease.
+    If tokens share an end, the last of them has read the text up to there. Ends never decrease.
 
     Args:
-        text: What was cut into tokens.
-        offsets: First and last character of each token, the last excluded, (tokens, 2) int64, specials left out.
-        following: Where the token starts that was cut off after these; the text's length where none was.
-        normalise: What the tokenizer does to a text first; None for nothing.
+        text: The tokenised text.
+        offsets: First and last character of each token, the last excluded, (tokens, 2) int64, without special tokens.
+        following: Start of the first token that was cut off; the text's length if none was.
+        normalise: What the tokenizer does to a text first; None if it does nothing.
 
     Returns:
-        (tokens,) int64; `UNFINISHED` for tokens whose last character was finished by none.
+        (tokens,) int64; `UNFINISHED` for tokens whose last character no token finishes.
     """
     ends = offsets[:, 1].copy()
     starts = np.append(offsets[1:, 0], following)

@@ -1,4 +1,4 @@
-"""How well a model predicts plain text that it should know: whether its weights are those of a trained model at all."""
+"""Perplexity of a model on plain text, as a check whether its weights are trained."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ ENGLISH = "plain English"
 
 @final
 class Perplexity(BaseModel):
-    """What a model makes of a text.
+    """The perplexity of a model on a text.
 
     Attributes:
         perplexity: Exponential of the mean loss in nats a token; at most 1e300.
-        tokens: How many tokens were predicted.
-        vocabulary: Among how many.
-        text: What was read, in words.
+        tokens: Number of predicted tokens.
+        vocabulary: Size of the vocabulary.
+        text: Description of the text.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,7 +45,7 @@ class Perplexity(BaseModel):
 
     @property
     def untrained(self) -> bool:
-        """Whether it is worse than any trained model's."""
+        """Whether the perplexity is worse than that of any trained model."""
         return self.perplexity > self.bound
 
     @property
@@ -54,7 +54,7 @@ class Perplexity(BaseModel):
         return float(self.vocabulary**UNTRAINED)
 
     def sentence(self) -> str:
-        """Return it in words; of a model that is not trained, with what that means."""
+        """Return the measurement as a sentence; for an untrained model, with the meaning."""
         value = f"{self.perplexity:,.0f}" if self.perplexity >= 100 else f"{self.perplexity:.3g}"
         said = f"perplexity {value} on {self.text}"
         if not self.untrained:
@@ -72,12 +72,12 @@ def perplexity(model: LoadedModel, documents: Sequence[Document], text: str) -> 
     """Measure a model's perplexity.
 
     Args:
-        model: Any.
-        documents: What it reads.
-        text: What to call them.
+        model: Any model.
+        documents: The texts.
+        text: Name of the texts in messages.
 
     Returns:
-        The measurement; None for an encoder, and where its tokenizer makes fewer than two tokens of every text.
+        The measurement; None for an encoder, and if the tokenizer makes fewer than two tokens of every text.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""When a forward pass reaches sites: modules that a user names by path stand anywhere, or are never run."""
+"""Order of sites in a forward pass: modules that a user names by path may be anywhere, or may never run."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def reached(
 
     Args:
         module: The model.
-        inputs: Keyword arguments of its forward.
-        places: For each site the path of its module, and whether its input or its output is meant.
-        shape: What activations of this pass have at a site.
+        inputs: Keyword arguments of the model's forward.
+        places: For each site the path of its module, and the side: input or output.
+        shape: Shape of the activations of this pass at a site.
         blocks: Path of the list of blocks, for refusals.
 
     Returns:
-        For each site its place in the order of the pass.
+        For each site its index in the order of the pass.
 
     Raises:
         UsageError: If a module that a site names by path is not there, does not run exactly once, or returns no
@@ -53,16 +53,16 @@ def reached(
     for site, (path, _) in places.items():
         if site.is_module:
             _need_one(path, [found for at, found in calls if at == site], shape)
-    # A layout's own points may run several times; the first is the one that is read.
+    # A layout's own points may run several times; the first run is read.
     return {site: min(index for index, (at, _) in enumerate(calls) if at == site) for site in places}
 
 
 def need_module(path: str, modules: Mapping[str, nn.Module], blocks: str) -> None:
-    """Refuse the path of a module that a model does not have, with the names of those that it has.
+    """Refuse the path of a module that a model does not have, with the names of existing modules.
 
     Args:
-        path: What the user named.
-        modules: Of the model, by path.
+        path: Path that the user gave.
+        modules: Modules of the model, by path.
         blocks: Path of the list of blocks.
 
     Raises:
@@ -83,15 +83,15 @@ def need_module(path: str, modules: Mapping[str, nn.Module], blocks: str) -> Non
 
 
 def need_width(path: str, module: nn.Module, d_model: int) -> None:
-    """Refuse a module whose output has another width, as far as its class says.
+    """Refuse a module whose output has another width, as far as its class shows.
 
     Args:
-        path: What the user named.
-        module: At that path.
+        path: Path that the user gave.
+        module: The module at that path.
         d_model: Width of the residual stream.
 
     Raises:
-        UsageError: If it is a linear layer or an embedding of another width.
+        UsageError: If the module is a linear layer or an embedding of another width.
     """
     from torch.nn import Embedding, Linear
 

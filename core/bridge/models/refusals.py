@@ -1,4 +1,4 @@
-"""Checkpoints that cannot be read as they are, refused for the real reason before anything tries."""
+"""Early refusal of checkpoints that cannot be read, with the actual reason."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ PACKAGES = {
     "torchao": "torchao",
     "vptq": "vptq",
 }
-"""What transformers imports to read weights of each `quant_method`."""
+"""Packages that transformers imports to read weights of each `quant_method`."""
 
 
 def refuse_unreadable(weights: Weights) -> None:
-    """Refuse adapters, quantisations whose package is not installed, and models that are code of their own.
+    """Refuse adapters, quantisations whose package is not installed, and models that need their own code.
 
     Args:
-        weights: The checkpoint; only its small files are looked at.
+        weights: The checkpoint; only its small files are read.
 
     Raises:
-        ModelError: Saying which, and what would help.
+        ModelError: If the checkpoint is one of these; the message gives the kind and a remedy.
     """
     folder = weights.folder
     if folder and (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
@@ -57,7 +57,7 @@ def refuse_unreadable(weights: Weights) -> None:
 
 
 def _refuse_quantised(source: str, quantised: dict[str, Any]) -> None:
-    """Refuse quantised weights that this machine cannot read: what loading would ask, asked before."""
+    """Refuse quantised weights that this machine cannot read, with the checks of loading, before loading."""
     by_bits = "bitsandbytes" if {"load_in_4bit", "load_in_8bit"} & set(quantised) else "a method that it does not name"
     method = str(quantised.get("quant_method") or by_bits)
     package = PACKAGES.get(method)

@@ -1,4 +1,4 @@
-"""From what the user wrote to a family, its weights and a site: aliases, folders, GGUF files, hub ids."""
+"""Resolution of a reference to a family, weights and a site: aliases, folders, GGUF files, hub ids."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from bridge.store import Store
 @final
 @dataclass(frozen=True)
 class ResolvedModel:
-    """A model that was found.
+    """A resolved model.
 
     Attributes:
         reference: What the user wrote; a path is made absolute.
-        adapter: The family that serves it.
-        weights: Where its weights are.
+        adapter: The family that loads the model.
+        weights: The weights of the model.
         info: Width and depth.
         site: The site text of the reference, or the alias's own.
-        released_verbalizer: What names the verbalizer released for the model at this site, or empty.
-        corpus: The corpus that it is run on where the user names none, or empty.
+        released_verbalizer: Text that names the verbalizer released for the model at this site, or empty.
+        corpus: Default corpus if the user names none, or empty.
     """
 
     reference: Reference
@@ -45,40 +45,40 @@ class ResolvedModel:
 
     @property
     def name(self) -> str:
-        """Model and variant, as the user knows it."""
+        """Model and variant, as the user wrote them."""
         variant = f":{self.reference.variant}" if self.reference.variant else ""
         revision = f"#{self.reference.revision}" if self.reference.revision else ""
         return f"{self.reference.model}{variant}{revision}"
 
     def single_site(self) -> Site:
-        """Return the one site that is meant.
+        """Return the only site of the reference.
 
         Raises:
-            UsageError: If the reference names none, several, or one that the model does not have.
+            UsageError: If the reference names no site, several sites, or a site that the model does not have.
         """
         self._need_site()
         return parse_site(self.site, self.info.n_layers)
 
     def all_sites(self) -> list[Site]:
-        """Return the sites that are meant, one or several (`*`, `3,6,9`, `0-29:3`).
+        """Return the sites of the reference, one or several (`*`, `3,6,9`, `0-29:3`).
 
         Raises:
-            UsageError: If the reference names none, or one that the model does not have.
+            UsageError: If the reference names no site, or a site that the model does not have.
         """
         self._need_site()
         return parse_sites(self.site, self.info.n_layers)
 
     def need_next_token(self) -> None:
-        """Refuse a model that predicts nothing, before anything is loaded.
+        """Refuse a model that does not predict the next token, before weights are loaded.
 
         Raises:
-            UsageError: If it is not causal.
+            UsageError: If the model is not causal.
         """
         if not self.info.causal:
             raise no_next_token(self.name)
 
     def pinned(self) -> str:
-        """Return a reference that means the same later: site written out, hub weights at their commit."""
+        """Return a reference whose meaning does not change: with the site, and hub weights at their commit."""
         return str(replace(self.reference, site=self.site, revision=self.weights.revision or self.reference.revision))
 
     def label(self, site: Site) -> str:
@@ -95,7 +95,7 @@ class ResolvedModel:
 
 
 def user_aliases() -> dict[str, str]:
-    """Read the user's own aliases, which win over every plugin's: `aliases.toml` in the configuration folder.
+    """Read the user's own aliases, which override every plugin's: `aliases.toml` in the configuration folder.
 
     Raises:
         UsageError: If the file is not a flat TOML table of strings.
@@ -127,9 +127,9 @@ def resolve(
     Args:
         text: The reference.
         adapters: Installed families by name.
-        store: Where GGUF files are unpacked to.
-        progress: Is told of unpacking.
-        more: Aliases that no family brings, by name; the family is the one that claims the weights.
+        store: Store for unpacked GGUF files.
+        progress: Receives the progress of unpacking.
+        more: Aliases that no family provides, by name; the family is the one that claims the weights.
 
     Raises:
         UsageError: If the name is unknown.
@@ -158,7 +158,7 @@ def resolve(
     elif is_path(target) or "/" in target or _by_hand(target):
         weights = _plain_weights(target, revision, store, progress)
         if is_path(target) and not override:
-            # What is said of this model must hold wherever it is read.
+            # The reference must be valid in any working directory.
             reference = replace(reference, model=str(Path(target).expanduser().absolute()))
     else:
         raise UsageError(
@@ -175,13 +175,13 @@ def resolve(
 def _aliases(
     adapters: Mapping[str, ModelAdapter], more: Mapping[str, Alias]
 ) -> dict[str, tuple[Alias, ModelAdapter | None]]:
-    """Return every alias by name, with its family where one brings it."""
+    """Return every alias by name, with its family if a family provides it."""
     aliases: dict[str, tuple[Alias, ModelAdapter | None]] = {name: (alias, None) for name, alias in more.items()}
     return aliases | {alias.name: (alias, adapter) for adapter in adapters.values() for alias in adapter.aliases()}
 
 
 def by_hand_folder(alias: Alias, variant: str = "") -> Path:
-    """Return the folder where weights put there by hand stand in for an alias."""
+    """Return the folder for manually placed weights of an alias."""
     return models_folder() / (f"{alias.name}-{variant}" if variant else alias.name)
 
 
@@ -259,6 +259,6 @@ def _claims(adapter: ModelAdapter, weights: Weights, failed: dict[str, Exception
         return adapter.claims(weights)
     except BridgeError:
         raise
-    except Exception as error:  # a family that stumbles over another's weights must not take those from it
+    except Exception as error:  # a family that fails on another family's weights must not block that family
         failed[adapter.name] = error
         return False

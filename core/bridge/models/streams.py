@@ -20,9 +20,9 @@ class Streams:
     """Residual streams that blocks pass on in one tensor, of one axis more than (batch, tokens, d_model).
 
     Attributes:
-        count: How many there are; they are called `stream0` and so on.
-        axis: Of the tensor, that they stand on.
-        default: Name of what a point means that names none of them: a stream, or `mean`.
+        count: Number of streams; their names are `stream0` and so on.
+        axis: Axis of the streams in the tensor.
+        default: Stream of a point that names no stream: a stream's name, or `mean`.
     """
 
     count: int
@@ -31,7 +31,7 @@ class Streams:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What a point may name."""
+        """Names that a point may use."""
         return (*(f"stream{index}" for index in range(self.count)), MEAN)
 
     def read(self, value: Tensor, name: str) -> Tensor:
@@ -53,10 +53,10 @@ class Streams:
         Args:
             value: All streams.
             name: As for `read`.
-            changed: What the stream becomes, (batch, tokens, d_model).
+            changed: New value of the stream, (batch, tokens, d_model).
 
         Raises:
-            UsageError: If the mean is meant.
+            UsageError: If the name means the mean.
         """
         self.need_one(name)
         value = value.clone()
@@ -70,7 +70,7 @@ class Streams:
             name: As for `read`.
 
         Raises:
-            UsageError: If the mean is meant.
+            UsageError: If the name means the mean.
         """
         if (name or self.default) == MEAN:
             raise UsageError(

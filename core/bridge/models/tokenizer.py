@@ -36,7 +36,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text that token ids stand for, specials left out.
+        """Return the text of token ids, without special tokens.
 
         Args:
             ids: Token ids.
@@ -58,16 +58,16 @@ class Tokenizer(ABC):
 class TransformersTokenizer(Tokenizer):
     """A fast tokenizer of transformers.
 
-    What would make ids or ends depend on more than the text is switched off in it: sampling (BPE dropout), and offsets
-    that leave white space out.
+    Settings that make ids or ends depend on more than the text are switched off: sampling (BPE dropout), and offsets
+    that exclude white space.
 
     Args:
         tokenizer: A `PreTrainedTokenizerFast`.
-        name: What to call the model in errors.
-        vocabulary: How many tokens the model has an embedding of; None if that is not known.
+        name: Name of the model in errors.
+        vocabulary: Number of tokens with an embedding in the model; None if unknown.
 
     Raises:
-        ModelError: If the tokenizer is a slow one, which knows no offsets.
+        ModelError: If the tokenizer is a slow one, which has no offsets.
     """
 
     def __init__(self, tokenizer: Any, name: str, vocabulary: int | None = None) -> None:
@@ -89,7 +89,7 @@ class TransformersTokenizer(Tokenizer):
         """Cut documents into tokens; conversations go through the model's own chat template.
 
         Returns:
-            Ids and the characters that tokens end at, one record a document.
+            Ids and the end positions of tokens in characters, one record per document.
 
         Raises:
             ModelError: If there is a conversation and the model has no chat template, or one that rewrites contents; if
@@ -106,29 +106,29 @@ class TransformersTokenizer(Tokenizer):
         return [next(conversations if document.messages else texts) for document in documents]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text that token ids stand for, specials left out."""
+        """Return the text of token ids, without special tokens."""
         if not self._words:
             return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
         kept = [one for one in ids if one not in self._names.values()]
         return str(self.tokenizer.decode(kept, skip_special_tokens=False))
 
     def prompt(self, text: str) -> list[int]:
-        """Return the ids of a text that a model continues, or is read at the end of.
+        """Return the ids of a text that a model continues or that is read at its end.
 
-        Special tokens that it writes out are those tokens, as a prompt's author means them. What the tokenizer puts
-        before a text (BOS) is kept; what it puts after one (EOS) is left out, for nothing continues from there.
+        Special tokens written in the text become these tokens, as a prompt's author intends. Tokens that the tokenizer
+        adds before a text (BOS) are kept; tokens that it adds after a text (EOS) are removed, because they end it.
 
         Args:
             text: The text.
 
         Returns:
-            Its ids; none for an empty text.
+            The ids; empty for an empty text.
         """
         encoding = self.tokenizer(text).encodings[0]
         return list(encoding.ids[: _last_of_text(encoding) + 1])
 
     def ends(self) -> list[int]:
-        """Return the ids that end a text: EOS, and whatever the tokenizer itself puts after one."""
+        """Return the ids that end a text: EOS, and the tokens that the tokenizer adds after a text."""
         encoding = self.tokenizer("a").encodings[0]
         own, last = self.tokenizer.eos_token_id, _last_of_text(encoding)
         appended = encoding.ids[last + 1 :] if last >= 0 else []
@@ -181,7 +181,7 @@ class TransformersTokenizer(Tokenizer):
         return re.compile("|".join(map(re.escape, names)) or r"(?!)")
 
     def _encode(self, texts: list[str], max_tokens: int, add_special_tokens: bool) -> list[Encoded]:
-        """Encode the beginnings of texts that are far longer than what is wanted of them.
+        """Encode only the beginnings of texts that are much longer than the requested tokens.
 
         How a text is cut is decided close by, so a beginning is cut as the whole text is, except near its end. Where
         the tokens that are wanted reach into its second half, or are too few, twice as much is looked at.
@@ -233,12 +233,12 @@ class TransformersTokenizer(Tokenizer):
 
 
 def _last_of_text(encoding: Any) -> int:
-    """Return where the last token stands that the tokenizer did not add; -1 where it added all."""
+    """Return the index of the last token that the tokenizer did not add; -1 if it added all tokens."""
     return int(max(np.flatnonzero(np.array(encoding.special_tokens_mask) == 0), default=-1))
 
 
 def _next_start(encoding: Any, length: int) -> int:
-    """Return where the first token starts that was cut off, or the text's length."""
+    """Return the start of the first token that was cut off, or the text's length."""
     for rest in encoding.overflowing[:1]:
         for (start, _), special in zip(rest.offsets, rest.special_tokens_mask, strict=True):
             if not special:
@@ -247,7 +247,7 @@ def _next_start(encoding: Any, length: int) -> int:
 
 
 def _stop_sampling(model: Any) -> str:
-    """Make a tokenizer's model cut a text in one way only; return what was set otherwise, or nothing."""
+    """Make a tokenizer's model cut a text in one way only; return the changed setting, or an empty text."""
     said = []
     # Of byte-pair encoding (arXiv 1910.13267), and of unigram models (arXiv 1804.10959).
     for option in ("dropout", "alpha", "nbest_size"):

@@ -1,4 +1,4 @@
-"""The shared half of every family that transformers can load; a family adds its names, layout and quirks."""
+"""Shared base of all families that transformers can load; a family adds its names, layout and special cases."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ POSITIONS_AFTER_PADDING = frozenset(
 class TransformersAdapter(ModelAdapter):
     """A family of language models of transformers.
 
-    A subclass gives `name`, `model_types`, `layout` and `tiny_configs`; usually that is all. A family of encoders sets
+    A subclass usually defines only `name`, `model_types`, `layout` and `tiny_configs`. A family of encoders sets
     `causal` to False.
     """
 
@@ -45,12 +45,12 @@ class TransformersAdapter(ModelAdapter):
     """The `model_type`s of `config.json` that this family claims."""
 
     causal: ClassVar[bool] = True
-    """Whether the family predicts the next token (`AutoModelForCausalLM`). Encoders do not, and are loaded without a
-    head (`AutoModel`)."""
+    """Whether the family predicts the next token (`AutoModelForCausalLM`). Encoders do not; they are loaded
+    without a head (`AutoModel`)."""
 
     wrapped: ClassVar[bool] = False
-    """Whether types without a text-only class are loaded as what reads images too (`AutoModelForImageTextToText`), and
-    run on text alone."""
+    """Whether types without a text-only class are loaded with the class that also reads images
+    (`AutoModelForImageTextToText`), and run on text only."""
 
     unread: ClassVar[tuple[str, ...]] = ()
     """How the names of weights begin that a checkpoint of such a wrapper has beside those of its text model, where the
@@ -58,13 +58,13 @@ class TransformersAdapter(ModelAdapter):
 
     @abstractmethod
     def layout(self, module: nn.Module) -> Layout:
-        """Say where the sites of a loaded module are.
+        """Return the locations of the sites of a loaded module.
 
         Args:
             module: The model as transformers loaded it.
 
         Returns:
-            The paths of its blocks, and of their points.
+            The paths of the blocks and of their points.
         """
 
     @abstractmethod
@@ -89,10 +89,10 @@ class TransformersAdapter(ModelAdapter):
             weights: The checkpoint.
 
         Returns:
-            Width, depth, and what else is known of the model.
+            Width, depth, and the other properties of the model.
 
         Raises:
-            ModelError: If transformers has no class for it that gives activations of text.
+            ModelError: If transformers has no class for the model that gives activations of text.
         """
         config = self._config(weights)
         auto = self._auto(config)
@@ -122,16 +122,16 @@ class TransformersAdapter(ModelAdapter):
         return sum(weight.numel() for weight in self._without_weights(weights).parameters())
 
     def check_weights(self, weights: Weights) -> Sequence[str]:
-        """Hold the tensors that lie in the files to those that the model has, by name and shape.
+        """Compare the tensors in the files with those of the model, by name and shape.
 
         Args:
             weights: The checkpoint.
 
         Returns:
-            Which prefixes names are read without, and which heads are not read.
+            The prefixes that are removed from names, and the heads that are not read.
 
         Raises:
-            ModelError: If tensors are missing, unexpected, of another shape, of no float type, or there twice.
+            ModelError: If tensors are missing, unexpected, of another shape, of no float type, or duplicate.
         """
         config = self._config(weights)
         with _calls_of_transformers(weights):
@@ -150,11 +150,11 @@ class TransformersAdapter(ModelAdapter):
         return self.outline(self._without_weights(weights)).point_of(site) if site.is_module else site
 
     def check_sites(self, weights: Weights, sites: Sequence[Site]) -> None:
-        """Hold modules that a user named by path to the model of the configuration, built without its weights.
+        """Check modules that a user named by path on the configuration's model, built without its weights.
 
         Args:
             weights: The checkpoint.
-            sites: All that are meant; points are left to `load`.
+            sites: All requested sites; `load` checks the points.
 
         Raises:
             UsageError: If there is no such module, or its output has another width.
@@ -170,7 +170,7 @@ class TransformersAdapter(ModelAdapter):
             need_width(path, modules[path], int(module.config.get_text_config().hidden_size))
 
     def outline(self, module: nn.Module) -> Layout:
-        """Say what is known of the layout of a model without weights: where its blocks are, at least.
+        """Return the known part of the layout of a model without weights: at least the location of its blocks.
 
         A family whose `layout` runs the model overrides it.
 
@@ -178,7 +178,7 @@ class TransformersAdapter(ModelAdapter):
             module: The model, on the meta device.
 
         Returns:
-            By default, the whole layout.
+            Default: the whole layout.
         """
         return self.layout(module)
 
@@ -198,7 +198,7 @@ class TransformersAdapter(ModelAdapter):
             weights: The checkpoint.
 
         Returns:
-            What cuts documents into tokens as the model expects them.
+            The tokenizer that the model expects.
         """
         from transformers import AutoTokenizer
 
@@ -211,7 +211,7 @@ class TransformersAdapter(ModelAdapter):
                 trust_remote_code=False,
                 **self.tokenizer_options(weights),
             )
-        # Where files are missing, transformers makes up an empty tokenizer, which knows no word.
+        # If files are missing, transformers creates an empty tokenizer without a vocabulary.
         if not set(tokenizer.get_vocab()) - set(tokenizer.get_added_vocab()):
             raise _without_tokenizer(weights)
         vocabulary = getattr(self._config(weights).get_text_config(), "vocab_size", None)
@@ -241,7 +241,7 @@ class TransformersAdapter(ModelAdapter):
             module = module.to(device)
         info = self.describe(weights)
         tokenizer = self.tokenizer(weights)
-        # Only what generates keeps a cache: some encoders do not know the word.
+        # Only causal models keep a cache: some encoders do not accept the argument.
         cacheless = {"use_cache": False} if self.causal else {}
         return LoadedModel(
             Path(weights.source).name,
@@ -277,7 +277,7 @@ class TransformersAdapter(ModelAdapter):
         return paths
 
     def tokenizer_options(self, weights: Weights) -> Mapping[str, Any]:
-        """Say how the tokenizer's `from_pretrained` is to read its files beside the usual.
+        """Return additional options of the tokenizer's `from_pretrained`.
 
         Args:
             weights: The checkpoint.
@@ -288,7 +288,7 @@ class TransformersAdapter(ModelAdapter):
         return {}
 
     def load_options(self, weights: Weights) -> Mapping[str, Any]:
-        """Say how `from_pretrained` is to read the weights beside the usual, such as unpacked where they are quantised.
+        """Return additional options of `from_pretrained` for the weights, such as to dequantise quantised weights.
 
         Args:
             weights: The checkpoint.
@@ -299,13 +299,13 @@ class TransformersAdapter(ModelAdapter):
         return {}
 
     def cached_inputs(self, module: nn.Module) -> CachedInputs | None:
-        """Say how the module goes on from a cache of keys and values; see `LoadedModel`.
+        """Return how the module continues from a cache of keys and values; see `LoadedModel`.
 
         Args:
             module: The model as transformers loaded it.
 
         Returns:
-            What makes the inputs of a pass, or None where it keeps no such cache.
+            The function that makes the inputs of a pass, or None if the module keeps no such cache.
         """
         return _cached_inputs if _keeps_cache(module) else None
 

@@ -1,4 +1,4 @@
-"""From what a module takes or returns to the activations of a site, and back."""
+"""Conversion between a module's input or output and the activations of a site."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class View:
-    """The activations of one site, in the tensor that they stand in.
+    """The activations of one site within a module's tensor.
 
     Attributes:
         shape: (batch, tokens, d_model).
-        streams: Where the residual streams stand, if there are several.
-        stream: Which one is meant; empty for the default.
+        streams: Position of the residual streams, if there are several.
+        stream: Name of the stream; empty for the default.
         exact: Whether the tensor must have this shape as it is, because a user named its module.
     """
 
@@ -31,8 +31,8 @@ class View:
     def read(self, value: Tensor) -> Tensor:
         """Return the activations, (batch, tokens, d_model).
 
-        Some MLPs return the tokens of all texts one below the other, (batch * tokens, d_model), as blocks of experts
-        do: a point of a layout is read from them all the same.
+        Some MLPs, such as blocks of experts, return the tokens of all texts as rows, (batch * tokens, d_model): a point
+        of a layout can be read from these rows.
 
         Args:
             value: The tensor.
@@ -54,10 +54,10 @@ class View:
         return changed.reshape(value.shape)
 
     def need_editable(self) -> None:
-        """Refuse what cannot be edited.
+        """Refuse an edit of the mean of streams.
 
         Raises:
-            UsageError: If the mean of streams is meant.
+            UsageError: If the site is the mean of streams.
         """
         if self.streams is not None:
             self.streams.need_one(self.stream)

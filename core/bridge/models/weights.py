@@ -1,4 +1,4 @@
-"""Where a model's weights are: a folder or a hub repository; whether they are here; and what identifies them."""
+"""The weights of a model: their folder or hub repository, whether they are on this machine, and their identity."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Weights:
 
     @property
     def folder(self) -> Path | None:
-        """The folder, where the weights lie in one.
+        """The folder, if the weights are in a folder.
 
         Returns:
             The folder.
@@ -57,7 +57,7 @@ class Weights:
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
-        """The raw `config.json`; empty where a folder has none.
+        """The raw `config.json`; empty if a folder has none.
 
         Raises:
             ModelUnavailableError: If the hub does not have it or cannot be reached.
@@ -84,10 +84,10 @@ class Weights:
         """Return the files that transformers reads tensors from, in its order of preference: safetensors, then pickles.
 
         Args:
-            fetch: Whether what is not on this machine is fetched from the hub.
+            fetch: Whether to fetch missing files from the hub.
 
         Returns:
-            The files; none where there are none, or where one of them is not here and is not fetched.
+            The files; empty if there are none, or if a file is missing and is not fetched.
 
         Raises:
             ModelUnavailableError: If the hub cannot be reached.
@@ -116,10 +116,10 @@ class Weights:
         return []
 
     def identity(self, store: Store) -> str:
-        """Return what identifies the content: hub id and commit, or a hash over the folder's files.
+        """Return the identity of the content: hub id and commit, or a hash over the folder's files.
 
         Args:
-            store: Remembers hashes of large files until something touches them.
+            store: Keeps hashes of large files until the files change.
         """
         if self.folder is None:
             return f"{self.source}@{self.pinned().revision}"
@@ -130,7 +130,7 @@ class Weights:
         return digest.hexdigest()
 
     def pinned(self) -> Weights:
-        """Return the same weights at their commit, so that a branch that moves meanwhile is not followed.
+        """Return the same weights at their commit, so that later changes of a branch have no effect.
 
         Raises:
             ModelUnavailableError: If the hub does not have them or cannot be reached.
