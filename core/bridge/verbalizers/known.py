@@ -23,7 +23,7 @@ class KnownReader:
         reconstructs: Whether it has a way back from its text to an activation.
         asks: Whether it answers questions, and says nothing without one.
         gigabytes: What its weights take in bfloat16, that of its base and its way back included; 0 if not known.
-        extra: Extra of this package that it needs, as `readers` for PEFT adapters; empty for none.
+        extra: Extra of this package that it needs, as `serve` for a reader on a server; empty for none.
         source: Address of the page or file that these facts are from.
     """
 

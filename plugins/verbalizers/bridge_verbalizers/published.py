@@ -79,7 +79,6 @@ def register_known_readers(register: Callable[[KnownReader], None]) -> None:
                 base=model,
                 asks=True,
                 gigabytes=gigabytes,
-                extra="readers",
                 source=ORACLES if "addition" in repository or "adding" in repository else ORACLE_COLLECTION,
             )
         )
