@@ -48,8 +48,8 @@ PARTS: dict[str, tuple[str, str | tuple[str, ...], str | tuple[str, ...]]] = {
     "Gemma4UnifiedForCausalLM": ("model.layers", "post_attention_layernorm", ()),
     "Gemma4UnifiedForConditionalGeneration": ("model.language_model.layers", "post_attention_layernorm", ()),
     "GptOssForCausalLM": ("model.layers", "self_attn", "mlp"),
-    "Llama4ForCausalLM": ("model.layers", "self_attn", ()),
-    "Llama4ForConditionalGeneration": ("language_model.model.layers", "self_attn", ()),
+    "Llama4ForCausalLM": ("model.layers", "self_attn", "feed_forward"),
+    "Llama4ForConditionalGeneration": ("language_model.model.layers", "self_attn", "feed_forward"),
     "LlamaForCausalLM": ("model.layers", "self_attn", "mlp"),
     "Ministral3ForCausalLM": ("model.layers", "self_attn", "mlp"),
     "Mistral3ForConditionalGeneration": ("model.language_model.layers", "self_attn", "mlp"),
@@ -132,6 +132,7 @@ def plain_transformers(path: Path, texts: Sequence[Sequence[int]]) -> tuple[str,
 
     def keep(site: Site, value: Any) -> None:
         value = value[0] if isinstance(value, tuple) else value
+        value = value[None] if value.ndim == 2 else value  # experts return the rows of all texts
         seen.setdefault(site, []).append(value[0].detach().clone().numpy())
 
     def hook(site: Site) -> Callable[..., None]:
