@@ -20,7 +20,7 @@ from bridge.readers.decoding import Speaker, likeliest
 from bridge.readers.loading import load_module, load_tokenizer
 from bridge.readers.prompt import placed
 from bridge.verbalizers import Blends, contrast_scores
-from bridge_verbalizers.nla.format import AV, prompt_of
+from bridge_verbalizers.nla.layout import AV, prompt_of
 from bridge_verbalizers.nla.sidecar import read_sidecar
 from fit import show, spread
 

@@ -28,7 +28,7 @@ from bridge.references import Site
 from bridge.testing import check_verbalizer
 from bridge.verbalizers import Blends, Verbalizer, contrast_scores
 from bridge_verbalizers.nla import NLA
-from bridge_verbalizers.nla.format import prompt_of
+from bridge_verbalizers.nla.layout import prompt_of
 from bridge_verbalizers.nla.sidecar import read_sidecar
 from nla_files import AR_TEMPLATE, CASES, CHAR, CHAT, TrainedSubject, tiny_nla, write_ar, write_av
 

@@ -182,6 +182,7 @@ def _with_another_first_token(shape: tuple[int, ...]) -> Callable[..., Any]:
     """Return a hook that replaces the second text's stream by the first's, with the first token of the third text."""
 
     def change(_: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> Any:
+        """Return the block's arguments with the stream changed, or None to keep them."""
         import torch
 
         key = "" if args else next(iter(kwargs), "")

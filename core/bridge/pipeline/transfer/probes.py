@@ -22,6 +22,7 @@ from bridge.pipeline.transfer.transferred import Named, Transferred, gain, read_
 from bridge.pipeline.transfer.way_back import reverse_map
 
 BIAS = ".bias"
+Probe = tuple[NDArray[Any], NDArray[Any]]
 
 
 def transfer_probes(
@@ -64,6 +65,24 @@ def transfer_probes(
     given, origin = read_named(source)
     if not any_layer:
         need_one_site(bridge, given, origin)
+    probes = _probes(given, origin, inverse.d_dst)
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, probe in probes.items():
+        kind = np.result_type(given[name].dtype, np.float32)
+        moved = reading(*probe, inverse)
+        arrays |= {key: part.astype(kind) for key, part in zip((name, name + BIAS), moved, strict=True)}
+    scored = _scores(open_rows, probes, arrays)
+    record: dict[str, Any] = {"src": bridge.src, "dst": bridge.dst, "map": bridge.map, "back": which, "from": origin}
+    record |= {"held_out": scored} if scored else {}
+    if out is not None:
+        write_arrays(out, arrays, {"residual-bridge": json.dumps(record)})
+    as_given_by = given if isinstance(source, Path) else source
+    returned = {key: as_given(part, as_given_by[key.removesuffix(BIAS)]) for key, part in arrays.items()}
+    return Transferred(returned, {name: gain(given[name], arrays[name]) for name in probes}, record, scored)
+
+
+def _probes(given: Mapping[str, NDArray[Any]], origin: str, width: int) -> dict[str, Probe]:
+    """Return weights and bias of each probe, checked against the width."""
     names = [name for name in given if not name.endswith(BIAS)]
     lone = given.keys() - names - {name + BIAS for name in names}
     if lone:
@@ -71,28 +90,27 @@ def transfer_probes(
             f"{origin} holds {min(lone)}, but no weights of that probe.",
             remedy="Name a probe's weights NAME and its bias NAME.bias.",
         )
-    arrays: dict[str, NDArray[Any]] = {}
-    biases = {}
+    found = {}
     for name in names:
         weights = given[name]
-        bias = biases[name] = given.get(name + BIAS, np.zeros(weights.shape[:-1]))
-        check_width(np.atleast_2d(weights), inverse.d_dst, f"The probe {name}")
+        bias = given.get(name + BIAS, np.zeros(weights.shape[:-1]))
+        check_width(np.atleast_2d(weights), width, f"The probe {name}")
         if bias.shape != weights.shape[:-1]:
             raise ShapeError(f"{name}{BIAS} has shape {bias.shape}; its probe's outputs are {weights.shape[:-1]}.")
-        carried = reading(weights, bias, inverse)
-        kind = np.result_type(weights.dtype, np.float32)
-        arrays |= {key: part.astype(kind) for key, part in zip((name, name + BIAS), carried, strict=True)}
-    rows = open_rows() if open_rows and names else None
-    probes = {name: (given[name].astype(np.float64), biases[name].astype(np.float64)) for name in names}
-    moved = {name: (arrays[name].astype(np.float64), arrays[name + BIAS].astype(np.float64)) for name in names}
-    scored = score_probes(rows, probes, moved, _control(rows, probes)) if rows else {}
-    record: dict[str, Any] = {"src": bridge.src, "dst": bridge.dst, "map": bridge.map, "back": which, "from": origin}
-    record |= {"held_out": scored} if scored else {}
-    if out is not None:
-        write_arrays(out, arrays, {"residual-bridge": json.dumps(record)})
-    as_given_by = given if isinstance(source, Path) else source
-    returned = {key: as_given(part, as_given_by[key.removesuffix(BIAS)]) for key, part in arrays.items()}
-    return Transferred(returned, {name: gain(given[name], arrays[name]) for name in names}, record, scored)
+        found[name] = weights, bias
+    return found
+
+
+def _scores(
+    open_rows: OpenRows | None, probes: Mapping[str, Probe], arrays: Mapping[str, NDArray[Any]]
+) -> dict[str, dict[str, Any]]:
+    """Score the transferred probes beside the same probes through a mispaired map."""
+    rows = open_rows() if open_rows and probes else None
+    if rows is None:
+        return {}
+    given = {name: (weights.astype(np.float64), bias.astype(np.float64)) for name, (weights, bias) in probes.items()}
+    moved = {name: (arrays[name].astype(np.float64), arrays[name + BIAS].astype(np.float64)) for name in probes}
+    return score_probes(rows, given, moved, _control(rows, given))
 
 
 def _control(rows: HeldOutRows, probes: Mapping[str, tuple[Array, Array]]) -> dict[str, tuple[Array, Array]]:

@@ -35,6 +35,7 @@ def replacing(at: int, scale: float) -> Inject:
 
     @contextlib.contextmanager
     def inject(vectors: Tensor, embedded: Tensor) -> Iterator[Tensor]:
+        """Yield the embedded prompts with the vectors in their place."""
         embedded = embedded.clone()
         embedded[:, at] = (vectors * (scale / vectors.norm(dim=1, keepdim=True))).to(embedded.device, embedded.dtype)
         yield embedded
@@ -58,6 +59,8 @@ def adding(module: Any, at: int, block: int) -> Inject:
 
     @contextlib.contextmanager
     def inject(vectors: Tensor, embedded: Tensor) -> Iterator[Tensor]:
+        """Yield the embedded prompts unchanged; the block adds the vectors while the context is open."""
+
         def add(_: Any, __: Any, output: Any) -> Any:
             hidden = output[0] if isinstance(output, tuple) else output
             unit = torch.nn.functional.normalize(vectors, dim=1).to(hidden.device)

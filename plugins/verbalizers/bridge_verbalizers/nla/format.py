@@ -13,8 +13,6 @@ from bridge.readers import (
     Affine,
     Answer,
     Injection,
-    Message,
-    Prompt,
     Reader,
     ReaderFormat,
     Reconstruction,
@@ -24,12 +22,11 @@ from bridge.readers import (
 from bridge.verbalizers import Recipe, Subject
 from bridge_verbalizers.formats.files import sidecar_folder
 from bridge_verbalizers.formats.meta import is_lens, read_meta
+from bridge_verbalizers.nla.layout import AR, AV, HEAD, prompt_of
 from bridge_verbalizers.nla.sidecar import NAME as SIDECAR
 from bridge_verbalizers.nla.sidecar import Extraction, Sidecar, Tokens, read_sidecar, write_sidecar
 
-AV, AR = "av", "ar"
 ADAPTER = "adapter_config.json"
-HEAD = "value_head.safetensors"
 
 
 @final
@@ -117,17 +114,6 @@ def reader_of(sidecar: Sidecar, weights: Weights) -> Reader:
         prompt=prompt_of(sidecar),
         injection=injection,
         answer=Answer(rule="tags"),
-    )
-
-
-def prompt_of(sidecar: Sidecar) -> Prompt:
-    """Return the prompt of an AV's sidecar."""
-    tokens = sidecar.tokens
-    return Prompt(
-        messages=(Message(content=sidecar.template.replace("{injection_char}", "{vectors}")),),
-        placeholder=tokens.injection_char,
-        token_id=tokens.injection_token_id,
-        neighbours=(tokens.injection_left_neighbor_id, tokens.injection_right_neighbor_id),
     )
 
 

@@ -18,8 +18,8 @@ from bridge.verbalizers import Recipe, Subject
 from bridge_verbalizers.nla.adapters import add_adapters, merge_adapters, mixed_precision, train
 from bridge_verbalizers.nla.av_loss import Candidates, adding, candidates, loss, replacing
 from bridge_verbalizers.nla.examples import TrainingSet
-from bridge_verbalizers.nla.format import AV, prompt_of
 from bridge_verbalizers.nla.job import Job
+from bridge_verbalizers.nla.layout import AV, prompt_of
 from bridge_verbalizers.nla.sidecar import Extraction, Injection, Sidecar, Tokens, write_sidecar
 
 if TYPE_CHECKING:
