@@ -95,10 +95,11 @@ def write_ar(path: Path, case: str = "LlamaForCausalLM", older: bool = False, ba
 def _write_model(path: Path, config: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
-    from bridge.models.transformers_adapter import _tiny_tokenizer, quiet
+    from bridge.models.tiny_tokenizer import tiny_tokenizer
+    from bridge.models.transformers_adapter import quiet
 
     text = config.get_text_config()
-    tokenizer = _tiny_tokenizer(bos=text.bos_token_id is not None)
+    tokenizer = tiny_tokenizer(bos=text.bos_token_id is not None)
     tokenizer.add_tokens([CHAR])
     tokenizer.chat_template = CHAT
     tokenizer.save_pretrained(path)

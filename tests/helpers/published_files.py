@@ -40,7 +40,8 @@ def write_base(path: Path, case: str = "qwen3", width: int = 0) -> int:
     """Write a base model with its tokenizer and return its width."""
     from transformers import AddedToken, AutoModelForCausalLM
 
-    from bridge.models.transformers_adapter import _tiny_tokenizer, quiet
+    from bridge.models.tiny_tokenizer import tiny_tokenizer
+    from bridge.models.transformers_adapter import quiet
 
     family, index = BASES[case]
     config = deepcopy(discover().models[family].tiny_configs()[index])
@@ -52,7 +53,7 @@ def write_base(path: Path, case: str = "qwen3", width: int = 0) -> int:
     text.sliding_window = 512
     if width:
         text.hidden_size = width
-    tokenizer = _tiny_tokenizer(bos=family != "qwen3")
+    tokenizer = tiny_tokenizer(bos=family != "qwen3")
     tokenizer.add_tokens([AddedToken(CHAR, normalized=False), AddedToken(PLACE, normalized=False)])
     tokenizer.chat_template = CHAT
     tokenizer.save_pretrained(path)

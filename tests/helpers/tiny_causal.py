@@ -167,7 +167,8 @@ def _written(model_type: str, folder: Any) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from bridge.models.transformers_adapter import _tiny_tokenizer, quiet
+    from bridge.models.tiny_tokenizer import tiny_tokenizer
+    from bridge.models.transformers_adapter import quiet
 
     with torch.random.fork_rng(), quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -184,7 +185,7 @@ def _written(model_type: str, folder: Any) -> Any:
         with torch.inference_mode():
             model(input_ids=torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]]), use_cache=False)
         model.save_pretrained(folder / model_type)
-        _tiny_tokenizer(bos=False).save_pretrained(folder / model_type)
+        tiny_tokenizer(bos=False).save_pretrained(folder / model_type)
     return folder / model_type
 
 

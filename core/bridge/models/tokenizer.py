@@ -273,3 +273,10 @@ def _untrimmed(state: dict[str, Any]) -> bool:
     if trims:
         state["trim_offsets"] = False
     return any([trims, *map(_untrimmed, state.get("processors", []))])
+
+
+def ends_of(module: Any, tokenizer: Tokenizer) -> list[int]:
+    """Return the ids that end a text: the checkpoint's own, and its tokenizer's."""
+    given = getattr(getattr(module, "generation_config", None), "eos_token_id", None)
+    own = tokenizer.ends() if isinstance(tokenizer, TransformersTokenizer) else []
+    return [token for token in [*(given if isinstance(given, list) else [given]), *own] if token is not None]

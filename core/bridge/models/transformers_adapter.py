@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,16 +10,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bridge.errors import BridgeError, ModelError
 from bridge.models.adapter import ModelAdapter, ModelInfo, Placement
+from bridge.models.cached_inputs import cached_inputs, cached_tokens, keeps_cache
 from bridge.models.checkpoint import check_whole, load_whole
 from bridge.models.layout import Layout
 from bridge.models.loaded import LoadedModel
 from bridge.models.reached import need_module, need_width
-from bridge.models.tokenizer import Tokenizer, TransformersTokenizer
+from bridge.models.tiny_tokenizer import tiny_tokenizer
+from bridge.models.tokenizer import Tokenizer, TransformersTokenizer, ends_of
 from bridge.models.weights import Weights, unavailable
 from bridge.references import Site
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from bridge.models.loaded import CachedInputs
 
@@ -253,9 +254,9 @@ class TransformersAdapter(ModelAdapter):
             inputs=lambda ids, mask: {"input_ids": ids, "attention_mask": mask} | cacheless,
             causal=self.causal,
             max_tokens=info.max_tokens,
-            ends=_ends(module, tokenizer),
+            ends=ends_of(module, tokenizer),
             cached_inputs=self.cached_inputs(module) if self.causal else None,
-            cached_tokens=_cached_tokens(module.config.get_text_config()),
+            cached_tokens=cached_tokens(module.config.get_text_config()),
         )
 
     def write_tiny_checkpoints(self, folder: Path) -> Sequence[Path]:
@@ -272,7 +273,7 @@ class TransformersAdapter(ModelAdapter):
                 torch.manual_seed(index)
                 model = self._released(config).from_config(config)
                 model.save_pretrained(path, max_shard_size="100KB")
-            _tiny_tokenizer(bos=config.get_text_config().bos_token_id is not None).save_pretrained(path)
+            tiny_tokenizer(bos=config.get_text_config().bos_token_id is not None).save_pretrained(path)
             paths.append(path)
         return paths
 
@@ -307,7 +308,7 @@ class TransformersAdapter(ModelAdapter):
         Returns:
             The function that makes the inputs of a pass, or None if the module keeps no such cache.
         """
-        return _cached_inputs if _keeps_cache(module) else None
+        return cached_inputs if keeps_cache(module) else None
 
     def _auto(self, config: Any) -> Any:
         import transformers
@@ -342,47 +343,12 @@ def _without_tokenizer(weights: Weights) -> ModelError:
     )
 
 
-def _cached_inputs(ids: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> dict[str, Any]:
-    given = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "past_key_values": cache}
-    return given | {"use_cache": True, "logits_to_keep": 1}
-
-
-def _keeps_cache(module: Any) -> bool:
-    """Tell whether a model of transformers keeps keys and values alone, and takes padding on the left.
-
-    Recurrent ones call themselves stateful: how they take padding is each one's own affair.
-    """
-    named = inspect.signature(module.forward).parameters
-    kinds = set(getattr(module.config.get_text_config(), "layer_types", None) or ())
-    keys_alone = kinds <= {"full_attention", "sliding_attention", "chunked_attention"}
-    return (
-        {"past_key_values", "position_ids", "logits_to_keep"} <= named.keys() and keys_alone and not module._is_stateful
-    )
-
-
-def _cached_tokens(config: Any) -> int | None:
-    """Return up to how many tokens the keys of a text stay as they are: LongRoPE turns longer ones by other angles."""
-    rope = getattr(config, "rope_parameters", None) or {}
-    kinds = [rope, *(kind for kind in rope.values() if isinstance(kind, dict))]
-    return min(
-        (kind["original_max_position_embeddings"] for kind in kinds if kind.get("rope_type") == "longrope"),
-        default=None,
-    )
-
-
 def _positions(config: Any) -> int | None:
     """Return how many tokens a model has positions for: RoBERTa's and its kin's begin after that of padding."""
     count = getattr(config, "max_position_embeddings", None)
     if count is None or config.model_type not in POSITIONS_AFTER_PADDING:
         return count
     return int(count) - (config.pad_token_id or 0) - 1
-
-
-def _ends(module: Any, tokenizer: Tokenizer) -> list[int]:
-    """Return the ids that end a text: the checkpoint's own, and its tokenizer's."""
-    given = getattr(getattr(module, "generation_config", None), "eos_token_id", None)
-    own = tokenizer.ends() if isinstance(tokenizer, TransformersTokenizer) else []
-    return [token for token in [*(given if isinstance(given, list) else [given]), *own] if token is not None]
 
 
 @contextlib.contextmanager
@@ -410,26 +376,3 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-
-
-def _tiny_tokenizer(bos: bool) -> Any:
-    """Return a byte-level BPE tokenizer of 512 entries, trained on one sentence; `bos` decides where words are cut."""
-    from tokenizers import Tokenizer as Backend
-    from tokenizers import decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    backend = Backend(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=320 if bos else 400,
-        special_tokens=["<bos>", "<eos>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    backend.train_from_iterator(["the map between the models is a rotation of the residual stream " * 3], trainer)
-    if bos:
-        backend.post_processor = processors.TemplateProcessing(
-            single="<bos> $A", special_tokens=[("<bos>", backend.token_to_id("<bos>"))]
-        )
-    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<bos>", eos_token="<eos>")

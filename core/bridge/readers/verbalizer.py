@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import BridgeError, ShapeError
-from bridge.models import TransformersTokenizer
+from bridge.models.tokenizer import ends_of
 from bridge.readers.answer import parse, together
 from bridge.readers.bodies import Bodies
 from bridge.readers.decoding import Speaker, likeliest, sampler
@@ -159,7 +159,7 @@ class ReaderVerbalizer(Verbalizer):
 
         def answers(injection: Injection) -> list[Explanation]:
             """Return what the reader says of two unlike vectors that go in this way."""
-            speaker = Speaker(module, prompt, injection, ends(module, self._tokenizer))
+            speaker = Speaker(module, prompt, injection, ends_of(module, self._tokenizer))
             blends = Blends(self._lengthened(unlike, injection), none)
             return [self._parsed(ids, PROBED) for ids in speaker.say(blends, PROBED, likeliest)]
 
@@ -190,7 +190,7 @@ class ReaderVerbalizer(Verbalizer):
         found = self._speakers.pop(prompt, None)
         if found is None:
             self._check_module(module, prompt)
-            found = Speaker(module, prompt, self._injection, ends(module, self._tokenizer))
+            found = Speaker(module, prompt, self._injection, ends_of(module, self._tokenizer))
         self._speakers[prompt] = found
         while len(self._speakers) > SPEAKERS:
             del self._speakers[next(iter(self._speakers))]
@@ -211,10 +211,3 @@ class ReaderVerbalizer(Verbalizer):
         # By content, so that the text of a vector is the same in any order and in any company.
         digest = hashlib.sha256(f"{self._asked.seed} {sample} {question}".encode() + blend.tobytes()).digest()
         return int.from_bytes(digest[:7], "big")
-
-
-def ends(module: Any, tokenizer: TransformersTokenizer) -> list[int]:
-    """Return the ids that end a text: the checkpoint's own, and its tokenizer's."""
-    given = module.generation_config.eos_token_id
-    listed = given if isinstance(given, list) else [given]
-    return [token for token in [*listed, *tokenizer.ends()] if token is not None]
