@@ -13,13 +13,23 @@ from typing import Any, Literal, final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bridge.errors import BridgeError
-from bridge_verbalizers.nla.sidecar import Injection
 
 NAME = "nla_meta.yaml"
 RAW = (None, "raw", "none")
 ROLES = {"av": "av", "actor": "av", "ar": "ar", "critic": "ar"}
 LAYERS = ("layer_index", "extraction_layer_index")
 MARK, TEXT = "{injection_char}", "{explanation}"
+
+
+@final
+class Injection(BaseModel):
+    """An injection that the released client does not know: v is added to a block's output h as h + |h| v / |v|."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    block: int = Field(default=1, ge=0)
+    how: Literal["add"] = "add"
+    length: Literal["norm_of_place"] = "norm_of_place"
 
 
 @final

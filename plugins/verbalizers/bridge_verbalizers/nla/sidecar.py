@@ -9,22 +9,12 @@ from typing import Any, Literal, final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bridge.errors import BridgeError
+from bridge_verbalizers.formats.meta import Injection
 
 NAME = "nla_meta.yaml"
 OLDER_ROLES = {"actor": "av", "critic": "ar"}
 RAW = ("raw", "none")
 Scale = float | Literal["sqrt_d_model"] | None
-
-
-@final
-class Injection(BaseModel):
-    """An injection that the released client does not support: v is added to a block's output h as h + |h| v / |v|."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    block: int = Field(default=1, ge=0)
-    how: Literal["add"] = "add"
-    length: Literal["norm_of_place"] = "norm_of_place"
 
 
 @final

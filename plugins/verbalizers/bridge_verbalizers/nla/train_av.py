@@ -15,12 +15,13 @@ from bridge.models.transformers_adapter import quiet
 from bridge.readers import Message, Prompt
 from bridge.readers.prompt import encoded, placed
 from bridge.verbalizers import Recipe, Subject
+from bridge_verbalizers.formats.meta import Injection
 from bridge_verbalizers.nla.adapters import add_adapters, merge_adapters, mixed_precision, train
 from bridge_verbalizers.nla.av_loss import Candidates, adding, candidates, loss, replacing
 from bridge_verbalizers.nla.examples import TrainingSet
 from bridge_verbalizers.nla.job import Job
 from bridge_verbalizers.nla.layout import AV, prompt_of
-from bridge_verbalizers.nla.sidecar import Extraction, Injection, Sidecar, Tokens, write_sidecar
+from bridge_verbalizers.nla.sidecar import Extraction, Sidecar, Tokens, write_sidecar
 
 if TYPE_CHECKING:
     from torch import Tensor
