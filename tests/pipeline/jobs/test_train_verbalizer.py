@@ -25,8 +25,9 @@ from bridge.pipeline.plan.runtime import open_runtime
 from bridge.progress import Progress, Silent
 from bridge.references import Site
 from bridge.verbalizers import Passage, Recipe, Subject
-from bridge_verbalizers.nla import NLA, av_loss
-from bridge_verbalizers.nla.examples import gather_examples
+from bridge_verbalizers.nla import NLA
+from bridge_verbalizers.training import loss as training_loss
+from bridge_verbalizers.training.examples import gather_examples
 
 WORDS = ("river", "engine", "violin", "pepper", "glacier", "lantern")
 RECIPE = Recipe(steps=240, batch=8, rank=16, lr=1e-2, characters=8)
@@ -128,7 +129,7 @@ def test_adding_is_adding_at_one_token_of_one_block(subject: Planted) -> None:
     embedded, seen = module.get_input_embeddings()(ids).detach(), []
     module.model.layers[2].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     module(inputs_embeds=embedded)
-    with av_loss.adding(module, at=2, block=1)(vectors, embedded) as given:
+    with training_loss.adding(module, places=[2], block=1)(vectors[:, None], embedded) as given:
         module(inputs_embeds=given)
     module(inputs_embeds=embedded)
     plain, added, again = seen
@@ -143,7 +144,7 @@ def test_tokens_that_no_text_has_are_not_said(
 ) -> None:
     """A few drawn in every step stand for all of them, so that the loss over the whole vocabulary comes out alike."""
     _, measured = trained
-    monkeypatch.setattr(av_loss, "OTHERS", 40)
+    monkeypatch.setattr(training_loss, "OTHERS", 40)
     sampled = NLA().train(subject, replace(RECIPE, reconstructor=False), tmp_path, Silent())
     assert sampled["av"]["loss"] == pytest.approx(measured["av"]["loss"], abs=0.3)
 
@@ -151,8 +152,8 @@ def test_tokens_that_no_text_has_are_not_said(
 @given(st.integers(1, 300), st.integers(0, 9000), st.integers(0, 99))
 def test_candidates_stand_for_the_whole_vocabulary(n_known: int, rest: int, seed: int) -> None:
     known = np.sort(np.random.default_rng(seed).choice(n_known + rest, n_known, replace=False))
-    found = av_loss.candidates(known, n_known + rest, [seed])
-    assert (found is None) == (rest <= av_loss.OTHERS)
+    found = training_loss.candidates(known, n_known + rest, [seed])
+    assert (found is None) == (rest <= training_loss.OTHERS)
     if found:
         ids, weights = found
         assert len(set(ids.tolist())) == len(ids) and set(known.tolist()) <= set(ids.tolist())

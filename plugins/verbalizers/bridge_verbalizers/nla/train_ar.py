@@ -11,11 +11,11 @@ from bridge.geometry import unit_rows
 from bridge.models import TransformersTokenizer
 from bridge.models.transformers_adapter import quiet
 from bridge.readers.body import last_hidden, truncate
-from bridge_verbalizers.nla.adapters import add_adapters, merge_adapters, mixed_precision, train
-from bridge_verbalizers.nla.job import Job
 from bridge_verbalizers.nla.layout import AR, HEAD
 from bridge_verbalizers.nla.sidecar import Extraction, Sidecar, Tokens, write_sidecar
-from bridge_verbalizers.nla.train_av import transformers_tokenizer
+from bridge_verbalizers.training.adapters import add_adapters, merge_adapters, mixed_precision, train
+from bridge_verbalizers.training.batches import transformers_tokenizer
+from bridge_verbalizers.training.job import Job
 
 if TYPE_CHECKING:
     from torch import Tensor

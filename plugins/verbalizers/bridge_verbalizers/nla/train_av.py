@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import cycle
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import ModelError
-from bridge.models import TransformersTokenizer
 from bridge.models.transformers_adapter import quiet
 from bridge.readers import Message, Prompt
 from bridge.readers.prompt import encoded, placed
 from bridge.verbalizers import Recipe, Subject
 from bridge_verbalizers.formats.meta import Injection
-from bridge_verbalizers.nla.adapters import add_adapters, merge_adapters, mixed_precision, train
-from bridge_verbalizers.nla.av_loss import Candidates, adding, candidates, loss, replacing
-from bridge_verbalizers.nla.examples import TrainingSet
-from bridge_verbalizers.nla.job import Job
 from bridge_verbalizers.nla.layout import AV, prompt_of
 from bridge_verbalizers.nla.sidecar import Extraction, Sidecar, Tokens, write_sidecar
+from bridge_verbalizers.training.adapters import add_adapters, merge_adapters, mixed_precision, train
+from bridge_verbalizers.training.batches import response, schedule, transformers_tokenizer
+from bridge_verbalizers.training.job import Job
+from bridge_verbalizers.training.loss import Candidates, adding, against_baselines, candidates, loss, replacing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,9 +30,6 @@ CHAT_TEMPLATE = "{{ bos_token }}{% for message in messages %}{{ message['content
 
 MARKS = "㈎㊗㊙※§¤¶†~^`|"
 """Candidate placeholders of the vector: the first that is a single token, also between the tags, is used."""
-
-WINDOW = 16
-"""Number of batches whose examples are sorted by length together."""
 
 Floats = NDArray[np.float32]
 
@@ -51,21 +46,23 @@ def train_av(job: Job) -> dict[str, float]:
     tokenizer.chat_template = CHAT_TEMPLATE
     sidecar = _sidecar(subject, tokenizer, data.scale, recipe)
     found = placed(tokenizer, prompt_of(sidecar))
-    prompt, at = list(found.ids), found.places[0]
+    prompt = found.ids
     responses = {
-        kind: [_response(read, text) for text in getattr(data, kind).texts] for kind in ("rows", "features", "held_out")
+        kind: [response(read, f"<explanation>\n{text}\n</explanation>") for text in getattr(data, kind).texts]
+        for kind in ("rows", "features", "held_out")
     }
     sizes = {kind: [len(one) for one in responses[kind]] for kind in ("rows", "features") if responses[kind]}
     plan = schedule(sizes, recipe.steps, recipe.batch, subject.seed)
     torch.manual_seed(subject.seed)
     weights = add_adapters(module, recipe.rank)
     injection = sidecar.extraction.injection
-    inject = adding(module, at, injection.block) if injection else replacing(at, float(f"{data.scale:.1g}"))
+    scale = float(f"{data.scale:.1g}")
+    inject = adding(module, found.places, injection.block) if injection else replacing(found.places, scale)
     known = np.unique([token for some in responses.values() for response in some for token in response])
     vocabulary = module.get_output_embeddings().weight.shape[0]
 
     def batch_loss(x: Floats, responses_ids: Sequence[list[int]], among: Candidates | None) -> Tensor:
-        return loss(module, prompt, inject, torch.from_numpy(x), responses_ids, among)
+        return loss(module, prompt, inject, torch.from_numpy(x[:, None]), responses_ids, among)
 
     def step_loss(step: int) -> Tensor:
         kind, rows = plan[step]
@@ -79,29 +76,17 @@ def train_av(job: Job) -> dict[str, float]:
     merge_adapters(module)
     module.eval()
     with torch.inference_mode(), mixed_precision(module, subject.placement):
-        measured = _held_out(
-            data, responses["held_out"], lambda x, responses_ids: float(batch_loss(x, responses_ids, None))
+        measured = against_baselines(
+            data.held_out.x,
+            data.mean,
+            responses["held_out"],
+            lambda x, responses_ids: float(batch_loss(x, responses_ids, None)),
         )
     with quiet():
         module.to(torch.bfloat16).save_pretrained(out)
         tokenizer.save_pretrained(out)
     write_sidecar(out, sidecar, {**job.identity, "held_out": measured})
     return measured
-
-
-def transformers_tokenizer(loaded: Any) -> TransformersTokenizer:
-    """Return the tokenizer of a loaded model of transformers.
-
-    Raises:
-        ModelError: If the model is not a transformers model.
-    """
-    tokenizer = loaded.tokenizer
-    if not isinstance(tokenizer, TransformersTokenizer) or not hasattr(loaded.module, "get_input_embeddings"):
-        raise ModelError(
-            f"{loaded.name} is no model of transformers: no verbalizer of the NLA layout can be made of it.",
-            remedy="Use one that needs no training: --verbalizer logit_lens, exemplars or patchscope.",
-        )
-    return tokenizer
 
 
 def _sidecar(subject: Subject, tokenizer: Any, norm: float, recipe: Recipe) -> Sidecar:
@@ -136,59 +121,3 @@ def _sidecar(subject: Subject, tokenizer: Any, norm: float, recipe: Recipe) -> S
                 prompt_templates={"av": TEMPLATE},
             )
     raise ModelError(f"The tokenizer of {subject.name} has none of the characters {MARKS} as one token.")
-
-
-def _response(tokenizer: TransformersTokenizer, text: str) -> list[int]:
-    said = tokenizer.tokenizer.encode(f"<explanation>\n{text}\n</explanation>", add_special_tokens=False)
-    if not tokenizer.ends():
-        raise ModelError(
-            f"The tokenizer of {tokenizer.name} has no token that ends a text, so a verbalizer could not stop.",
-            remedy="Say which one it is: eos_token in its tokenizer_config.json.",
-        )
-    return [*said, tokenizer.ends()[0]]
-
-
-def schedule(
-    lengths: Mapping[str, Sequence[int]], steps: int, batch: int, seed: int
-) -> list[tuple[str, NDArray[np.intp]]]:
-    """Choose every step's examples: the kinds alternate, and each kind repeats its examples.
-
-    Args:
-        lengths: Number of tokens of each example, by kind: a batch holds examples of similar length, to reduce
-            padding.
-        steps: Number of batches.
-        batch: Number of examples in a batch.
-        seed: Seed of the order.
-    """
-    rng = np.random.default_rng(seed)
-
-    def batches(sizes: Sequence[int]) -> Iterator[NDArray[np.intp]]:
-        while True:
-            for window in np.array_split(rng.permutation(len(sizes)), -(-len(sizes) // (WINDOW * batch))):
-                alike = window[np.argsort(np.asarray(sizes)[window], kind="stable")]
-                parts = np.array_split(alike, -(-len(alike) // batch))
-                for part in rng.permutation(len(parts)):
-                    yield parts[part]
-
-    turns = {kind: batches(sizes) for kind, sizes in lengths.items()}
-    return [(kind, next(turns[kind])) for kind, _ in zip(cycle(turns), range(steps), strict=False)]
-
-
-def _held_out(data: TrainingSet, responses_ids: list[list[int]], measure: Any) -> dict[str, float]:
-    """Measure the loss with each text's activation, with the mean activation, and with another text's activation."""
-    x = data.held_out.x
-    arms = {
-        "loss": x,
-        "loss_mean_vector": np.broadcast_to(data.mean, x.shape).copy(),
-        "loss_other_vector": np.roll(x, len(x) // 2, 0),
-    }
-    parts = range(0, len(x), 32)
-    sizes = [sum(map(len, responses_ids[start : start + 32])) for start in parts]
-    return {
-        name: float(
-            np.average(
-                [measure(rows[start : start + 32], responses_ids[start : start + 32]) for start in parts], weights=sizes
-            )
-        )
-        for name, rows in arms.items()
-    }

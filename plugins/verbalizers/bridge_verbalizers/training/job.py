@@ -9,7 +9,7 @@ from typing import Any, final
 
 from bridge.progress import Progress
 from bridge.verbalizers import Recipe, Subject
-from bridge_verbalizers.nla.examples import TrainingSet
+from bridge_verbalizers.training.examples import TrainingSet
 
 
 @final

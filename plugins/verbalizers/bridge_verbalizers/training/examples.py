@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from bridge.dictionaries import Dictionary
 from bridge.errors import CorpusError
 from bridge.features import features_for
-from bridge.reservoir import Reservoir
 from bridge.verbalizers import Passage, Recipe, Subject
+from bridge_verbalizers.training.drawn import Drawn
 
 TOP = 16
 """Number of rows kept for a feature: the rows where the feature is most active."""
@@ -75,7 +75,12 @@ def gather_examples(subject: Subject, recipe: Recipe) -> TrainingSet:
         CorpusError: If no text is long enough, or a document does not have the topic that the recipe needs.
     """
     count, seed, say = recipe.steps * recipe.batch, subject.seed, partial(text_before, recipe)
-    draw, top = _Drawn(count, seed, say), _TopRows(recipe.dictionary, say) if recipe.dictionary else None
+
+    def keep(passage: Passage, row: int) -> tuple[Floats, str]:
+        return passage.x[row].copy(), say(passage, row)
+
+    draw, held_out = Drawn(count, seed, keep), Drawn(HELD_OUT, seed + 1, keep)
+    top = _TopRows(recipe.dictionary, say) if recipe.dictionary else None
     total, norm, rows = np.zeros(subject.d_model), 0.0, 0
     for passage in subject.passages():
         total += passage.x.sum(0, dtype=np.float64)
@@ -84,14 +89,18 @@ def gather_examples(subject: Subject, recipe: Recipe) -> TrainingSet:
         draw.see(passage)
         if top:
             top.see(passage)
-    held_out = _Drawn(HELD_OUT, seed + 1, say)
     for passage in subject.passages(held_out=True):
         held_out.see(passage)
-    if not rows or not held_out.kept:
+    tested = held_out.examples()
+    if not rows or not tested:
         raise CorpusError(f"The corpus has no text for {subject.name} to be verbalized.", remedy="Give more text.")
     mean = (total / rows).astype(np.float32)
     features = top.examples(mean, count, seed) if top else Examples(np.empty((0, subject.d_model), np.float32), [])
-    return TrainingSet(draw.examples(), features, held_out.examples(), mean, norm / rows)
+    return TrainingSet(_together(draw.examples()), features, _together(tested), mean, norm / rows)
+
+
+def _together(kept: list[tuple[Floats, str]]) -> Examples:
+    return Examples(np.stack([x for x, _ in kept]), [text for _, text in kept])
 
 
 def text_before(recipe: Recipe, passage: Passage, row: int) -> str:
@@ -114,27 +123,6 @@ def text_before(recipe: Recipe, passage: Passage, row: int) -> str:
             remedy='Give JSON Lines of {"text": "...", "topic": "..."}, or train without --topics.',
         )
     return f"{passage.document.topic}. {tail_text}"
-
-
-@final
-class _Drawn:
-    """Keeps a uniform sample of rows, with their target texts."""
-
-    def __init__(self, count: int, seed: int, say: Say) -> None:
-        self._count, self._draw, self._say = count, Reservoir(count, seed), say
-        self.kept: list[tuple[Floats, str]] = []
-
-    def see(self, passage: Passage) -> None:
-        for row in self._draw.admit(len(passage.x)).tolist():
-            self.kept.append((passage.x[row].copy(), self._say(passage, row)))
-        # Not at every passage, because sorting would take most of the time.
-        if self._draw.excess >= self._count:
-            self.kept = [self.kept[index] for index in self._draw.trim()]
-
-    def examples(self) -> Examples:
-        self.kept = [self.kept[index] for index in self._draw.trim()]
-        chosen = [self.kept[index] for index in self._draw.shuffled()]
-        return Examples(np.stack([x for x, _ in chosen]), [text for _, text in chosen])
 
 
 @final

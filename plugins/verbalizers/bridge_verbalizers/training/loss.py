@@ -1,4 +1,4 @@
-"""The training loss of an activation verbalizer: the vector is injected into the prompt, and the response is scored."""
+"""The training loss of a reader: vectors are injected into the prompt, and the response is scored."""
 
 from __future__ import annotations
 
@@ -18,33 +18,38 @@ if TYPE_CHECKING:
 OTHERS = 4096
 """Number of tokens drawn in every step to represent all tokens that occur in no text."""
 
+MEASURED_AT_ONCE = 32
+"""Examples per forward pass while the loss is measured."""
+
 IGNORED = -100
+Floats = NDArray[np.float32]
 Candidates = tuple[NDArray[np.int64], NDArray[np.float32]]
 Inject = Callable[["Tensor", "Tensor"], AbstractContextManager["Tensor"]]
-"""Takes vectors (batch, d_model) float32 and embedded prompts (batch, tokens, d_model). Inside the context, a model
-that runs on the returned embeddings reads the vectors."""
+"""Takes vectors (batch, places, d_model) float32 and embedded prompts (batch, tokens, d_model). Inside the context, a
+model that runs on the returned embeddings reads the vectors."""
 
 
-def replacing(at: int, scale: float) -> Inject:
-    """Replace one token's embedding by a vector of a fixed length.
+def replacing(places: Sequence[int], scale: float) -> Inject:
+    """Replace tokens' embeddings by vectors of a fixed length.
 
     Args:
-        at: Position of that token.
-        scale: Length of the vector.
+        places: Positions of the tokens, one for each vector.
+        scale: Length of the vectors.
     """
 
     @contextlib.contextmanager
     def inject(vectors: Tensor, embedded: Tensor) -> Iterator[Tensor]:
         """Yield the embedded prompts with the vectors in their place."""
         embedded = embedded.clone()
-        embedded[:, at] = (vectors * (scale / vectors.norm(dim=1, keepdim=True))).to(embedded.device, embedded.dtype)
+        scaled = vectors * (scale / vectors.norm(dim=-1, keepdim=True))
+        embedded[:, list(places)] = scaled.to(embedded.device, embedded.dtype)
         yield embedded
 
     return inject
 
 
-def adding(module: Any, at: int, block: int) -> Inject:
-    """Add a vector to a block's output h at one token, scaled to the norm of h: h + |h| v / |v|.
+def adding(module: Any, places: Sequence[int], block: int) -> Inject:
+    """Add vectors to a block's output h at some tokens, scaled to the norm of h there: h + |h| v / |v|.
 
     The norm is a constant in training: it has no gradient.
 
@@ -52,7 +57,7 @@ def adding(module: Any, at: int, block: int) -> Inject:
 
     Args:
         module: A causal language model of transformers.
-        at: Position of that token.
+        places: Positions of the tokens, one for each vector.
         block: Index of the block.
     """
     import torch
@@ -63,9 +68,9 @@ def adding(module: Any, at: int, block: int) -> Inject:
 
         def add(_: Any, __: Any, output: Any) -> Any:
             hidden = output[0] if isinstance(output, tuple) else output
-            unit = torch.nn.functional.normalize(vectors, dim=1).to(hidden.device)
-            added = hidden.clone()
-            norm = hidden[:, at].detach().float().norm(dim=1, keepdim=True)
+            unit = torch.nn.functional.normalize(vectors, dim=-1).to(hidden.device)
+            added, at = hidden.clone(), list(places)
+            norm = hidden[:, at].detach().float().norm(dim=-1, keepdim=True)
             added[:, at] = added[:, at] + (norm * unit).to(hidden.dtype)
             return (added, *output[1:]) if isinstance(output, tuple) else added
 
@@ -80,7 +85,7 @@ def adding(module: Any, at: int, block: int) -> Inject:
 
 def loss(
     module: Any,
-    prompt: list[int],
+    prompt: Sequence[int],
     inject: Inject,
     vectors: Tensor,
     responses_ids: Sequence[list[int]],
@@ -92,7 +97,7 @@ def loss(
         module: A causal language model of transformers.
         prompt: Ids of the prompt.
         inject: Injects the vectors into the prompt.
-        vectors: (batch, d_model) float32, of any length.
+        vectors: (batch, places, d_model) float32, of any length.
         responses_ids: Ids of the responses.
         among: The candidates of the step; None for the whole vocabulary.
     """
@@ -145,3 +150,33 @@ def candidates(known: NDArray[np.int64], vocabulary: int, seed: Sequence[int]) -
     stands_for = np.array([1, len(rest) / OTHERS])
     weights = np.repeat(np.log(stands_for).astype(np.float32), [len(known), OTHERS])
     return np.concatenate([known, others]), weights
+
+
+def against_baselines(
+    x: Floats,
+    mean: Floats,
+    responses_ids: Sequence[list[int]],
+    measure: Callable[[Floats, Sequence[list[int]]], float],
+) -> dict[str, float]:
+    """Measure the loss with each text's vectors, with the mean vector, and with another text's vectors.
+
+    Args:
+        x: (n, places, d_model), of held-out texts.
+        mean: (d_model,), of the training texts.
+        responses_ids: Ids of the responses, one for each of the n.
+        measure: Returns the mean loss of some vectors and responses, in nats per token.
+
+    Returns:
+        `loss`, `loss_mean_vector` and `loss_other_vector`, in nats per token.
+    """
+    arms = {
+        "loss": x,
+        "loss_mean_vector": np.broadcast_to(mean, x.shape).copy(),
+        "loss_other_vector": np.roll(x, len(x) // 2, 0),
+    }
+    parts = [slice(start, start + MEASURED_AT_ONCE) for start in range(0, len(x), MEASURED_AT_ONCE)]
+    sizes = [sum(map(len, responses_ids[part])) for part in parts]
+    return {
+        name: float(np.average([measure(rows[part], responses_ids[part]) for part in parts], weights=sizes))
+        for name, rows in arms.items()
+    }
