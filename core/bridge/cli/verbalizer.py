@@ -39,13 +39,15 @@ def train(
     """Train a verbalizer of a model, from the model itself and plain text.
 
     A copy of the model learns, by low-rank adapters, to write the text before an activation, and a second copy to
-    reconstruct the activation from such a text. The folder has the layout of released NLA checkpoints. An interrupted
-    command continues from the last checkpoint when called again. Losses are on documents outside the training set,
-    together with the loss of the same model without the activation.
+    reconstruct the activation from such a text. The folder has the layout of released NLA checkpoints. With
+    --verbalizer activation_oracle, an adapter learns to answer questions about the text around an activation. An
+    interrupted command continues from the last checkpoint when called again. Losses are on documents outside the
+    training set, together with the loss of the same model without the activation.
 
     \b
     bridge verbalizer train --model smollm2-135m@19
     bridge verbalizer train --model gemma3-270m@12 --corpus texts/ --dictionary my-sae/ --steps 3000 --out my-av
+    bridge verbalizer train --model gemma3-270m@12 --verbalizer activation_oracle --out my-oracle
     """
     from bridge.pipeline.jobs.train_verbalizer import train_verbalizer
     from bridge.pipeline.plan.options import make_options

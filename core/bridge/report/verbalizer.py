@@ -15,12 +15,12 @@ def print_training(record: Mapping[str, Any]) -> None:
         record: The result of `bridge.pipeline.jobs.train_verbalizer`.
     """
     rows = [
-        [half.upper(), name.replace("_", " "), f"{value:.3f}"]
-        for half, measured in record["held_out"].items()
+        [part, name.replace("_", " "), f"{value:.3f}"]
+        for part, measured in record["held_out"].items()
         for name, value in measured.items()
     ]
     title = f"Verbalizer of {record['model']}, on held-out documents"
-    print_rows(["half", "measure", "value"], rows, title=title)
+    print_rows(["part", "measure", "value"], rows, title=title)
     say(
         "Losses are nats a token: `loss` with the own activation, the others with the mean activation and with another "
         "text's. The difference is the information that the verbalizer reads from the vector. `fve` is relative to the "

@@ -274,6 +274,8 @@ class VerbalizerBackend(ABC):
     def train(self, subject: Subject, recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
         """Train a verbalizer of the subject and write it to a folder that `open` reads; resume an interrupted run.
 
+        The state of an interrupted run is in hidden files (`.NAME.safetensors`), which the core deletes at the end.
+
         Args:
             subject: The model and site whose activations the verbalizer learns to read.
             recipe: How to train.

@@ -89,7 +89,8 @@ class Recipe:
         topics: Write the topic of a text first, if documents have one.
         dictionary: If given, half of the examples are the dictionary's features mixed into the mean activation.
         reconstructor: Also train the reconstructor, from text to activations.
-        inject: Whether the vector replaces a token's embedding, or is added to the output of block 1 at that token.
+        inject: Whether the vector replaces a token's embedding, or is added to the output of block 1 at that token;
+            `auto` for the usual way of the verbalizer's kind.
 
     Raises:
         UsageError: If a number is too small.
@@ -103,13 +104,13 @@ class Recipe:
     topics: bool = False
     dictionary: Dictionary | None = None
     reconstructor: bool = True
-    inject: Literal["replace", "add"] = "replace"
+    inject: Literal["auto", "replace", "add"] = "auto"
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "rank", "characters"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; a verbalizer is trained with 1 at least.")
-        if self.inject not in ("replace", "add"):
+        if self.inject not in ("auto", "replace", "add"):
             raise UsageError(f"A verbalizer cannot be trained with inject={self.inject}.", remedy="Say replace or add.")
         if not self.lr > 0:
             raise UsageError(f"The learning rate is {self.lr}; it must be above 0.")

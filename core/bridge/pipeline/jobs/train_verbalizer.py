@@ -16,7 +16,7 @@ from bridge.pipeline.plan.single import prepare_model
 from bridge.pipeline.plan.specs import build
 from bridge.pipeline.plan.threads import threads_for
 from bridge.pipeline.transfer.dictionaries import check_belongs, open_dictionary, say_notes
-from bridge.pipeline.verbalize.find import TRAINING_RECORD, trained_folder
+from bridge.pipeline.verbalize.find import TRAINING_RECORD, TRAINING_STATE, trained_folder
 from bridge.pipeline.verbalize.subject import ModelSubject
 from bridge.progress import Progress
 from bridge.verbalizers import Recipe
@@ -81,4 +81,6 @@ def train_verbalizer(
         "options": pinned.flat(),
     }
     write_bytes(out / TRAINING_RECORD, json.dumps(record, indent=2, ensure_ascii=False).encode())
+    for state in out.glob(TRAINING_STATE):
+        state.unlink()
     return record | {"folder": str(out)}

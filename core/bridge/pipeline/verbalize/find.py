@@ -23,6 +23,9 @@ LENSES = "lenses"
 TRAINING_RECORD = "training.json"
 """Record of a trained verbalizer, written last."""
 
+TRAINING_STATE = ".*.safetensors"
+"""Hidden files from which an interrupted training continues; deleted once the record is written."""
+
 OWN = "own"
 READER = "reader"
 """Stands for whichever format recognises the checkpoint."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from bridge.hookspecs import hookimpl
-from bridge.readers import Answer, Injection, Message, Prompt, Reader, ReaderFormat, Sampling
+from bridge.progress import Progress
+from bridge.readers import Answer, Injection, Reader, ReaderFormat, Sampling
+from bridge.verbalizers import Recipe, Subject
 from bridge_verbalizers.formats.files import is_adapter, weights_of
-from bridge_verbalizers.formats.oracle_config import NAME, OracleConfig, read_config
+from bridge_verbalizers.formats.oracle_config import NAME, OracleConfig, prompt_of, read_config
 
 ADDING = ("addition", "adding")
 """In the names of adapters that were trained since vectors are added (`utility_scripts/draft_training_configs.py`)."""
@@ -37,7 +39,6 @@ class ActivationOracle(ReaderFormat):
         added = Injection(block=config.hook_onto_layer, how="add", length="place", times=config.steering_coefficient)
         replaced = Injection(block=config.hook_onto_layer, length="place", times=config.steering_coefficient)
         weights = weights_of(folder, config.model_name)
-        before, _, after = config.prefix.partition("{places}")
         said = any(word in str(folder).lower() for word in ADDING)
         return Reader(
             # Nothing in the folder but the adapter's tensors says how wide it is.
@@ -45,18 +46,19 @@ class ActivationOracle(ReaderFormat):
             sites=tuple(map(str, config.layers)),
             model=config.model_name or (weights.adapter.base if weights.adapter else ""),
             weights=weights,
-            prompt=Prompt(
-                messages=(Message(content=f"{before}{{vectors}}{after}{{question}}"),),
-                placeholder=config.special_token,
-                several=True,
-                template_options={"enable_thinking": False},
-            ),
+            prompt=prompt_of(config),
             injection=added,
             # Until October 2025 oracles were trained with vectors in the place of what stood there.
             alternatives=() if known or said else (replaced,),
             answer=Answer(rule="free"),
             sampling=Sampling(max_new_tokens=50),
         )
+
+    def train(self, subject: Subject, recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
+        """Train an adapter that answers questions about the text around activations."""
+        from bridge_verbalizers.formats.oracle_training import train_oracle
+
+        return train_oracle(subject, recipe, out, progress)
 
 
 @hookimpl

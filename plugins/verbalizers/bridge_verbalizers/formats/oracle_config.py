@@ -8,6 +8,7 @@ from typing import final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bridge.errors import BridgeError
+from bridge.readers import Message, Prompt
 
 NAME = "ao_config.json"
 PLACE = " ?"
@@ -90,3 +91,14 @@ def read_config(folder: Path) -> OracleConfig | None:
             f"{path} cannot be used: {said}.",
             cause="It is damaged, or of a newer trainer.",
         ) from error
+
+
+def prompt_of(config: OracleConfig) -> Prompt:
+    """Return the prompt of an oracle: its prefix with the places of the vectors, and the question after it."""
+    before, _, after = config.prefix.partition("{places}")
+    return Prompt(
+        messages=(Message(content=f"{before}{{vectors}}{after}{{question}}"),),
+        placeholder=config.special_token,
+        several=True,
+        template_options={"enable_thinking": False},
+    )

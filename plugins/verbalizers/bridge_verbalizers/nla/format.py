@@ -74,10 +74,10 @@ class NLAFormat(ReaderFormat):
 
     def train(self, subject: Subject, recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
         """Train an AV by LoRA, and an AR, and write them to `out/av` and `out/ar`."""
-        from bridge_verbalizers.training.examples import gather_examples
-        from bridge_verbalizers.training.job import Job
         from bridge_verbalizers.nla.train_ar import train_ar
         from bridge_verbalizers.nla.train_av import train_av
+        from bridge_verbalizers.training.examples import gather_examples
+        from bridge_verbalizers.training.job import Job
 
         progress.note(f"Choosing examples for {subject.name}.")
         data = gather_examples(subject, recipe)

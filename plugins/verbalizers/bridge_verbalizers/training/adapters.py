@@ -40,27 +40,45 @@ def add_adapters(module: Any, rank: int) -> dict[str, nn.Parameter]:
         raise BridgeError(
             "Training a verbalizer needs peft.", remedy="pip install 'residual-bridge[train]'."
         ) from error
-    from torch import nn
-    from transformers.pytorch_utils import Conv1D
-
-    head = getattr(module, "get_output_embeddings", lambda: None)()
-    names = [
-        name
-        for name, part in module.named_modules()
-        if isinstance(part, (nn.Linear, Conv1D)) and part is not head and "vision" not in name
-    ]
-    if not names:
-        raise ModelError(f"{type(module).__name__} has no linear layers to adapt.")
+    config = LoraConfig(**lora_config(module, rank))
     module.requires_grad_(False)
-    # The weights of GPT-2's linear layers are transposed.
-    turned = all(isinstance(module.get_submodule(name), Conv1D) for name in names)
-    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=names, fan_in_fan_out=turned)
     inject_adapter_in_model(config, module)
     adapters = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
     for weight in adapters.values():
         # Steps are smaller than the resolution of bfloat16.
         weight.data = weight.data.float()
     return adapters
+
+
+def lora_config(module: Any, rank: int) -> dict[str, Any]:
+    """Return the fields of `peft.LoraConfig` for an adapter of every linear layer of a transformers model.
+
+    Args:
+        module: The model, without adapters.
+        rank: Rank of the adapter.
+
+    Raises:
+        ModelError: If the model has no linear layers to adapt.
+    """
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    head = getattr(module, "get_output_embeddings", lambda: None)()
+    found = {
+        name: part
+        for name, part in module.named_modules()
+        if isinstance(part, (nn.Linear, Conv1D)) and part is not head and "vision" not in name
+    }
+    if not found:
+        raise ModelError(f"{type(module).__name__} has no linear layers to adapt.")
+    return {
+        "peft_type": "LORA",
+        "r": rank,
+        "lora_alpha": rank,
+        "target_modules": list(found),
+        # The weights of GPT-2's linear layers are transposed.
+        "fan_in_fan_out": all(isinstance(part, Conv1D) for part in found.values()),
+    }
 
 
 def merge_adapters(module: Any) -> None:

@@ -34,5 +34,5 @@ class Job:
     progress: Progress
 
     def checkpoint(self, half: str) -> Path:
-        """Return the file of a half's training checkpoint, which is kept until the training is done."""
+        """Return the file of a half's training checkpoint, which is kept until the training's record is written."""
         return self.out / f".{half}.safetensors"

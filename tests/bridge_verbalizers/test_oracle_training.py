@@ -1,0 +1,131 @@
+"""Training an activation oracle: it learns to answer from its vectors, and peft reads the adapter that it writes."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bridge.corpus import Document
+from bridge.errors import UsageError
+from bridge.models import LoadedModel, Placement
+from bridge.pipeline.plan.runtime import open_runtime
+from bridge.progress import Silent
+from bridge.readers import kind_of
+from bridge.references import Site
+from bridge.verbalizers import Passage, Recipe, Subject
+from bridge_verbalizers.formats.activation_oracle import ActivationOracle
+from bridge_verbalizers.formats.oracle_questions import AFTER, BEFORE, WORD, gather_questions
+
+WORDS = ("river", "engine", "violin", "pepper", "glacier", "lantern")
+RECIPE = Recipe(steps=320, batch=8, rank=16, lr=1e-2, characters=8, reconstructor=False)
+Oracle = kind_of(ActivationOracle())
+
+
+class Planted(Subject):
+    """A tiny Llama whose "activations" are a known direction for each word."""
+
+    site, seed, name = Site(1), 0, "planted@1"
+    placement = Placement("cpu", "float32")
+
+    def __init__(self, folder: Path) -> None:
+        runtime = open_runtime()
+        tiny = runtime.registry.models["llama"].write_tiny_checkpoints(folder / "tiny")[0]
+        model = runtime.resolve(f"{tiny}@1")
+        loaded = model.adapter.load(model.weights, self.placement)
+        for weight in loaded.module.parameters():
+            # Random weights write next to nothing into the stream, and a random head cannot prefer any token.
+            weight.data *= 30 if weight.shape[0] == loaded.module.config.vocab_size else 9 if weight.ndim == 2 else 1
+        base = folder / "base"
+        loaded.module.save_pretrained(base)
+        loaded.tokenizer.tokenizer.save_pretrained(base)  # type: ignore[attr-defined]
+        self.model = runtime.resolve(f"{base}@1")
+        self.base, self.d_model, self.n_layers = base, self.model.info.d_model, self.model.info.n_layers
+        rng = np.random.default_rng(1)
+        self.directions = rng.normal(size=(len(WORDS), self.d_model)).astype(np.float32)
+
+    def load(self) -> LoadedModel:
+        return self.model.adapter.load(self.model.weights, self.placement)
+
+    def passages(self, held_out: bool = False) -> Iterator[Passage]:
+        rng = np.random.default_rng(7 + held_out)
+        for _ in range(30 if held_out else 120):
+            chosen = rng.integers(len(WORDS), size=8)
+            text = " ".join(WORDS[word] for word in chosen)
+            ends = np.cumsum([len(WORDS[word]) + 1 for word in chosen]) - 1
+            x = self.directions[chosen] + 0.05 * rng.normal(size=(8, self.d_model))
+            yield Passage(Document(text, text), ends, x.astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> Planted:
+    return Planted(tmp_path_factory.mktemp("planted"))
+
+
+@pytest.fixture(scope="module")
+def trained(subject: Planted, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("oracle")
+    return out, Oracle().train(subject, RECIPE, out, Silent())
+
+
+def test_it_answers_from_its_vectors(subject: Planted, trained: tuple[Path, dict[str, Any]]) -> None:
+    out, measured = trained
+    asked = (WORD, BEFORE, f"{BEFORE} (4 vectors)")
+    for question in asked:
+        losses = measured[question]
+        assert losses["loss"] < min(losses["loss_mean_vector"], losses["loss_other_vector"]) - 0.03, question
+    # What comes next is random here: nothing in the vectors can tell.
+    assert measured[AFTER]["loss"] > measured[AFTER]["loss_mean_vector"] - 0.1
+    oracle = Oracle(checkpoint=str(out), ask=WORD, max_new_tokens=10).open(subject)
+    answers = [one.text for one in oracle.explain(subject.directions)]
+    assert sum(a == word for a, word in zip(answers, WORDS, strict=True)) >= 3, answers
+    # Several vectors in one prompt: the last words are those of the last vectors.
+    (said,) = oracle.ask([subject.directions[[0, 1, 2, 3]]], BEFORE)
+    assert said.text
+
+
+def test_the_folder_is_a_peft_adapter(subject: Planted, trained: tuple[Path, dict[str, Any]]) -> None:
+    """Read by peft itself, it gives the same logits as the engine of this project."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from bridge.models import Placement
+    from bridge.readers import Weights
+    from bridge.readers.adapters import read_adapter
+    from bridge.readers.bodies import Bodies
+
+    out, _ = trained
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(subject.base), out).eval()
+    ours = Bodies("", False, Placement("cpu", "float32")).module(Weights(adapter=read_adapter(out)))
+    ids = torch.tensor([[5, 6, 7, 8, 9]])
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(ids).logits, theirs(ids).logits, rtol=1e-5, atol=1e-5)
+    said = json.loads((out / "ao_config.json").read_text())
+    assert said["act_layer_combinations"] == [[1]] and said["hook_onto_layer"] == 1
+
+
+def test_the_questions_are_about_the_text_around_a_token(subject: Planted) -> None:
+    asked, held_out = gather_questions(subject, replace(RECIPE, characters=20))
+    for before, after, word in zip(*(asked.answers[question] for question in (BEFORE, AFTER, WORD)), strict=True):
+        assert before.endswith(word) and word in WORDS
+        assert set(after.split()) <= set(WORDS)
+    assert asked.x.shape[1:] == (4, subject.d_model) == held_out.x.shape[1:]
+    nearest = (asked.x[:, -1] @ subject.directions.T).argmax(1)
+    assert [WORDS[row] for row in nearest] == asked.answers[WORD]
+
+
+def test_what_an_oracle_has_not_is_refused(subject: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="added vectors only"):
+        Oracle().train(subject, replace(RECIPE, inject="replace"), tmp_path, Silent())
+    monkeypatch.setattr(subject, "site", Site(1, "attn_out"))
+    with pytest.raises(UsageError, match=r"read outputs of blocks, and 1\.attn_out"):
+        Oracle().train(subject, RECIPE, tmp_path, Silent())
