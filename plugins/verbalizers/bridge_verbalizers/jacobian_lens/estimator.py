@@ -120,7 +120,11 @@ class Estimator:
 
 
 def _tape(model: LoadedModel, text: Ids, layers: Sequence[int], skip: int, copies: int) -> Tape:
-    return model.tape(text, [Site(layer) for layer in layers], copies=copies, skip=skip)
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    # Kernels of long texts compute the attention of a short one again in every backward pass, and more slowly.
+    with sdpa_kernel(SDPBackend.MATH):
+        return model.tape(text, [Site(layer) for layer in layers], copies=copies, skip=skip)
 
 
 def _through_block(block: tuple[Tensor, Tensor], mlp: RecordedMlp | None, cotangents: Tensor, copies: int) -> None:
@@ -138,12 +142,14 @@ def _through_block(block: tuple[Tensor, Tensor], mlp: RecordedMlp | None, cotang
         for part in parts:
             cotangents[part] = _gradient([after], before, [cotangents[part]])
         return
-    inside = cotangents.new_empty(cotangents.shape)
+    count, tokens, width = cotangents.shape
+    inside = cotangents.new_empty(tokens, count, width)
     for part in parts:
-        inside[part] = _gradient([after], mlp.y, [cotangents[part]])
+        inside[:, part] = _gradient([after], mlp.y, [cotangents[part]]).transpose(0, 1)
     mlp.pull_back(inside)
     for part in parts:
-        cotangents[part] = _gradient([after, mlp.x], before, [cotangents[part], inside[part]])
+        given = [cotangents[part], inside[:, part].transpose(0, 1).contiguous()]
+        cotangents[part] = _gradient([after, mlp.x], before, given)
 
 
 def _gradient(outputs: Sequence[Tensor], given: Tensor, cotangents: Sequence[Tensor]) -> Tensor:
