@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -144,16 +144,16 @@ def at_first(module: Any, rows: Any, places: Sequence[int]) -> Iterator[None]:
             handle.remove()
 
 
-def measure(ways: Ways, rounds: int, names: list[str]) -> dict[str, Any]:
+def measure(ways: Ways, rounds: int, names: list[str], clock: Callable[[], float]) -> dict[str, Any]:
     """Time every way in turn, several rounds after a warm-up round, in one process."""
     said = {name: getattr(ways, name)() for name in names}
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for round_ in range(rounds):
         # Another one first each time: a machine that slows down must not slow the same way every round.
         for name in names[round_ % len(names) :] + names[: round_ % len(names)]:
-            start = time.perf_counter()
+            start = clock()
             getattr(ways, name)()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     ratios = {
         f"seconds of {name} / {own}": spread([a / b for a, b in zip(seconds[name], seconds[own], strict=True)])
         for name, own in RATIOS.items()
@@ -177,13 +177,15 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16, help="sequences at once")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dtype", default="float32", choices=["bfloat16", "float32"])
+    parser.add_argument("--cpu-time", action="store_true", help="count processor time, on a busy machine")
     parser.add_argument("--one-by-one", action="store_true", help="time single vectors, too")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     asked = parser.parse_args()
     names = ["batched", "generate", "adapter", *(["one_by_one"] if asked.one_by_one else [])]
     with tempfile.TemporaryDirectory() as folder:
         given = {name: getattr(asked, name) for name in ("layers", "width", "rank", "vectors", "batch", "dtype")}
-        found = measure(Ways(Path(folder), asked), asked.rounds, names)
+        clock = time.process_time if asked.cpu_time else time.perf_counter
+        found = measure(Ways(Path(folder), asked), asked.rounds, names, clock)
         show({"benchmark": "readers", **given, **found}, asked.json)
 
 
