@@ -466,6 +466,11 @@ class RebuildsTooFew(Says):
         return np.ones((1, self.d_model), dtype=np.float32)
 
 
+class NotesNothing(Says):
+    def notes(self) -> Any:
+        return None
+
+
 @pytest.mark.parametrize(
     ("broken", "law"),
     [
@@ -482,6 +487,7 @@ class RebuildsTooFew(Says):
         (HidesItsReconstructor, "whether reconstruct works.*it returned vectors"),
         (PromisesAReconstructor, "whether reconstruct works.*none"),
         (RebuildsTooFew, "reconstruct gives one"),
+        (NotesNothing, "notes returns a list of texts"),
     ],
 )
 def test_broken_verbalizer(broken: type[Says], law: str) -> None:

@@ -120,6 +120,16 @@ def check_explanations(explanations: Any, count: int, name: str) -> None:
     )
 
 
+def check_notes(notes: Any, name: str) -> None:
+    """Refuse a verbalizer's notes unless they are a list of texts.
+
+    Raises:
+        PluginError: Naming the verbalizer and its return value.
+    """
+    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+        raise PluginError(f"The notes of the verbalizer {name} are {notes!r}, not a list of texts.")
+
+
 def fault_of_rows(rows: Any, shape: tuple[int, ...]) -> str:
     """Describe the fault of rows that a plugin returned; empty for finite numpy floats of this shape."""
     if not isinstance(rows, np.ndarray):

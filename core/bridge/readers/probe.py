@@ -24,6 +24,16 @@ def unlike_vectors(d_model: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(drawn * np.sqrt(d_model), np.float32)
 
 
+def chosen_by_probe(way: Injection) -> str:
+    """Say which injection a probe chose, for the user."""
+    place = "the embedding of the placeholder" if way.block is None else f"the output of block {way.block}"
+    verb = "is added to" if way.how == "add" else "replaces"
+    return (
+        f"Its files do not say how a vector is injected. A probe with two vectors chose inject={way.how} (the vector "
+        f"{verb} {place}): only then did the answers differ and have the right form. The option inject decides instead."
+    )
+
+
 def told_apart(ways: Sequence[Injection], answers: Callable[[Injection], list[Explanation]]) -> Injection:
     """Return the one way in which the answers about two unlike vectors differ, and keep their form.
 

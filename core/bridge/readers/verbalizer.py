@@ -18,7 +18,7 @@ from bridge.readers.bodies import Bodies
 from bridge.readers.decoding import Speaker, likeliest, sampler
 from bridge.readers.injection import lengthened, whitened
 from bridge.readers.matrices import Loaded, mapped, read_affine
-from bridge.readers.probe import PROBED, told_apart, unlike_vectors
+from bridge.readers.probe import PROBED, chosen_by_probe, told_apart, unlike_vectors
 from bridge.readers.prompt import Placed, check_question, placed
 from bridge.readers.reader import Injection, Reader, Sampling
 from bridge.readers.reconstructor import Reconstructor
@@ -71,6 +71,7 @@ class ReaderVerbalizer(Verbalizer):
         self.at_once = max(1, asked.batch // asked.sampling.samples)
         self._tokenizer = bodies.tokenizer(reader.weights)
         self._speakers: dict[Placed, Speaker] = {}
+        self._notes = list(reader.notes)
         # Small files tell whether prompt and tokenizer agree: before any weights are read.
         self._placed(1, asked.question or ("?" if reader.prompt.asks else ""))
 
@@ -114,6 +115,10 @@ class ReaderVerbalizer(Verbalizer):
     def reconstruct(self, texts: Sequence[str]) -> Floats:
         """Return what the reconstructor makes of texts, (n, d_model) float32."""
         return self._reconstructor.reconstruct(texts)
+
+    def notes(self) -> list[str]:
+        """Return what the reader's files leave to the user, and how a probe decided, if it did."""
+        return list(self._notes)
 
     @cached_property
     def _layers(self) -> list[Loaded]:
@@ -163,7 +168,9 @@ class ReaderVerbalizer(Verbalizer):
             blends = Blends(self._lengthened(unlike, injection), none)
             return [self._parsed(ids, PROBED) for ids in speaker.say(blends, PROBED, likeliest)]
 
-        return told_apart((reader.injection, *reader.alternatives), answers)
+        found = told_apart((reader.injection, *reader.alternatives), answers)
+        self._notes.append(chosen_by_probe(found))
+        return found
 
     def _parsed(self, ids: list[int], allowed: int) -> Explanation:
         text = self._tokenizer.tokenizer.decode(ids, clean_up_tokenization_spaces=False)

@@ -40,6 +40,9 @@ def check_verbalizer(verbalizer: Verbalizer) -> None:
     _check_blends(laws, verbalizer, vectors)
     _check_refusals(laws, verbalizer, vectors)
     _check_reconstruction(laws, verbalizer, [explanation.text for explanation in forwards])
+    notes: object = verbalizer.notes()
+    whole = isinstance(notes, list) and all(isinstance(note, str) for note in notes)
+    laws.require(whole, "notes returns a list of texts", "the calls before", f"{notes!r}")
 
 
 def _explain(laws: Laws, verbalizer: Verbalizer, vectors: np.ndarray, given: str) -> list[Explanation]:

@@ -56,6 +56,7 @@ class Verbalizer(ABC):
         - Vectors of another width raise a `ShapeError`.
         - A zero, NaN or infinite vector has no direction and raises a `BridgeError`.
         - `explain_blends` with a single background and beta 0 equals `explain` of the blends.
+        - `notes` returns a list of texts.
     """
 
     d_model: int
@@ -140,6 +141,18 @@ class Verbalizer(ABC):
             BridgeError: If this verbalizer has no activation reconstructor.
         """
         raise BridgeError("This verbalizer has no activation reconstructor.")
+
+    def notes(self) -> list[str]:
+        """Return what a user must know about how this verbalizer reads vectors.
+
+        The core calls this after the last explanation, shows the sentences to the user and stores them with the result.
+        They describe the verbalizer and not single vectors: a result from cached explanations has the same notes.
+
+        Returns:
+            Sentences, such as a choice that the verbalizer's files leave open and that was made at the first use; none
+            by default.
+        """
+        return []
 
 
 class VerbalizerBackend(ABC):

@@ -16,6 +16,7 @@ from bridge.metrics import Metric
 from bridge.pipeline.fit.controls import fit_arms, fit_back
 from bridge.pipeline.fit.fit import Fit
 from bridge.pipeline.plan.plan import Plan
+from bridge.pipeline.plan.provenance import VERBALIZER_NOTES, said
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.score.held_out import StoredPairs
 from bridge.pipeline.score.score import score_evidence
@@ -81,6 +82,7 @@ def score_fit(
         result.bridge.provenance["failed_scorers"] = failed
     if verbalized:
         result.bridge.provenance["verbalized"] = verbalized.provenance
+        result.bridge.provenance.update(said(verbalized.notes, VERBALIZER_NOTES))
     return metrics, verbalized, kept
 
 

@@ -88,9 +88,11 @@ def explain_texts(
     points = given.x if foreign.bridge is None else foreign.bridge(given.x).astype(np.float32)
     verbalizer = foreign.open()
     if ask:
-        return Readings(_answers(foreign, verbalizer, given, points, ask), None, None, provenance | {"question": ask})
+        answers = _answers(foreign, verbalizer, given, points, ask)
+        return Readings(answers, None, None, provenance | {"question": ask} | foreign.notes(verbalizer))
     explanations = foreign.explain(len(points), lambda: verbalizer.explain(points))
     returned = foreign.reconstruct(verbalizer, explanations, points)
+    provenance |= foreign.notes(verbalizer)
     cosines = [None] * len(explanations) if returned is None else list(map(float, cosine(given.x, returned)))
     readings = [
         Reading(text, token, end, one.text, one.flags, back)
@@ -161,7 +163,8 @@ def explain_directions(
     verbalizer = foreign.open()
     explanations = foreign.explain(len(moved), lambda: washout.explain(verbalizer, moved, background))
     readings = [Reading(name, "", -1, one.text, one.flags, None) for name, one in zip(names, explanations, strict=True)]
-    return Readings(readings, None, None, foreign.provenance() | {"washout": asdict(washout)})
+    provenance = foreign.provenance() | {"washout": asdict(washout)} | foreign.notes(verbalizer)
+    return Readings(readings, None, None, provenance)
 
 
 def _activations(plan: ModelPlan, texts: Sequence[str], every: int, runtime: Runtime) -> Tokens:

@@ -14,12 +14,12 @@ from bridge.pipeline.fit.cache import fitted_bridge
 from bridge.pipeline.plan.gather import gather_model
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import prepare
-from bridge.pipeline.plan.provenance import said, versions
+from bridge.pipeline.plan.provenance import VERBALIZER_NOTES, said, versions
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.plan.self_check import with_untrained
 from bridge.pipeline.plan.single import ModelPlan, find_side, prepare_model
 from bridge.pipeline.plan.specs import build_map
-from bridge.pipeline.verbalize.cache import open_verbalizer
+from bridge.pipeline.verbalize.cache import open_verbalizer, tell_notes
 from bridge.pipeline.verbalize.find import find_verbalizer
 from bridge.pipeline.verbalize.published import best_reader, readers_of
 from bridge.pipeline.verbalize.round_trip import rebuilt_from
@@ -97,6 +97,10 @@ class ForeignVerbalizer:
         exchanged |= {"src_identity": options.models.dst_identity, "dst_identity": options.models.src_identity}
         back = fitted_bridge(prepare(options.updated(**exchanged), self.runtime), self.runtime)
         return np.asarray(back(rebuilt), np.float32)
+
+    def notes(self, verbalizer: Verbalizer) -> dict[str, list[str]]:
+        """Show the verbalizer's notes after its last explanation; return them as an entry of the provenance."""
+        return said(tell_notes(verbalizer, self.named, self.runtime.progress), VERBALIZER_NOTES)
 
     def provenance(self) -> dict[str, Any]:
         """Return models, verbalizer, options and versions."""

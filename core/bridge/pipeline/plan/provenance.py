@@ -10,6 +10,9 @@ from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.plan.single import Side
 from bridge.references import Site
 
+VERBALIZER_NOTES = "verbalizer_notes"
+"""Entry for the notes of the verbalizers that were used."""
+
 
 def describe(plan: Plan, rows: PairedRows, src: Site, dst: Site) -> dict[str, Any]:
     """Return the provenance of a result: everything that its numbers depend on."""
@@ -28,9 +31,9 @@ def describe(plan: Plan, rows: PairedRows, src: Site, dst: Site) -> dict[str, An
     } | said(plan.remarks)
 
 
-def said(remarks: Sequence[str]) -> dict[str, list[str]]:
+def said(remarks: Sequence[str], key: str = "remarks") -> dict[str, list[str]]:
     """Return the remarks of a record as a dictionary entry; empty if there are none."""
-    return {"remarks": list(remarks)} if remarks else {}
+    return {key: list(remarks)} if remarks else {}
 
 
 def versions() -> dict[str, str]:

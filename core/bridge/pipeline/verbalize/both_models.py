@@ -10,7 +10,7 @@ from bridge.collect.memory import forget_models
 from bridge.maps import FittedMap, TrainingData
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.verbalize.activations import ReadingJob
-from bridge.pipeline.verbalize.cache import open_verbalizer
+from bridge.pipeline.verbalize.cache import open_verbalizer, tell_notes
 from bridge.pipeline.verbalize.features import ExplainedFeatures, FeatureJob
 from bridge.pipeline.verbalize.setup import VerbalizerSetup
 from bridge.pipeline.verbalize.subject import ModelSubject
@@ -27,11 +27,13 @@ class Verbalized:
         features: Explanations of a dictionary's features; None without a dictionary.
         readings: Explanations of live activations; None if none were requested.
         provenance: Dictionary, verbalizers and washouts.
+        notes: Notes of the verbalizers.
     """
 
     features: ExplainedFeatures | None
     readings: ExplainedActivations | None
     provenance: dict[str, Any]
+    notes: list[str]
 
 
 class Job(Protocol):
@@ -76,15 +78,20 @@ def verbalize(
     verbalizer = open_verbalizer(setup.src[1], setup.src[0], src, runtime.store)
     for job in jobs:
         job.ask_source(verbalizer)
+    notes = tell_notes(verbalizer, setup.src[0], runtime.progress)
     # Two verbalizers of 7B and 27B parameters do not fit into memory together.
     del verbalizer
     forget_models()
     verbalizer = open_verbalizer(setup.dst[1], setup.dst[0], dst, runtime.store)
     for job in jobs:
         job.ask_destination(verbalizer)
+    notes += tell_notes(verbalizer, setup.dst[0], runtime.progress)
     del verbalizer
     forget_models()
     provenance = {"verbalizers": {"src": setup.src[0], "dst": setup.dst[0]}} | (
         features.provenance() if features else {}
     )
-    return Verbalized(features.result() if features else None, readings.result() if readings else None, provenance)
+    said = list(dict.fromkeys(notes))
+    return Verbalized(
+        features.result() if features else None, readings.result() if readings else None, provenance, said
+    )

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,13 @@ from bridge.directions import read_arrays, write_arrays
 from bridge.errors import BridgeError
 from bridge.files import write_bytes
 from bridge.pipeline.plan.provenance import versions
-from bridge.plugins.checks import check_explanations, fault_of_rows
+from bridge.plugins.checks import check_explanations, check_notes, fault_of_rows
+from bridge.progress import Progress
 from bridge.store import Store
 from bridge.verbalizers import Blends, Explanation, Subject, Verbalizer, VerbalizerBackend
 
 Floats = NDArray[np.float32]
+Kind = TypeVar("Kind")
 
 
 def open_verbalizer(kind: VerbalizerBackend, named: str, subject: Subject, store: Store) -> Verbalizer:
@@ -31,6 +33,23 @@ def open_verbalizer(kind: VerbalizerBackend, named: str, subject: Subject, store
         BridgeError: As `VerbalizerBackend.open`.
     """
     return CachedVerbalizer(kind.open(subject), named, store.root / "explanations")
+
+
+def tell_notes(verbalizer: Verbalizer, named: str, progress: Progress) -> list[str]:
+    """Show a verbalizer's notes to the user.
+
+    Args:
+        verbalizer: The verbalizer, after its last explanation.
+        named: Its name.
+        progress: Receives the notes.
+
+    Returns:
+        The notes, each with the name, for the provenance.
+    """
+    notes = [f"The verbalizer {named}: {note}" for note in verbalizer.notes()]
+    for note in notes:
+        progress.note(note)
+    return notes
 
 
 def parts(count: int, at_once: int, sequences: int = 1) -> list[slice]:
@@ -96,15 +115,33 @@ class CachedVerbalizer(Verbalizer):
                 write_arrays(path, {"rows": kept}, {})
         return kept
 
+    def notes(self) -> list[str]:
+        """Return the plugin's notes, with those of the earlier run that the cached explanations are from.
+
+        Raises:
+            PluginError: If the plugin does not return a list of texts.
+        """
+        found = self._verbalizer.notes()
+        check_notes(found, self._named)
+        kept = _read(self._notes_file, list[str]) if self.identity else None
+        return list(dict.fromkeys([*found, *(kept or [])]))
+
+    @property
+    def _notes_file(self) -> Path:
+        return self._folder / f"{_key(f'notes {self.identity}', [])}.json"
+
     def _cached(
         self, ask: Callable[[], list[Explanation]], *given: NDArray[Any], count: int | None = None
     ) -> list[Explanation]:
         path = self._folder / f"{_key(self.identity, given)}.json"
-        explanations = _read(path) if self.identity else None
+        explanations = _read(path, list[Explanation]) if self.identity else None
         if explanations is None:
             explanations = ask()
             check_explanations(explanations, len(given[0]) if count is None else count, self._named)
             if self.identity:
+                # Written first: no cached explanation is then without its notes.
+                if notes := self.notes():
+                    write_bytes(self._notes_file, json.dumps(notes).encode("ascii"))
                 # ASCII JSON can represent the lone surrogates that a model's text may contain.
                 write_bytes(path, json.dumps([asdict(one) for one in explanations]).encode("ascii"))
         return explanations
@@ -125,8 +162,8 @@ def _read_rows(path: Path, shape: tuple[int, int]) -> Floats | None:
     return None if fault_of_rows(rows, shape) else rows.astype(np.float32, copy=False)
 
 
-def _read(path: Path) -> list[Explanation] | None:
+def _read(path: Path, kind: type[Kind]) -> Kind | None:
     try:
-        return TypeAdapter(list[Explanation]).validate_json(path.read_bytes())
+        return TypeAdapter(kind).validate_json(path.read_bytes())
     except (OSError, ValueError):  # a damaged entry is computed again
         return None
