@@ -111,7 +111,7 @@ def held_to(
         torch.testing.assert_close(there[row, :places], injected, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(logits[row], wanted, rtol=1e-5, atol=1e-5)
         written = slow.written(lambda so_far, v=vector: read(so_far, v), ids, TOKENS, ends)
-        texts.append(parse(tokenizer.decode(written, clean_up_tokenization_spaces=False)))
+        texts.append(parse(tokenizer.decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)))
     assert [one.text for one in said] == texts
     # A tiny model may write one text of them all; that each vector is heard stands in the logits.
     assert torch.pdist(logits).min() > 0.01, "the vectors are not heard"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any, final
 
@@ -109,7 +109,7 @@ class TransformersTokenizer(Tokenizer):
         """Return the text of token ids, without special tokens."""
         if not self._words:
             return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
-        kept = [one for one in ids if one not in self._names.values()]
+        kept = self.without_special(ids)
         return str(self.tokenizer.decode(kept, skip_special_tokens=False))
 
     def prompt(self, text: str) -> list[int]:
@@ -155,6 +155,16 @@ class TransformersTokenizer(Tokenizer):
                 said.append(f"Documents that hold special tokens of {self.name} ({named}; {way}): {len(found)}.")
         return said
 
+    def without_special(self, ids: Sequence[int], kept: Collection[str] = ()) -> list[int]:
+        """Return token ids without those of special tokens that stand for no text.
+
+        Args:
+            ids: Token ids.
+            kept: Special tokens that stay, as they are written.
+        """
+        left_out = {one for text, one in self._special.items() if text not in kept}
+        return [one for one in ids if one not in left_out]
+
     @cached_property
     def _words(self) -> frozenset[int]:
         """Ids of special tokens that ordinary text is cut into, such as a full stop that serves as padding."""
@@ -171,9 +181,14 @@ class TransformersTokenizer(Tokenizer):
 
     @cached_property
     def _names(self) -> dict[str, int]:
+        """Special tokens that are no words and have more than one character, by how they are written."""
+        return {text: one for text, one in self._special.items() if len(text) > 1}
+
+    @cached_property
+    def _special(self) -> dict[str, int]:
         """Special tokens that are no words, by how they are written."""
         found = {token.content: one for one, token in self.tokenizer.added_tokens_decoder.items() if token.special}
-        return {text: one for text, one in found.items() if one not in self._words and len(text) > 1}
+        return {text: one for text, one in found.items() if one not in self._words}
 
     @cached_property
     def _written_out(self) -> re.Pattern[str]:

@@ -190,11 +190,14 @@ class Answer:
         rule: `tags`: the text between two tags. `bullets`: the lines that begin with a bullet. `free`: all of it.
         tags: The opening and the closing tag; the opening one is empty where the prompt ends with it.
         bullet: What a line begins with.
+        special_tokens: Whether special tokens within an answer stay in its text. If not, they are left out and the text
+            after them is kept, as by `skip_special_tokens=True`; tags and placeholder stay.
     """
 
     rule: Literal["tags", "bullets", "free"] = "free"
     tags: tuple[str, str] = ("<explanation>", "</explanation>")
     bullet: str = "- "
+    special_tokens: bool = False
 
 
 @final

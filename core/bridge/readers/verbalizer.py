@@ -173,9 +173,13 @@ class ReaderVerbalizer(Verbalizer):
         return found
 
     def _parsed(self, ids: list[int], allowed: int) -> Explanation:
+        """Parse an answer, given without the token that ended it."""
+        prompt, answer, ended = self._reader.prompt, self._reader.answer, len(ids) < allowed
+        if not answer.special_tokens:
+            # The parser looks for tags and placeholder, which may be special tokens.
+            ids = self._tokenizer.without_special(ids, (*answer.tags, prompt.placeholder))
         text = self._tokenizer.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
-        prompt, ended = self._reader.prompt, len(ids) < allowed
-        return parse(prompt.answer_prefix + text, prompt.placeholder, self._reader.answer, ended)
+        return parse(prompt.answer_prefix + text, prompt.placeholder, answer, ended)
 
     def _prepared(self, vectors: Floats) -> Floats:
         return self._lengthened(vectors, self._injection)

@@ -9,6 +9,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.errors import UsageError
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.fit.cache import fitted_bridge
 from bridge.pipeline.plan.gather import gather_model
@@ -21,7 +22,7 @@ from bridge.pipeline.plan.single import ModelPlan, find_side, prepare_model
 from bridge.pipeline.plan.specs import build_map
 from bridge.pipeline.verbalize.cache import open_verbalizer, tell_notes
 from bridge.pipeline.verbalize.find import find_verbalizer
-from bridge.pipeline.verbalize.published import best_reader, readers_of
+from bridge.pipeline.verbalize.published import ask_remedy, best_reader, readers_of
 from bridge.pipeline.verbalize.round_trip import rebuilt_from
 from bridge.pipeline.verbalize.subject import ModelSubject
 from bridge.verbalizers import Explanation, Verbalizer
@@ -118,7 +119,7 @@ def with_reader(options: Options, runtime: Runtime, *, asked: bool = False) -> O
         asked: Whether there is a question. A reader that takes one is then named, too: a model's own rarely does.
 
     Raises:
-        UsageError: If there is no such model.
+        UsageError: If there is no such model, or its published readers need a question and it names no site.
         ModelUnavailableError: If its configuration cannot be had.
     """
     if options.verbalize.dst_verbalizer or not options.models.dst:
@@ -126,6 +127,11 @@ def with_reader(options: Options, runtime: Runtime, *, asked: bool = False) -> O
     model = runtime.resolve(options.models.dst)
     reader = None if model.site and not asked else best_reader(model, runtime.registry, asked=asked)
     if reader is None:
+        if not model.site and (oracle := best_reader(model, runtime.registry, asked=True)):
+            raise UsageError(
+                f"No published reader of {model.name} reads vectors without a question.",
+                remedy=f"{ask_remedy(oracle)} Or name the layer of another verbalizer, as in {model.name}@LAYER.",
+            )
         return options
     site = model.site or reader.sites[0]
     said = f"{model.name} is read at {site}, by {reader.name} ({reader.verbalizer})"

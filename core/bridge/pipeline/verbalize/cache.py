@@ -123,6 +123,7 @@ class CachedVerbalizer(Verbalizer):
         """
         found = self._verbalizer.notes()
         check_notes(found, self._named)
+        found = list(map(_unicode, found))
         kept = _read(self._notes_file, list[str]) if self.identity else None
         return list(dict.fromkeys([*found, *(kept or [])]))
 
@@ -138,13 +139,18 @@ class CachedVerbalizer(Verbalizer):
         if explanations is None:
             explanations = ask()
             check_explanations(explanations, len(given[0]) if count is None else count, self._named)
+            explanations = [Explanation(_unicode(one.text), tuple(map(_unicode, one.flags))) for one in explanations]
             if self.identity:
                 # Written first: no cached explanation is then without its notes.
                 if notes := self.notes():
                     write_bytes(self._notes_file, json.dumps(notes).encode("ascii"))
-                # ASCII JSON can represent the lone surrogates that a model's text may contain.
                 write_bytes(path, json.dumps([asdict(one) for one in explanations]).encode("ascii"))
         return explanations
+
+
+def _unicode(text: str) -> str:
+    """Replace lone surrogates, which are no characters and cannot be written to a file, by U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _key(identity: str, arrays: Sequence[NDArray[Any]]) -> str:

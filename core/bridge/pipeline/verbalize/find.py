@@ -9,7 +9,7 @@ from bridge.errors import UsageError
 from bridge.models.resolve import ResolvedModel
 from bridge.models.weights import models_folder
 from bridge.pipeline.plan.specs import build
-from bridge.pipeline.verbalize.published import best_reader
+from bridge.pipeline.verbalize.published import ask_remedy, best_reader
 from bridge.plugins.registry import Registry
 from bridge.readers.locate import locate
 from bridge.verbalizers import VerbalizerBackend, check_site
@@ -53,10 +53,12 @@ def find_verbalizer(
     if not named:
         label = model.label(model.single_site())
         free = ", ".join(name for name, kind in registry.verbalizers.items() if not kind.needs_checkpoint)
+        oracle = best_reader(model, registry, asked=True)
+        ask = f"{ask_remedy(oracle)} Or train one" if oracle else "Train one"
         raise UsageError(
-            f"There is no verbalizer of {label} here.",
+            f"There is no verbalizer of {label} here{' that needs no question' if oracle else ''}.",
             cause="None was trained on this machine, is in the folder of its weights, or was published for this layer.",
-            remedy=f"Train one: bridge verbalizer train --model {label}; use one that needs no training: {free}; or "
+            remedy=f"{ask}: bridge verbalizer train --model {label}; use one that needs no training: {free}; or "
             "see the published readers: bridge readers.",
         )
     named = _recognised(named, registry)

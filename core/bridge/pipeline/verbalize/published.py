@@ -97,6 +97,11 @@ def best_reader(model: ResolvedModel, registry: Registry, *, asked: bool = False
     )
 
 
+def ask_remedy(reader: KnownReader) -> str:
+    """Return the next step of a user who has no question, where the only published reader needs one."""
+    return f'Ask a question of each text, as in --ask "Which topic is this about?": {reader.name} answers it.'
+
+
 def kind_of(reader: KnownReader) -> str:
     """Return the name of the kind of verbalizer that runs a reader."""
     return reader.verbalizer.partition(":")[0]

@@ -113,7 +113,8 @@ def reader_of(sidecar: Sidecar, weights: Weights) -> Reader:
         weights=weights,
         prompt=prompt_of(sidecar),
         injection=injection,
-        answer=Answer(rule="tags"),
+        # As the released client, which asks its server for skip_special_tokens=False.
+        answer=Answer(rule="tags", special_tokens=True),
     )
 
 
