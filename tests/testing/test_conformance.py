@@ -33,8 +33,9 @@ from bridge.testing import (
     check_verbalizer,
 )
 from bridge.verbalizers import Blends, Explanation, Verbalizer, check_vectors
+from bridge_verbalizers.formats.oracle_config import write_example as write_oracle_example
 from dictionary_files import WRITERS
-from nla_files import tiny_nla
+from nla_files import TrainedSubject, tiny_nla
 from published_files import oracle_config, write_base, write_easynla_av, write_lora_nla, write_oracle, write_oracle_lens
 from serving_files import tiny_served
 
@@ -55,22 +56,33 @@ def tiny_lens(folder: Path) -> Verbalizer:
     return REGISTRY.verbalizer("jacobian_lens")(lens=str(folder / "lens.pt")).open(subject)
 
 
+def tiny_reader(name: str, write: Callable[[Path, Path], None], **options: str) -> Callable[[Path], Verbalizer]:
+    """Open a reader of a format, with tiny random weights."""
+
+    def open_(folder: Path) -> Verbalizer:
+        width = write_base(folder / "base")
+        write(folder / name, folder / "base")
+        kind = REGISTRY.verbalizer(name)
+        return kind(checkpoint=str(folder / name), max_new_tokens=4, **options).open(TrainedSubject(width))
+
+    return open_
+
+
 # Verbalizers and formats need something to read, so whoever adds one says here how to make a tiny one.
 VERBALIZERS: dict[str, Callable[[Path], Verbalizer]] = {
     "jacobian_lens": tiny_lens,
+    "activation_oracle": tiny_reader(
+        "activation_oracle", lambda path, base: write_oracle(path, base, oracle_config(base)), ask="What is it about?"
+    ),
+    "easynla": tiny_reader("easynla", write_easynla_av),
+    "lora_nla": tiny_reader("lora_nla", write_lora_nla),
     "nla": tiny_nla,
+    "oracle_lens": tiny_reader("oracle_lens", write_oracle_lens),
     "nla_sglang": tiny_served("nla_sglang"),
     "nla_vllm": tiny_served("nla_vllm"),
     **{name: opened(name) for name in ("exemplars", "logit_lens", "patchscope")},
 }
 DICTIONARIES: dict[str, Callable[[Path], Path]] = WRITERS
-READERS: dict[str, Callable[[Path, Path], None]] = {
-    "activation_oracle": lambda path, base: write_oracle(path, base, oracle_config(base)),
-    "easynla": write_easynla_av,
-    "lora_nla": write_lora_nla,
-    "oracle_lens": write_oracle_lens,
-}
-"""Formats that write no example. `test_formats.py` holds their verbalizers to slow references."""
 
 
 def test_plugins_are_whole() -> None:
@@ -99,8 +111,6 @@ def test_model(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", REGISTRY.verbalizers)
 def test_verbalizer(name: str, tmp_path: Path) -> None:
-    if name in READERS:
-        pytest.skip("its format is held to a slow reference in test_formats.py")
     assert name in VERBALIZERS, "say in VERBALIZERS how to make a tiny one"
     check_verbalizer(VERBALIZERS[name](tmp_path / name))
 
@@ -113,12 +123,10 @@ def test_dictionary_formats(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", REGISTRY.reader_formats)
 def test_reader_formats(name: str, tmp_path: Path) -> None:
-    if name in READERS:
-        write_base(tmp_path / "base")
-        READERS[name](tmp_path / name, tmp_path / "base")
-    else:
-        REGISTRY.reader_formats[name].example(tmp_path / name)
-    check_reader_format(REGISTRY.reader_formats[name], tmp_path / name)
+    fmt = REGISTRY.reader_formats[name]
+    example = write_oracle_example if name == "activation_oracle" else fmt.example
+    example(tmp_path / name)
+    check_reader_format(fmt, tmp_path / name)
 
 
 # What follows is broken on purpose, one law each.

@@ -99,6 +99,9 @@ def test_what_cannot_be_tried_is_skipped_and_does_not_pass(tmp_path: Path) -> No
     assert "checkpoint" in one["reason"]
     # A reader format is a verbalizer, too: its description is tried, and a checkpoint of it is not here.
     assert {one["kind"]: one["outcome"] for one in check("nla")} == {"reader_formats": "ok", "verbalizers": "skipped"}
+    for name in ("easynla", "lora_nla", "oracle_lens"):
+        found = {one["kind"]: one["outcome"] for one in check(name)}
+        assert found == {"reader_formats": "ok", "verbalizers": "skipped"}, name
     with pytest.raises(pytest.skip.Exception, match="--file PATH"):
         conformance("dictionary_formats", "gemma_scope")()
 

@@ -14,6 +14,7 @@ from typing import Any, final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bridge.errors import BridgeError
+from bridge.files import write_json
 from bridge.hookspecs import hookimpl
 from bridge.readers import (
     Adapter,
@@ -27,6 +28,7 @@ from bridge.readers import (
     Reconstruction,
     Weights,
 )
+from bridge_verbalizers.formats.examples import AR_TEMPLATE, AV_TEMPLATE, BASE, write_adapter, write_sidecar
 from bridge_verbalizers.formats.files import half, has_tokenizer, is_adapter, meta_of, sidecar_folder, weights_of
 from bridge_verbalizers.formats.meta import MARK, TEXT, Meta, read_meta
 
@@ -90,6 +92,15 @@ class EasyNLA(ReaderFormat):
             reconstruction=back,
             notes=notes,
         )
+
+    def example(self, folder: Path) -> None:
+        """Write the small files of an AV and its AR, both adapters."""
+        extraction = {"base_model": BASE, "d_model": 32, "layer_index": 1, "norm": "none"}
+        for name, templates in (("av", {"actor": AV_TEMPLATE}), ("ar", {"critic": AR_TEMPLATE})):
+            write_sidecar(folder / name, kind="nla_dataset", extraction=extraction, prompt_templates=templates)
+        write_adapter(folder / "av")
+        adapted = ArMeta(ar_num_layers=2, lora_r=4, lora_alpha=8, target_modules="all-linear", final_norm_stripped=True)
+        write_json(folder / "ar" / AR_META, adapted.model_dump())
 
 
 def prompt_of(meta: Meta, folder: Path, **template_options: Any) -> Prompt:

@@ -15,6 +15,7 @@ from bridge.errors import BridgeError
 from bridge.hookspecs import hookimpl
 from bridge.readers import Answer, Injection, Reader, ReaderFormat
 from bridge_verbalizers.formats.easynla import ADDED, AR_META, AVS, prompt_of
+from bridge_verbalizers.formats.examples import write_adapter, write_sidecar
 from bridge_verbalizers.formats.files import half, is_adapter, sidecar_folder, weights_of
 from bridge_verbalizers.formats.meta import Meta, is_lens, read_meta
 
@@ -77,6 +78,13 @@ class LoraNLA(ReaderFormat):
             alternatives=way.others,
             answer=Answer(rule="tags", tags=("" if opened else OPEN, CLOSE)),
         )
+
+    def example(self, folder: Path) -> None:
+        """Write the small files of an adapter whose vectors replace an embedding."""
+        write_adapter(folder)
+        extraction = {"injection_scale": 150.0, "layer_index": 1}
+        training = {"injection_mode": "normalize", "chat_template": True}
+        write_sidecar(folder, kind="nla_model", role="av", extraction=extraction, training=training)
 
 
 def _way(meta: Meta, folder: Path) -> _Way:

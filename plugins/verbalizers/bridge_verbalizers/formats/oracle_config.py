@@ -8,7 +8,9 @@ from typing import final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bridge.errors import BridgeError
+from bridge.files import write_json
 from bridge.readers import Message, Prompt
+from bridge_verbalizers.formats.examples import BASE, write_adapter
 
 NAME = "ao_config.json"
 PLACE = " ?"
@@ -71,6 +73,12 @@ class OracleConfig(BaseModel):
     def layers(self) -> list[int]:
         """Blocks that it read alone: combinations of several are read together, from several sites."""
         return [combination[0] for combination in self.act_layer_combinations if len(combination) == 1]
+
+
+def write_example(folder: Path) -> None:
+    """Write the small files of an oracle, without weights, for the laws of its format."""
+    write_adapter(folder)
+    write_json(folder / NAME, OracleConfig(model_name=BASE, act_layer_combinations=[[1]]).model_dump())
 
 
 def read_config(folder: Path) -> OracleConfig | None:

@@ -15,11 +15,13 @@ from typing import Any, Literal, final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bridge.errors import BridgeError
+from bridge.files import write_json
 from bridge.hookspecs import hookimpl
 from bridge.readers import Answer, Injection, Message, Prompt, Reader, ReaderFormat
 from bridge_verbalizers.formats.easynla import prompt_of
+from bridge_verbalizers.formats.examples import write_adapter, write_sidecar
 from bridge_verbalizers.formats.files import half, is_adapter, sidecar_folder, weights_of
-from bridge_verbalizers.formats.meta import Meta, is_lens, read_meta
+from bridge_verbalizers.formats.meta import MARK, Meta, is_lens, read_meta
 
 ADAPTERS, RUN = ("lora_hf", "lora", "merged"), "meta.json"
 BULLETS, TAGS = "'- ' bullet", "<explanation> tags"
@@ -88,6 +90,16 @@ class OracleLens(ReaderFormat):
             injection=Injection(length=length),
             answer=answer,
         )
+
+    def example(self, folder: Path) -> None:
+        """Write the small files of an adapter that writes bullets, and of its run."""
+        run = Run(transform="unit", alpha=DISTILLED, layers=[1])
+        write_adapter(folder / "lora")
+        prompts = {"actor": f"layer 1: <activation>{MARK}</activation>, each concept as a {BULLETS}"}
+        write_sidecar(
+            folder / "lora", kind="nla_model", role="actor", stage="iolens-ao-example", prompt_templates=prompts
+        )
+        write_json(folder / RUN, {"config": run.model_dump()})
 
 
 def _prompt(meta: Meta, folder: Path) -> tuple[Prompt, Answer]:
