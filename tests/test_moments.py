@@ -68,6 +68,26 @@ def test_addition_is_associative_and_commutative_and_has_a_zero(
     assert (zero + zero).n == 0
 
 
+@steady
+@given(seeds, st.lists(st.integers(0, 60), min_size=2, max_size=12), st.integers(1, 5))
+def test_shards_give_the_same_moments_however_workers_divide_them(seed: int, sizes: list[int], workers: int) -> None:
+    x, y = sample(seed, sum(sizes), 3.0, 1.0)
+    cuts = np.cumsum(sizes)[:-1]
+    shards = [Moments.of(a, b) for a, b in zip(np.split(x, cuts), np.split(y, cuts), strict=True)]
+    whole = total(shards)
+    rng = np.random.default_rng(seed)
+    owner = rng.integers(workers, size=len(shards))
+    order = rng.permutation(len(shards))  # in which a worker finishes
+    divided = [[shards[i] for i in order if owner[i] == worker] for worker in range(workers)]
+    merged = total([total([Moments.empty(4, 3), *mine]) for mine in divided])
+    assert merged.n == whole.n
+    for left, right, name in (("xx", "xx", "xx"), ("xx", "yy", "xy"), ("yy", "yy", "yy")):
+        sizes_of = np.sqrt(np.outer(np.diag(getattr(whole, left)), np.diag(getattr(whole, right))))
+        assert (np.abs(getattr(merged, name) - getattr(whole, name)) <= 1e-12 * sizes_of).all()
+    for name in ("mean_x", "mean_y"):
+        np.testing.assert_allclose(getattr(merged, name), getattr(whole, name), rtol=1e-13, atol=1e-13)
+
+
 def test_rows_are_not_changed_and_low_precision_rows_are_summed_in_double() -> None:
     x, y = sample(0, 5000, 1e3, 1.0)
     given_x, given_y = x.astype(np.float32), y.astype(np.float32)

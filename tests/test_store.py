@@ -143,6 +143,8 @@ def test_a_path_under_a_file_cannot_be_written(tmp_path: Path) -> None:
         artifact.write(0, TENSORS, {})
     with pytest.raises(StoreError, match="Part of that path is a file"), artifact.lock():
         pass
+    with pytest.raises(StoreError, match="Part of that path is a file"):
+        artifact.claim(0).take()
 
 
 @pytest.mark.parametrize(

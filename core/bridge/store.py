@@ -1,4 +1,4 @@
-"""Content-addressed artifacts on disk: sharded, hashed, locked, resumable after `kill -9`, verified on read.
+"""Content-addressed artifacts on disk: sharded, hashed, claimed, resumable after `kill -9`, verified on read.
 
 An artifact's folder is named by the hash of its *recipe* (everything its content depends on). Each shard is a
 safetensors file with a JSON sidecar that holds its hash; the sidecar is written last, so a shard without a sidecar
@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
+from bridge.claims import Claim
 from bridge.errors import BridgeError, CorruptArtifactError, StoreError
 from bridge.files import RACY_NS, cache_folder, stamp_of, write_bytes, writing
 from bridge.json_files import read_json
@@ -71,9 +72,28 @@ class Artifact:
         self.recipe = dict(recipe)
         self._verified: dict[int, tuple[int, int]] = {}
 
+    def claim(self, index: int) -> Claim:
+        """Return a claim of one shard, for workers that fill the artifact together; it is not taken yet.
+
+        Args:
+            index: Number of the shard.
+        """
+        return Claim(self.path / f".{self._shard(index).stem}.claim")
+
+    def discard_unfinished(self, index: int) -> None:
+        """Delete what a killed worker left of a shard, and of the recipe beside shard 0; for the holder of its claim.
+
+        Raises:
+            StoreError: If it cannot be deleted.
+        """
+        with writing(self.path):
+            for name in (self._shard(index).stem, *(["recipe"] if index == 0 else [])):
+                for orphan in self.path.glob(f".{name}.*.tmp"):
+                    orphan.unlink(missing_ok=True)
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Lock the artifact for writing; a second process waits until the first finishes or dies.
+        """Lock the whole artifact for writing; a second process waits until the first finishes or dies.
 
         An existing artifact in a read-only cache is not locked: complete shards can be read, and only writing fails.
 
@@ -107,6 +127,10 @@ class Artifact:
             return bool(mine and info["sha256"] == sha256(self._shard(index)))
         except (CorruptArtifactError, OSError):
             return False
+
+    def seems_there(self, index: int) -> bool:
+        """Tell whether a shard was finished, without reading it: `has` is sure."""
+        return self._sidecar(index).is_file() and self._shard(index).is_file()
 
     def info(self, index: int) -> dict[str, Any]:
         """Read a shard's sidecar: `sha256` and the `info` given to `write`.

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,73 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from bridge.collect import CollectSettings, activations_artifact, collect, pad
+from bridge.collect import CollectSettings, activations_artifact, pad
 from bridge.collect import activations as collecting
-from bridge.corpus import Corpus, Document
+from bridge.corpus import Corpus
 from bridge.errors import BridgeError, CorruptArtifactError, ModelError
-from bridge.pairing import Encoded
-from bridge.progress import Silent
 from bridge.references import Site
 from bridge.store import Artifact, Store
-
-D = 16
-SITES = (Site(1), Site(0, "mlp_out"))
-CHUNK = 400
-
-
-class Toy:
-    """A causal "model": running sums of a token embedding, shifted by site; a character is a token, after one BOS."""
-
-    name = "toy"
-    d_model = D
-
-    def __init__(self, room: int | None = None, error: type[Exception] = torch.OutOfMemoryError) -> None:
-        self.room, self.error = room, error
-        self.shapes: list[tuple[int, int]] = []
-        table = torch.randn((400, D), generator=torch.Generator().manual_seed(0))
-        # Sums of integers are exact in any order, so that equal rows are equal bits.
-        self.table = (table * 8).round()
-
-    def encode(self, documents: Sequence[Document], max_tokens: int) -> list[Encoded]:
-        encoded = []
-        for document in documents:
-            ids = np.array([1, *(ord(c) % 400 for c in document.text)])[:max_tokens]
-            ends = np.arange(len(ids))
-            ends[0] = -1
-            encoded.append(Encoded(ids, ends))
-        return encoded
-
-    def activations(self, ids: torch.Tensor, mask: torch.Tensor, sites: Sequence[Site]) -> list[torch.Tensor]:
-        if self.room is not None and ids.numel() > self.room:
-            raise self.error("DefaultCPUAllocator: can't allocate memory: you tried to allocate too much")
-        self.shapes.append(tuple(ids.shape))
-        assert ((ids > 0) == (mask > 0)).all(), "padding is on the right, and masked"
-        sums = self.table[ids].cumsum(1)
-        return [sums + site.layer for site in sites]
-
-
-def make_corpus() -> Corpus:
-    rng = np.random.default_rng(0)
-    lengths = [*rng.integers(1, 90, 45).tolist(), 300]
-    return Corpus("toy", tuple(Document(chr(97 + i % 26) * n + str(i), str(i)) for i, n in enumerate(lengths)))
-
-
-CORPUS = make_corpus()
+from toy_collection import CHUNK, CORPUS, SITES, Notes, Order, Rounding, Toy, Worker, contents, make
 
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.corpus.shards.SHARD_CHARACTERS", CHUNK)
     monkeypatch.setattr(collecting, "TOKENS_PER_BATCH", {"cpu": 512})
-
-
-def make(
-    cache: Path, source: Toy, dtype: str = "float32", batch: int | None = None, cut: int = 160
-) -> dict[Site, Artifact]:
-    settings = CollectSettings(dtype, cut, batch)
-    artifacts = {site: activations_artifact(Store(cache), "toy", site, CORPUS, settings) for site in SITES}
-    collect(lambda: source, "toy", artifacts, CORPUS, settings, Silent())
-    return artifacts
 
 
 def gathered(artifact: Artifact) -> dict[str, torch.Tensor]:
@@ -92,14 +35,6 @@ def one_at_a_time(site: Site, cut: int = 160) -> dict[str, torch.Tensor]:
         ids = torch.from_numpy(encoded.ids)[None]
         rows.append(toy.activations(ids, torch.ones_like(ids), [site])[0][0, 1:])
     return {"rows": torch.cat(rows), "norms": torch.cat(rows).norm(dim=1)}
-
-
-def contents(cache: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(cache)): path.read_bytes()
-        for path in cache.rglob("*")
-        if path.is_file() and path.name != ".lock"
-    }
 
 
 @pytest.mark.parametrize(("batch", "cut"), [(None, 160), (1, 160), (7, 160), (None, 20), (1000, 1000)])
@@ -142,15 +77,16 @@ def test_rows_are_stored_in_the_dtype_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, RuntimeError])
 def test_out_of_memory_halves_the_batch_and_changes_no_row(tmp_path: Path, error: type[Exception]) -> None:
     source = Toy(room=200, error=error)
-    artifacts = make(tmp_path, source)
+    notes = Notes()
+    artifacts = make(tmp_path, source, progress=notes)
     assert torch.equal(gathered(artifacts[Site(1)])["rows"], one_at_a_time(Site(1))["rows"])
-    budgets = [artifacts[Site(1)].info(index)["budget"] for index in range(len(CORPUS.chunks(CHUNK)))]
-    assert budgets == sorted(budgets, reverse=True)
-    assert budgets[-1] <= 256
-    # Who goes on from the third shard starts with the budget that was found, and makes the same files.
+    halved = [artifacts[Site(1)].info(index)["halved"] for index in range(len(CORPUS.chunks(CHUNK)))]
+    assert all(halved)
+    assert f"memory ran out in {len(halved)} of {len(halved)} shards (0,1,2" in notes.notes[-1]
+    # Who goes on from the third shard does not know what did not fit, and makes the same files.
     before = contents(tmp_path)
     for artifact in artifacts.values():
-        for index in range(3, len(budgets)):
+        for index in range(3, len(halved)):
             (artifact.path / f"shard-{index:05d}.json").unlink()
     resumed = Toy(room=200, error=error)
     make(tmp_path, resumed)
@@ -236,62 +172,18 @@ def test_padding() -> None:
     assert mask.tolist() == [[1, 1, 1], [1, 0, 0], [0, 0, 0]]
 
 
-CHILD = """
-import sys, time
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-import test_collect
-from bridge.collect import activations as collecting
-from bridge.corpus import shards
-
-shards.SHARD_CHARACTERS, collecting.TOKENS_PER_BATCH = test_collect.CHUNK, {"cpu": 512}
-
-class Slow(test_collect.Toy):
-    def activations(self, ids, mask, sites):
-        time.sleep(float(sys.argv[3]))
-        return super().activations(ids, mask, sites)
-
-toy = Slow(room=300)
-test_collect.make(Path(sys.argv[2]), toy)
-print(len(toy.shapes))
-"""
-
-
-def child(cache: Path, delay: float) -> subprocess.Popen[str]:
-    arguments = [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(cache), str(delay)]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
-
-
-def finished(process: subprocess.Popen[str]) -> int:
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    return int(output)
-
-
 def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
-    make(tmp_path / "whole", Toy(room=300))
+    make(tmp_path / "whole", Rounding(room=300))
     expected = contents(tmp_path / "whole")
     shards = sum(name.endswith(".safetensors") for name in expected)
-    for enough in (1, 2 * shards // 3):
-        process = child(tmp_path / "killed", 0.05)
-        deadline = time.monotonic() + 60
-        while len(list((tmp_path / "killed").rglob("shard-*.json"))) < enough:
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.005)
-        process.kill()
-        process.communicate()
-    done = [name for name in contents(tmp_path / "killed") if name.endswith(".json") and "shard" in name]
-    assert enough <= len(done) < shards
-    resumed = Toy(room=300)
+    for passes in (3, 9):
+        killed = Worker(Order(tmp_path / "killed", room=300, halt=passes))
+        killed.go()
+        assert killed.hear() == "halted"
+        killed.stop()
+        assert any(name.endswith(".claim") for name in contents(tmp_path / "killed")), "it died within a shard"
+    assert 0 < sum(name.endswith(".safetensors") for name in contents(tmp_path / "killed")) < shards
+    resumed = Rounding(room=300)
     make(tmp_path / "killed", resumed)
     assert resumed.shapes
     assert contents(tmp_path / "killed") == expected
-
-
-def test_two_processes_at_once_share_the_work_and_the_result(tmp_path: Path) -> None:
-    make(tmp_path / "alone", Toy(room=300))
-    processes = [child(tmp_path / "shared", 0.01) for _ in range(2)]
-    passes = [finished(process) for process in processes]
-    assert contents(tmp_path / "shared") == contents(tmp_path / "alone")
-    assert min(passes) == 0 < max(passes), "the second waits, and finds everything done"

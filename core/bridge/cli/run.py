@@ -12,6 +12,7 @@ import click
 
 from bridge.cli.flags import OptionsCommand, option_flags
 from bridge.cli.options import experiment_options, output_options, print_json, read_options
+from bridge.cli.parts import collect_only, part_option
 from bridge.cli.progress import TerminalProgress
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 @experiment_options
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for results (default runs/...).")
 @click.option("--dry-run", is_flag=True, help="Only print downloads, memory and time of the run.")
+@part_option
 @click.option("--require", multiple=True, metavar="METRIC>=X", help="Exit with 4 unless the mapped arm reaches X.")
 @option_flags(
     "dictionary", "allow_other_model", "features", "positions", "src_verbalizer", "dst_verbalizer", "washout", "encoder"
@@ -34,6 +36,7 @@ def command(
     require: tuple[str, ...],
     washout: tuple[str, ...],
     dry_run: bool,
+    part: str | None,
     as_json: bool,
     quiet: bool,
     **flags: Any,
@@ -56,6 +59,7 @@ def command(
     bridge run --src pythia-70m:seed1@3 --dst pythia-70m:seed2@3 --map procrustes
     bridge run --src smollm2-135m@19 --dst gemma3-270m@12 --dictionary ./my-sae --features 45
     bridge run experiment.toml --require "ev>=0.3" --json
+    bridge run experiment.toml --part 3/8                 # one task of a job array
     """
     from bridge.pipeline.jobs.folder import default_folder
     from bridge.pipeline.jobs.run import run
@@ -71,6 +75,9 @@ def command(
     given = {name for name, value in flags.items() if value is not None}
     if dry_run:
         plan_only(options, given, as_json, quiet)
+        return
+    if part:
+        collect_only(options, part, as_json, quiet)
         return
     refuse_idle(options, given)
     folder = out or default_folder(options)

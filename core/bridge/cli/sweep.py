@@ -10,14 +10,16 @@ import click
 
 from bridge.cli.flags import OptionsCommand
 from bridge.cli.options import experiment_options, output_options, print_json, read_options
+from bridge.cli.parts import collect_only, part_option
 from bridge.cli.progress import TerminalProgress
 
 
 @click.command("sweep", cls=OptionsCommand)
 @experiment_options
+@part_option
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for results (default runs/...).")
 @output_options
-def command(file: Path | None, out: Path | None, as_json: bool, quiet: bool, **flags: Any) -> None:
+def command(file: Path | None, out: Path | None, part: str | None, as_json: bool, quiet: bool, **flags: Any) -> None:
     """Score every layer of one model against every layer of another.
 
     Each model runs once over the corpus, for any number of layers. EV and retrieval are both shown because EV alone is
@@ -34,6 +36,9 @@ def command(file: Path | None, out: Path | None, as_json: bool, quiet: bool, **f
     from bridge.report.html import REPORT, need_ours, write_report
 
     options = read_options(file, flags)
+    if part:
+        collect_only(options, part, as_json, quiet)
+        return
     folder = out or default_folder(options, "sweep")
     need_ours(folder / REPORT)
     result = sweep(options, TerminalProgress(quiet), sys.stdin, folder)

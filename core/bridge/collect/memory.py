@@ -1,8 +1,28 @@
-"""Freeing memory, and recognising out-of-memory errors."""
+"""Freeing memory, recognising out-of-memory errors, and remembering what did not fit."""
 
 from __future__ import annotations
 
 import gc
+from typing import final
+
+
+@final
+class Room:
+    """What one worker learned about its memory: the smallest batch that did not fit.
+
+    It saves trying such batches again, and decides no bits where a batch fits if and only if it has few enough tokens.
+    """
+
+    def __init__(self) -> None:
+        self._too_many: int | None = None
+
+    def may_hold(self, tokens: int) -> bool:
+        """Tell whether a batch of this many padded tokens is worth trying."""
+        return self._too_many is None or tokens < self._too_many
+
+    def ran_out(self, tokens: int) -> None:
+        """Remember that a batch of this many padded tokens did not fit."""
+        self._too_many = tokens
 
 
 def free_device_memory() -> None:

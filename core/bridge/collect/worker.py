@@ -1,0 +1,227 @@
+"""Workers that fill the artifacts of one model together, shard by shard."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import final
+
+from bridge.claims import STALE_SECONDS, Claim
+from bridge.collect.activations import ActivationSource, CollectSettings
+from bridge.collect.forward import ShardPasses
+from bridge.collect.memory import Room
+from bridge.collect.parts import Part, numbers, told
+from bridge.corpus.documents import Corpus
+from bridge.corpus.shards import shards
+from bridge.pairing.align import Encoder
+from bridge.progress import Progress
+from bridge.references import Site
+from bridge.store import Artifact
+
+POLL_SECONDS = 0.5
+"""Time between two looks at shards that other workers make."""
+
+
+@final
+class Collector:
+    """One worker's view of the artifacts of one model's sites. The unit of work is `collect_shard`.
+
+    Any number of workers, in processes and on machines that share the store, may collect the same artifacts. Which
+    worker makes a shard, and in which order, has no influence on its bits.
+
+    Args:
+        load: Loads the model; called once, when this worker makes its first shard.
+        artifacts: The artifact of each site.
+        corpus: The texts.
+        settings: The settings of the forward passes.
+        encoder: Tokenises the texts; default: the model itself.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], ActivationSource],
+        artifacts: Mapping[Site, Artifact],
+        corpus: Corpus,
+        settings: CollectSettings,
+        encoder: Encoder | None = None,
+    ) -> None:
+        self.artifacts = artifacts
+        self.corpus = corpus
+        self.settings = settings
+        self.chunks = shards(corpus, settings.max_tokens)
+        self._source = functools.cache(load)
+        self._encoder = encoder
+        self._room = Room()
+        self._claims: dict[tuple[Path, int], Claim] = {}
+        self._complete: set[tuple[Site, int]] = set()
+
+    def lacking(self, index: int) -> list[Site]:
+        """Return the sites whose artifact does not hold a shard, in the model's order.
+
+        Args:
+            index: Number of the shard.
+        """
+        rows = functools.cache(lambda: self._rows(index))
+        for site, artifact in self.artifacts.items():
+            if (site, index) not in self._complete and _holds(artifact, index, rows):
+                self._complete.add((site, index))
+        sites = (site for site in self.artifacts if (site, index) not in self._complete)
+        return sorted(sites, key=lambda site: site.order)
+
+    def collect_shard(self, index: int, advance: Callable[[int], None] = lambda _: None) -> str:
+        """Make one shard of every site that lacks it, unless another worker is at it.
+
+        Args:
+            index: Number of the shard.
+            advance: Receives numbers of texts, together those of the shard, as they are finished here or elsewhere.
+
+        Returns:
+            Empty if the shard is complete now; else the worker that is making it, as `process 7 on node3`.
+
+        Raises:
+            BridgeError: If one text alone does not fit into memory.
+            ModelError: If an activation is NaN or infinite.
+            StoreError: If the disk is full or read-only.
+        """
+        sites = self.lacking(index)
+        with contextlib.ExitStack() as claimed:
+            for artifact in sorted((self.artifacts[site] for site in sites), key=lambda artifact: artifact.path):
+                claim = self._claims.setdefault((artifact.path, index), artifact.claim(index))
+                if not claim.take():
+                    return claim.holder()
+                claimed.callback(claim.release)
+                artifact.discard_unfinished(index)
+            # Another worker may have finished since the first look.
+            if sites := self.lacking(index):
+                self._make(index, sites, advance)
+            else:
+                advance(len(self.chunks[index]))
+        return ""
+
+    def halved(self) -> list[int]:
+        """Return the complete shards in which batches were halved because memory ran out, by this worker or another."""
+        return sorted({k for site, k in self._complete if self.artifacts[site].info(k).get("halved")})
+
+    def _make(self, index: int, sites: Sequence[Site], advance: Callable[[int], None]) -> None:
+        source = self._source()
+        documents = [self.corpus.documents[i] for i in self.chunks[index]]
+        passes = ShardPasses(source, documents, self.settings, self._encoder or source, self._room)
+        rows, halved = passes.run(sites, advance)
+        # If this worker was so slow that another one took over and finished, the first result stays.
+        for site in set(sites) & set(self.lacking(index)):
+            if index == 0:  # written once, by the holder of one claim
+                self.artifacts[site].describe()
+            self.artifacts[site].write(index, rows[site], {"halved": halved})
+            self._complete.add((site, index))
+
+    def _rows(self, index: int) -> int | None:
+        """Return the required number of rows of a shard; None if only the loaded model can tokenise."""
+        if self._encoder is None:
+            return None
+        documents = [self.corpus.documents[i] for i in self.chunks[index]]
+        return sum(len(one.kept) for one in self._encoder.encode(documents, self.settings.max_tokens))
+
+
+def _holds(artifact: Artifact, index: int, rows: Callable[[], int | None]) -> bool:
+    """Tell whether a shard exists and has a row for every token; older versions may have stored fewer rows."""
+    return artifact.has(index) and rows() in (None, artifact.length(index, "rows"))
+
+
+def collect(
+    load: Callable[[], ActivationSource],
+    name: str,
+    artifacts: Mapping[Site, Artifact],
+    corpus: Corpus,
+    settings: CollectSettings,
+    progress: Progress,
+    encoder: Encoder | None = None,
+    part: Part | None = None,
+) -> None:
+    """Fill the artifacts of one model's sites; the model is loaded only if this worker makes a shard.
+
+    Workers that need the same shards divide them and then wait for each other. A worker that is interrupted loses the
+    shard that it was making, which another worker or the next command makes, with the same bits.
+
+    Args:
+        load: Loads the model.
+        name: Name of the model in progress and errors.
+        artifacts: The artifact of each site.
+        corpus: The texts.
+        settings: The settings of the forward passes.
+        progress: Receives every finished batch, and whom this worker waits for.
+        encoder: Tokenises the texts; default: the model itself.
+        part: Collect only the shards of this part; default: all.
+
+    Raises:
+        ModelError: If an activation is NaN or infinite.
+        StoreError: If the disk is full or read-only.
+    """
+    with contextlib.ExitStack() as opened:
+        bar = _Bar()
+
+        def load_before_the_bar() -> ActivationSource:
+            source = load()  # shows its own progress
+            bar.open(opened.enter_context(progress.stage(f"collect {name}", texts, "texts")))
+            return source
+
+        collector = Collector(load_before_the_bar, artifacts, corpus, settings, encoder)
+        total = len(collector.chunks)
+        wanted = part.shards(total) if part else range(total)
+        lacking = {index: sites for index in wanted if (sites := collector.lacking(index))}
+        texts = sum(len(collector.chunks[index]) for index in lacking)
+        found = [str(site) for site in artifacts if not any(site in sites for sites in lacking.values())]
+        if found:
+            progress.note(f"{name}: activations at {', '.join(found)} are in the cache.")
+        if part:
+            for artifact in artifacts.values():
+                part.sign(artifact)
+        elif lacking:
+            for sentence in told(list(artifacts.values()), total):
+                progress.note(f"{name}: {sentence}")
+        _collect_all(collector, list(lacking), name, progress, bar.advance)
+    if halved := collector.halved():
+        progress.note(
+            f"{name}: memory ran out in {len(halved)} of {total} shards ({numbers(halved)}), and batches were halved. "
+            "The last bits of their rows may differ from those of a machine with more memory; a --batch-size that fits "
+            "gives the same bits everywhere."
+        )
+
+
+def _collect_all(
+    collector: Collector, pending: list[int], name: str, progress: Progress, advance: Callable[[int], None]
+) -> None:
+    known: set[str] = set()
+    while pending:
+        busy = {index: holder for index in pending if (holder := collector.collect_shard(index, advance))}
+        if len(busy) == len(pending):
+            for holder in set(busy.values()) - known:
+                theirs = numbers(index for index, other in busy.items() if other == holder)
+                progress.note(
+                    f"{name}: waiting for {holder}, which is making shard {theirs}. If it does not answer for "
+                    f"{STALE_SECONDS:.0f} s, this process takes over."
+                )
+            known |= set(busy.values())
+            time.sleep(POLL_SECONDS)
+        pending = list(busy)
+
+
+@final
+class _Bar:
+    """Counts texts before the stage is open, which a worker that waits may never do."""
+
+    def __init__(self) -> None:
+        self._early = 0
+        self._advance: Callable[[int], None] | None = None
+
+    def open(self, advance: Callable[[int], None]) -> None:
+        self._advance = advance
+        advance(self._early)
+
+    def advance(self, texts: int) -> None:
+        if self._advance is None:
+            self._early += texts
+        else:
+            self._advance(texts)
