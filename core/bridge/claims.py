@@ -19,8 +19,8 @@ from typing import final
 from bridge.files import writing
 
 STALE_SECONDS = 120.0
-"""Age of a marker without refresh at which its holder counts as dead; holders refresh three times as often. Attributes
-may be cached for a minute by a network file system. All workers of a store need the same value."""
+"""Age of a marker without refresh at which its holder counts as dead. Holders refresh three times as often; a network
+file system may show a refresh a minute late."""
 
 
 @final
@@ -74,11 +74,13 @@ class Claim:
         return f"process {owner.pid} on {owner.hostname.partition('?')[0]}" if owner else "another worker"
 
     def _acquire(self) -> bool:
-        from filelock import Timeout
+        from filelock import LeaseSettingsMismatch, Timeout
 
         try:
             self._lease.acquire(blocking=False)
-        except Timeout:  # an OSError, which `writing` would take for a failure
+        # A time-out is an OSError, which `writing` would take for a failure. The mismatch is a marker of a version
+        # of bridge with another STALE_SECONDS: it is waited for by our own.
+        except (Timeout, LeaseSettingsMismatch):
             return False
         return True
 

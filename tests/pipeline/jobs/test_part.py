@@ -44,6 +44,13 @@ def test_parts_of_run_and_sweep(
     assert "Loading" not in captured.err
     for name in ("metrics.json", "bridge.safetensors", "bridge.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    # Where memory ran out, results say so.
+    (sidecar, *_) = sorted((tmp_path / "shared").glob("activations/*/shard-00001.json"))
+    sidecar.write_text(sidecar.read_text().replace('"halved":0', '"halved":2'))
+    main(["run", *experiment, "--out", str(tmp_path / "two")])
+    assert "memory ran out in 1 of" in " ".join(capsys.readouterr().err.split())
+    said = json.loads((tmp_path / "two" / "bridge.json").read_text())["provenance"]["shards_with_halved_batches"]
+    assert sorted(said.values()) == [0, 1]
     # A sweep collects other sites, so it has parts of its own.
     layers = [argument.replace("@1", "@*") for argument in experiment]
     main(["sweep", *layers, "--part", "1/3"])

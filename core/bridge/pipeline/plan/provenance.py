@@ -28,6 +28,7 @@ def describe(plan: Plan, rows: PairedRows, src: Site, dst: Site) -> dict[str, An
         "rows": rows.coverage.summary(),
         "options": plan.options.flat(),
         "versions": versions(),
+        **_halved(rows),
     } | said(plan.remarks)
 
 
@@ -58,3 +59,10 @@ def _describe_side(side: Side, site: Site) -> dict[str, Any]:
         "n_layers": model.info.n_layers,
         **({"notes": list(side.notes)} if side.notes else {}),
     }
+
+
+def _halved(rows: PairedRows) -> dict[str, dict[str, int]]:
+    """Return the numbers of shards with batches that were halved because memory ran out; empty if there are none."""
+    shards = range(len(rows.shards))
+    counts = [sum(bool(artifact.info(index).get("halved")) for index in shards) for artifact in rows.artifacts]
+    return {"shards_with_halved_batches": dict(zip(("src", "dst"), counts, strict=True))} if any(counts) else {}
