@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bridge.errors import ModelError, UsageError
-from bridge.files import write_bytes
+from bridge.files import write_json
 from bridge.models import TransformersTokenizer
 from bridge.models.transformers_adapter import quiet
 from bridge.progress import Progress
 from bridge.readers.prompt import Placed, placed
 from bridge.verbalizers import Recipe, Subject
-from bridge_verbalizers.formats.files import ADAPTER
+from bridge_verbalizers.formats.files import ADAPTER, ADAPTER_CONFIG
 from bridge_verbalizers.formats.oracle_config import NAME, PLACE, OracleConfig, prompt_of
 from bridge_verbalizers.formats.oracle_questions import SEVERAL, WORD, Asked, gather_questions
 from bridge_verbalizers.training.adapters import add_adapters, lora_config, mixed_precision, train
@@ -97,18 +97,25 @@ def train_oracle(subject: Subject, recipe: Recipe, out: Path, progress: Progress
     module.train()
     train(weights, step_loss, recipe.steps, recipe.lr, out / ".oracle.safetensors", identity, progress, "oracle")
     module.eval()
-    measured = {}
     with torch.inference_mode(), mixed_precision(module, subject.placement):
-        for kind in kinds:
-            answers = [response(read, text) for text in tested.answers[kind[0]]]
-            measured[f"{kind[0]} ({kind[1]} vectors)" if kind[1] > 1 else kind[0]] = against_baselines(
-                tested.x[:, -kind[1] :],
-                tested.mean,
-                answers,
-                lambda x, some, kind=kind: float(batch_loss(kind, x, some, None)),  # type: ignore[misc]
-            )
+        measured = {_title(kind): _measured(kind, tested, read, batch_loss) for kind in kinds}
     _write(out, config, weights, adapter, None if templated else read)
     return measured
+
+
+def _title(kind: Kind) -> str:
+    question, count = kind
+    return f"{question} ({count} vectors)" if count > 1 else question
+
+
+def _measured(
+    kind: Kind, tested: Asked, read: TransformersTokenizer, batch_loss: Callable[..., Tensor]
+) -> dict[str, float]:
+    question, count = kind
+    answers = [response(read, text) for text in tested.answers[question]]
+    return against_baselines(
+        tested.x[:, -count:], tested.mean, answers, lambda x, some: float(batch_loss(kind, x, some, None))
+    )
 
 
 def _check(subject: Subject, recipe: Recipe) -> None:
@@ -169,5 +176,5 @@ def _write(
             tokenizer.tokenizer.save_pretrained(out)
     # Last, because a folder with these files is recognised as an oracle.
     adapter |= {"base_model_name_or_path": config.model_name, "task_type": "CAUSAL_LM"}
-    write_bytes(out / NAME, config.model_dump_json(indent=2).encode())
-    write_bytes(out / "adapter_config.json", json.dumps(adapter, indent=2).encode())
+    write_json(out / NAME, config.model_dump())
+    write_json(out / ADAPTER_CONFIG, adapter)
