@@ -274,7 +274,7 @@ def test_layers_that_contradict_each_other_are_refused(pair: Path) -> None:
     with pytest.raises(BridgeError, match=r"several layers: extraction_layer_index 2, critic\.num_hidden_layers 1"):
         open_(pair)
     edit(pair / "av", lambda data: data.update(extraction_layer_index=2, critic={}))
-    with pytest.raises(BridgeError, match="halves are of different sites"):
+    with pytest.raises(BridgeError, match="AV and AR have different sites"):
         open_(pair)
 
 
@@ -471,14 +471,14 @@ def sidecar(text: str) -> Callable[[Path], object]:
 
 
 AV_SPOILERS: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "moved injection token": (tokens(injection_token_id=7), "cuts '㈎' into .* it is the one token 7"),
-    "left neighbour": (tokens(injection_left_neighbor_id=5), "1 times, first within .* its sidecar says once"),
-    "right neighbour": (tokens(injection_right_neighbor_id=5), "stands in the prompt 1 times"),
-    "character of several tokens": (tokens(injection_char="㊗"), "cuts '㊗' into"),
+    "moved injection token": (tokens(injection_token_id=7), "splits '㈎' into .* it is the one token 7"),
+    "left neighbour": (tokens(injection_left_neighbor_id=5), "1 times, first in .* the sidecar says once"),
+    "right neighbour": (tokens(injection_right_neighbor_id=5), "occurs in the prompt 1 times"),
+    "character of several tokens": (tokens(injection_char="㊗"), "splits '㊗' into"),
     "no character": (tokens(injection_char=""), "tokens.injection_char is missing"),
     "drifted prompt": (
         lambda f: edit(f / "av", lambda d: d["prompt_templates"].update(av="see {injection_char} here")),
-        "stands in the prompt 1 times",
+        "occurs in the prompt 1 times",
     ),
     "prompt without a hole": (
         lambda f: edit(f / "av", lambda d: d["prompt_templates"].update(av="see here")),
@@ -494,15 +494,15 @@ AV_SPOILERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "marker twice, once with the right neighbours": (
         lambda f: other_chat(f / "av", CHAT.replace("<model>", f"{CHAR}<model>")),
-        "stands in the prompt 2 times",
+        "occurs in the prompt 2 times",
     ),
-    "chat template without content": (lambda f: other_chat(f / "av", "hello"), "stands in the prompt not at all"),
+    "chat template without content": (lambda f: other_chat(f / "av", "hello"), "occurs in the prompt not at all"),
     "chat template that fails": (
         lambda f: other_chat(f / "av", "{{ raise_exception('no') }}"),
-        "cannot make the prompt",
+        "failed on the prompt",
     ),
-    "no chat template": (lambda f: (f / "av" / "chat_template.jinja").unlink(), "cannot make the prompt"),
-    "wrong tokenizer": (lambda f: other_tokenizer(f / "av"), "stands in the prompt|cuts"),
+    "no chat template": (lambda f: (f / "av" / "chat_template.jinja").unlink(), "failed on the prompt"),
+    "wrong tokenizer": (lambda f: other_tokenizer(f / "av"), "occurs in the prompt|splits"),
     "no tokenizer": (lambda f: [p.unlink() for p in (f / "av").glob("tokenizer*")], "cannot be loaded"),
     "no sidecar": (lambda f: (f / "av" / "nla_meta.yaml").unlink(), "holds no nla_meta.yaml.*verbalizer train"),
     "no YAML": (sidecar("{kind: ["), "cannot be used"),
@@ -563,9 +563,9 @@ def test_a_multimodal_checkpoint_may_lack_its_eyes(tmp_path: Path) -> None:
 def test_an_av_of_other_weights_than_its_sidecar_says_is_refused(tmp_path: Path) -> None:
     write_av(tmp_path)
     edit(tmp_path, lambda data: data.update(d_model=48))
-    with pytest.raises(BridgeError, match="in 32 dimensions; its sidecar says 48"):
+    with pytest.raises(BridgeError, match="in 32 dimensions; the sidecar says 48"):
         asked(tmp_path, 48)
-    with pytest.raises(ShapeError, match="48 dimensions; those of tiny@1 have 32"):
+    with pytest.raises(ShapeError, match="48 dimensions; vectors of tiny@1 have 32"):
         open_(tmp_path, 32)
 
 
@@ -582,7 +582,7 @@ AR_SPOILERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "another suffix": (
         lambda ar: edit(ar, lambda d: d["tokens"].update(critic_suffix_ids=[1, 2])),
-        r"ends with the tokens .* its sidecar says \[1, 2\]",
+        r"ends with the tokens .* the sidecar says \[1, 2\]",
     ),
     "another layer": (
         lambda ar: edit(ar, lambda d: d["extraction"].update(layer_index=0)),

@@ -1,4 +1,4 @@
-"""The contract of reader formats: a reader of activations is data, and one engine runs them all."""
+"""The contract of reader formats: a format describes a reader of activations as data, and one engine runs it."""
 
 from bridge.readers.adapters import read_adapter
 from bridge.readers.backend import ReaderBackend, kind_of

@@ -1,4 +1,4 @@
-"""Low-rank adapters as data: read from safetensors, put on a base model beside its weights, never merged into them."""
+"""Low-rank adapters: read from safetensors and added to a base model at run time, never merged into its weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CONFIG, FILE = "adapter_config.json", "adapter_model.safetensors"
 USED = ("r", "lora_alpha", "use_rslora", "fan_in_fan_out", "rank_pattern", "alpha_pattern")
-"""Settings of peft that say what is added to the weights' output."""
+"""Settings of peft that determine what an adapter computes."""
 IGNORED = (
     *("alpha", "arrow_config", "auto_mapping", "base_model_name_or_path", "corda_config", "ensure_weight_tying"),
     *("eva_config", "exclude_modules", "inference_mode", "init_lora_weights", "layers_pattern"),
@@ -26,27 +26,27 @@ IGNORED = (
     *("monteclora_config", "peft_type", "peft_version", "qalora_group_size", "revision", "runtime_config"),
     *("target_modules", "task_type", "velora_config"),
 )
-"""Those of training alone, and those that the names of the tensors say anyway."""
+"""Settings that matter only for training, or that the names of the tensors determine."""
 REFUSED = (
     *("alora_invocation_tokens", "bias", "kasa_config", "layer_replication", "lora_bias", "modules_to_save"),
     *("target_parameters", "trainable_token_indices", "use_bdlora", "use_dora", "use_qalora"),
 )
-"""Those that make another thing of an adapter than a product of two matrices beside a weight."""
+"""Settings of adapters that are more than a product of two matrices added to a weight."""
 PART = re.compile(r"^(.*)\.(lora_A|lora_B|lora_embedding_A|lora_embedding_B)(?:\.default)?(?:\.weight)?$")
 BLOCK = re.compile(r"(?:^|\.)((?:layers|h|blocks)\.\d+\..+)$")
 
 
 def read_adapter(folder: Path) -> Adapter:
-    """Describe a folder as `save_pretrained` of peft writes it; its weights are not read.
+    """Describe an adapter folder, as written by `save_pretrained` of peft, without reading its weights.
 
     Args:
-        folder: With `adapter_config.json` and `adapter_model.safetensors`.
+        folder: Has `adapter_config.json` and `adapter_model.safetensors`.
 
     Returns:
-        The adapter, and the base model that it names.
+        The adapter, with the name of its base model.
 
     Raises:
-        BridgeError: If it is damaged, no LoRA, has settings that are not known, or holds no safetensors.
+        BridgeError: If the configuration is damaged, is not of a LoRA, or has unknown or unsupported settings.
     """
     path = folder / CONFIG
     try:
@@ -54,35 +54,35 @@ def read_adapter(folder: Path) -> Adapter:
     except (OSError, ValueError) as error:
         raise BridgeError(f"{path} cannot be read ({error}).", remedy="Fetch the adapter again.") from error
     if not isinstance(config, dict):
-        raise BridgeError(f"{path} is no mapping.", remedy="Fetch the adapter again.")
+        raise BridgeError(f"{path} does not contain a JSON object.", remedy="Fetch the adapter again.")
     check_config(config, str(path))
     return Adapter(file=folder / FILE, config=config, base=str(config.get("base_model_name_or_path") or ""))
 
 
 def check_config(config: Mapping[str, Any], what: str) -> None:
-    """Refuse settings of an adapter that are not known, or that are not run here.
+    """Refuse unknown and unsupported settings of an adapter.
 
     Raises:
-        BridgeError: Naming them.
+        BridgeError: The message names them.
     """
     kind = str(config.get("peft_type", "LORA"))
     if kind != "LORA":
-        raise BridgeError(f"{what} is an adapter of the kind {kind}, and LORA alone is read.")
+        raise BridgeError(f"{what} describes an adapter of type {kind}; only LORA is supported.")
     refuse_unknown(config, {*USED, *IGNORED, *REFUSED}, what)
     set_ = sorted(key for key in REFUSED if config.get(key) not in (None, False, "none", [], {}))
     if set_:
         raise BridgeError(
-            f"{what} sets {', '.join(f'{key}={config[key]}' for key in set_)}, which is not run here.",
-            cause="It is more than a low-rank product beside each weight.",
-            remedy="Merge it with peft in the dtype it was trained in, and give the whole checkpoint.",
+            f"{what} sets {', '.join(f'{key}={config[key]}' for key in set_)}, which is not supported.",
+            cause="Such an adapter is more than a low-rank product added to each weight.",
+            remedy="Merge it with peft in the dtype that it was trained in, and use the merged checkpoint.",
         )
 
 
 def add_adapter(module: Any, adapter: Adapter, name: str) -> None:
-    """Put an adapter on a transformers model, in place and under a name; it takes part once `use_adapter` says so.
+    """Add an adapter to a transformers model, in place and under a name; `use_adapter` activates it.
 
     Raises:
-        ModelError: If the file is damaged, or is of another model.
+        ModelError: If the file is damaged, or belongs to another model.
     """
     from bridge.readers.low_rank import LowRank
 
@@ -100,7 +100,7 @@ def add_adapter(module: Any, adapter: Adapter, name: str) -> None:
 
 
 def use_adapter(module: Any, name: str) -> None:
-    """Let one adapter of a model take part, or none if the name is empty."""
+    """Activate one adapter of a model and deactivate all others; an empty name deactivates all."""
     from bridge.readers.low_rank import LowRank
 
     for part in module.modules():
@@ -109,24 +109,25 @@ def use_adapter(module: Any, name: str) -> None:
 
 
 def _scale(adapter: Adapter, path: str, rank: int) -> float:
-    """Return the factor of a product: alpha over the rank, or over its root (rank-stabilised).
+    """Return the scale of an adapter's product: alpha / rank, or alpha / sqrt(rank) if rank-stabilised.
 
     Raises:
-        ModelError: If the rank is not the one that the settings say.
+        ModelError: If the rank of the tensors differs from the settings.
 
-    Source of the root: Kalajdzievski, "A Rank Stabilization Scaling Factor" (2023), arXiv 2312.03732.
+    Source of the square root: Kalajdzievski, "A Rank Stabilization Scaling Factor" (2023), arXiv 2312.03732.
     """
     said = int(_setting(adapter.config, "rank_pattern", path, adapter.config.get("r", 8)))
     if rank != said:
         raise ModelError(
-            f"{adapter.file} has rank {rank} at {path}; its settings say {said}.", remedy="Fetch the adapter again."
+            f"{adapter.file} has rank {rank} at {path}, but its configuration states {said}.",
+            remedy="Fetch the adapter again.",
         )
     alpha = float(_setting(adapter.config, "alpha_pattern", path, adapter.config.get("lora_alpha", 8)))
     return alpha / (math.sqrt(rank) if adapter.config.get("use_rslora") else rank)
 
 
 def _setting(config: Mapping[str, Any], pattern: str, path: str, default: Any) -> Any:
-    """Return what a pattern says of a module, by the first of its keys that the end of the module's path matches."""
+    """Return a module's setting: the value of the first pattern that matches the end of its path, or the default."""
     keys = config.get(pattern) or {}
     return next((value for key, value in keys.items() if re.match(rf"(.*\.)?({key})$", path)), default)
 
@@ -140,8 +141,8 @@ def _parts(adapter: Adapter) -> dict[tuple[str, str], Tensor]:
     if not file.is_file():
         raise ModelError(
             f"There is no {file}.",
-            cause="The adapter was saved as a pickle, or not fetched whole.",
-            remedy="Fetch it again, or save it as safetensors: nothing is unpickled here.",
+            cause="The adapter was saved as a pickle, or was not fetched completely.",
+            remedy="Fetch it again, or save it as safetensors: pickles are never read.",
         )
     try:
         tensors = load_file(file)
@@ -156,17 +157,17 @@ def _parts(adapter: Adapter) -> dict[tuple[str, str], Tensor]:
             odd.append(name)
     if odd or not found:
         raise ModelError(
-            f"{file} holds {', '.join(odd[:3]) or 'nothing'}, and a low-rank adapter of linear layers has lora_A and "
-            "lora_B alone.",
-            cause="Whole weights were trained beside the adapter, or it is of another kind.",
+            f"{file} holds {', '.join(odd[:3]) or 'nothing'}; a low-rank adapter of linear layers has only lora_A and "
+            "lora_B.",
+            cause="Full weights were trained together with the adapter, or it is an adapter of another type.",
         )
     return found
 
 
 def _resolve(module: Any, parts: Mapping[tuple[str, str], Tensor], adapter: Adapter) -> dict[str, str]:
-    """Return where the modules that an adapter names are: wrappers around the blocks are called otherwise elsewhere."""
+    """Return the path in this model of each module that an adapter names: wrappers around the blocks may differ."""
     ours = {name for name, part in module.named_modules() if hasattr(part, "weight")}
-    # An adapter that is put on second finds the weights inside the layers of the first.
+    # A second adapter finds the weights inside the layers that the first one added.
     ours = {name.removesuffix(".layer") for name in ours}
     tails: dict[str, list[str]] = {}
     for name in ours:
@@ -182,9 +183,9 @@ def _resolve(module: Any, parts: Mapping[tuple[str, str], Tensor], adapter: Adap
             lost.append(path)
     if lost:
         raise ModelError(
-            f"{adapter.file} adapts {len(lost)} modules that its base model has not, first {lost[0]}.",
-            cause=f"It belongs to {adapter.base or 'another model'}, or to another depth of it.",
-            remedy="Give the base model that it was trained on, by the option base.",
+            f"{adapter.file} adapts {len(lost)} modules that the base model does not have, such as {lost[0]}.",
+            cause=f"The adapter belongs to {adapter.base or 'another model'}, or to a model of another depth.",
+            remedy="Use the option base to give the base model that it was trained on.",
         )
     return found
 
@@ -194,13 +195,15 @@ def _check_shapes(
 ) -> None:
     for path, ours in modules.items():
         if (path, "lora_A") not in parts or (path, "lora_B") not in parts:
-            raise ModelError(f"{adapter.file} lacks half of what is beside {path}.", remedy="Fetch the adapter again.")
+            raise ModelError(
+                f"{adapter.file} has only one of the two matrices of {path}.", remedy="Fetch the adapter again."
+            )
         a, b, weight = parts[path, "lora_A"], parts[path, "lora_B"], module.get_submodule(ours).weight
-        # GPT-2's linear layers have their weights the other way round.
+        # The weights of GPT-2's linear layers are transposed.
         if a.shape[0] != b.shape[1] or sorted((b.shape[0], a.shape[1])) != sorted(weight.shape):
             raise ModelError(
-                f"{adapter.file} adapts {ours} from {a.shape[1]} to {b.shape[0]} numbers; its base model has "
-                f"{tuple(weight.shape)}.",
-                cause=f"It belongs to {adapter.base or 'another model'}.",
-                remedy="Give the base model that it was trained on, by the option base.",
+                f"{adapter.file} maps {a.shape[1]} to {b.shape[0]} dimensions at {ours}; the weight of the base model "
+                f"has the shape {tuple(weight.shape)}.",
+                cause=f"The adapter belongs to {adapter.base or 'another model'}.",
+                remedy="Use the option base to give the base model that it was trained on.",
             )

@@ -1,4 +1,4 @@
-"""From what a reader wrote to an explanation: the part that counts, and what is wrong with it."""
+"""Parsing of answers: the explanation in the text that a reader wrote, and its defects."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ OPEN, CLOSE = "<explanation>", "</explanation>"
 TAGGED = Answer(rule="tags", tags=(OPEN, CLOSE))
 
 CJK = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
-"""Ideographs, kana, hangul and the enclosed forms that stand where the vector goes in released prompts."""
+"""Ideographs, kana, hangul and the enclosed forms that serve as placeholders in released prompts."""
 
 
 def parse(written: str, placeholder: str, answer: Answer = TAGGED, ended: bool = True) -> Explanation:
-    """Return the part of an answer that counts, flagged.
+    """Return the explanation in an answer, with flags for its defects.
 
-    Flags: `truncated` (no closing tag; without tags, it was still writing), `untagged` (no opening tag, or no bullet:
-    all that was written is kept), `empty`, and `foreign_script` (mostly CJK, or about the character that stands where
-    the vector goes: the reader did not see the vector).
+    Flags: `truncated` (no closing tag; for answers without tags, the token limit was reached), `untagged` (no opening
+    tag or no bullet; the whole text is kept), `empty`, and `foreign_script` (mostly CJK, or about the placeholder
+    character: the reader did not see the vector).
 
     Args:
-        written: What the reader wrote.
-        placeholder: What stands in its prompt where the vector goes.
-        answer: How it is parsed.
-        ended: Whether it ended by itself, and not because it had written all tokens that it may.
+        written: The text that the reader wrote.
+        placeholder: The placeholder of the vector in the prompt.
+        answer: How the text is parsed.
+        ended: Whether the reader ended the text before the token limit.
     """
     rules = {"tags": _tagged, "bullets": _bullets, "free": _free}
     text, wrong = rules[answer.rule](written, answer, ended)
@@ -49,7 +49,7 @@ def _bullets(written: str, answer: Answer, ended: bool) -> tuple[str, dict[str, 
         if line.startswith(bullet):
             found.append(line.removeprefix(bullet).strip())
         elif found:
-            # A bullet may run on over several lines.
+            # A bullet may continue on the next lines.
             found[-1] = f"{found[-1]} {line}".strip()
     text = "\n".join(dict.fromkeys(line for line in found if line))
     return text or written, {"untagged": not text, "truncated": not ended}
@@ -60,13 +60,13 @@ def _free(written: str, answer: Answer, ended: bool) -> tuple[str, dict[str, boo
 
 
 def together(explanations: Sequence[Explanation]) -> Explanation:
-    """Join what a reader said of one vector, a line each, without repeats; it has every flag that one of them has."""
+    """Join several explanations of one vector, one per line, without duplicates; the result has the flags of all."""
     lines = dict.fromkeys(one.text for one in explanations if one.text)
     return Explanation("\n".join(lines), tuple(dict.fromkeys(flag for one in explanations for flag in one.flags)))
 
 
 def _without_half_a_tag(text: str, close: str) -> str:
-    """Take away the part of a closing tag that a text ends in, where it was cut within one."""
+    """Remove an incomplete closing tag from the end of a text that was cut within the tag."""
     halves = (close[:length] for length in range(len(close) - 1, 0, -1))
     return text.removesuffix(next((half for half in halves if text.endswith(half)), ""))
 
@@ -75,6 +75,6 @@ def _is_foreign(text: str, placeholder: str) -> bool:
     foreign = len(CJK.findall(text))
     if 2 * foreign > sum(map(str.isalnum, text)):
         return True
-    # A home-made prompt may use a character that English texts have too.
+    # The placeholder of other prompts may be a character that also occurs in English texts.
     about = placeholder in text or (foreign > 0 and "character" in text)
     return CJK.search(placeholder) is not None and about

@@ -1,4 +1,4 @@
-"""Every reader format as a kind of verbalizer: its options, and the way from a folder to an open verbalizer."""
+"""Reader formats as kinds of verbalizers: their common options, and opening a reader from its folder."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from bridge.readers.reader import Reader, Sampling
 from bridge.verbalizers import Recipe, Subject, Verbalizer, VerbalizerBackend, check_site
 
 UNDECIDED = (
-    "Its files do not say how a vector goes in: both ways are tried when it is first used; inject=add or "
-    "inject=replace decides."
+    "Its files do not say how a vector is injected: a probe decides at the first use, unless inject=add or "
+    "inject=replace is given."
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class ReaderBackend(VerbalizerBackend):
-    """A reader of some format, run by transformers.
+    """A reader of one format, run with transformers.
 
     Attributes:
-        checkpoint: Folder of the reader, as its format has it, or `hub:user/repo`.
-        base: Folder or `hub:user/repo` of the base model of one that is an adapter; by default the one that it names.
-        ar: Folder or `hub:user/repo` of the reconstructor, where it does not lie beside the reader.
-        max_new_tokens: How many tokens may be written of a vector; what ends sooner costs less. None for the reader's
+        checkpoint: Folder of the reader, or `hub:user/repo`.
+        base: Folder or `hub:user/repo` of an adapter's base model; default: the base model that the adapter names.
+        ar: Folder or `hub:user/repo` of the reconstructor, if it is not in the reader's folder.
+        max_new_tokens: Token limit of an explanation; None for the reader's own limit.
+        temperature: Sampling temperature; 0 always takes the most likely token. None for the reader's own.
+        samples: Number of texts sampled for each vector; the explanation has one line for each. None for the reader's
             own number.
-        temperature: Of sampling; 0 always takes the likeliest token. None for the reader's own.
-        samples: How many texts are drawn of a vector; its explanation is all of them, a line each. None likewise.
-        batch: How many sequences are run at once; a direction in B backgrounds takes B, and 2 B in contrast. 0 for as
-            many as suit the model's width: see `sequences_at_once`.
-        any_site: Read vectors of another site than the files name.
-        any_base: Put an adapter on a base model of another name than it was trained on.
-        ask: What is asked of every vector, where the reader takes questions.
-        inject: `add` or `replace`, where the files do not say how a vector goes in.
+        batch: Number of sequences per batch; a direction in B backgrounds has B sequences, and 2 B with contrast. 0
+            for a number by the width of the model: see `sequences_at_once`.
+        any_site: Accept vectors of another site than the files name.
+        any_base: Accept a base model with another name than the adapter names.
+        ask: The question about every vector, for readers that take questions.
+        inject: `add` or `replace`, if the files do not say how a vector is injected.
     """
 
     needs_checkpoint = True
@@ -55,15 +55,15 @@ class ReaderBackend(VerbalizerBackend):
     inject: str = ""
 
     format: ClassVar[ReaderFormat]
-    """What describes the folder."""
+    """The format that describes the folder."""
 
     @classmethod
     def of_folder(cls, folder: Path) -> str:
-        """Read the folders that the format recognises."""
+        """Return the option for a folder that the format recognises."""
         return f"checkpoint={folder}" if cls.format.recognises(folder) else ""
 
     def open(self, subject: Subject) -> Verbalizer:
-        """Find all halves, and check what small files tell; the weights of each are loaded when it is first asked."""
+        """Locate the reader and its reconstructor and check their small files; weights are loaded at the first use."""
         from bridge.readers.bodies import Bodies
         from bridge.readers.verbalizer import Asked, ReaderVerbalizer
 
@@ -84,15 +84,15 @@ class ReaderBackend(VerbalizerBackend):
         return ReaderVerbalizer(reader, Bodies(self.base, self.any_base, subject.placement), asked)
 
     def preview(self, d_model: int) -> list[str]:
-        """Describe the reader from its small files alone, and hold it to the vectors' width."""
+        """Describe the reader from its small files, and check the width of the vectors."""
         self._check()
         reader = self._decided(self._described(), d_model)
         check_widths(reader, d_model, self.checkpoint, self.ar or self.checkpoint)
         length = reader.injection.length
         if isinstance(length, str):
             length = math.sqrt(d_model) if length == "sqrt_d" else length
-        given = "" if length == "raw" else ", which are given the length of their place"
-        given = f", which are given length {length:g}" if isinstance(length, float) else given
+        given = "" if length == "raw" else ", scaled to the norm of the replaced activation"
+        given = f", scaled to length {length:g}" if isinstance(length, float) else given
         lines = [f"AV of {self.checkpoint}: vectors of {d_model}{given}"]
         if reader.reconstruction:
             lines.append(f"AR of {self.ar or self.checkpoint}: vectors of {d_model}")
@@ -101,12 +101,12 @@ class ReaderBackend(VerbalizerBackend):
         return [*lines, *reader.notes]
 
     def trained_at(self) -> str:
-        """Read the sites from the small files, separated by commas."""
+        """Return the sites in the small files, separated by commas."""
         self._check()
         return "" if self.any_site else self._sites(self._described())
 
     def train(self, subject: Subject, recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
-        """Train one as the format does."""
+        """Train a reader of the format."""
         return self.format.train(subject, recipe, out, progress)
 
     def _folders(self, model: str, wanted: tuple[str, ...]) -> tuple[Path, Path | None]:
@@ -118,7 +118,7 @@ class ReaderBackend(VerbalizerBackend):
         return self.format.describe(*self._folders("MODEL@SITE", self.format.headers))
 
     def _decided(self, reader: Reader, d_model: int) -> Reader:
-        """Fill in what the files leave open and is known otherwise: the width, and how a vector goes in."""
+        """Set what the files leave open: the width, and the injection if the option `inject` is given."""
         reader = dataclasses.replace(reader, d_model=reader.d_model or d_model)
         if not self.inject:
             return reader
@@ -126,9 +126,9 @@ class ReaderBackend(VerbalizerBackend):
         if not ways:
             known = " or ".join(f"inject={one.how}" for one in (reader.injection, *reader.alternatives))
             raise UsageError(
-                f"{self.checkpoint} cannot be read with inject={self.inject}.",
-                cause=f"Its files leave open no other way than {known}.",
-                remedy="Leave inject out.",
+                f"{self.checkpoint} cannot be used with inject={self.inject}.",
+                cause=f"Its files allow only {known}.",
+                remedy="Leave the option inject out.",
             )
         return dataclasses.replace(reader, injection=ways[0], alternatives=())
 
@@ -139,9 +139,9 @@ class ReaderBackend(VerbalizerBackend):
         same = {site.removesuffix(".resid_post") for site in reader.sites}
         if other and same and other.removesuffix(".resid_post") not in same:
             raise BridgeError(
-                f"The halves are of different sites: the AV of {', '.join(reader.sites)}, the AR of {other}.",
-                cause="AV and AR are not of one autoencoder.",
-                remedy="Give the AR that was trained with the AV, or say any_site=true.",
+                f"AV and AR have different sites: the AV has {', '.join(reader.sites)}, the AR has {other}.",
+                cause="AV and AR do not belong to the same autoencoder.",
+                remedy="Use the AR that was trained with the AV, or set any_site=true.",
             )
         return other or ",".join(reader.sites)
 
@@ -172,7 +172,7 @@ class ReaderBackend(VerbalizerBackend):
         self._refuse(self._sampling_as_given())
 
     def _sampling_as_given(self) -> Sampling:
-        """Return what was asked for, as far as it can be judged without the reader."""
+        """Return the sampling options as given, with values for the missing ones that pass the checks."""
         tokens = 1 if self.max_new_tokens is None else self.max_new_tokens
         drawn = (self.samples or 0) > 1
         return Sampling(
@@ -186,18 +186,18 @@ class ReaderBackend(VerbalizerBackend):
         if tokens < 1 or self.batch < 0 or not 0 <= temperature < math.inf:
             raise UsageError(
                 f"{self.name} cannot have max_new_tokens={tokens}, batch={self.batch} and temperature={temperature:g}.",
-                remedy="They are 1, 0 and 0 at least.",
+                remedy="The smallest allowed values are 1, 0 and 0.",
             )
         if samples < 1 or (samples > 1 and not temperature):
             raise UsageError(
                 f"{self.name} cannot have samples={samples} at temperature={temperature:g}.",
                 cause="At temperature 0 every sample is the same text.",
-                remedy="Ask for one sample, or for more at a temperature above 0, such as 0.7.",
+                remedy="Use samples=1, or a temperature above 0, such as 0.7.",
             )
 
 
 def kind_of(fmt: ReaderFormat) -> type[ReaderBackend]:
-    """Return the kind of verbalizer that runs the readers of a format: named as the format, with the common options.
+    """Return the kind of verbalizer for the readers of a format; it has the name of the format and the common options.
 
     Args:
         fmt: The format.
@@ -207,25 +207,25 @@ def kind_of(fmt: ReaderFormat) -> type[ReaderBackend]:
 
 
 def sequences_at_once(d_model: int) -> int:
-    """Return how many sequences a model of a width decodes at once: 512 where it is narrow, 16 where it is wide.
+    """Return the default batch size for decoding: between 16 for wide models and 512 for narrow ones.
 
-    A step reads all weights and takes some milliseconds of Python, however many sequences share it; but keys and values
-    of each fill memory in proportion to the width.
+    The time to read the weights and the overhead of Python are the same for any batch size; the memory for keys and
+    values grows with the batch size and the width.
     """
     return max(16, min(512, 2**16 // d_model))
 
 
 def check_widths(reader: Reader, d_model: int, av: str, ar: str, name: str = "the model") -> None:
-    """Refuse a reader, or a reconstructor, of vectors of another width.
+    """Refuse a reader or reconstructor for vectors of another width.
 
     Raises:
-        ShapeError: Naming both widths.
+        ShapeError: The message has both widths.
     """
     widths = [(av, reader.d_model)] + ([(ar, reader.reconstruction.d_model)] if reader.reconstruction else [])
     for folder, width in widths:
         if width != d_model:
             raise ShapeError(
-                f"{folder} explains vectors of {width} dimensions; those of {name} have {d_model}.",
+                f"{folder} explains vectors of {width} dimensions; vectors of {name} have {d_model}.",
                 cause="It is the verbalizer of another model.",
                 remedy=f"Train one: bridge verbalizer train --model {name} --out FOLDER.",
             )

@@ -1,4 +1,4 @@
-"""The models that a reader and its reconstructor run in: each loaded once, a base model shared by both adapters."""
+"""The models of a reader and its reconstructor: each is loaded once, and adapters share their base model."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bridge.readers.reader import Weights
 
 @final
 class Bodies:
-    """Loads what is asked for, when it is asked for, and lets the adapter of who asks take part.
+    """Loads models and tokenizers at the first use, and activates the adapter of the requested weights.
 
     Args:
-        base: Folder or `hub:user/repo` of the base model that adapters are put on; empty for the one that they name.
-        any_base: Take a base model of another name than the adapters name.
-        placement: Where and how models are held.
+        base: Folder or `hub:user/repo` of the base model of adapters; empty for the base model that they name.
+        any_base: Accept a base model with another name than the adapters name.
+        placement: Device and dtype of the models.
     """
 
     def __init__(self, base: str, any_base: bool, placement: Placement) -> None:
@@ -30,18 +30,18 @@ class Bodies:
         self._added: dict[Path, str] = {}
 
     def folder(self, weights: Weights) -> Path:
-        """Return the folder of the checkpoint that weights are, or are put on.
+        """Return the folder of a checkpoint, or of an adapter's base model.
 
         Raises:
-            UsageError: If an adapter names no base model and none is given.
-            BridgeError: If there is no such folder, or it is of another model.
+            UsageError: If the adapter names no base model and none is given.
+            BridgeError: If there is no such folder, or it has another model.
         """
         if weights.folder:
             return weights.folder
         named = weights.adapter.base if weights.adapter else ""
         if not (self._base or named):
             raise UsageError(
-                "The adapter names no base model.", remedy="Give it by the option base, as in base=FOLDER."
+                "The adapter names no base model.", remedy="Name it with the option base, as in base=FOLDER."
             )
         text = self._base or (named if Path(named).expanduser().is_dir() else f"{HUB}{named}")
         found = locate(text, "MODEL@SITE")
@@ -50,15 +50,15 @@ class Bodies:
         return found
 
     def tokenizer(self, weights: Weights) -> TransformersTokenizer:
-        """Load the tokenizer that goes with weights."""
+        """Load the tokenizer for some weights."""
         return load_tokenizer(weights.tokenizer or self.folder(weights))
 
     def module(self, weights: Weights, absent: tuple[str, ...] = ()) -> Any:
-        """Return the model of some weights, with their adapter and no other taking part.
+        """Return the model of some weights, with only their adapter active.
 
         Args:
-            weights: Of a reader, or of a reconstructor.
-            absent: Ends of the names of weights that a whole checkpoint need not have.
+            weights: Weights of a reader or a reconstructor.
+            absent: Ends of names of tensors that may be missing in a full checkpoint.
         """
         folder = self.folder(weights)
         if folder not in self._modules:
@@ -78,26 +78,26 @@ class Bodies:
 
 
 def check_base(folder: Path, given: str, named: str) -> None:
-    """Refuse a base model of another name than an adapter was trained on.
+    """Refuse a base model with another name than the adapter names.
 
     Args:
-        folder: Where the base model lies.
-        given: What the user called it.
-        named: What the adapter calls it.
+        folder: Folder of the base model.
+        given: The user's name for it.
+        named: The name in the adapter's configuration.
 
     Raises:
-        BridgeError: If no name that it goes by is the adapter's.
+        BridgeError: If none of its names equals the adapter's name for it.
     """
     config = folder / "config.json"
     said = read_json(config, dict[str, Any], "Fetch it again.").get("_name_or_path", "") if config.is_file() else ""
-    # Of a hub's snapshot, models--USER--REPO/snapshots/COMMIT, the repository's.
+    # In a snapshot of the hub, models--USER--REPO/snapshots/COMMIT, the folder of the repository has the name.
     names = {_last(folder.name), _last(given), _last(str(said))}
     names |= {_last(part.replace("--", "/")) for part in folder.parts if "--" in part}
     if _last(named) not in names:
         raise BridgeError(
-            f"The adapter was trained on {named}, and it is put on {given}.",
-            cause="The two may differ in weights that have the same shape, as an instruct model and its base model do.",
-            remedy=f"Give {named} by the option base; if it is the same under another name, say any_base=true.",
+            f"The adapter was trained on {named}, and the option base names {given}.",
+            cause="Models with weights of the same shapes may differ, as an instruct model and its base model do.",
+            remedy=f"Use base={named}; if this is the same model under another name, set any_base=true.",
         )
 
 

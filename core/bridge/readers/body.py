@@ -1,4 +1,4 @@
-"""The body of a causal language model: its blocks without head and final norm, read at the last token of a text."""
+"""The blocks of a causal language model, without head and final norm, and their output at the last token of a text."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
 FINAL_NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f")
 BLOCKS = ("layers", "h")
 HEADS = ("lm_head", "embed_out")
-"""What architectures call them."""
+"""Attribute names in the architectures of transformers."""
 
 
 def decoder(module: Any) -> Any:
-    """Return the part of a causal language model that holds blocks and final norm, inside or outside a wrapper."""
+    """Return the module with blocks and final norm, for models with and without a multimodal wrapper."""
     body = module.base_model
     return getattr(body, "language_model", body)
 
 
 def truncate(module: Any, count: int) -> None:
-    """Cut a causal language model of transformers after its first blocks, in place, and take out its final norm.
+    """Keep the first `count` blocks of a causal language model of transformers, in place, and remove its final norm.
 
     Raises:
-        ModelError: If its blocks or its final norm have no known name.
+        ModelError: If the attribute of the blocks or of the final norm is unknown.
     """
     body, config = decoder(module), module.config.get_text_config()
     name = _named(body, BLOCKS, "blocks")
     setattr(body, name, getattr(body, name)[:count])
     remove_final_norm(module)
     config.num_hidden_layers = count
-    # What configurations say of each block: GPT-Neo derives its second list from pairs of kinds and counts.
+    # Settings of configurations for each block; GPT-Neo derives its second list from pairs of types and counts.
     if getattr(config, "layer_types", None):
         config.layer_types = config.layer_types[:count]
     if getattr(config, "attention_types", None):
@@ -42,10 +42,10 @@ def truncate(module: Any, count: int) -> None:
 
 
 def remove_final_norm(module: Any) -> None:
-    """Make a causal language model of transformers end with what its last block adds to the stream, in place.
+    """Replace the final norm of a causal language model of transformers by the identity, in place.
 
     Raises:
-        ModelError: If its final norm has no known name.
+        ModelError: If the attribute of the final norm is unknown.
     """
     import torch
 
@@ -56,34 +56,34 @@ def remove_final_norm(module: Any) -> None:
 def _named(body: Any, names: Sequence[str], what: str) -> str:
     found = next((name for name in names if hasattr(body, name)), None)
     if found is None:
-        raise ModelError(f"{type(body).__name__} has no {what} called {' or '.join(names)}.")
+        raise ModelError(f"{type(body).__name__} has no attribute {' or '.join(names)} for its {what}.")
     return found
 
 
 @final
 class _ReachedError(Exception):
-    """A forward pass came to the block that is read; what comes after is not needed."""
+    """Stops a forward pass after the block whose output is needed."""
 
 
 def hidden_after(module: Any, prompts: Sequence[Sequence[int]], block: int | None, bare: bool) -> Tensor:
-    """Return what a block says at each prompt's last token, (prompts, d_model), without running what comes after.
+    """Return a block's output at the last token of each prompt, (prompts, d_model); later blocks are not run.
 
     Args:
-        module: A causal language model of transformers, whole.
-        prompts: Ids of each.
-        block: Which block, counted from 0; None for the last one.
-        bare: Whether the output is read before the final norm; otherwise it goes through the norm.
+        module: A causal language model of transformers.
+        prompts: Token ids of each prompt.
+        block: Index of the block, from 0; None for the last block.
+        bare: Whether the output is returned before the final norm; otherwise the norm is applied to it.
 
     Raises:
-        ModelError: If it has no such block, or its parts have no known names.
+        ModelError: If there is no such block, or the attribute of blocks or norm is unknown.
     """
     body, kept = decoder(module), []
     blocks = getattr(body, _named(body, BLOCKS, "blocks"))
     if block is not None and not 0 <= block < len(blocks):
-        raise ModelError(f"The reconstructor reads block {block}; its model has {len(blocks)} blocks.")
+        raise ModelError(f"The reconstructor reads the output of block {block}; its model has {len(blocks)} blocks.")
 
     def keep(part: Any, given: Any, out: Any) -> None:
-        """Keep the block's output, and stop."""
+        """Keep the block's output and stop the forward pass."""
         kept.append(out[0] if isinstance(out, tuple) else out)
         raise _ReachedError
 
@@ -99,7 +99,7 @@ def hidden_after(module: Any, prompts: Sequence[Sequence[int]], block: int | Non
 
 
 def last_hidden(module: Any, prompts: Sequence[Sequence[int]]) -> Tensor:
-    """Return what the body says at each prompt's last token, (prompts, d_model), in the model's dtype."""
+    """Return the last hidden state at the last token of each prompt, (prompts, d_model), in the model's dtype."""
     import torch
 
     longest = max(map(len, prompts))

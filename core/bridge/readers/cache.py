@@ -1,4 +1,4 @@
-"""Keys and values of a text that grows token by token, kept in memory that has room for more."""
+"""A key-value cache for decoding that allocates memory in advance."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 @final
 class RoomyLayer(DynamicLayer):  # type: ignore[misc]
-    """What one block's attention remembers; twice as much memory as is needed is taken whenever it is full.
+    """Keys and values of one attention layer; when the buffer is full, it is replaced by one of twice the needed size.
 
-    transformers' own copies all keys and values for every new token, which was half of the time of a wide batch on a
-    small model. Keys that a sliding window no longer sees are kept: the model's mask leaves them out.
+    The layers of transformers copy all keys and values for every new token, which took half of the time for a large
+    batch on a small model. Keys outside of a sliding window are kept: the attention mask of the model excludes them.
     """
 
     keys: Tensor
@@ -22,12 +22,12 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
     _full: tuple[Tensor, Tensor] | None = None
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Add keys and values, (batch, heads, tokens, width) each, and return all there are."""
+        """Append keys and values, (batch, heads, tokens, width) each, and return all of them."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         start = self.get_seq_length()
         end = start + key_states.shape[-2]
-        # Where rows were chosen or repeated, keys and values are new tensors, without room.
+        # After rows were selected or repeated, keys and values are new tensors without a buffer.
         full = self._full if self._full and self._full[0].data_ptr() == self.keys.data_ptr() else None
         if full is None or end > full[0].shape[-2]:
             full = self._with_room(key_states, 2 * end), self._with_room(value_states, 2 * end)
@@ -43,7 +43,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
 
 
 def roomy_cache(config: Any) -> Cache:
-    """Return an empty cache for a model of transformers; layers that hold no keys (recurrent ones) are its own."""
+    """Return an empty cache for a model of transformers; recurrent layers, which have no keys, are not replaced."""
     cache = DynamicCache(config=config)
     cache.layers = [
         RoomyLayer() if type(one) in (DynamicLayer, DynamicSlidingWindowLayer) else one for one in cache.layers

@@ -1,4 +1,4 @@
-"""The contract of reader formats: a format describes a reader that lies in a folder, and runs nothing."""
+"""The contract of reader formats: a format describes the reader in a folder; it runs no model."""
 
 from __future__ import annotations
 
@@ -14,95 +14,95 @@ from bridge.verbalizers import Recipe, Subject
 
 
 class ReaderFormat(ABC):
-    """A layout of readers on disk. The host runs what it describes, as a verbalizer of the same name.
+    """A layout of readers on disk. The host runs the readers as a verbalizer with the name of the format.
 
     Laws, checked by `bridge.testing.check_reader_format`:
-        - A format recognises its own folders and no empty one.
+        - A format recognises its own folders, and not an empty folder.
         - The same folder gives the same description.
-        - Weights are neither read nor needed to recognise and describe a reader.
-        - A folder whose description is damaged is refused with a `BridgeError`.
+        - A reader is recognised and described without its weights.
+        - A folder with damaged files is refused with a `BridgeError`.
     """
 
     name: ClassVar[str]
     """Unique among installed formats, and among verbalizers."""
 
     summary: ClassVar[str]
-    """One line: whose readers these are."""
+    """One line about the readers of this format."""
 
     headers: ClassVar[tuple[str, ...]] = ("*.json", "*.yaml", "*.jinja", "*/*.json", "*/*.yaml", "*/*.jinja")
-    """Names of the small files that `describe` reads, as patterns: of a reader on the hub, a preview fetches these."""
+    """Patterns of the small files that `describe` reads; a preview fetches only these files from the hub."""
 
     @abstractmethod
     def recognises(self, folder: Path) -> bool:
-        """Tell whether a folder is in this format, from names and headers alone.
+        """Tell whether a folder has this format, from the names of its files and its small files.
 
         Args:
-            folder: That may hold a reader.
+            folder: Any folder.
         """
 
     @abstractmethod
     def describe(self, folder: Path, reconstructor: Path | None = None) -> Reader:
-        """Describe a reader from its small files; weights are neither read nor needed.
+        """Describe a reader from its small files, without its weights.
 
         Args:
-            folder: That holds it.
-            reconstructor: Folder of its reconstructor, where the user named one.
+            folder: Folder of the reader.
+            reconstructor: Folder of the reconstructor, if the user named one.
 
         Returns:
-            The reader.
+            The description of the reader.
 
         Raises:
-            BridgeError: If a file is missing or damaged, says less than is needed, or has keys that change meaning and
-                are not known.
+            BridgeError: If a file is missing, damaged or incomplete, or has unknown keys that could change the meaning
+                of the others.
         """
 
     def example(self, folder: Path) -> None:
-        """Write the small files of a tiny reader in this format, without weights, for the laws.
+        """Write the small files of a tiny reader in this format, without weights; the laws are tested on them.
 
         Args:
-            folder: To write; it is not there yet.
+            folder: The folder to create.
 
         Raises:
-            BridgeError: If the format gives no example; its laws are then tried on a folder that is given.
+            BridgeError: If the format has no example; its laws are then tested on a folder from the user.
         """
-        raise BridgeError(f"The reader format {self.name} gives no example.")
+        raise BridgeError(f"The reader format {self.name} has no example.")
 
     def train(self, subject: Subject, recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
-        """Train a reader of the subject and write it to a folder that `describe` reads; resume what was interrupted.
+        """Train a reader of the subject and write it to a folder that `describe` reads; continue an interrupted run.
 
         Args:
-            subject: The model and site whose activations it learns to read.
-            recipe: How to train.
+            subject: The model and site whose activations the reader learns to explain.
+            recipe: Options of the training.
             out: The folder to write.
-            progress: Is told of every stage.
+            progress: Receives every stage.
 
         Returns:
-            What it measured on held-out documents, beside its baselines, as JSON.
+            Measurements on held-out documents and their baselines, as JSON.
 
         Raises:
-            UsageError: If readers of this format are not trained here.
+            UsageError: If readers of this format cannot be trained.
         """
         raise UsageError(
-            f"Readers of the format {self.name} are not trained here.",
-            remedy="Train one of another kind: bridge verbalizer train --verbalizer nla.",
+            f"Readers of the format {self.name} cannot be trained.",
+            remedy="Train a reader of another format: bridge verbalizer train --verbalizer nla.",
         )
 
 
 def refuse_unknown(found: Iterable[str], known: Iterable[str], what: str) -> None:
-    """Refuse keys that a format does not know: they may change what the rest means.
+    """Refuse unknown keys, because they could change the meaning of the others.
 
     Args:
-        found: The keys of a file, or of a part of it.
-        known: Those that the format reads, or knows to change nothing.
-        what: What to call the file in the message.
+        found: The keys in a file, or in a part of it.
+        known: Keys that the format reads, and keys that are known to be irrelevant.
+        what: Name of the file in the message.
 
     Raises:
-        BridgeError: Naming them.
+        BridgeError: The message names the unknown keys.
     """
     unknown = sorted(set(map(str, found)) - set(known))
     if unknown:
         raise BridgeError(
-            f"{what} has {', '.join(unknown)}, which is not known here.",
-            cause="It is of a newer version, or of a trainer of its own; what is not known may change how it reads.",
-            remedy="Upgrade residual-bridge or the plugin that reads this format.",
+            f"{what} has unknown keys: {', '.join(unknown)}.",
+            cause="A newer version or another trainer wrote it; unknown keys may change how vectors are read.",
+            remedy="Upgrade residual-bridge, or the plugin with this format.",
         )

@@ -1,4 +1,4 @@
-"""Decode texts from vectors: one loop for single vectors, for blends read together, and for contrasts."""
+"""Decoding of texts from vectors: one loop for single vectors, blends with backgrounds, and contrasts."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     Choose = Callable[[Tensor, Sequence[int]], list[int]]
 
 CROWDED = 7 / 8
-"""Share of a batch that must still be speaking: below, finished rows leave it. Leaving costs a copy of all keys."""
+"""If a smaller share of a batch is unfinished, finished rows are removed from it, which copies all keys and values."""
 
 
 @final
 class Speaker:
-    """A language model that continues a fixed prompt with vectors in it.
+    """A language model that continues a fixed prompt into which vectors are injected.
 
     Args:
         module: A causal language model of transformers.
-        prompt: The prompt, and where in it the vectors go.
-        injection: How they go in.
-        ends: Ids that end a text.
+        prompt: The prompt, with the positions of the vectors.
+        injection: How the vectors are injected.
+        ends: Ids of tokens that end a text.
     """
 
     def __init__(self, module: Any, prompt: Placed, injection: Injection, ends: Sequence[int]) -> None:
@@ -39,25 +39,25 @@ class Speaker:
         self._at = prompt.places[0]
         self._places = [place - self._at for place in prompt.places]
         with torch.inference_mode():
-            # The model's own module, not its weight: Gemma's multiplies by sqrt(d_model) in its forward. A vector that
-            # is put in its output's place is not multiplied, so the injection scale means the same in all families.
+            # The module, not its weight: Gemma's module multiplies by sqrt(d_model). A vector that replaces its output
+            # is not multiplied, so the length of injected vectors has one meaning for all families.
             self._embedded = module.get_input_embeddings()(torch.tensor(prompt.ids, device=module.device))
             self._prefix = roomy_cache(module.config)
             if self._at:
-                # The tokens before the vectors do not see them: one row of keys and values serves every vector.
+                # Tokens before the first vector do not depend on it: their keys and values are computed once.
                 self._prefix = self._run(self._prefix, inputs_embeds=self._embedded[None, : self._at])[1]
 
     def say(self, blends: Blends, new_tokens: int, choose: Choose) -> list[list[int]]:
-        """Decode every direction from its blends together; see `contrast_scores`.
+        """Decode one text for each direction, from all of its blends; see `contrast_scores`.
 
         Args:
-            blends: Of the lengths that are injected; where the prompt takes several vectors, one after the other:
-                (n, backgrounds, vectors, d) and (backgrounds, vectors, d).
-            new_tokens: How many tokens a text may have.
-            choose: Returns a token for each row of scores, (rows, vocabulary), given which directions the rows are of.
+            blends: Vectors with their final lengths; for a prompt with several vectors, (n, backgrounds, vectors, d)
+                and (backgrounds, vectors, d).
+            new_tokens: Token limit of a text.
+            choose: Returns a token for each row of scores, (rows, vocabulary), given the directions of the rows.
 
         Returns:
-            For each direction the ids of its text, without the one that ended it.
+            The token ids of each direction's text, without the token that ended it.
         """
         import torch
 
@@ -65,7 +65,7 @@ class Speaker:
         rows = torch.from_numpy(blends.vectors).flatten(0, 1)
         streams = torch.arange(len(rows)).view(n, backgrounds)
         if blends.beta:
-            # The prompts with a background alone are read once, and each direction continues from a copy of them.
+            # Prompts with a background alone are run once; each direction continues from a copy.
             alone = torch.arange(len(rows), len(rows) + backgrounds)
             rows = torch.cat([rows, torch.from_numpy(blends.backgrounds)])
             streams = torch.cat([streams, alone.expand(n, -1)], 1)
@@ -93,7 +93,7 @@ class Speaker:
         return said
 
     def _read(self, rows: Tensor) -> tuple[Tensor, Any]:
-        """Read the prompt from the first vector on, and return the logits of the first token.
+        """Run the prompt from the first vector on, and return the logits of the first new token.
 
         Args:
             rows: (rows, d) float32, or (rows, vectors, d).
@@ -109,19 +109,19 @@ class Speaker:
             return self._run(cache, inputs_embeds=rest)
 
     def _run(self, cache: Any, **inputs: Tensor) -> tuple[Tensor, Any]:
-        # No mask: all prompts are equally long, so nothing is ever padded.
+        # No mask: all prompts have the same length, so there is no padding.
         out = self._module(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
         return out.logits[:, -1], out.past_key_values
 
 
 def likeliest(scores: Tensor, rows: Sequence[int]) -> list[int]:
-    """Choose the best token of every row."""
+    """Return the most likely token of every row."""
     chosen: list[int] = scores.argmax(1).tolist()
     return chosen
 
 
 def sampler(temperature: float, seeds: Sequence[int]) -> Choose:
-    """Return what draws tokens, each direction by a generator of its own: no text depends on its batch."""
+    """Return a function that samples tokens with one generator per direction: no text depends on its batch."""
     import torch
 
     generators: list[Generator] = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -134,6 +134,6 @@ def sampler(temperature: float, seeds: Sequence[int]) -> Choose:
 
 
 def _select(logits: Tensor, cache: Any, rows: Tensor) -> Tensor:
-    # Indices stay on the CPU: the layers of a model that is spread over several GPUs are on different ones.
+    # Indices stay on the CPU: the layers of a model may be on different GPUs.
     cache.batch_select_indices(rows.flatten())
     return logits[rows.flatten()]

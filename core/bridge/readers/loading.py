@@ -1,4 +1,4 @@
-"""Checkpoints and tokenizers of readers, loaded with nothing taken on trust."""
+"""Loading checkpoints and tokenizers of readers: safetensors only, complete, and without remote code."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def load_module(folder: Path, placement: Placement, absent: tuple[str, ...] = ()
 
     Args:
         folder: The checkpoint.
-        placement: Where and how it is held.
-        absent: Ends of the names of weights that it need not have.
+        placement: Device and dtype.
+        absent: Ends of names of tensors that may be missing.
 
     Raises:
-        ModelError: If a file is damaged, or tensors and model do not fit: transformers would put random ones in place.
+        ModelError: If a file is damaged, or a tensor is missing or unknown: transformers would use random weights.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -36,13 +36,13 @@ def load_module(folder: Path, placement: Placement, absent: tuple[str, ...] = ()
             )
         except BridgeError:
             raise
-        except Exception as error:  # as in bridge.models: whatever transformers raises means that it cannot be loaded
+        except Exception as error:  # as in bridge.models: any exception of transformers means that it cannot be loaded
             raise unavailable(weights, error) from error
     return module if spread else module.to(device)
 
 
 def load_tokenizer(folder: Path) -> TransformersTokenizer:
-    """Load the tokenizer of a checkpoint as bridge reads every tokenizer: without random merges.
+    """Load the tokenizer of a checkpoint as for every model: without random merges.
 
     Raises:
         ModelError: If its files are missing or damaged, or it is a slow tokenizer.

@@ -1,4 +1,4 @@
-"""Folders of readers, here or on the hub: found, and told from changed ones."""
+"""Folders of readers, on this machine or on the hub, and fingerprints of their files."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ AV: Role = "av"
 AR: Role = "ar"
 HUB = "hub:"
 MAIN = "*.yaml"
-"""What a repository of several readers has once for all of them."""
+"""Pattern of files that a repository of several readers has once for all readers."""
 
 FILES = ("*.json", "*.safetensors", "*.yaml", "*.jinja", "*.model", "*.txt")
-"""What is fetched from the hub: whatever a checkpoint needs, and no pickle."""
+"""Patterns of files that are fetched from the hub: all files of a checkpoint, and no pickles."""
 
 
 def halves(folder: Path, reconstructor: Path | None = None) -> tuple[Path, Path | None]:
-    """Return the folders of a reader and, where there is one, of its reconstructor.
+    """Return the folders of a reader and of its reconstructor, if there is one.
 
     Args:
-        folder: Holds `av/` and maybe `ar/`, or is the reader itself.
-        reconstructor: Holds `ar/`, or is the reconstructor itself; None for what the reader's folder holds.
+        folder: The reader's folder, or a folder with `av/` and possibly `ar/`.
+        reconstructor: The reconstructor's folder, or a folder with `ar/`; None to look for `ar/` in `folder`.
     """
     av = folder / AV if (folder / AV).is_dir() else folder
     other = reconstructor or folder
@@ -39,13 +39,13 @@ def halves(folder: Path, reconstructor: Path | None = None) -> tuple[Path, Path 
 
 
 def fingerprint(folder: Path) -> str:
-    """Return what tells a checkpoint from a changed one: of each file name, inode, size and times of change.
+    """Return a fingerprint of a checkpoint: name, inode, size and times of change of each file.
 
-    What changed a moment ago is waited for, two seconds at most: a later write might bear the same times.
+    If a file changed less than two seconds ago, this function waits: a later write could have the same times.
     """
     files = sorted({file for pattern in FILES for file in folder.glob(pattern)})
     latest = max((stamp_of(file)[1] for file in files), default=0)
-    # Times in the future are a clock's fault, and no reason to wait.
+    # Times in the future come from a wrong clock; waiting would not help.
     if 0 < (left := latest + RACY_NS - time.time_ns()) <= RACY_NS:
         time.sleep(left / 1e9)
     return json.dumps([(file.name, stamp_of(file)[0]) for file in files])
@@ -55,13 +55,13 @@ def locate(text: str, model: str, wanted: Sequence[str] = FILES) -> Path:
     """Return the folder of a reader.
 
     Args:
-        text: A folder, `hub:user/repo`, or `hub:user/repo/folder` for one inside a repository.
-        model: Whose activations are explained, for advice.
-        wanted: Names of the files that are fetched of one on the hub, as patterns.
+        text: A folder, `hub:user/repo`, or `hub:user/repo/folder` for a folder of a repository.
+        model: The model whose activations are explained, for the error message.
+        wanted: Patterns of the files to fetch from the hub.
 
     Raises:
         BridgeError: If there is no such folder.
-        ModelUnavailableError: If the hub does not have it or cannot be reached.
+        ModelUnavailableError: If the hub does not have the repository or cannot be reached.
     """
     if text.startswith(HUB):
         name = text.removeprefix(HUB)
@@ -71,8 +71,8 @@ def locate(text: str, model: str, wanted: Sequence[str] = FILES) -> Path:
     if not folder.is_dir():
         raise BridgeError(
             f"There is no folder {folder}.",
-            remedy=f"Train a verbalizer first: bridge verbalizer train --model {model} --out {text}; or give "
-            f"{HUB}user/repo for a released one.",
+            remedy=f"Train a verbalizer first: bridge verbalizer train --model {model} --out {text}; or use "
+            f"{HUB}user/repo for a released verbalizer.",
         )
     return folder
 
@@ -82,7 +82,7 @@ def _fetched(name: str, wanted: Sequence[str]) -> Path:
 
     user, _, rest = name.partition("/")
     repository, _, folder = rest.partition("/")
-    # Of a repository of several readers, a folder and what the whole says of itself.
+    # From a repository of several readers: the folder of one, and the files that describe all.
     patterns = [f"{folder}/{pattern}" for pattern in wanted] + [MAIN] if folder else list(wanted)
     try:
         return Path(snapshot_download(f"{user}/{repository}", allow_patterns=patterns)) / folder

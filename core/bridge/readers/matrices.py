@@ -1,4 +1,4 @@
-"""Matrices that readers keep in safetensors files: heads of reconstructors, and what vectors go through before."""
+"""Matrices in safetensors files: heads of reconstructors, and maps that are applied before the injection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Floats = NDArray[np.float32]
 @final
 @dataclass(frozen=True)
 class Loaded:
-    """A matrix, (d_out, d_in), and what is added after it, (d_out,), in the dtype of their file."""
+    """A matrix, (d_out, d_in), and a bias, (d_out,), in the dtype of their file."""
 
     weight: Tensor
     bias: Tensor | None
@@ -32,11 +32,11 @@ def read_affine(affine: Affine, d_out: int | None = None) -> Loaded:
     """Read a matrix.
 
     Args:
-        affine: Where it lies.
-        d_out: If given, it must be square, of this width.
+        affine: File and names of the tensors.
+        d_out: If given, the matrix must be square with this width.
 
     Raises:
-        ModelError: If the file is damaged, or holds another thing.
+        ModelError: If the file is damaged, or has no such matrix.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -52,15 +52,15 @@ def read_affine(affine: Affine, d_out: int | None = None) -> Loaded:
     if weight is None or wrong or (affine.bias and bias is None):
         found = {name: tuple(tensor.shape) for name, tensor in list(tensors.items())[:10]}
         size = f"({d_out}, {d_out})" if d_out else "two-dimensional"
-        raise ModelError(f"{affine.file} holds {found}, not one {size} matrix.", remedy=REMEDY)
+        raise ModelError(f"{affine.file} contains {found}, not one {size} matrix.", remedy=REMEDY)
     return Loaded(weight.T if affine.transposed else weight, bias)
 
 
 def mapped(vectors: Floats, layers: Sequence[Loaded], vector_map: VectorMap) -> Floats:
-    """Put vectors through a map, in float32: (..., n, d_in) -> (..., n * tokens, d_out).
+    """Apply a map to vectors, in float32: (..., n, d_in) -> (..., n * tokens, d_out).
 
     Raises:
-        ModelError: If its matrices do not fit each other, or the vectors.
+        ModelError: If the shapes of the matrices do not match each other or the vectors.
     """
     import torch
 
@@ -76,7 +76,7 @@ def mapped(vectors: Floats, layers: Sequence[Loaded], vector_map: VectorMap) -> 
             found = activations[vector_map.activation](found)
         if found.shape[-1] != layer.weight.shape[1]:
             raise ModelError(
-                f"Layer {number} of the reader's map takes {layer.weight.shape[1]} numbers, not {found.shape[-1]}.",
+                f"Layer {number} of the reader's map has {layer.weight.shape[1]} inputs, not {found.shape[-1]}.",
                 remedy=REMEDY,
             )
         found = torch.nn.functional.linear(
@@ -84,6 +84,6 @@ def mapped(vectors: Floats, layers: Sequence[Loaded], vector_map: VectorMap) -> 
         )
     *before, n, width = found.shape
     if width % vector_map.tokens:
-        raise ModelError(f"The reader's map gives {width} numbers, which are not {vector_map.tokens} vectors.")
+        raise ModelError(f"The {width} outputs of the reader's map cannot be split into {vector_map.tokens} vectors.")
     shaped: Floats = found.reshape(*before, n * vector_map.tokens, width // vector_map.tokens).numpy()
     return shaped

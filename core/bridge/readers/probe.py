@@ -1,4 +1,4 @@
-"""How a vector goes in, where files do not say it: each way is tried, and what the reader then writes tells."""
+"""A probe that chooses between possible injections if the files of a reader do not name one."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from bridge.readers.reader import Injection
 from bridge.verbalizers import Explanation
 
 PROBED = 200
-"""Tokens that an answer may have."""
+"""Token limit of the probe's answers."""
 
 WRONG = {"untagged", "empty", "foreign_script", "truncated"}
-"""Flags of an answer that is not in the form that the reader was trained to write."""
+"""Flags of an answer without the form that the reader was trained to write."""
 
 
 def unlike_vectors(d_model: int) -> NDArray[np.float32]:
-    """Return two vectors at a right angle, (2, d_model) float32, as long as ordinary activations: sqrt(d_model)."""
+    """Return two orthogonal vectors of length sqrt(d_model), (2, d_model) float32."""
     drawn = np.linalg.qr(np.random.default_rng(0).normal(size=(d_model, 2)))[0].T
     return np.ascontiguousarray(drawn * np.sqrt(d_model), np.float32)
 
@@ -30,19 +30,19 @@ def chosen_by_probe(way: Injection) -> str:
     verb = "is added to" if way.how == "add" else "replaces"
     return (
         f"Its files do not say how a vector is injected. A probe with two vectors chose inject={way.how} (the vector "
-        f"{verb} {place}): only then did the answers differ and have the right form. The option inject decides instead."
+        f"{verb} {place}): only then did the answers differ and have the right form. The option inject overrides this."
     )
 
 
 def told_apart(ways: Sequence[Injection], answers: Callable[[Injection], list[Explanation]]) -> Injection:
-    """Return the one way in which the answers about two unlike vectors differ, and keep their form.
+    """Return the only injection with which the answers about two orthogonal vectors differ and have the right form.
 
     Args:
-        ways: Those that come into question.
-        answers: Returns what the reader says of the two vectors, given one.
+        ways: The possible injections.
+        answers: Returns the reader's answers about the two vectors for one injection.
 
     Raises:
-        BridgeError: If none does so, or several do.
+        BridgeError: If there is no such injection, or more than one.
     """
     said = {way: answers(way) for way in ways}
     heard = [
@@ -51,10 +51,10 @@ def told_apart(ways: Sequence[Injection], answers: Callable[[Injection], list[Ex
     if len(heard) == 1:
         return heard[0]
     named = " and ".join(dict.fromkeys(f"inject={way.how}" for way in ways))
-    found = "in several ways" if heard else "in no way"
+    found = "more than one" if heard else "none"
     raise BridgeError(
-        "The files of this reader do not say how a vector goes in, and trying does not tell: its answers about two "
-        f"unlike vectors differ, in their right form, {found} of {named}.",
-        cause="Its sidecar is that of another kind of reader, or it has learnt little.",
-        remedy="Say how it was trained: by the option inject=add or inject=replace.",
+        "The files of this reader do not say how a vector is injected, and a probe could not decide: the answers about "
+        f"two orthogonal vectors differ and have the right form with {found} of {named}.",
+        cause="The reader has another format, or its training was too short.",
+        remedy="Set the option to the injection that it was trained with: inject=add or inject=replace.",
     )

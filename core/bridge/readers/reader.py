@@ -1,4 +1,4 @@
-"""What a reader is: data that says where a vector goes in, in which prompt of which model, and what its text means."""
+"""The description of a reader: injection, prompt, weights, sampling, parsing of answers, and reconstruction."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from bridge.errors import BridgeError
 
 Length = float | Literal["raw", "sqrt_d", "place"]
 VECTORS, QUESTION, LAYER, EXPLANATION = "{vectors}", "{question}", "{layer}", "{explanation}"
-"""The holes of prompts."""
+"""The fields in prompts that are filled in."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Whitening:
-    """Stored statistics that vectors are whitened by: (v - mean) / scale.
+    """Stored statistics for whitening vectors: (v - mean) / scale.
 
     Attributes:
         mean: (d_model,) float32.
-        scale: (d_model,) float32, none of zero.
+        scale: (d_model,) float32, without zeros.
     """
 
     mean: NDArray[np.float32]
@@ -34,18 +34,19 @@ class Whitening:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Injection:
-    """Where a vector goes in, how, and with which length.
+    """Where and how a vector is injected, and its length.
 
-    With v the vector, after whitening and map, and h what stands at the place, the place becomes u (`replace`) or h + u
-    (`add`), where u is `times` v (`raw`), or `times` L v/|v| with L a number, sqrt(d) (`sqrt_d`) or |h| (`place`).
+    Let v be the vector after whitening and map, and h the activation at the placeholder. The injection replaces h by u
+    (`replace`) or by h + u (`add`), where u is `times` v (`raw`), or `times` L v/|v| with L a number, sqrt(d)
+    (`sqrt_d`) or |h| (`place`).
 
     Attributes:
-        block: The block whose output is changed at the placeholder, counted from 0 (`hidden_states[block + 1]`). None:
-            the placeholder's embedding, as the model's embedding module returns it.
-        how: Whether the place is replaced or added to.
+        block: The block whose output is changed at the placeholder, from 0 (`hidden_states[block + 1]`). None for the
+            placeholder's embedding, as returned by the embedding module.
+        how: Whether the vector replaces the activation or is added to it.
         length: A number, `raw`, `sqrt_d` or `place`.
-        times: A factor of the length.
-        whitening: Statistics that the vector is whitened by first.
+        times: Factor of the length.
+        whitening: Statistics for whitening the vector first.
     """
 
     block: int | None = None
@@ -61,8 +62,8 @@ class Message:
     """One message of a prompt.
 
     Attributes:
-        role: As the chat template has it (`system`, `user`).
-        content: Text with the holes `{vectors}`, `{question}` and `{layer}`; other braces mean themselves.
+        role: Role in the chat template (`system`, `user`).
+        content: Text with the fields `{vectors}`, `{question}` and `{layer}`; other braces have no meaning.
     """
 
     role: str = "user"
@@ -72,18 +73,18 @@ class Message:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """The text that the vectors stand in.
+    """The prompt into which vectors are injected.
 
     Attributes:
         messages: One of them has `{vectors}`, once.
-        chat: Encode by the tokenizer's chat template, with its generation prompt. Otherwise the contents are encoded as
-            one plain text with special tokens.
-        template_options: For the chat template, as in `enable_thinking`.
-        placeholder: What stands for one vector, a single token.
-        token_id: Which token that is; None where the files do not say.
-        neighbours: The tokens before and after it; the placeholder then stands in the prompt once.
-        several: Whether a prompt takes several vectors, one placeholder after the other without anything between.
-        answer_prefix: Text that the answer begins with, written after the generation prompt.
+        chat: Whether the messages are encoded with the tokenizer's chat template and its generation prompt. If not,
+            their contents are encoded as one plain text with special tokens.
+        template_options: Options of the chat template, such as `enable_thinking`.
+        placeholder: Text of a single token that is written for each vector.
+        token_id: Id of this token; None if the files do not state it.
+        neighbours: Ids of the tokens before and after it, for prompts with one placeholder.
+        several: Whether a prompt takes several vectors, with adjacent placeholders.
+        answer_prefix: Beginning of the answer, written after the generation prompt.
     """
 
     messages: tuple[Message, ...]
@@ -99,26 +100,26 @@ class Prompt:
         text = "".join(message.content for message in self.messages)
         if text.count(VECTORS) != 1 or text.count(QUESTION) > 1 or not self.placeholder:
             raise BridgeError(
-                f"The prompt {text[:200]!r} has not {VECTORS} once, {QUESTION} once at most, and a placeholder.",
-                cause="The reader's files are damaged, or of another format.",
+                f"The prompt {text[:200]!r} needs {VECTORS} once, at most one {QUESTION}, and a placeholder.",
+                cause="The reader's files are damaged, or have another format.",
             )
 
     @property
     def asks(self) -> bool:
-        """Whether it has a hole for a question."""
+        """Whether the prompt takes a question."""
         return any(QUESTION in message.content for message in self.messages)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
-    """A low-rank adapter in safetensors, put on a base model and never merged into it.
+    """A low-rank adapter in safetensors, added to a base model at run time and never merged into it.
 
     Attributes:
-        file: The tensors, named as peft names them (`...lora_A.weight`).
-        config: Fields of `peft.LoraConfig`, as `adapter_config.json` has them.
-        base: The base model that it was trained on, as its authors wrote it.
-        beside: Names of tensors in the file that are not the adapter's, as of a head.
+        file: The tensors, with the names that peft uses (`...lora_A.weight`).
+        config: Fields of `peft.LoraConfig`, as in `adapter_config.json`.
+        base: Name of the base model that it was trained on, as its authors wrote it.
+        beside: Names of tensors in the file that do not belong to the adapter, such as a head.
     """
 
     file: Path
@@ -130,12 +131,12 @@ class Adapter:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """The weights of a reader, or of its reconstructor.
+    """The weights of a reader or of its reconstructor: either a full checkpoint or an adapter.
 
     Attributes:
-        folder: A whole checkpoint; None where the weights are an adapter on a base model.
-        adapter: The adapter, where there is one.
-        tokenizer: Folder of the tokenizer; None for the checkpoint's or the base model's.
+        folder: Folder of the full checkpoint; None for an adapter.
+        adapter: The adapter; None for a full checkpoint.
+        tokenizer: Folder of the tokenizer; None for the tokenizer of the checkpoint or base model.
     """
 
     folder: Path | None = None
@@ -144,17 +145,17 @@ class Weights:
 
     def __post_init__(self) -> None:
         if (self.folder is None) == (self.adapter is None):
-            raise BridgeError("The weights of a reader are a whole checkpoint, or an adapter on a base model.")
+            raise BridgeError("The weights of a reader are either a full checkpoint or an adapter.")
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Affine:
-    """A matrix in a safetensors file, and maybe what is added after it: x weight^T + bias.
+    """An affine map in a safetensors file: x weight^T + bias.
 
     Attributes:
         file: The file.
-        weight: Name of the matrix, (d_out, d_in), as torch keeps it.
+        weight: Name of the matrix, (d_out, d_in).
         bias: Name of the bias, (d_out,); empty for none.
         transposed: Whether the matrix is stored as (d_in, d_out).
     """
@@ -168,12 +169,12 @@ class Affine:
 @final
 @dataclass(frozen=True, kw_only=True)
 class VectorMap:
-    """What a vector goes through before it is injected: linear, or layers with an activation between them.
+    """A map that is applied to a vector before the injection: one affine map, or several with an activation between.
 
     Attributes:
-        layers: Applied in this order.
-        activation: Between layers.
-        tokens: How many vectors it gives for one, side by side in its output; each takes a placeholder.
+        layers: The affine maps, in order.
+        activation: Activation function between them.
+        tokens: Number of vectors in the output, concatenated; each has its own placeholder.
     """
 
     layers: tuple[Affine, ...]
@@ -187,9 +188,9 @@ class Answer:
     """How an answer is parsed.
 
     Attributes:
-        rule: `tags`: the text between two tags. `bullets`: the lines that begin with a bullet. `free`: all of it.
-        tags: The opening and the closing tag; the opening one is empty where the prompt ends with it.
-        bullet: What a line begins with.
+        rule: `tags`: the text between two tags. `bullets`: the lines that begin with a bullet. `free`: the whole text.
+        tags: The opening and the closing tag; the opening tag is empty if the prompt ends with it.
+        bullet: Beginning of a line with a bullet.
         special_tokens: Whether special tokens within an answer stay in its text. If not, they are left out and the text
             after them is kept, as by `skip_special_tokens=True`; tags and placeholder stay.
     """
@@ -203,12 +204,12 @@ class Answer:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """What is used where the user says nothing.
+    """Default options for writing answers.
 
     Attributes:
-        max_new_tokens: How many tokens an answer may have.
-        temperature: Of sampling; 0 always takes the likeliest token.
-        samples: How many answers are drawn of a vector.
+        max_new_tokens: Token limit of an answer.
+        temperature: Sampling temperature; 0 always takes the most likely token.
+        samples: Number of answers for each vector.
     """
 
     max_new_tokens: int = 200
@@ -219,19 +220,19 @@ class Sampling:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Reconstruction:
-    """The way back: what a model holds at the last token of a text's prompt, through a linear head.
+    """The reconstructor: a linear head on a block's output at the last token of a prompt with an explanation.
 
     Attributes:
-        d_model: Width of the vectors that it gives.
-        site: Where those vectors were read, as for a reader; empty where its files do not say.
-        weights: A whole checkpoint, cut after the block that is read; or an adapter on the reader's base model.
-        block: The block whose output is read, counted from 0; None for the last one of a whole checkpoint.
+        d_model: Width of the reconstructed vectors.
+        site: Site of these vectors, as for a reader; empty if the files do not name it.
+        weights: A checkpoint that ends after the block that is read, or an adapter on the reader's base model.
+        block: The block whose output is read, from 0; None for the last block of a full checkpoint.
         norm_stripped: Whether the output is read before the final norm.
-        length: Length that the output is given before the head; None leaves its own.
+        length: Length to which the output is scaled before the head; None for no scaling.
         template: The prompt, with `{explanation}` once.
         special_tokens: Whether the prompt is encoded with the tokenizer's special tokens.
-        suffix: Tokens that the prompt must end with.
-        head: The head; the weight's name may be empty where the file holds one matrix.
+        suffix: Ids of the tokens that the prompt must end with.
+        head: The head; the name of the weight may be empty if the file has only one matrix.
     """
 
     d_model: int
@@ -249,22 +250,22 @@ class Reconstruction:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """A reader of activations, as its files describe it; nothing in it runs.
+    """A reader of activations, as its files describe it: pure data.
 
     Attributes:
-        d_model: Width of the vectors that it reads; 0 where its small files do not say.
-        sites: Where its vectors were read, in any notation of `bridge.references.parse_site`: `20` is the output of
-            block 20, `hidden_states[21]`. Several for one that reads several layers; none where the files do not say.
-        model: The model whose activations it reads, as its authors wrote it.
-        weights: Its own weights.
-        prompt: The text that the vectors stand in.
-        injection: Where and how they go in.
-        alternatives: Other ways in, which its files do not rule out: the option `inject` decides, or a probe.
-        vector_map: What they go through before.
-        answer: How what it writes is parsed.
-        sampling: What is used where the user says nothing.
-        reconstruction: Its reconstructor, where there is one.
-        notes: What a user must know of how the files are read, a sentence each.
+        d_model: Width of the vectors that it reads; 0 if its small files do not state it.
+        sites: Sites that its vectors were read at, in any notation of `bridge.references.parse_site`: `20` is the
+            output of block 20, `hidden_states[21]`. Empty if the files name none.
+        model: Name of the model whose activations it reads, as its authors wrote it.
+        weights: Weights of the reader.
+        prompt: The prompt into which vectors are injected.
+        injection: Where and how vectors are injected.
+        alternatives: Other injections that the files leave possible; the option `inject` or a probe decides.
+        vector_map: A map that is applied to vectors before the injection.
+        answer: How answers are parsed.
+        sampling: Default options for writing answers.
+        reconstruction: The reconstructor, if there is one.
+        notes: Sentences that a user must know about how the files are read.
     """
 
     d_model: int

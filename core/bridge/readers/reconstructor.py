@@ -1,4 +1,4 @@
-"""The way back: the reconstructor of a reader, from a text to the activation that it stands for."""
+"""The reconstructor of a reader: from an explanation to the activation that it describes."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 UNUSED = tuple(
     f"{name}.{kind}" for name in (*HEADS, *(f".{norm}" for norm in FINAL_NORMS)) for kind in ("weight", "bias")
 )
-"""Ends of the names of weights that a reconstructor does not use, and that its checkpoint need not have."""
+"""Ends of names of tensors that a reconstructor does not use; they may be missing in its checkpoint."""
 
 
 @final
 class Reconstructor:
-    """Reads a block's output at the last token of a text's prompt, through a linear head.
+    """Applies a linear head to a block's output at the last token of a prompt with an explanation.
 
     Args:
-        described: What its files say of it.
+        described: Its description.
         bodies: Loads its model.
-        batch: How many texts are run at once.
+        batch: Number of texts per batch.
 
     Raises:
-        ModelError: If its files are damaged, or it is not as deep or as wide as they say.
+        ModelError: If its files are damaged, or its depth or width differs from the description.
     """
 
     def __init__(self, described: Reconstruction, bodies: Bodies, batch: int) -> None:
@@ -41,7 +41,7 @@ class Reconstructor:
         self._folder = bodies.folder(described.weights)
         self._tokenizer = bodies.tokenizer(described.weights)
         module = self._module()
-        # What is shared with the reader keeps its norm: the block is then read from within.
+        # A base model that is shared with the reader keeps its norm; the output of the block is read by a hook.
         if described.weights.folder and described.norm_stripped:
             remove_final_norm(module)
         self._check_size(module.config.get_text_config())
@@ -52,14 +52,14 @@ class Reconstructor:
         )
 
     def reconstruct(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return the activations that texts stand for, (n, d_model) float32.
+        """Return the activations that texts describe, (n, d_model) float32.
 
         Raises:
-            BridgeError: If a text's prompt does not end as it must.
+            BridgeError: If the prompt does not end with the expected tokens.
         """
         import torch
 
-        # What has learnt nothing says the same of many vectors.
+        # Many vectors may have the same explanation.
         different = list(dict.fromkeys(texts))
         prompts = [self._prompt(text) for text in different]
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
@@ -89,8 +89,8 @@ class Reconstructor:
         return found if self._bias is None else found + self._bias
 
     def _prompt(self, text: str) -> list[int]:
-        # Most ARs are trained with BOS, if their family has one, and are far worse without it. An EOS that a tokenizer
-        # appends is left out.
+        # Most ARs are trained with BOS, if their family has one, and are much worse without it. An EOS that a tokenizer
+        # appends is removed.
         prompt = self._described.template.replace(EXPLANATION, text)
         plain = self._tokenizer.tokenizer
         special = self._described.special_tokens
@@ -98,18 +98,18 @@ class Reconstructor:
         suffix = list(self._described.suffix)
         if not ids or (suffix and ids[-len(suffix) :] != suffix):
             raise BridgeError(
-                f"The prompt of {self._folder} ends with the tokens {ids[-len(suffix) :]}; its sidecar says {suffix}.",
+                f"The prompt of {self._folder} ends with the tokens {ids[-len(suffix) :]}; the sidecar says {suffix}.",
                 cause="The tokenizer is not the one that the AR was trained with.",
-                remedy="Fetch the whole checkpoint again, its tokenizer files included.",
+                remedy="Fetch the whole checkpoint again, with its tokenizer files.",
             )
         return ids
 
     def _check_size(self, config: Any) -> None:
         block, blocks, width = self._described.block, config.num_hidden_layers, config.hidden_size
         if width != self._described.d_model and self._described.weights.folder:
-            raise ModelError(f"{self._folder} is {width} wide; its sidecar says {self._described.d_model}.")
+            raise ModelError(f"{self._folder} has the width {width}; the sidecar says {self._described.d_model}.")
         if block is not None and self._described.weights.folder and blocks != block + 1:
             raise ModelError(
                 f"{self._folder} has {blocks} blocks; the AR of block {block} has {block + 1}.",
-                cause="It is not cut after the block whose output it gives back, or is another layer's.",
+                cause="It was not cut after the block whose output it reconstructs, or it belongs to another layer.",
             )

@@ -1,4 +1,4 @@
-"""A reader as a verbalizer: vectors get their length, go into the prompt, and what the reader writes is parsed."""
+"""A reader as a verbalizer: vectors are scaled and injected into the prompt, and the answers are parsed."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from bridge.verbalizers import Blends, Explanation, Verbalizer, check_vectors
 
 Floats = NDArray[np.float32]
 SPEAKERS = 8
-"""Prompts whose beginning is kept in memory, the last ones used."""
+"""Number of prompts whose keys and values are kept in memory; the least recently used are removed."""
 
 
 @final
 @dataclass(frozen=True)
 class Asked:
-    """What was asked of a reader, besides its vectors.
+    """Options for the use of a reader.
 
     Attributes:
-        sampling: How it writes.
-        question: Of every vector, where its prompt has a hole for that.
-        layer: The block that the vectors are of; None where they are of no block's output.
-        batch: How many sequences are run at once.
-        seed: Of sampling.
-        identity: All that its explanations depend on.
+        sampling: Options for writing answers.
+        question: The question about every vector, if the prompt takes one.
+        layer: The block whose output the vectors are; None for other sites.
+        batch: Number of sequences per batch.
+        seed: Seed of the sampling.
+        identity: Everything besides the vectors that explanations depend on.
     """
 
     sampling: Sampling
@@ -53,15 +53,15 @@ class Asked:
 
 @final
 class ReaderVerbalizer(Verbalizer):
-    """A reader and its reconstructor, each loaded when it is first asked: what is kept of them needs no weights.
+    """A reader and its reconstructor; their weights are loaded at the first use, which cached explanations do not need.
 
     Args:
-        reader: As its files describe it.
-        bodies: Loads its model.
-        asked: How it is used.
+        reader: The description of the reader.
+        bodies: Loads its models.
+        asked: Options.
 
     Raises:
-        BridgeError: If its tokenizer and its prompt do not agree.
+        BridgeError: If tokenizer and prompt do not match.
     """
 
     def __init__(self, reader: Reader, bodies: Bodies, asked: Asked) -> None:
@@ -72,14 +72,14 @@ class ReaderVerbalizer(Verbalizer):
         self._tokenizer = bodies.tokenizer(reader.weights)
         self._speakers: dict[Placed, Speaker] = {}
         self._notes = list(reader.notes)
-        # Small files tell whether prompt and tokenizer agree: before any weights are read.
+        # Small files suffice to check that prompt and tokenizer match, before any weights are loaded.
         self._placed(1, asked.question or ("?" if reader.prompt.asks else ""))
 
     def explain(self, vectors: Floats) -> list[Explanation]:
-        """Explain vectors of shape (n, d_model), float32, each at the length that the reader was trained with.
+        """Explain vectors of shape (n, d_model), float32, scaled to the length that the reader was trained with.
 
         Raises:
-            UsageError: If the reader must be asked something, and is not.
+            UsageError: If the reader needs a question and has none.
         """
         check_question(self._reader.prompt, self._asked.question)
         check_vectors(vectors, self.d_model)
@@ -87,24 +87,24 @@ class ReaderVerbalizer(Verbalizer):
         return self._explain(vectors[:, None, None], none, 0.0, self._asked.question)
 
     def explain_blends(self, blends: Blends) -> list[Explanation]:
-        """Decode from all blends of a direction together, minus beta times what the backgrounds alone say."""
+        """Explain directions by mean log-probabilities over their blends, minus beta times those of the backgrounds."""
         check_question(self._reader.prompt, self._asked.question)
         vectors, alone = blends.vectors, blends.backgrounds
         check_vectors(alone, self.d_model)
         if vectors.ndim != 3 or vectors.shape[1] != len(alone) or not len(alone):
-            raise ShapeError(f"Blends of shape {vectors.shape} do not go with backgrounds of shape {alone.shape}.")
+            raise ShapeError(f"Blends of shape {vectors.shape} do not match backgrounds of shape {alone.shape}.")
         check_vectors(vectors.reshape(-1, vectors.shape[-1]), self.d_model)
         return self._explain(vectors[:, :, None], alone[:, None], blends.beta, self._asked.question)
 
     def ask(self, groups: Sequence[Floats], question: str) -> list[Explanation]:
-        """Answer a question of groups of vectors, (n_i, d_model) float32 each: all of a group stand in one prompt."""
+        """Answer a question about groups of vectors, (n_i, d_model) float32 each, with one prompt per group."""
         check_question(self._reader.prompt, question)
         for group in groups:
             check_vectors(group, self.d_model)
             if not len(group):
-                raise ShapeError("A group of vectors is empty; a question is asked of one vector at least.")
+                raise ShapeError("A group of vectors is empty; a question needs at least one vector.")
         answers: dict[int, Explanation] = {}
-        # Prompts of one length are run together: nothing is ever padded.
+        # Prompts of equal length are run together, without padding.
         for size in sorted({len(group) for group in groups}):
             chosen = [at for at, group in enumerate(groups) if len(group) == size]
             vectors = np.stack([groups[at] for at in chosen])[:, None]
@@ -113,11 +113,11 @@ class ReaderVerbalizer(Verbalizer):
         return [answers[at] for at in range(len(groups))]
 
     def reconstruct(self, texts: Sequence[str]) -> Floats:
-        """Return what the reconstructor makes of texts, (n, d_model) float32."""
+        """Return the activations that the reconstructor computes from texts, (n, d_model) float32."""
         return self._reconstructor.reconstruct(texts)
 
     def notes(self) -> list[str]:
-        """Return what the reader's files leave to the user, and how a probe decided, if it did."""
+        """Return the notes about the reader's files, and the injection that a probe chose."""
         return list(self._notes)
 
     @cached_property
@@ -129,12 +129,12 @@ class ReaderVerbalizer(Verbalizer):
         if self._reader.reconstruction is None:
             raise BridgeError(
                 "This verbalizer has no activation reconstructor.",
-                remedy="Give one by the option ar, or train it with `bridge verbalizer train --reconstructor`.",
+                remedy="Name one with the option ar, or train it with `bridge verbalizer train --reconstructor`.",
             )
         return Reconstructor(self._reader.reconstruction, self._bodies, self._asked.batch)
 
     def _explain(self, vectors: Floats, alone: Floats, beta: float, question: str) -> list[Explanation]:
-        """Decode from vectors, (n, backgrounds, m, d_model), and backgrounds alone, (backgrounds, m, d_model)."""
+        """Explain vectors, (n, backgrounds, m, d_model), with backgrounds alone, (backgrounds, m, d_model)."""
         if not len(vectors):
             return []
         speaker = self._speaker(vectors.shape[2], question)
@@ -152,7 +152,7 @@ class ReaderVerbalizer(Verbalizer):
 
     @cached_property
     def _injection(self) -> Injection:
-        """How vectors go in: as the files say, or as a probe finds, once the weights are here."""
+        """The injection: from the files, or chosen by a probe, which loads the weights."""
         reader = self._reader
         if not reader.alternatives:
             return reader.injection
@@ -163,7 +163,7 @@ class ReaderVerbalizer(Verbalizer):
         none = np.zeros((0, 1, self.d_model), np.float32)
 
         def answers(injection: Injection) -> list[Explanation]:
-            """Return what the reader says of two unlike vectors that go in this way."""
+            """Return the answers about two orthogonal vectors with this injection."""
             speaker = Speaker(module, prompt, injection, ends_of(module, self._tokenizer))
             blends = Blends(self._lengthened(unlike, injection), none)
             return [self._parsed(ids, PROBED) for ids in speaker.say(blends, PROBED, likeliest)]
@@ -173,10 +173,10 @@ class ReaderVerbalizer(Verbalizer):
         return found
 
     def _parsed(self, ids: list[int], allowed: int) -> Explanation:
-        """Parse an answer, given without the token that ended it."""
+        """Parse an answer, without the token that ended it."""
         prompt, answer, ended = self._reader.prompt, self._reader.answer, len(ids) < allowed
         if not answer.special_tokens:
-            # The parser looks for tags and placeholder, which may be special tokens.
+            # The parser needs tags and placeholder, which may be special tokens.
             ids = self._tokenizer.without_special(ids, (*answer.tags, prompt.placeholder))
         text = self._tokenizer.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
         return parse(prompt.answer_prefix + text, prompt.placeholder, answer, ended)
@@ -196,7 +196,7 @@ class ReaderVerbalizer(Verbalizer):
 
     def _speaker(self, vectors: int, question: str) -> Speaker:
         prompt = self._placed(vectors, question)
-        # Asked each time: the adapter of this half, and no other, must take part.
+        # Called each time, to activate the adapter of the reader: the reconstructor may have activated its own.
         module = self._bodies.module(self._reader.weights)
         found = self._speakers.pop(prompt, None)
         if found is None:
@@ -212,13 +212,13 @@ class ReaderVerbalizer(Verbalizer):
         wanted = width if self._reader.vector_map else self.d_model
         if width != wanted or max(prompt.ids) >= vocabulary:
             raise BridgeError(
-                f"{self._bodies.folder(self._reader.weights)} embeds {vocabulary} tokens in {width} dimensions; its "
-                f"sidecar says {self.d_model} dimensions, and its prompt has token {max(prompt.ids)}.",
-                cause="Files of several checkpoints lie in one folder, or the base model is another one.",
+                f"{self._bodies.folder(self._reader.weights)} embeds {vocabulary} tokens in {width} dimensions; the "
+                f"sidecar says {self.d_model} dimensions, and the prompt has token {max(prompt.ids)}.",
+                cause="The folder has files of several checkpoints, or the base model is another one.",
                 remedy="Fetch the whole checkpoint again.",
             )
 
     def _seed_of(self, sample: int, blend: Floats, question: str) -> int:
-        # By content, so that the text of a vector is the same in any order and in any company.
+        # By content: the text of a vector depends neither on the order nor on the other vectors.
         digest = hashlib.sha256(f"{self._asked.seed} {sample} {question}".encode() + blend.tobytes()).digest()
         return int.from_bytes(digest[:7], "big")

@@ -1,1 +1,1 @@
-"""Formats of published readers, one file each: every one describes, and none runs anything."""
+"""Formats of published readers, one file each."""

@@ -1,8 +1,8 @@
 """EasyNLA and nanoNLA: adapters or merged checkpoints whose vector is added to the output of block 1.
 
-Source: github.com/asherps/EasyNLA at 4d72847, `nla/injection.py`, `nla/utils/critic.py`, `nla/train_sft.py`. Its
-sidecar is the sidecar of its data (`kind: nla_dataset`), copied beside the weights. It names the prompt, but not how a
-vector is injected.
+Source: github.com/asherps/EasyNLA at 4d72847, `nla/injection.py`, `nla/utils/critic.py`, `nla/train_sft.py`. The
+trainer copies the sidecar of its dataset (`kind: nla_dataset`) into the folder of the weights. This file has the
+prompt, but does not say how a vector is injected.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from bridge_verbalizers.formats.files import half, has_tokenizer, is_adapter, me
 from bridge_verbalizers.formats.meta import MARK, TEXT, Meta, read_meta
 
 AVS, ARS = ("av", "av_base"), ("ar", "critic", "ar_reconstructor")
-"""What halves are called in a folder of both: by `bridge`, by its trainer of RL, and in published repositories."""
+"""Names of the folders of AV and AR: of `bridge`, of the RL trainer, and of published repositories."""
 
 AR_META, AR_FILE, HEAD = "ar_meta.json", "ar_lora_value_head.safetensors", "value_head.safetensors"
 AR_HEAD = "value_head.weight"
 ADDED = Injection(block=1, how="add", length="place")
-"""h + |h| v/|v| at the output of block 1, counted from 0 (`karvonen_inject_in_residual`)."""
+"""h + |h| v/|v| at the output of block 1, from 0 (`karvonen_inject_in_residual`)."""
 
 
 @final
 class ArMeta(BaseModel):
-    """`ar_meta.json`: how an AR's adapter and head are put on the base model."""
+    """`ar_meta.json`: settings of the adapter and head of an AR."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -52,19 +52,19 @@ class ArMeta(BaseModel):
     lora_alpha: float = Field(gt=0)
     target_modules: str | list[str]
     final_norm_stripped: bool = False
-    """Checkpoints from before June 2026 do not say it, and kept the norm."""
+    """Missing in checkpoints from before June 2026, which kept the norm."""
     quant: str | None = None
 
 
 @final
 class EasyNLA(ReaderFormat):
-    """A PEFT adapter or merged checkpoint with a dataset's sidecar; its AR by `ar_meta.json`, or merged."""
+    """A PEFT adapter or merged checkpoint with the sidecar of a dataset; its AR has `ar_meta.json`, or is merged."""
 
     name = "easynla"
     summary = "EasyNLA and nanoNLA readers: a vector is added to the output of block 1 of an adapted model"
 
     def recognises(self, folder: Path) -> bool:
-        """Look for a dataset's sidecar beside weights, or for an AR of this trainer."""
+        """Look for weights with the sidecar of a dataset, or for an AR of this trainer."""
         av = half(folder, AVS) or folder
         if not (is_adapter(av) or (av / "config.json").is_file()):
             return False
@@ -108,11 +108,11 @@ def prompt_of(meta: Meta, folder: Path, **template_options: Any) -> Prompt:
 
     Args:
         meta: The sidecar.
-        folder: Where it lies, for messages.
-        template_options: For the chat template.
+        folder: Its folder, for messages.
+        template_options: Options of the chat template.
 
     Raises:
-        BridgeError: If it has no prompt, or no mark.
+        BridgeError: If it has no prompt, or no placeholder.
     """
     tokens = meta.tokens
     try:
@@ -140,17 +140,17 @@ def _reconstruction(folder: Path, av: Meta) -> Reconstruction:
         raise BridgeError(f"The sidecar of {folder} cannot be used: {error}.", cause="It is damaged.") from error
     if meta.d_model != av.d_model or meta.layer != av.layer:
         raise BridgeError(
-            f"{folder} gives back vectors of block {meta.layer}, {meta.d_model} wide; its AV reads block {av.layer}, "
-            f"{av.d_model} wide.",
-            cause="AV and AR are not of one autoencoder.",
-            remedy="Give the AR that was trained with the AV.",
+            f"{folder} reconstructs vectors of block {meta.layer} with {meta.d_model} dimensions; the AV reads block "
+            f"{av.layer} with {av.d_model} dimensions.",
+            cause="AV and AR do not belong to the same autoencoder.",
+            remedy="Use the AR that was trained with the AV.",
         )
     adapted = _ar_meta(folder) if (folder / AR_FILE).is_file() or not (folder / HEAD).is_file() else None
     if adapted and meta.layer is not None and adapted.ar_num_layers != meta.layer + 1:
         raise BridgeError(
             f"{folder / AR_META} cuts the model after {adapted.ar_num_layers} blocks; the AR of block {meta.layer} has "
             f"{meta.layer + 1}.",
-            cause="It is another layer's.",
+            cause="The AR belongs to another layer.",
         )
     return Reconstruction(
         d_model=meta.d_model,
@@ -175,7 +175,7 @@ def _ar_weights(folder: Path, meta: ArMeta, base: str) -> Weights:
 
 def _notes(folder: Path) -> tuple[str, ...]:
     quantised = (folder / AR_META).is_file() and _ar_meta(folder).quant == "4bit"
-    said = "The AR was trained on a base in 4 bits, which is not quantised here: what it gives back differs slightly."
+    said = "The AR was trained on a 4-bit base model, which is not quantised here: its results differ slightly."
     return (said,) if quantised else ()
 
 
@@ -185,23 +185,25 @@ def _ar_meta(folder: Path) -> ArMeta:
         return ArMeta.model_validate_json(path.read_bytes())
     except OSError as error:
         raise BridgeError(
-            f"{folder} holds no {AR_META}, and no {HEAD}.",
-            cause="It is no AR, or was not copied whole.",
-            remedy="Give the folder of an AR as ar, or none.",
+            f"{folder} has neither {AR_META} nor {HEAD}.",
+            cause="It is not the folder of an AR, or was not copied completely.",
+            remedy="Use the option ar with the folder of an AR, or leave it out.",
         ) from error
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise BridgeError(f"{path} cannot be used: {faults}.", cause="It is damaged, or of a newer trainer.") from error
+        raise BridgeError(
+            f"{path} cannot be used: {faults}.", cause="It is damaged, or was written by a newer trainer."
+        ) from error
 
 
 def _kind(folder: Path) -> str:
     try:
         return read_meta(folder).kind
-    except BridgeError:  # whoever describes it says what is wrong
+    except BridgeError:  # `describe` reports the error
         return ""
 
 
 @hookimpl
 def register_reader_formats(register: Callable[[ReaderFormat], None]) -> None:
-    """Offer EasyNLA and nanoNLA."""
+    """Register the format of EasyNLA and nanoNLA."""
     register(EasyNLA())

@@ -1,4 +1,4 @@
-"""What lies in a reader's folder: its halves, their weights, and the sidecar that belongs to them."""
+"""Files in a reader's folder: weights of AV and AR, tokenizers, and sidecars."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 
 def half(folder: Path, names: Sequence[str]) -> Path | None:
-    """Return the first folder of these names inside another; None where there is none."""
+    """Return the first existing subfolder with one of these names, or None."""
     return next((folder / name for name in names if (folder / name).is_dir()), None)
 
 
 def sidecar_folder(folder: Path) -> Path | None:
-    """Return where a half's sidecar lies: beside its weights, or one folder up, where a repository has it once."""
+    """Return the folder of a sidecar: that of the weights, or its parent if a repository has one sidecar; else None."""
     return next((place for place in (folder, folder.parent) if (place / SIDECAR).is_file()), None)
 
 
 def meta_of(folder: Path) -> Meta:
-    """Read the sidecar of a half.
+    """Read the sidecar of an AV or AR.
 
     Raises:
         BridgeError: As `read_meta`.
@@ -37,33 +37,33 @@ def meta_of(folder: Path) -> Meta:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Tell whether a folder holds a PEFT adapter."""
+    """Tell whether a folder has a PEFT adapter."""
     return (folder / ADAPTER_CONFIG).is_file()
 
 
 def weights_of(folder: Path, base: str = "") -> Weights:
-    """Return the weights in a folder: a PEFT adapter, or a whole checkpoint.
+    """Return the weights in a folder: a PEFT adapter or a full checkpoint.
 
     Args:
-        folder: That holds them.
-        base: The base model of an adapter whose configuration names none.
+        folder: The folder.
+        base: Base model of an adapter whose configuration names none.
 
     Raises:
-        BridgeError: If there are none, or an adapter's are a pickle.
+        BridgeError: If there are none, or the adapter is a pickle.
     """
     if not is_adapter(folder):
         if (folder / "config.json").is_file():
             return Weights(folder=folder)
         raise BridgeError(
-            f"{folder} holds neither a checkpoint (config.json) nor an adapter ({ADAPTER_CONFIG}).",
-            cause="It is not the folder of the weights, or was not copied whole.",
+            f"{folder} has neither a checkpoint (config.json) nor an adapter ({ADAPTER_CONFIG}).",
+            cause="It is not the folder of the weights, or was not copied completely.",
         )
     config = read_json(folder / ADAPTER_CONFIG, dict[str, Any])
     if (folder / PICKLED).is_file() and not (folder / ADAPTER).is_file():
         raise BridgeError(
-            f"The adapter in {folder} is a pickle ({PICKLED}), which can run any code when it is read.",
-            cause="It was saved with safe_serialization=False, or by an old version of peft.",
-            remedy="Ask its authors for adapter_model.safetensors, or convert it where you trust it.",
+            f"The adapter in {folder} is a pickle ({PICKLED}), which can run any code when it is loaded.",
+            cause="It was saved with safe_serialization=False, or with an old version of peft.",
+            remedy="Ask its authors for adapter_model.safetensors, or convert it yourself if you trust it.",
         )
     named = str(config.get("base_model_name_or_path") or base)
     adapter = Adapter(file=folder / ADAPTER, config=config, base=named)
@@ -71,5 +71,5 @@ def weights_of(folder: Path, base: str = "") -> Weights:
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Tell whether a folder holds a tokenizer, whole."""
+    """Tell whether a folder has all files of a tokenizer."""
     return all((folder / name).is_file() for name in TOKENIZER)

@@ -1,7 +1,7 @@
-"""NLAs that are LoRA adapters with a sidecar of their own: home-made ones of anyone, and those of nla-at-home.
+"""NLAs that are LoRA adapters with a sidecar of a model, such as those of nla-at-home.
 
-How a vector goes in is taken from what the sidecar says of it: `extraction.injection` (home-made), or what
-github.com/anicka-net/nla-at-home at cc84bc1 records of its training. Where it says neither, both ways are left open.
+The injection is taken from `extraction.injection` in the sidecar, or from the record of the training as written by
+github.com/anicka-net/nla-at-home at cc84bc1. If the sidecar has neither, a probe or the option `inject` decides.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ AT_HOME = "nla-at-home"
 @final
 @dataclass(frozen=True)
 class _Way:
-    """How a vector goes in; `others` are not ruled out; a prompt that was not `chat` is plain text."""
+    """An injection; `others` are possible, too; without `chat` the prompt is plain text."""
 
     injection: Injection
     others: tuple[Injection, ...] = ()
@@ -41,14 +41,14 @@ class LoraNLA(ReaderFormat):
     summary = "NLAs that are a LoRA adapter with nla_meta.yaml"
 
     def recognises(self, folder: Path) -> bool:
-        """Look for an AV's own sidecar beside an adapter that is of no trainer with a format of its own."""
+        """Look for an adapter with the sidecar of a model, unless its trainer has a format of its own."""
         av = half(folder, AVS) or folder
         place = sidecar_folder(av)
         if not place or not is_adapter(av) or (av / AR_META).is_file() or (place / AR_META).is_file():
             return False
         try:
             meta = read_meta(place)
-        except BridgeError:  # whoever describes it says what is wrong
+        except BridgeError:  # `describe` reports the error
             return False
         return meta.kind == "nla_model" and meta.role != "ar" and not is_lens(meta)
 
@@ -56,17 +56,17 @@ class LoraNLA(ReaderFormat):
         """Read the sidecar and `adapter_config.json`."""
         if reconstructor:
             raise BridgeError(
-                f"The reconstructor in {reconstructor} is not read by {self.name}.",
-                cause="Adapters that give activations back have no layout in common.",
+                f"{self.name} does not support the reconstructor in {reconstructor}.",
+                cause="There is no common layout of adapters that reconstruct activations.",
                 remedy="Leave out the option ar.",
             )
         av = half(folder, AVS) or folder
         meta = read_meta(sidecar_folder(av) or av)
         if meta.role == "ar":
-            raise BridgeError(f"{av} is the AR half of an autoencoder, not the AV half.")
+            raise BridgeError(f"{av} is the AR of an autoencoder, not the AV.")
         way = _way(meta, av)
         prompt = prompt_of(meta, av)
-        # A prompt may end in the tag that the answer would begin with.
+        # The prompt may end with the opening tag.
         opened = prompt.messages[-1].content.rstrip().endswith(OPEN)
         return Reader(
             d_model=meta.d_model,
@@ -97,16 +97,16 @@ def _way(meta: Meta, folder: Path) -> _Way:
         return _Way(replaced, chat=training.get("chat_template") is True)
     if mode is not None:
         raise BridgeError(
-            f"The sidecar of {folder} says training.injection_mode: {mode}, which is not known here.",
-            cause="It is of a newer trainer.",
+            f"The sidecar of {folder} has an unknown training.injection_mode: {mode}.",
+            cause="It was written by a newer trainer.",
         )
     if training.get("corpus") == AT_HOME and training.get("method") == "lora_sft":
-        # scripts/train_av.py: the activation times the scale, in a prompt without a chat template.
+        # scripts/train_av.py: the activation is multiplied by the scale; the prompt has no chat template.
         return _Way(Injection(length="raw", times=meta.injection_scale or 1.0), chat=False)
     return _Way(replaced, (ADDED,))
 
 
 @hookimpl
 def register_reader_formats(register: Callable[[ReaderFormat], None]) -> None:
-    """Offer adapters with a sidecar."""
+    """Register the format of LoRA adapters with a sidecar."""
     register(LoraNLA())

@@ -1,7 +1,7 @@
-"""What `nla_meta.yaml` says, in every generation that trainers of natural-language autoencoders have written.
+"""The sidecar `nla_meta.yaml`, in all versions that trainers of natural-language autoencoders write.
 
-Keys that are not known are refused where they may change what a vector means (`extraction`, `tokens`), and passed over
-where they record how something was trained.
+Unknown keys are refused in sections that determine the meaning of a vector (`extraction`, `tokens`), and ignored in
+records of the training.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MARK, TEXT = "{injection_char}", "{explanation}"
 
 @final
 class Injection(BaseModel):
-    """An injection that the released client does not know: v is added to a block's output h as h + |h| v / |v|."""
+    """An injection that the released client does not support: a block's output h becomes h + |h| v / |v|."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -34,7 +34,7 @@ class Injection(BaseModel):
 
 @final
 class Extraction(BaseModel):
-    """Where vectors were read, and the lengths that they are given."""
+    """Where vectors were read, and the lengths to which they are scaled."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -54,7 +54,7 @@ class Extraction(BaseModel):
 
 @final
 class Tokens(BaseModel):
-    """The mark in the prompt, in token ids of the trainer's tokenizer; -1 where it is not said."""
+    """The placeholder in the prompt, with token ids of the trainer's tokenizer; -1 if missing."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -70,14 +70,14 @@ class Meta(BaseModel):
     """One sidecar.
 
     Attributes:
-        kind: `nla_model` beside weights; `nla_dataset` beside data, which EasyNLA copies beside weights.
-        role: `av`, `ar`, or empty where it does not say.
+        kind: `nla_model` for a model; `nla_dataset` for a dataset, which EasyNLA copies into the model's folder.
+        role: `av`, `ar`, or empty if missing.
         d_model: Width of the vectors.
-        stage: What made it.
+        stage: The stage of the training that wrote it.
         extraction: Where vectors were read.
-        tokens: The mark.
+        tokens: The placeholder.
         prompt_templates: Prompts by role.
-        training: What a trainer recorded.
+        training: Record of the training.
         says_scale: Whether it has the key `injection_scale`.
     """
 
@@ -100,12 +100,12 @@ class Meta(BaseModel):
     @classmethod
     def _translate(cls, data: Any) -> Any:
         if not isinstance(data, dict):
-            raise ValueError("it is no mapping")
+            raise ValueError("it is not a mapping")
         if data.get("whitening"):
-            raise ValueError("it has the key whitening: its vectors are whitened, and the statistics are not read here")
+            raise ValueError("it has the key whitening: readers of whitened vectors are not supported")
         extraction = data.get("extraction") or {}
         if not isinstance(extraction, dict):
-            raise ValueError("extraction is no mapping")
+            raise ValueError("extraction is not a mapping")
         templates = data.get("prompt_templates")
         found = {
             "role": ROLES.get(str(data.get("role")), data.get("role") or ""),
@@ -125,42 +125,40 @@ class Meta(BaseModel):
     def _refuse(self) -> Meta:
         norm = self.extraction.norm
         if norm not in RAW:
-            raise ValueError(
-                f"extraction.norm is {norm}: it reads vectors that were changed before, and how is not read here"
-            )
+            raise ValueError(f"extraction.norm is {norm}: readers of transformed vectors are not supported")
         for name, scale in (("injection_scale", self.extraction.injection_scale), ("mse_scale", self.mse_scale)):
             if isinstance(scale, str) and scale not in (*RAW, "sqrt_d_model"):
-                raise ValueError(f"extraction.{name} is {scale!r}, no length")
+                raise ValueError(f"extraction.{name} is {scale!r}, which is not a length")
             if isinstance(scale, float) and scale <= 0:
                 raise ValueError(f"extraction.{name} is not positive")
         return self
 
     @property
     def injection_scale(self) -> float | None:
-        """Length of an injected vector; None for its own."""
+        """Length to which a vector is scaled for the injection; None for no scaling."""
         return self._length(self.extraction.injection_scale)
 
     @property
     def mse_scale(self) -> float | None:
-        """Length of what is compared; None for its own."""
+        """Length to which vectors are scaled for comparison; None for no scaling."""
         return self._length(self.extraction.mse_scale)
 
     @property
     def site(self) -> str:
-        """Where its vectors were read, as `20` or `20.attn_out`; empty where it does not say."""
+        """Site of its vectors, as `20` or `20.attn_out`; empty if the file does not name it."""
         point = self.extraction.point
         return "" if self.layer is None else f"{self.layer}.{point}" if point else str(self.layer)
 
     def template(self, role: Literal["av", "ar"]) -> str:
-        """Return the prompt of a half.
+        """Return the prompt of the AV or AR.
 
         Raises:
-            ValueError: If it has none, or one without its hole.
+            ValueError: If there is none, or it does not have its field.
         """
         text, hole = self.prompt_templates.get(role, ""), MARK if role == "av" else TEXT
         before, found, after = text.partition(hole)
         if not found or set("{}") & set(before + after):
-            raise ValueError(f"prompt_templates.{role} has not {hole} once, and no other braces")
+            raise ValueError(f"prompt_templates.{role} needs {hole} once, and no other braces")
         return text
 
     def _length(self, scale: float | str | None) -> float | None:
@@ -173,7 +171,7 @@ def read_meta(folder: Path) -> Meta:
     """Read the sidecar of a folder.
 
     Raises:
-        BridgeError: If there is none, it is no YAML, or it says something that changes what it means.
+        BridgeError: If there is none, it is not valid YAML, or it has values or keys that are not supported.
     """
     import yaml
 
@@ -182,19 +180,19 @@ def read_meta(folder: Path) -> Meta:
         return Meta.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise BridgeError(
-            f"{folder} holds no {NAME}.",
-            cause="It is no reader, or was copied without the file that says how it reads.",
-            remedy="Copy the file from where the weights come from: trainers write it beside them or their data.",
+            f"{folder} has no {NAME}.",
+            cause="It is not the folder of a reader, or was copied without this file.",
+            remedy="Copy the file from the source of the weights: trainers write it with the weights or their dataset.",
         ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValidationError is a ValueError
         raise BridgeError(
             f"{path} cannot be used: {_faults(error)}.",
-            cause="It is damaged, or was written by a trainer that does something which is not known here.",
+            cause="It is damaged, or was written by an unknown trainer or version.",
         ) from error
 
 
 def is_lens(meta: Meta) -> bool:
-    """Tell whether a sidecar is that of an oracle lens: it looks like a released one, but for who made it."""
+    """Tell whether a sidecar belongs to an oracle lens; it differs from that of an NLA only in stage and trainer."""
     return meta.kind == "nla_model" and (meta.stage.startswith("iolens-ao") or "prep_rl_data" in meta.created_by)
 
 
@@ -205,7 +203,7 @@ def _faults(error: Exception) -> str:
     for item in error.errors():
         place = ".".join(map(str, item["loc"]))
         unknown = item["type"] == "extra_forbidden"
-        said.append(f"it has the key {place}, which is not known and may change what it means" if unknown else "")
+        said.append(f"it has the unknown key {place}, which may change its meaning" if unknown else "")
         message = str(item["msg"]).removeprefix("Value error, ")
         said[-1] = said[-1] or (f"{place}: {message}" if place else message)
     return "; ".join(said)

@@ -1,4 +1,4 @@
-"""`ao_config.json`, which activation oracles carry since February 2026: how vectors are shown, and of which layers."""
+"""`ao_config.json` of activation oracles since February 2026: layers, prompt and injection."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ NAME = "ao_config.json"
 PLACE = " ?"
 PREFIX = "Layer: {layer}\n{places} \n"
 SPELLINGS = ("{special_token} * {num_positions}", "{special_tokens}")
-"""How configurations write the places: the trainer describes its own code, and never formats the text."""
+"""Spellings of the placeholders in configurations: the trainer writes a description that it never formats."""
 
 ADDS_SINCE = "2025-10-26"
-"""Until then the trainer put vectors in the place of what stood there (its commit 969a07f, "Use addition in hook")."""
+"""Before this date the trainer replaced activations by vectors (its commit 969a07f, "Use addition in hook")."""
 
 
 @final
 class OracleConfig(BaseModel):
-    """What is used of it: the trainer writes all of its settings, and more with each version.
+    """The settings that are needed; the trainer writes all of its settings, and more with each version.
 
     Attributes:
-        model_name: The base.
+        model_name: The base model.
         hook_onto_layer: The block, from 0, to whose output vectors are added.
-        special_token: Stands once for each vector.
-        prefix_template: Before the question.
-        steering_coefficient: Length of a vector over that of what stands in its place.
-        act_layer_combinations: Blocks whose outputs it read, several at once in a combination.
+        special_token: The placeholder, once for each vector.
+        prefix_template: The prompt before the question.
+        steering_coefficient: Length of an added vector over the length of the activation at its position.
+        act_layer_combinations: Blocks whose outputs it reads; a combination of several is read together.
     """
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False, protected_namespaces=())
@@ -49,16 +49,16 @@ class OracleConfig(BaseModel):
     @model_validator(mode="after")
     def _refuse(self) -> OracleConfig:
         if self.schema_version != 1:
-            raise ValueError(f"its schema_version is {self.schema_version}; 1 is known here")
+            raise ValueError(f"its schema_version is {self.schema_version}; only 1 is supported")
         if self.created_at_utc and self.created_at_utc[: len(ADDS_SINCE)] < ADDS_SINCE:
             raise ValueError(
-                f"it was made at {self.created_at_utc}, when oracles still put vectors in the place of what stood "
-                "there; that is not known here"
+                f"it was written at {self.created_at_utc}, when oracles replaced activations instead of adding to "
+                "them, which is not supported"
             )
         if self.prefix.replace("{layer}", "").replace("{places}", "") != PREFIX.replace("{layer}", "").replace(
             "{places}", ""
         ):
-            raise ValueError(f"its prefix_template {self.prefix_template!r} is not known here")
+            raise ValueError(f"its prefix_template {self.prefix_template!r} is not supported")
         return self
 
     @property
@@ -71,7 +71,7 @@ class OracleConfig(BaseModel):
 
     @property
     def layers(self) -> list[int]:
-        """Blocks that it read alone: combinations of several are read together, from several sites."""
+        """Blocks that it reads alone; combinations of several blocks are not supported."""
         return [combination[0] for combination in self.act_layer_combinations if len(combination) == 1]
 
 
@@ -82,10 +82,10 @@ def write_example(folder: Path) -> None:
 
 
 def read_config(folder: Path) -> OracleConfig | None:
-    """Read the configuration of an oracle's folder; None where there is none.
+    """Read the configuration of an oracle's folder; None if there is none.
 
     Raises:
-        BridgeError: If it is no JSON, or says something that is not known here.
+        BridgeError: If it is not valid JSON, or has unsupported values.
     """
     path = folder / NAME
     if not path.is_file():
@@ -97,7 +97,7 @@ def read_config(folder: Path) -> OracleConfig | None:
         said = "; ".join(str(item["msg"]).removeprefix("Value error, ") for item in faults) or str(error)
         raise BridgeError(
             f"{path} cannot be used: {said}.",
-            cause="It is damaged, or of a newer trainer.",
+            cause="It is damaged, or was written by a newer trainer.",
         ) from error
 
 

@@ -1,8 +1,8 @@
-"""Oracle lenses: adapters that write one bullet a concept; the vector, 16000 long, replaces a token's embedding.
+"""Oracle lenses: adapters that write one bullet per concept; a vector of length 16000 replaces a token's embedding.
 
 Source: github.com/agu18dec/olens_draft at a325900 (`src/oracle_lens/pipeline/inject.py`, `soft_token_sft.py`,
-`scripts/rl/prep_rl_data.py`, `docs/pipeline.md`, stage 8). Its sidecar says `injection_scale: null`, because its
-trainer is given vectors of their final length; that length is in the `meta.json` of the run.
+`scripts/rl/prep_rl_data.py`, `docs/pipeline.md`, stage 8). The sidecar has `injection_scale: null`, because the trainer
+receives vectors with their final length; this length is in the `meta.json` of the run.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from bridge_verbalizers.formats.meta import MARK, Meta, is_lens, read_meta
 
 ADAPTERS, RUN = ("lora_hf", "lora", "merged"), "meta.json"
 BULLETS, TAGS = "'- ' bullet", "<explanation> tags"
-"""How its prompts ask for the form of an answer."""
+"""Parts of its prompts that name the form of the answer."""
 
 DISTILLED = 16000.0
-"""Length of vectors in every lens that writes bullets (docs/pipeline.md, stage 8: "16000 x h/|h|", transform unit)."""
+"""Length of vectors for all lenses that write bullets (docs/pipeline.md, stage 8: "16000 x h/|h|", transform unit)."""
 
 LAYER = re.compile(r"\blayer \d+\b")
 
 
 @final
 class Run(BaseModel):
-    """`config` in `meta.json`, as far as it says what a vector is changed to.
+    """The part of `config` in `meta.json` that determines the injected vector.
 
     Attributes:
-        transform: `unit`: alpha v/|v|. `raw`: v. The others need statistics or scales that are not in the folder.
-        alpha: The length.
-        layers: Blocks whose outputs it reads.
+        transform: `unit`: alpha v/|v|. `raw`: v. Others need statistics or scales that are not in the folder.
+        alpha: Length of the vector.
+        layers: Blocks whose outputs the lens reads.
     """
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
@@ -52,28 +52,28 @@ class Run(BaseModel):
 
 @final
 class OracleLens(ReaderFormat):
-    """A LoRA adapter on Qwen3.6-27B with `nla_meta.yaml`, and the `meta.json` of its run beside it or one folder up."""
+    """A LoRA adapter on Qwen3.6-27B with `nla_meta.yaml`; the same folder or its parent has `meta.json` of the run."""
 
     name = "oracle_lens"
-    summary = "oracle lenses: adapters that write one bullet a concept"
+    summary = "oracle lenses: adapters that write one bullet per concept"
 
     def recognises(self, folder: Path) -> bool:
-        """Look for the sidecar of its trainer beside an adapter or a merged checkpoint."""
+        """Look for an adapter or merged checkpoint with the sidecar of this trainer."""
         place = half(folder, ADAPTERS) or folder
         found = sidecar_folder(place)
         if not found or not (is_adapter(place) or (place / "config.json").is_file()):
             return False
         try:
             return is_lens(read_meta(found))
-        except BridgeError:  # whoever describes it says what is wrong
+        except BridgeError:  # `describe` reports the error
             return False
 
     def describe(self, folder: Path, reconstructor: Path | None = None) -> Reader:
         """Read the sidecar, `meta.json` and `adapter_config.json`."""
         if reconstructor:
             raise BridgeError(
-                f"The reconstructor in {reconstructor} is not read by {self.name}.",
-                cause="That of oracle lenses reads sixteen layers at once, and its heads are a pickle.",
+                f"{self.name} does not support the reconstructor in {reconstructor}.",
+                cause="Reconstructors of oracle lenses read sixteen layers at once, and their heads are pickles.",
                 remedy="Leave out the option ar.",
             )
         place = half(folder, ADAPTERS) or folder
@@ -105,12 +105,12 @@ class OracleLens(ReaderFormat):
 def _prompt(meta: Meta, folder: Path) -> tuple[Prompt, Answer]:
     prompt = prompt_of(meta, folder, enable_thinking=False)
     text = prompt.messages[0].content
-    # The sidecar has the prompt of the first layer that the lens was trained on; each layer has its own number in it.
+    # The sidecar has the prompt of the training's first layer; the number in it differs from layer to layer.
     named, count = LAYER.subn("layer {layer}", text)
     if count != 1:
         raise BridgeError(
-            f"The prompt in the sidecar of {folder} names a layer {count} times, where lenses name it once.",
-            cause="It is of another trainer, or damaged.",
+            f"The prompt in the sidecar of {folder} names a layer {count} times; oracle lenses name it once.",
+            cause="The sidecar was written by another trainer, or is damaged.",
         )
     rules: dict[str, Literal["bullets", "tags"]] = {BULLETS: "bullets", TAGS: "tags"}
     rule: Literal["tags", "bullets", "free"] = next((rule for said, rule in rules.items() if said in text), "free")
@@ -125,8 +125,8 @@ def _length(run: Run | None, answer: Answer, folder: Path) -> float | Literal["r
     if answer.rule == "bullets":
         return DISTILLED
     raise BridgeError(
-        f"Nothing in {folder} says how long the vectors are that it reads: its sidecar leaves them as they are given.",
-        cause=f"The run's {RUN} was not copied beside it, and only lenses that write bullets have one length for all.",
+        f"No file in {folder} states the length of the vectors.",
+        cause=f"The {RUN} of the run is missing, and only lenses that write bullets all have the same length.",
         remedy=f"Copy {RUN} into the folder.",
     )
 
@@ -142,7 +142,7 @@ def _run(folder: Path) -> Run | None:
         said = "; ".join(f"{'.'.join(map(str, item['loc']))} is {item['input']!r}: {item['msg']}" for item in faults)
         raise BridgeError(
             f"{path} cannot be used: {said or error}.",
-            cause="Vectors of that kind are changed by statistics or scales that are not in the folder.",
+            cause="This transform needs statistics or scales that are not in the folder, or the file is damaged.",
         ) from error
 
 
@@ -152,5 +152,5 @@ class _WithRun(BaseModel):
 
 @hookimpl
 def register_reader_formats(register: Callable[[ReaderFormat], None]) -> None:
-    """Offer oracle lenses."""
+    """Register the format of oracle lenses."""
     register(OracleLens())
