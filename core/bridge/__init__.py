@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bridge.face.explain import explain, explain_through, train_verbalizer
-    from bridge.face.fit import dry_run, fit, load, run, sweep
+    from bridge.face.fit import dry_run, fit, load, rehearse, run, sweep
     from bridge.face.lens import fit_lens, merge_lenses
     from bridge.face.live import audit, steer
     from bridge.face.report import doctor, write_report
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bridge.pipeline.readings import Reading, Readings
     from bridge.pipeline.transfer.sae import TransferredDictionary
     from bridge.pipeline.transfer.transferred import Transferred
+    from bridge.rehearsal.result import Rehearsal
 
 __all__ = [
     "Audit",
@@ -40,6 +41,7 @@ __all__ = [
     "Keywords",
     "Reading",
     "Readings",
+    "Rehearsal",
     "Run",
     "Steering",
     "Sweep",
@@ -54,6 +56,7 @@ __all__ = [
     "fit_lens",
     "load",
     "merge_lenses",
+    "rehearse",
     "run",
     "steer",
     "sweep",
@@ -66,7 +69,7 @@ __all__ = [
 
 _PLACES = {
     "bridge.face.explain": ("explain", "explain_through", "train_verbalizer"),
-    "bridge.face.fit": ("dry_run", "fit", "load", "run", "sweep"),
+    "bridge.face.fit": ("dry_run", "fit", "load", "rehearse", "run", "sweep"),
     "bridge.face.lens": ("fit_lens", "merge_lenses"),
     "bridge.face.live": ("audit", "steer"),
     "bridge.face.report": ("doctor", "write_report"),
@@ -81,6 +84,7 @@ _PLACES = {
     "bridge.pipeline.jobs.sweep": ("Sweep",),
     "bridge.pipeline.transfer.sae": ("TransferredDictionary",),
     "bridge.pipeline.transfer.transferred": ("Transferred",),
+    "bridge.rehearsal.result": ("Rehearsal",),
 }
 
 

@@ -11,7 +11,7 @@ import click
 from bridge.errors import BridgeError, printable
 
 COMMANDS = (
-    *("run", "fit", "sweep", "transfer", "audit", "steer", "explain", "verbalizer", "lens", "report"),
+    *("run", "rehearse", "fit", "sweep", "transfer", "audit", "steer", "explain", "verbalizer", "lens", "report"),
     *("models", "readers", "plugins", "new-plugin", "doctor"),
 )
 INTERRUPTED = 130

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for results (default runs/...).")
 @click.option("--dry-run", is_flag=True, help="Only print downloads, memory and time of the run.")
 @part_option
+@click.option("--rehearse", "rehearsed", is_flag=True, help="Only run on small random stand-ins: see bridge rehearse.")
 @click.option("--require", multiple=True, metavar="METRIC>=X", help="Exit with 4 unless the mapped arm reaches X.")
 @option_flags(
     "dictionary", "allow_other_model", "features", "positions", "src_verbalizer", "dst_verbalizer", "washout", "encoder"
@@ -37,6 +38,7 @@ def command(
     washout: tuple[str, ...],
     dry_run: bool,
     part: str | None,
+    rehearsed: bool,
     as_json: bool,
     quiet: bool,
     **flags: Any,
@@ -71,7 +73,8 @@ def command(
     wanted = parse_requirements(require)
     flags |= {"washout": washout or None}
     options = read_options(demo(flags) if file is None else file, flags)
-    refuse_unknown(wanted, options)
+    if not rehearsed:
+        refuse_unknown(wanted, options)
     given = {name for name, value in flags.items() if value is not None}
     if dry_run:
         plan_only(options, given, as_json, quiet)
@@ -79,6 +82,10 @@ def command(
     if part:
         collect_only(options, part, as_json, quiet)
         return
+    if rehearsed:
+        from bridge.cli.rehearse import rehearse_only
+
+        rehearse_only(options, given, require, as_json, quiet)
     refuse_idle(options, given)
     folder = out or default_folder(options)
     need_ours(folder / REPORT)

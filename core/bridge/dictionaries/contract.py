@@ -78,7 +78,11 @@ class Dictionary(ABC):
 
 
 class DictionaryFormat(ABC):
-    """A layout of dictionaries on disk."""
+    """A layout of dictionaries on disk.
+
+    Law of `example`, checked by `bridge.testing.check_dictionary_format`: what it returns is recognised, loads, and has
+    the shape that was asked for; the origin that is read back names no other model or site than the one given.
+    """
 
     name: ClassVar[str]
     """Unique among installed formats."""
@@ -119,3 +123,22 @@ class DictionaryFormat(ABC):
             BridgeError: If this format is read-only, or cannot represent this dictionary.
         """
         raise BridgeError(f"The dictionary format {self.name} is read-only.")
+
+    def example(self, path: Path, like: Dictionary) -> Path:
+        """Write a dictionary of some shape and origin in this format, for rehearsals and for the laws.
+
+        Default: `save`. A format without `save` writes the directions of `like`, with an encoder and an activation of
+        its own choice.
+
+        Args:
+            path: A folder; it does not exist yet.
+            like: Has the directions, and the origin to name as far as the format can.
+
+        Returns:
+            What `load` reads: the folder, or a file or folder inside it.
+
+        Raises:
+            BridgeError: If this format gives no example.
+        """
+        self.save(like, path)
+        return path

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, final
 
-from bridge.errors import UsageError
+from bridge.errors import ModelError, UsageError
 from bridge.models.dtype import AUTO, decided_dtype
 from bridge.models.loaded import LoadedModel
 from bridge.models.tokenizer import Tokenizer
@@ -130,6 +130,8 @@ class ModelAdapter(ABC):
         - Token ends never decrease, lie within the text, and reach its end if it is not cut; no text has more than
           `max_tokens` tokens, special tokens included.
         - `tokenizer` tokenises texts as the loaded model does: pairing uses the former, collection the latter.
+        - A stand-in has the depth, the class and the kinds of blocks of its model, and the width that was asked for; it
+          loads, and it needs only the model's small files.
     """
 
     name: ClassVar[str]
@@ -253,3 +255,34 @@ class ModelAdapter(ABC):
         Returns:
             One sub-folder per checkpoint, each with weights, configuration and tokenizer.
         """
+
+    def known_configs(self) -> Mapping[str, Path]:
+        """Return folders with the `config.json` of released models, by hub id, for rehearsals without a network.
+
+        A folder may also hold a `tokenizer_config.json`; `add_bos_token` in it says that texts begin with BOS. Default:
+        none.
+
+        Returns:
+            Folders that the package brings.
+        """
+        return {}
+
+    def write_stand_in(self, weights: Weights, folder: Path, d_model: int) -> None:
+        """Write a checkpoint with random weights that stands for a model in a rehearsal.
+
+        It has the model's class, number of blocks and kind of tokenizer; width, heads and vocabulary are small. Only
+        the model's small files are read.
+
+        Args:
+            weights: The model; its weights need not be here.
+            folder: To write; it does not exist yet.
+            d_model: Width of the stand-in, a multiple of 32.
+
+        Raises:
+            ModelError: If the family gives no stand-ins, or none of this model.
+        """
+        raise ModelError(
+            f"The family {self.name} gives no stand-in of {weights.source}.",
+            cause="A family plugin need not have one.",
+            remedy="Implement ModelAdapter.write_stand_in in the family's plugin.",
+        )

@@ -15,6 +15,7 @@ from bridge.models.checkpoint import check_whole, load_whole
 from bridge.models.layout import Layout
 from bridge.models.loaded import LoadedModel
 from bridge.models.reached import need_module, need_width
+from bridge.models.stand_in import agree, stand_in_config, stand_in_tokenizer
 from bridge.models.tiny_tokenizer import tiny_tokenizer
 from bridge.models.tokenizer import Tokenizer, TransformersTokenizer, ends_of
 from bridge.models.weights import Weights, unavailable
@@ -276,6 +277,35 @@ class TransformersAdapter(ModelAdapter):
             tiny_tokenizer(bos=config.get_text_config().bos_token_id is not None).save_pretrained(path)
             paths.append(path)
         return paths
+
+    def write_stand_in(self, weights: Weights, folder: Path, d_model: int) -> None:
+        """Write a random checkpoint of the configuration's class, scaled down to the size of `tiny_configs`.
+
+        Args:
+            weights: The model; its configuration is read, and its tokenizer where that is here.
+            folder: To write; it does not exist yet.
+            d_model: Width of the stand-in, a multiple of 32.
+
+        Raises:
+            ModelError: If transformers cannot make a model of the scaled configuration.
+        """
+        import torch
+
+        tokenizer = stand_in_tokenizer(self._config(weights), weights.small_files(), self.tokenizer_options(weights))
+        try:
+            config = stand_in_config(self._config(weights), self.tiny_configs(), d_model)
+            agree(config, tokenizer)
+            with torch.random.fork_rng(), quiet():
+                torch.manual_seed(0)
+                self._released(config).from_config(config).save_pretrained(folder)
+        except Exception as error:  # transformers checks sizes where it uses them, with errors of any type
+            raise ModelError(
+                f"No stand-in of {weights.source} could be made ({type(error).__name__}: {error}).",
+                cause=f"Sizes of its configuration ({weights.config.get('model_type')}) depend on each other in a way "
+                f"that the family {self.name} does not scale.",
+                remedy="Override TransformersAdapter.write_stand_in, or its tiny_configs, in the family's plugin.",
+            ) from error
+        tokenizer.save_pretrained(folder)
 
     def tokenizer_options(self, weights: Weights) -> Mapping[str, Any]:
         """Return additional options of the tokenizer's `from_pretrained`.

@@ -71,6 +71,17 @@ class Weights:
         except BridgeError as error:
             raise ModelError(f"{path} is not a readable JSON object.", cause=error.cause) from error
 
+    def small_files(self) -> Path | None:
+        """Return the folder of the configuration and of other small files that are here, without the network.
+
+        Returns:
+            The folder; None if the configuration of a hub model is not in the hub's cache.
+        """
+        if self.folder:
+            return self.folder
+        found = self._file("config.json", fetch=False)
+        return found.parent if found else None
+
     def are_here(self) -> bool:
         """Tell whether the weights are on this machine, without touching the network."""
         from huggingface_hub import try_to_load_from_cache

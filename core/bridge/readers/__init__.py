@@ -18,6 +18,7 @@ from bridge.readers.reader import (
     Weights,
     Whitening,
 )
+from bridge.readers.stand_in import ReaderStandIn
 
 __all__ = [
     "Adapter",
@@ -29,6 +30,7 @@ __all__ = [
     "Reader",
     "ReaderBackend",
     "ReaderFormat",
+    "ReaderStandIn",
     "Reconstruction",
     "Sampling",
     "VectorMap",

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from bridge.errors import BridgeError, UsageError
 from bridge.progress import Progress
 from bridge.readers.reader import Reader
+from bridge.readers.stand_in import ReaderStandIn
 from bridge.verbalizers import Recipe, Subject
 
 
@@ -21,6 +22,7 @@ class ReaderFormat(ABC):
         - The same folder gives the same description.
         - A reader is recognised and described without its weights.
         - A folder with damaged files is refused with a `BridgeError`.
+        - A stand-in is recognised, and its description has the width and the site that were asked for.
     """
 
     name: ClassVar[str]
@@ -66,6 +68,22 @@ class ReaderFormat(ABC):
             BridgeError: If the format has no example; its laws are then tested on a folder from the user.
         """
         raise BridgeError(f"The reader format {self.name} has no example.")
+
+    def write_stand_in(self, folder: Path, like: ReaderStandIn) -> None:
+        """Write a reader with random weights in this format, for rehearsals: whole, so that it can be run.
+
+        Args:
+            folder: To write; it does not exist yet.
+            like: The model's stand-in, the site and width, and the small files of the real reader.
+
+        Raises:
+            BridgeError: If the format gives no stand-ins, or none of this model.
+        """
+        raise BridgeError(
+            f"The reader format {self.name} gives no stand-ins.",
+            cause="A format need not have them.",
+            remedy="Implement ReaderFormat.write_stand_in in its plugin.",
+        )
 
     def train(self, subject: Subject, recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
         """Train a reader of the subject and write it to a folder that `describe` reads; continue an interrupted run.

@@ -191,9 +191,8 @@ def _check_verbalizer(registry: Registry, name: str, folder: Path) -> None:
 
 def _check_format(fmt: DictionaryFormat, folder: Path, file: Path | None) -> None:
     if file is None:
-        file = folder / "dictionary"
         try:
-            fmt.save(_tiny_dictionary(), file)
+            file = fmt.example(folder / "dictionary", _tiny_dictionary())
         except BridgeError as error:
             raise _SkippedError(f"{error.what} Give a dictionary of this format: --file PATH.") from error
     check_dictionary_format(fmt, file)

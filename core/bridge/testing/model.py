@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from bridge.collect.batches import pad
 from bridge.corpus.documents import Document
+from bridge.errors import ConformanceError
 from bridge.models import LoadedModel, ModelAdapter, Placement, Weights
 from bridge.models.streams import MEAN
 from bridge.pairing.align import Encoded
@@ -30,6 +32,9 @@ TEXTS = (
 MAX_TOKENS = 64
 CONTRACT = "bridge.models.ModelAdapter"
 REAL = 20.0
+STAND_IN = 96
+"""Width of the stand-in that is tried: another one than tiny checkpoints have."""
+
 _TOLERANCE = 1e-5
 
 
@@ -55,6 +60,28 @@ def check_model(adapter: ModelAdapter, folder: Path) -> None:
             adapter.claims(Weights(str(path))), "a family claims its own checkpoints", path.name, "it does not"
         )
         _check(adapter, Weights(str(path)), laws)
+        _check_stand_in(adapter, Weights(str(path)), laws, path.with_name(f"{path.name}-stand-in"))
+
+
+def _check_stand_in(adapter: ModelAdapter, weights: Weights, laws: Laws, folder: Path) -> None:
+    """Test the stand-in of a tiny checkpoint; a family that gives none is not tested."""
+    if type(adapter).write_stand_in is ModelAdapter.write_stand_in:
+        return
+    law = "a stand-in has the depth and class of its model and the width that was asked for, and loads"
+    given = f"{Path(weights.source).name}, {STAND_IN} wide"
+    try:
+        adapter.write_stand_in(weights, folder, STAND_IN)
+        other = Weights(str(folder))
+        laws.require(adapter.claims(other), law, given, "the family does not claim it")
+        told, wanted = adapter.describe(other), replace(adapter.describe(weights), d_model=STAND_IN)
+        laws.require(told == wanted, law, given, f"it is {told}, and not {wanted}")
+        loaded = adapter.load(other, Placement("cpu", "float32"))
+        same = type(loaded.module) is type(adapter.load(weights, Placement("cpu", "float32")).module)
+        laws.require(same, law, given, f"its class is {type(loaded.module).__name__}")
+    except ConformanceError:
+        raise
+    except Exception as error:  # whatever is raised is the finding
+        laws.require(False, law, given, f"{type(error).__name__}: {error}")
 
 
 def check_real_model(adapter: ModelAdapter, weights: Weights) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 from bridge.dictionaries import Activation, Dictionary, DictionaryFormat, Gated, JumpReLU, Origin, ReLU, TopK
 from bridge.errors import BridgeError
 from bridge.hookspecs import hookimpl
-from bridge_dictionaries.files import Config, Floats, Weights, assemble, fold_norms
+from bridge_dictionaries.files import Config, Floats, Weights, assemble, fold_norms, write_json
 
 _CONFIG, _WEIGHTS = "config.json", "ae.pt"
+_LAYER_OF_SITE = re.compile(r"^blocks\.(\d+)\.hook_resid_post$")
 # encoder, encoder bias, directions, decoder bias, activation, shift
 Parts = tuple[Floats, Floats, Floats, Floats, Activation, Floats | None]
 
@@ -39,6 +41,26 @@ class DictionaryLearning(DictionaryFormat):
             raise BridgeError(f"{config.path}: dict_class {kind!r} is not one of {', '.join(_KINDS)}.")
         weights = Weights(path / _WEIGHTS, _read(path / _WEIGHTS))
         return assemble(weights.path, *_KINDS[kind](weights, trainer), _origin(config, trainer))
+
+    def example(self, path: Path, like: Dictionary) -> Path:
+        """Write an `AutoEncoder` (ReLU) of plain tensors."""
+        import torch
+
+        features, d_model = like.directions.shape
+        state = {
+            "encoder.weight": torch.from_numpy(like.directions),
+            "encoder.bias": torch.zeros(features),
+            "decoder.weight": torch.from_numpy(like.directions.T.copy()),
+            "bias": torch.zeros(d_model),
+        }
+        layer = _LAYER_OF_SITE.search(like.origin.site)
+        said: dict[str, Any] = {"dict_class": "AutoEncoder", "activation_dim": d_model, "dict_size": features}
+        said |= {"layer": int(layer[1]), "submodule_name": f"resid_post_layer_{layer[1]}"} if layer else {}
+        said |= {"lm_name": like.origin.model} if like.origin.model else {}
+        path.mkdir(parents=True)
+        torch.save(state, path / _WEIGHTS)
+        write_json(path / _CONFIG, {"trainer": said, "buffer": {"io": "out"}})
+        return path
 
 
 def _read(file: Path) -> dict[str, NDArray[Any]]:

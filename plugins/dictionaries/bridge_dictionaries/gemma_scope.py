@@ -17,6 +17,7 @@ from bridge_dictionaries.files import Weights, assemble
 _FILE = "params.npz"
 _REPOSITORY = re.compile(r"gemma-scope-(?P<size>\d+b)-(?P<tuning>pt|it)-(?P<point>\w+)")
 _LAYER = re.compile(r"layer_(\d+)")
+_LAYER_OF_SITE = re.compile(r"^blocks\.(\d+)\.hook_resid_post$")
 _SITES = {"res": "hook_resid_post", "mlp": "hook_mlp_out", "att": "attn.hook_z"}
 
 
@@ -54,6 +55,23 @@ class GemmaScope(DictionaryFormat):
             None,
             _origin(file),
         )
+
+    def example(self, path: Path, like: Dictionary) -> Path:
+        """Write params.npz into folders that name the layer, as the released ones do."""
+        layer = _LAYER_OF_SITE.search(like.origin.site)
+        folder = path / (f"layer_{layer[1]}" if layer else "") / "average_l0_32"
+        folder.mkdir(parents=True)
+        features, d_model = like.directions.shape
+        with (folder / _FILE).open("wb") as file:
+            np.savez(
+                file,
+                W_enc=like.directions.T,
+                W_dec=like.directions,
+                b_enc=np.zeros(features, np.float32),
+                b_dec=np.zeros(d_model, np.float32),
+                threshold=np.zeros(features, np.float32),
+            )
+        return folder
 
 
 def _file(path: Path) -> Path:

@@ -7,14 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
+import numpy as np
+
 from bridge.dictionaries import Dictionary, DictionaryFormat, JumpReLU, Origin
-from bridge.directions import read_arrays
+from bridge.directions import read_arrays, write_arrays
 from bridge.errors import BridgeError
 from bridge.hookspecs import hookimpl
-from bridge_dictionaries.files import Config, Weights, assemble
+from bridge_dictionaries.files import Config, Weights, assemble, write_json
 
 _FILE, _CONFIG = "params.safetensors", "config.json"
 _LAYER = re.compile(r"layer_(\d+)(?!\d|_\d)")
+_LAYER_OF_SITE = re.compile(r"^blocks\.(\d+)\.hook_resid_post$")
 _HOOK = re.compile(r"model\.layers\.(\d+)\.(.+)")
 _POINTS = {"resid_post": "hook_resid_post", "attn_out": "hook_attn_out", "mlp_out": "hook_mlp_out"}
 _REPOSITORY = re.compile(r"gemma-scope-2-(?P<size>\d+[mb])-(?P<tuning>pt|it)")
@@ -52,6 +55,23 @@ class GemmaScope2(DictionaryFormat):
             None,
             origin,
         )
+
+    def example(self, path: Path, like: Dictionary) -> Path:
+        """Write params.safetensors, and a config.json that names model and layer."""
+        features, d_model = like.directions.shape
+        arrays = {
+            "w_enc": np.ascontiguousarray(like.directions.T),
+            "w_dec": like.directions,
+            "b_enc": np.zeros(features, np.float32),
+            "b_dec": np.zeros(d_model, np.float32),
+            "threshold": np.zeros(features, np.float32),
+        }
+        write_arrays(path / _FILE, arrays, {"format": "pt"})
+        layer = _LAYER_OF_SITE.search(like.origin.site)
+        hook = {"hf_hook_point_in": f"model.layers.{layer[1]}.output"} if layer else {}
+        named = {"model_name": like.origin.model} if like.origin.model else {}
+        write_json(path / _CONFIG, {"architecture": "jump_relu", "type": "sae", **hook, **named})
+        return path
 
 
 def _file(path: Path) -> Path:

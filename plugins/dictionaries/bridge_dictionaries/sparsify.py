@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
+import numpy as np
+
 from bridge.dictionaries import Dictionary, DictionaryFormat, Origin, TopK
-from bridge.directions import read_arrays
+from bridge.directions import read_arrays, write_arrays
 from bridge.errors import BridgeError
 from bridge.hookspecs import hookimpl
-from bridge_dictionaries.files import Config, Weights, assemble, refuse_unknown
+from bridge_dictionaries.files import Config, Weights, assemble, refuse_unknown, write_json
 
 _CONFIG, _WEIGHTS = "cfg.json", "sae.safetensors"
 _HOOKPOINT = re.compile(r"(?:\w+\.)*(?:layers|h|blocks)\.\d+(?:\.\w+)*")
@@ -66,6 +68,21 @@ class Sparsify(DictionaryFormat):
             bias,
             Origin(site=hookpoint if _HOOKPOINT.fullmatch(hookpoint) else "", notes=notes),
         )
+
+    def example(self, path: Path, like: Dictionary) -> Path:
+        """Write a TopK dictionary into a folder named by its site."""
+        features, d_model = like.directions.shape
+        folder = path / (like.origin.site if _HOOKPOINT.fullmatch(like.origin.site) else "example")
+        arrays = {
+            "encoder.weight": like.directions,
+            "encoder.bias": np.zeros(features, np.float32),
+            "W_dec": like.directions,
+            "b_dec": np.zeros(d_model, np.float32),
+        }
+        write_arrays(folder / _WEIGHTS, arrays, {"format": "pt"})
+        said = {"activation": "topk", "k": min(32, features), "d_in": d_model, "num_latents": features}
+        write_json(folder / _CONFIG, said)
+        return folder
 
 
 @hookimpl

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from bridge.hookspecs import hookimpl
 from bridge.models import Alias, Layout, ModelAdapter, TransformersAdapter
 from bridge.models.layout import sequential
+from bridge_models.configs import bundled
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,6 +35,10 @@ class Gemma(TransformersAdapter):
             Alias("gemma3-4b", "google/gemma-3-4b-it"),
             Alias("gemma3-1b", "google/gemma-3-1b-it"),
         ]
+
+    def known_configs(self) -> Mapping[str, Path]:
+        """Return the bundled configurations."""
+        return bundled("google/gemma-3-27b-it", "google/gemma-3-12b-it", "google/gemma-3-270m")
 
     def layout(self, module: nn.Module) -> Layout:
         """Return the sites of the text decoder, inside the wrapper or alone."""

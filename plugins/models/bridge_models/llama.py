@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from bridge.hookspecs import hookimpl
 from bridge.models import Alias, Layout, ModelAdapter, TransformersAdapter
 from bridge.models.layout import sequential
+from bridge_models.configs import bundled
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,6 +44,14 @@ class Llama(TransformersAdapter):
                 for size, name in models.items()
             ),
         ]
+
+    def known_configs(self) -> Mapping[str, Path]:
+        """Return the bundled configurations."""
+        return bundled(
+            "HuggingFaceTB/SmolLM2-135M-Instruct",
+            "meta-llama/Llama-3.1-8B-Instruct",
+            "meta-llama/Llama-3.3-70B-Instruct",
+        )
 
     def layout(self, module: nn.Module) -> Layout:
         """Return the sites of a Llama decoder."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from bridge.hookspecs import hookimpl
 from bridge.models import Alias, Layout, ModelAdapter, TransformersAdapter
 from bridge.models.layout import sequential
+from bridge_models.configs import bundled
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,6 +33,10 @@ class Qwen(TransformersAdapter):
             Alias("qwen", "Qwen/Qwen2.5-7B-Instruct", site="20", verbalizer=RELEASED),
             *(Alias(f"qwen2.5-{size.lower()}", f"Qwen/Qwen2.5-{size}-Instruct") for size in sizes),
         ]
+
+    def known_configs(self) -> Mapping[str, Path]:
+        """Return the bundled configurations."""
+        return bundled("Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-0.5B-Instruct")
 
     def layout(self, module: nn.Module) -> Layout:
         """Return the sites of a Qwen2 decoder."""

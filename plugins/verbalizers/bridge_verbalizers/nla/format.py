@@ -15,6 +15,7 @@ from bridge.readers import (
     Injection,
     Reader,
     ReaderFormat,
+    ReaderStandIn,
     Reconstruction,
     Weights,
     halves,
@@ -71,6 +72,12 @@ class NLAFormat(ReaderFormat):
         templates = {AV: "<concept>{injection_char}</concept>"}
         sidecar = Sidecar(role="av", d_model=32, extraction=extraction, tokens=tokens, prompt_templates=templates)
         write_sidecar(folder / AV, sidecar, {})
+
+    def write_stand_in(self, folder: Path, like: ReaderStandIn) -> None:
+        """Write both halves, in one folder or in two as the real ones are."""
+        from bridge_verbalizers.nla.stand_in import write_stand_in
+
+        write_stand_in(folder, like)
 
     def train(self, subject: Subject, recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
         """Train an AV by LoRA, and an AR, and write them to `out/av` and `out/ar`."""

@@ -1,0 +1,224 @@
+"""What is on this machine of the real experiment, checked part by part; a wrong part hides no other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, final
+
+from bridge.corpus.read import BUNDLED, HUB, load_corpus
+from bridge.dictionaries import Dictionary
+from bridge.errors import ModelUnavailableError, UsageError
+from bridge.pipeline.plan.idle import OF_EXPLANATIONS, refuse_idle
+from bridge.pipeline.plan.options import Options, declared
+from bridge.pipeline.plan.placement import placement_of
+from bridge.pipeline.plan.runtime import Runtime
+from bridge.pipeline.plan.single import corpus_of
+from bridge.pipeline.plan.specs import build_map, build_washout
+from bridge.pipeline.score.judge import LSA, load_judge
+from bridge.pipeline.score.thresholds import refuse_unmeasured
+from bridge.pipeline.transfer.dictionaries import OWN
+from bridge.rehearsal.dictionaries import checked, is_here
+from bridge.rehearsal.models import Described, described
+from bridge.rehearsal.readers import Found, found_for
+from bridge.rehearsal.stages import Problems
+from bridge.scorers import Need
+
+ELSEWHERE = "66%"
+"""Where a model is read if the experiment's own layer does not exist."""
+
+
+@final
+@dataclass
+class Real:
+    """What was found of the real experiment.
+
+    Attributes:
+        options: The experiment with defaults in the place of what is wrong.
+        src: The source; None if its configuration is not here.
+        dst: The destination, likewise.
+        dictionary: The real dictionary; None if it is not here, or wrong.
+        src_reader: The source's verbalizer; None if nothing is explained, or it is wrong.
+        dst_reader: The destination's, likewise.
+        corpus: What the corpus is called.
+        tokens: Tokens of the corpus; an upper bound if it is not here.
+        exact: Whether the corpus was read.
+        encoder: Whether the sentence encoder is here.
+        unchecked: What could not be checked, a sentence each.
+    """
+
+    options: Options
+    src: Described | None = None
+    dst: Described | None = None
+    dictionary: Dictionary | None = None
+    src_reader: Found | None = None
+    dst_reader: Found | None = None
+    corpus: str = BUNDLED
+    tokens: int = 0
+    exact: bool = False
+    encoder: bool = False
+    unchecked: list[str] = field(default_factory=list)
+
+    @property
+    def explains(self) -> bool:
+        """Whether anything is explained."""
+        return bool(self.options.dictionary.reference or self.options.verbalize.positions)
+
+
+CHARACTERS_PER_TOKEN = 4.3
+"""As in a dry run: of English, for vocabularies of 50k to 260k tokens."""
+
+
+def look(
+    options: Options,
+    runtime: Runtime,
+    folder: Path,
+    problems: Problems,
+    given: Sequence[str],
+    require: Sequence[tuple[str, float]],
+) -> Real:
+    """Find and check every part of an experiment without a network.
+
+    Args:
+        options: The experiment.
+        runtime: Plugins and the user's store.
+        folder: For configurations that families bring.
+        problems: Receives what is wrong.
+        given: Names of options that were set by flags.
+        require: Metrics with thresholds.
+    """
+    real = Real(options)
+    if problems.tried("options", partial(_has_effect, options, given)) is None:
+        real.options = options.updated(**{name: declared()[name][2].get_default() for name in OF_EXPLANATIONS})
+    _options(real, runtime, problems, require)
+    for side in ("src", "dst"):
+        _model(real, side, runtime, folder, problems)
+    models = [one.model for one in (real.src, real.dst) if one]
+    real.corpus = corpus_of(options.corpus.source, models)
+    _corpus(real, runtime, problems)
+    if real.src and options.dictionary.reference:
+        _dictionary(real, real.src, runtime, problems)
+    if real.explains:
+        for side, one in (("src", real.src), ("dst", real.dst)):
+            if one:
+                _reader(real, side, one, runtime, folder, problems)
+        _encoder(real)
+    return real
+
+
+def _has_effect(options: Options, given: Sequence[str]) -> bool:
+    """Refuse options without effect.
+
+    Raises:
+        UsageError: Naming them.
+    """
+    refuse_idle(options, given)
+    return True
+
+
+def _options(real: Real, runtime: Runtime, problems: Problems, require: Sequence[tuple[str, float]]) -> None:
+    options = real.options
+    kind = problems.tried("map", lambda: build_map(options.map, runtime.registry))
+    washouts = [text for text in options.verbalize.washout if problems.tried("washout", partial(build_washout, text))]
+    explained = {Need.EXPLANATIONS: options.dictionary.reference, Need.READINGS: options.verbalize.positions}
+    asked = {need for need, wanted in explained.items() if wanted}
+    if require:
+        problems.tried("require", lambda: refuse_unmeasured(require, runtime.registry.scorers, asked))
+    changes: dict[str, Any] = {} if kind else {"map": "ridge"}
+    if len(washouts) < len(options.verbalize.washout):
+        changes["washout"] = tuple(washouts) or ("none",)
+    try:
+        placement_of(options.models).torch_device()
+    except UsageError:
+        real.unchecked.append(
+            f"There is no device {options.models.device} here: the rehearsal ran on the best one of this machine."
+        )
+        changes["device"] = "auto"
+    real.options = options.updated(**changes)
+
+
+def _model(real: Real, side: str, runtime: Runtime, folder: Path, problems: Problems) -> None:
+    stage = {"src": "source model", "dst": "destination model"}[side]
+    text = getattr(real.options.models, side)
+    one = problems.tried(stage, lambda: described(text, runtime, folder))
+    if one is None:
+        return
+
+    if not problems.tried(stage, partial(_has_site, one)):
+        reference = one.model.reference
+        elsewhere = f"{reference.model}{f':{reference.variant}' if reference.variant else ''}@{ELSEWHERE}"
+        one = problems.tried(stage, lambda: described(elsewhere, runtime, folder))
+        real.options = real.options.updated(**{side: elsewhere})
+        real.unchecked.append(f"The {stage} was rehearsed @{ELSEWHERE}, because the layer in the experiment is wrong.")
+    setattr(real, side, one)
+    limit = one.model.info.max_tokens if one else None
+    asked = real.options.corpus.max_tokens
+    if one and limit is not None and real.options.given("max_tokens") and asked > limit:
+        problems.add(stage, f"{one.model.name} reads at most {limit} tokens. Use --max-tokens {limit} or fewer.")
+
+
+def _has_site(one: Described) -> bool:
+    """Check the layer, and modules that are named by path.
+
+    Raises:
+        UsageError: If the model has no such site.
+    """
+    one.model.adapter.check_sites(one.model.weights, [one.model.single_site()])
+    return True
+
+
+def _corpus(real: Real, runtime: Runtime, problems: Problems) -> None:
+    asked = real.options.corpus
+    if real.corpus == "-" or real.corpus.startswith(HUB):
+        where = "is read from standard input" if real.corpus == "-" else "is on the hub"
+        real.unchecked.append(f"The corpus {real.corpus} {where}: it was not read; bundled English stood for it.")
+        documents = asked.max_documents or 0
+        real.tokens = documents * asked.max_tokens
+        return
+    named = runtime.registry.corpora
+    corpus = problems.tried("corpus", lambda: load_corpus(real.corpus, None, asked.max_documents, named))
+    if corpus is None:
+        real.corpus = BUNDLED
+        return
+    lengths = (min(len(one.text) / CHARACTERS_PER_TOKEN, asked.max_tokens) for one in corpus.documents)
+    real.tokens, real.exact = int(sum(lengths)), True
+
+
+def _dictionary(real: Real, src: Described, runtime: Runtime, problems: Problems) -> None:
+    asked = real.options.dictionary
+    if asked.reference == OWN:
+        return
+    if not is_here(asked.reference):
+        real.unchecked.append(
+            f"The dictionary {asked.reference} is not on this machine: its format, width, site and model were not "
+            "checked. The real run needs it."
+        )
+        return
+    real.dictionary = problems.tried(
+        "dictionary", lambda: checked(asked.reference, src.model, asked.allow_other_model, runtime.registry)
+    )
+
+
+def _reader(real: Real, side: str, one: Described, runtime: Runtime, folder: Path, problems: Problems) -> None:
+    stage = {"src": "source verbalizer", "dst": "destination verbalizer"}[side]
+    text = getattr(real.options.verbalize, f"{side}_verbalizer")
+    found = problems.tried(stage, lambda: found_for(text, one.model, runtime))
+    setattr(real, f"{side}_reader", found)
+    if found and not found.here:
+        said = "only its published site and model were" if found.known else "nothing of it was"
+        real.unchecked.append(
+            f"The small files of the {stage} {found.named} are not on this machine: {said} checked, and its prompt and "
+            "scale were not."
+        )
+
+
+def _encoder(real: Real) -> None:
+    name = real.options.score.encoder
+    try:
+        real.encoder = name == LSA or bool(load_judge(name, [], real.options.run.seed))
+    except ModelUnavailableError:
+        real.unchecked.append(
+            f"The sentence encoder {name or 'all-MiniLM-L6-v2'} is not on this machine: `lsa` judged in its place."
+        )

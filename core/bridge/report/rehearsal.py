@@ -1,0 +1,63 @@
+"""A rehearsal on the terminal: no score is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bridge.report.table import print_rows, say
+
+
+def print_rehearsal(found: Mapping[str, Any]) -> None:
+    """Print the document of a `bridge.rehearsal.Rehearsal`."""
+    say("Rehearsal on random weights: every number that it computed is meaningless, and none is shown or kept.")
+    if found["stand_ins"]:
+        rows = [[one["what"], one["real"], one["stand_in"]] for one in found["stand_ins"]]
+        print_rows(["of the experiment", "real", "stand-in"], rows)
+    if found["stages"]:
+        rows = [
+            [one["name"], f"{one['done']}/{one['total']} {one['unit']}", f"{one['seconds']:.1f} s"]
+            for one in _joined(found["stages"])
+        ]
+        print_rows(["stage", "done", "time here"], rows)
+    for sentence in found["unchecked"]:
+        say(f"Not tried: {sentence}")
+    _print_estimates(found["estimates"])
+    for problem in found["problems"]:
+        say(f"Would fail ({problem['stage']}): {problem['what']}")
+    if not found["problems"]:
+        say("Everything ran to its end, with the report: nothing that was tried would fail.")
+    elif found["finished"]:
+        say("The rest of the experiment ran to its end, with what is wrong replaced or left out.")
+
+
+def _joined(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add up stages of the same name that ran several times."""
+    joined: dict[tuple[str, str], dict[str, Any]] = {}
+    for one in stages:
+        place = joined.setdefault((one["name"], one["unit"]), one | {"done": 0, "total": 0, "seconds": 0.0})
+        for name in ("done", "total", "seconds"):
+            place[name] += one[name]
+    return list(joined.values())
+
+
+def _print_estimates(one: Mapping[str, Any]) -> None:
+    bound = "" if one["tokens_exact"] else "at most "
+    devices = f"each of {one['devices']} devices" if one["devices"] > 1 else "the device"
+    say(
+        f"Estimate of the real run in {one['dtype']}, not a measurement of it: {one['fetch_gib']} GiB to fetch; "
+        f"{one['memory_gib']} GiB of weights of the largest model on {devices}, besides activations, keys and values; "
+        f"{one['disk_gib']} GiB of activations on disk; {bound}{one['tokens']:,} tokens of text for each model; "
+        f"{one['explanations']:,} explanations, at most {one['written_tokens']:,} written tokens."
+    )
+    speed = f"{one['flops_per_second'] / 1e12:.3g} TFLOP/s"
+    say(
+        f"At {speed} ({one['from']}) the products alone take {_time(one['collect_hours'])} for the activations and "
+        f"{_time(one['explain_hours'])} for the explanations. Real passes reach a part of this speed: a lower bound."
+    )
+    if one["unknown"]:
+        say(f"The estimate leaves out {', '.join(one['unknown'])}.")
+
+
+def _time(hours: float) -> str:
+    return f"{hours:.3g} hours" if hours >= 1 else f"{hours * 60:.2g} minutes"
