@@ -30,6 +30,7 @@ CONTRAST = TOYS / "contrasts" / "round-square.jsonl"
 
 CALLS: dict[tuple[str, ...], Callable[..., Any]] = {
     ("run",): bridge.run,
+    ("rehearse",): bridge.rehearse,
     ("fit",): bridge.fit,
     ("sweep",): bridge.sweep,
     ("audit",): bridge.audit,
@@ -41,8 +42,8 @@ CALLS: dict[tuple[str, ...], Callable[..., Any]] = {
     ("transfer", "sae"): bridge.transfer_sae,
     ("verbalizer", "train"): bridge.train_verbalizer,
 }
-OF_THE_TERMINAL = {"as_json", "quiet", "debug", "help", "file", "dry_run", "require"}
-"""`file` is `**tomllib.load(...)`, `dry_run` a call of its own, and `require` an exit code."""
+OF_THE_TERMINAL = {"as_json", "quiet", "debug", "help", "file", "dry_run", "rehearsed", "require"}
+"""`file` is `**tomllib.load(...)`, `dry_run` and `rehearse` are calls of their own, and `require` is an exit code."""
 
 CALLED = {"bridge_folder": "bridge", "text": "texts"}
 

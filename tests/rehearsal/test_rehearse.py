@@ -19,6 +19,12 @@ from bridge.report.rehearsal import print_rehearsal
 SMALL = {"max_documents": 40, "max_tokens": 48, "features": 6, "positions": 6, "encoder": "lsa", "dtype": "float32"}
 
 
+@pytest.fixture(autouse=True)
+def held_to_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse untrained models, as outside of tests: a rehearsal itself allows its stand-ins."""
+    monkeypatch.delenv("BRIDGE_ALLOW_UNTRAINED")
+
+
 def experiment(folder: Path, **options: Any) -> Path:
     """Write an experiment file."""
     import tomli_w
@@ -156,7 +162,6 @@ def test_small_models_play_themselves_and_nothing_is_left(
     isolated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("BRIDGE_ALLOW_UNTRAINED")
     flags = ["--src", "dyck:seed0@1", "--dst", "dyck:seed1@1", "--map", "procrustes"]
     result = CliRunner().invoke(bridge, ["run", *flags, "--max-documents", "200", "--rehearse", "--quiet"])
     assert result.exit_code == 0, result.output

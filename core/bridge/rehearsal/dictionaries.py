@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
-from bridge.dictionaries import Dictionary, DictionaryFormat, Origin, ReLU, SparseAutoencoder, initial_directions
+from bridge.dictionaries import (
+    Activation,
+    Dictionary,
+    DictionaryFormat,
+    Origin,
+    ReLU,
+    SparseAutoencoder,
+    TopK,
+    initial_directions,
+)
 from bridge.errors import BridgeError
 from bridge.models.resolve import ResolvedModel
 from bridge.pipeline.transfer.dictionaries import HUB, OWN, check_belongs, open_dictionary, shipped
@@ -67,15 +77,14 @@ def write_dictionary(
     Raises:
         BridgeError: If no format gives an example.
     """
-    like = _random(d_model, origin)
     formats = [fmt] if fmt else list(registry.dictionary_formats.values())
-    for number, one in enumerate(formats):
+    error = BridgeError("No dictionary format is installed.", remedy="See `bridge plugins --kind dictionary_formats`.")
+    for number, (one, activation) in enumerate(product(formats, (ReLU(), TopK(32)))):
         try:
-            return str(one.example(folder / str(number), like))
-        except BridgeError:
-            if one is formats[-1]:
-                raise
-    raise BridgeError("No dictionary format is installed.", remedy="See `bridge plugins --kind dictionary_formats`.")
+            return str(one.example(folder / str(number), _random(d_model, activation, origin)))
+        except BridgeError as refused:
+            error = refused
+    raise error
 
 
 def write_shipped(real: ResolvedModel, stand_in: Path, d_model: int, registry: Registry) -> None:
@@ -91,7 +100,7 @@ def write_shipped(real: ResolvedModel, stand_in: Path, d_model: int, registry: R
         written.rename(folder / name)
 
 
-def _random(d_model: int, origin: Origin) -> SparseAutoencoder:
+def _random(d_model: int, activation: Activation, origin: Origin) -> SparseAutoencoder:
     directions = initial_directions(d_model, FEATURES, seed=0)
     zeros = np.zeros(FEATURES, np.float32), np.zeros(d_model, np.float32)
-    return SparseAutoencoder(directions.T.copy(), zeros[0], directions, zeros[1], ReLU(), origin=origin)
+    return SparseAutoencoder(directions.T.copy(), zeros[0], directions, zeros[1], activation, origin=origin)

@@ -13,7 +13,7 @@ from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.specs import build_washout
 from bridge.readers import Sampling
 from bridge.rehearsal.models import Described
-from bridge.rehearsal.readers import Found
+from bridge.rehearsal.readers import LENGTH, Found
 from bridge.rehearsal.real import Real
 
 GIB = 2**30
@@ -57,7 +57,7 @@ def estimates(options: Options, real: Real, *, flops: float | None, devices: int
         "devices": devices,
         "disk_gib": round(sum(one.model.info.d_model for one in models) * real.tokens * size / GIB, 2),
         "tokens": real.tokens,
-        "tokens_exact": real.exact,
+        "tokens_read": real.exact,
         "explanations": explanations,
         "written_tokens": written,
         "collect_hours": round(work / speed / 3600, 3),
@@ -100,8 +100,9 @@ def _explaining(options: Options, real: Real) -> tuple[int, int, float]:
         number = features * len(asked) * arms + positions * (arms + 1 if arms > 1 else arms)
         tokens = sequences * sampling.samples * sampling.max_new_tokens
         total, written = total + number, written + tokens
-        work += 2.0 * (one.parameters or 0) * (tokens + sequences * PROMPT)
-        work += _forward(one) * number * (sampling.max_new_tokens + PROMPT)
+        if tokens:
+            work += 2.0 * (one.parameters or 0) * (tokens + sequences * PROMPT)
+            work += _forward(one) * number * (sampling.max_new_tokens + PROMPT)
     return total, written, work
 
 
@@ -110,11 +111,11 @@ def _sequences(strategy: str, backgrounds: int) -> int:
 
 
 def _sampling(reader: Found | None) -> Sampling:
-    given = {
-        name: value
-        for name in ("max_new_tokens", "samples")
-        if reader and (value := getattr(reader.kind, name, None)) is not None
-    }
+    """Return how much a verbalizer writes: as its options say, and nothing if its kind writes no text by a model."""
+    if reader and not hasattr(reader.kind, LENGTH):
+        return Sampling(max_new_tokens=0)
+    names = (LENGTH, "samples")
+    given = {name: value for name in names if reader and (value := getattr(reader.kind, name, None)) is not None}
     return dataclasses.replace(Sampling(), **given, temperature=1.0)
 
 

@@ -44,7 +44,7 @@ class Real:
         dst_reader: The destination's, likewise.
         corpus: What the corpus is called.
         tokens: Tokens of the corpus; an upper bound if it is not here.
-        exact: Whether the corpus was read.
+        exact: Whether the corpus was read, so that its tokens are counted from its characters.
         encoder: Whether the sentence encoder is here.
         unchecked: What could not be checked, a sentence each.
     """

@@ -23,7 +23,7 @@ from bridge.rehearsal.real import Real
 from bridge.rehearsal.world import models_in
 from bridge.store import Store
 
-DOCUMENTS = 80
+DOCUMENTS = 48
 POSITIONS = 64
 """The most documents that are read, and live activations that are explained, in a rehearsal."""
 
@@ -147,7 +147,8 @@ def _reader(
                 text = write_reader(found, one.model, base, width, ready.models, side)
                 _, kind = find_verbalizer(text, model, "", stage.registry)
                 kind.preview(model.info.d_model)
-                ready.records.append({"what": found.named, "real": type(kind).name, "stand_in": "random"})
+                stand_in = f"random, {width} wide" if kind.needs_checkpoint else "itself"
+                ready.records.append({"what": found.named, "real": type(kind).name, "stand_in": stand_in})
                 return text
             except BridgeError as error:
                 ready.unchecked.append(f"The verbalizer {found.named} was not rehearsed: {error}")

@@ -10,7 +10,10 @@ from bridge.report.table import print_rows, say
 
 def print_rehearsal(found: Mapping[str, Any]) -> None:
     """Print the document of a `bridge.rehearsal.Rehearsal`."""
-    say("Rehearsal on random weights: every number that it computed is meaningless, and none is shown or kept.")
+    say(
+        "Rehearsal on random weights, which are allowed here as by --allow-untrained: every number that it computed is "
+        "meaningless, and none is shown or kept."
+    )
     if found["stand_ins"]:
         rows = [[one["what"], one["real"], one["stand_in"]] for one in found["stand_ins"]]
         print_rows(["of the experiment", "real", "stand-in"], rows)
@@ -42,7 +45,7 @@ def _joined(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _print_estimates(one: Mapping[str, Any]) -> None:
-    bound = "" if one["tokens_exact"] else "at most "
+    bound = "about " if one["tokens_read"] else "at most "
     devices = f"each of {one['devices']} devices" if one["devices"] > 1 else "the device"
     say(
         f"Estimate of the real run in {one['dtype']}, not a measurement of it: {one['fetch_gib']} GiB to fetch; "
@@ -60,4 +63,6 @@ def _print_estimates(one: Mapping[str, Any]) -> None:
 
 
 def _time(hours: float) -> str:
-    return f"{hours:.3g} hours" if hours >= 1 else f"{hours * 60:.2g} minutes"
+    if hours >= 1:
+        return f"{hours:.3g} hours"
+    return f"{hours * 60:.2g} minutes" if hours >= 1 / 60 else "less than a minute"

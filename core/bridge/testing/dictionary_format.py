@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bridge.dictionaries import Dictionary, DictionaryFormat
+from bridge.dictionaries import Dictionary, DictionaryFormat, Origin, ReLU, SparseAutoencoder
 from bridge.errors import BridgeError
 from bridge.testing.laws import Laws
 
@@ -33,6 +33,7 @@ def check_dictionary_format(fmt: DictionaryFormat, path: Path) -> None:
         laws.require(fmt.recognises(path) is True, law, str(path), "it is not recognised")
         laws.require(fmt.recognises(Path(folder)) is False, law, "an empty folder", "it is recognised")
         _check_damage(laws, fmt, path, Path(folder))
+        _check_example(laws, fmt, Path(folder) / "example")
     dictionary = fmt.load(path)
     given = f"the dictionary in {path.name}"
     law = "directions has one decoder direction per feature, (features, d_model) float32"
@@ -40,6 +41,25 @@ def check_dictionary_format(fmt: DictionaryFormat, path: Path) -> None:
     laws.require(len(shape) == 2, law, given, f"it has shape {shape}")
     laws.shape(law, given, dictionary.directions, shape, np.float32)
     _check_rows(laws, dictionary, given)
+
+
+def _check_example(laws: Laws, fmt: DictionaryFormat, folder: Path) -> None:
+    """Test the example of a format; a format that gives none is not tested."""
+    directions = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
+    zeros = np.zeros(20, np.float32), np.zeros(6, np.float32)
+    origin = Origin(model="user/model", site="blocks.3.hook_resid_post")
+    like = SparseAutoencoder(directions.T.copy(), zeros[0], directions, zeros[1], ReLU(), origin=origin)
+    try:
+        path = fmt.example(folder, like)
+    except BridgeError:
+        return
+    law = "an example is recognised, and has the shape and no other origin than were asked for"
+    laws.require(fmt.recognises(path) is True, law, str(path), "it is not recognised")
+    found = fmt.load(path)
+    shape, told = found.directions.shape, (found.origin.model, found.origin.site)
+    laws.require(shape == (20, 6), law, "20 features of width 6", f"it has shape {shape}")
+    same = told[0] in ("", origin.model) and told[1] in ("", origin.site)
+    laws.require(same, law, f"{origin.model}, {origin.site}", f"it names {told}")
 
 
 def _check_damage(laws: Laws, fmt: DictionaryFormat, path: Path, folder: Path) -> None:

@@ -7,10 +7,12 @@ import tempfile
 from pathlib import Path
 
 from bridge.errors import BridgeError
-from bridge.readers import Reader, ReaderFormat
+from bridge.readers import Reader, ReaderFormat, ReaderStandIn
 from bridge.testing.laws import Laws
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.gguf")
+WIDTH = 32
+"""Width of the stand-in that is tried."""
 
 
 def check_reader_format(fmt: ReaderFormat, folder: Path) -> None:
@@ -38,6 +40,34 @@ def check_reader_format(fmt: ReaderFormat, folder: Path) -> None:
         shutil.copytree(folder, light, ignore=shutil.ignore_patterns(*WEIGHTS))
         _check_light(laws, fmt, light, wanted)
         _check_damage(laws, fmt, light, Path(elsewhere), wanted)
+        _check_stand_in(laws, fmt, Path(elsewhere))
+
+
+def _check_stand_in(laws: Laws, fmt: ReaderFormat, elsewhere: Path) -> None:
+    """Test the stand-in of a reader of a tiny Llama; a format that gives none is not tested."""
+    if type(fmt).write_stand_in is ReaderFormat.write_stand_in:
+        return
+    law, given = (
+        "a stand-in is recognised, and has the width and the site that were asked for",
+        "a tiny Llama at block 1",
+    )
+    base, folder = elsewhere / "base", elsewhere / "stand-in"
+    _write_llama(base)
+    fmt.write_stand_in(folder, ReaderStandIn(base=base, site="1", d_model=WIDTH))
+    laws.require(fmt.recognises(folder) is True, law, given, "it is not recognised")
+    found = fmt.describe(folder)
+    told = found.d_model, tuple(site.removesuffix(".resid_post") for site in found.sites)
+    laws.require(told == (WIDTH, ("1",)), law, given, f"it is {told[0]} wide, and of {', '.join(told[1]) or 'no site'}")
+
+
+def _write_llama(folder: Path) -> None:
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    from bridge.models.tiny_tokenizer import tiny_tokenizer
+
+    sizes = {"hidden_size": WIDTH, "intermediate_size": WIDTH, "num_hidden_layers": 3, "num_attention_heads": 2}
+    AutoModelForCausalLM.from_config(LlamaConfig(vocab_size=512, **sizes)).save_pretrained(folder)
+    tiny_tokenizer(bos=True).save_pretrained(folder)
 
 
 def _check_light(laws: Laws, fmt: ReaderFormat, light: Path, wanted: str) -> None:

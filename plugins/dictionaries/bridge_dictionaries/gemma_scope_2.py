@@ -69,7 +69,8 @@ class GemmaScope2(DictionaryFormat):
         write_arrays(path / _FILE, arrays, {"format": "pt"})
         layer = _LAYER_OF_SITE.search(like.origin.site)
         hook = {"hf_hook_point_in": f"model.layers.{layer[1]}.output"} if layer else {}
-        named = {"model_name": like.origin.model} if like.origin.model else {}
+        # Names are read as Google's.
+        named = {"model_name": like.origin.model} if like.origin.model.startswith("google/") else {}
         write_json(path / _CONFIG, {"architecture": "jump_relu", "type": "sae", **hook, **named})
         return path
 
