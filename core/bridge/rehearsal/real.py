@@ -126,7 +126,7 @@ def _options(real: Real, runtime: Runtime, problems: Problems, require: Sequence
     asked = {need for need, wanted in explained.items() if wanted}
     if require:
         problems.tried("require", lambda: refuse_unmeasured(require, runtime.registry.scorers, asked))
-    changes: dict[str, Any] = {} if kind else {"map": "ridge"}
+    changes: dict[str, Any] = {} if kind else {"map": declared()["map"][2].get_default()}
     if len(washouts) < len(options.verbalize.washout):
         changes["washout"] = tuple(washouts) or ("none",)
     try:

@@ -12,7 +12,7 @@ class Problem:
     """Something that would stop the real run, or make it differ from what was asked for.
 
     Attributes:
-        stage: Where it was found, in words: `source model`, `fitting the map`, `scorer lift`.
+        stage: Where it was found, in words: `source model`, `fitting the map`, `scorer NAME`.
         what: What is wrong, with cause and remedy.
     """
 
