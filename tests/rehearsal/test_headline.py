@@ -6,19 +6,16 @@ import json
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MINUTES = 5
-"""Two on two idle cores; a busy machine takes longer."""
 
 
 @pytest.mark.docs
 def test_the_headline_experiment_is_rehearsed(tmp_path: Path) -> None:
-    file, start = ROOT / "experiments" / "qwen-to-gemma.toml", time.monotonic()
+    file = ROOT / "experiments" / "qwen-to-gemma.toml"
     command = [sys.executable, "-c", "from bridge.cli import main; main()", "rehearse", str(file), "--json", "--quiet"]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr + ran.stdout
@@ -31,4 +28,3 @@ def test_the_headline_experiment_is_rehearsed(tmp_path: Path) -> None:
     [silent] = [one for one in found["unchecked"] if one.startswith("Scorers")]
     # What needs equal widths, a dictionary of the destination or a live model has no place in this experiment.
     assert set(re.findall(r"(\w+) \(", silent)) <= {"decoder_match", "loss_recovered", "rotation", "topics"}
-    assert time.monotonic() - start < 60 * MINUTES

@@ -33,7 +33,6 @@ from bridge.testing import (
     check_verbalizer,
 )
 from bridge.verbalizers import Blends, Explanation, Verbalizer, check_vectors
-from bridge_verbalizers.formats.oracle_config import write_example as write_oracle_example
 from dictionary_files import WRITERS
 from nla_files import TrainedSubject, tiny_nla
 from published_files import oracle_config, write_base, write_easynla_av, write_lora_nla, write_oracle, write_oracle_lens
@@ -124,8 +123,7 @@ def test_dictionary_formats(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", REGISTRY.reader_formats)
 def test_reader_formats(name: str, tmp_path: Path) -> None:
     fmt = REGISTRY.reader_formats[name]
-    example = write_oracle_example if name == "activation_oracle" else fmt.example
-    example(tmp_path / name)
+    fmt.example(tmp_path / name)
     check_reader_format(fmt, tmp_path / name)
 
 

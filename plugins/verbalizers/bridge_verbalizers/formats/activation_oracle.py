@@ -15,10 +15,10 @@ from bridge.progress import Progress
 from bridge.readers import Answer, Injection, Reader, ReaderFormat, Sampling
 from bridge.verbalizers import Recipe, Subject
 from bridge_verbalizers.formats.files import is_adapter, weights_of
-from bridge_verbalizers.formats.oracle_config import NAME, OracleConfig, prompt_of, read_config
+from bridge_verbalizers.formats.oracle_config import NAME, OracleConfig, prompt_of, read_config, write_example
 
 ADDING = ("addition", "adding")
-"""In the names of adapters that were trained since vectors are added (`utility_scripts/draft_training_configs.py`)."""
+"""Parts of the names of adapters that were trained with added vectors (`utility_scripts/draft_training_configs.py`)."""
 
 
 @final
@@ -29,11 +29,11 @@ class ActivationOracle(ReaderFormat):
     summary = "activation oracles: adapters that answer a question about vectors (the option ask)"
 
     def recognises(self, folder: Path) -> bool:
-        """Look for an adapter with `ao_config.json`; without it, an oracle looks like any adapter."""
+        """Look for an adapter with `ao_config.json`; without this file, an oracle looks like any adapter."""
         return is_adapter(folder) and (folder / NAME).is_file()
 
     def describe(self, folder: Path, reconstructor: Path | None = None) -> Reader:
-        """Read `ao_config.json`, where there is one, and `adapter_config.json`."""
+        """Read `ao_config.json`, if it exists, and `adapter_config.json`."""
         known = read_config(folder)
         config = known or OracleConfig()
         added = Injection(block=config.hook_onto_layer, how="add", length="place", times=config.steering_coefficient)
@@ -41,18 +41,22 @@ class ActivationOracle(ReaderFormat):
         weights = weights_of(folder, config.model_name)
         said = any(word in str(folder).lower() for word in ADDING)
         return Reader(
-            # Nothing in the folder but the adapter's tensors says how wide it is.
+            # Only the adapter's tensors have the width.
             d_model=0,
             sites=tuple(map(str, config.layers)),
             model=config.model_name or (weights.adapter.base if weights.adapter else ""),
             weights=weights,
             prompt=prompt_of(config),
             injection=added,
-            # Until October 2025 oracles were trained with vectors in the place of what stood there.
+            # Until October 2025, vectors replaced the activations at their places.
             alternatives=() if known or said else (replaced,),
             answer=Answer(rule="free"),
             sampling=Sampling(max_new_tokens=50),
         )
+
+    def example(self, folder: Path) -> None:
+        """Write the small files of an oracle."""
+        write_example(folder)
 
     def train(self, subject: Subject, recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
         """Train an adapter that answers questions about the text around activations."""
