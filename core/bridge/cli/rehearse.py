@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NoReturn, TYPE_CHECKING
 
 import click
 
@@ -77,7 +77,7 @@ def rehearse_only(
     quiet: bool,
     flops: float | None = None,
     devices: int = 1,
-) -> None:
+) -> NoReturn:
     """Rehearse and print; exit with 1 if anything would have failed."""
     from bridge.pipeline.score.thresholds import parse_requirements
     from bridge.rehearsal import rehearse
