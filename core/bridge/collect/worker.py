@@ -111,7 +111,7 @@ class Collector:
         passes = ShardPasses(source, documents, self.settings, self._encoder or source, self._room)
         rows, halved = passes.run(sites, advance)
         # If this worker was so slow that another one took over and finished, the first result stays.
-        for site in set(sites) & set(self.lacking(index)):
+        for site in (site for site in self.lacking(index) if site in rows):
             if index == 0:  # written once, by the holder of one claim
                 self.artifacts[site].describe()
             self.artifacts[site].write(index, rows[site], {"halved": halved})
