@@ -15,7 +15,7 @@ from bridge.collect import Collector, Part
 from bridge.collect import activations as collecting
 from bridge.errors import StoreError, UsageError
 from bridge.references import Site
-from toy_collection import CHUNK, CORPUS, Notes, Order, Rounding, Worker, artifacts_in, contents, make
+from toy_collection import CHUNK, CORPUS, STALE, Notes, Order, Rounding, Worker, artifacts_in, contents, make
 
 SHARDS = len(CORPUS.chunks(CHUNK))
 
@@ -67,16 +67,15 @@ def test_the_shard_of_a_killed_worker_is_taken_over_at_once(
     assert victim.hear() == "halted"
     for one in others:
         one.go()
-    time.sleep(1)  # now they wait for the last shard
-    assert contents(cache) != alone
+    for one in others:
+        while f"waiting for process {victim.process.pid} on " not in one.hear():
+            pass
     start = time.monotonic()
     victim.stop()
     results = [one.end() for one in others]
-    assert time.monotonic() - start < 30, "long before a claim is stale"
+    assert time.monotonic() - start < STALE, "not because the claim is stale"
     assert contents(cache) == alone
-    for _, notes, error in results:
-        assert error == ""
-        assert any(f"waiting for process {victim.process.pid} on " in note for note in notes)
+    assert [error for _, _, error in results] == ["", ""]
 
 
 @pytest.mark.parametrize("exchanges", [True, False], ids=["local", "network"])
@@ -86,22 +85,22 @@ def test_a_machine_that_does_not_answer_is_replaced_and_does_no_harm_later(
     if not exchanges:  # as NFS and SMB refuse it
         monkeypatch.setattr("filelock._soft.exchange_names", lambda *_: False, raising=False)
     cache = tmp_path / "shared"
-    monkeypatch.setattr("bridge.claims.STALE_SECONDS", 1.5)
-    frozen = Worker(Order(cache, halt=2, stale=1.5))
+    monkeypatch.setattr("bridge.claims.STALE_SECONDS", 3.0)
+    frozen = Worker(Order(cache, halt=2, stale=3.0))
     workers.append(frozen)
     frozen.go()
     assert frozen.hear() == "halted"
     (held,) = (index for index in range(SHARDS) if list(cache.rglob(f".shard-{index:05d}.claim")))
     artifacts, settings = artifacts_in(cache)
     collector, start = Collector(Rounding, artifacts, CORPUS, settings), time.monotonic()
-    while time.monotonic() - start < 2.5:
+    while exchanges and time.monotonic() - start < 4:
         assert collector.collect_shard(held), "whoever lives is waited for"
         time.sleep(0.1)
     assert frozen.process.pid is not None
     os.kill(frozen.process.pid, signal.SIGSTOP)
     notes, start = Notes(), time.monotonic()
     make(cache, Rounding(), progress=notes)
-    assert 1.5 <= time.monotonic() - start < 30
+    assert time.monotonic() - start >= 3
     assert f"waiting for process {frozen.process.pid} on " in " ".join(notes.notes)
     assert contents(cache) == alone
     os.kill(frozen.process.pid, signal.SIGCONT)

@@ -167,14 +167,16 @@ class Worker:
         self.pipe.send("go")
 
     def hear(self) -> Any:
-        assert self.pipe.poll(60), "the worker does not answer"
+        assert self.pipe.poll(100), "the worker does not answer"
         return self.pipe.recv()
 
     def end(self) -> tuple[int, list[str], str]:
         """Return the number of forward passes, the notes, and the error."""
-        result: tuple[int, list[str], str] = self.hear()
+        while isinstance(heard := self.hear(), str):
+            pass
         self.stop()
-        return result
+        passes, notes, error = heard
+        return passes, notes, error
 
     def stop(self) -> None:
         self.process.kill()
@@ -204,7 +206,14 @@ def _work(order: Order, pipe: Connection) -> None:
             return write(self, data)
 
         Path.write_bytes = write_some  # type: ignore[method-assign]
-    toy, notes, error = Ordered(order.room), Notes(), ""
+
+    class Heard(Notes):
+        def note(self, message: str) -> None:
+            super().note(message)
+            if "waiting for" in message:
+                pipe.send(message)
+
+    toy, notes, error = Ordered(order.room), Heard(), ""
     pipe.send("ready")
     pipe.recv()
     try:
