@@ -186,7 +186,9 @@ def test_a_shard_is_the_unit_of_work(tmp_path: Path, alone: dict[str, bytes], wo
         assert collector.collect_shard(index, texts.append) == ""
     assert len(loaded) == 1
     other.stop()
-    assert collector.collect_shard(0, texts.append) == ""
+    start = time.monotonic()
+    while collector.collect_shard(0, texts.append):  # filelock before 4.2 needs a second look
+        assert time.monotonic() - start < 30
     assert collector.collect_shard(0) == "", "it is there"
     assert sum(texts) == len(CORPUS.documents)
     assert contents(cache) == alone
