@@ -134,7 +134,7 @@ def _dictionary(
 
 
 def _reader(
-    found: Found | None, one: Described, side: str, reference: str, widths: Widths, stage: Any, ready: StandIns
+    found: Found | None, one: Described, side: str, reference: str, widths: Widths, stage: Runtime, ready: StandIns
 ) -> str:
     """Return the text that names a verbalizer's stand-in, or a verbalizer without files where there is none."""
     width = widths(one.model.info.d_model)

@@ -87,7 +87,7 @@ def test_the_papers_setting_fits_together(machine: Path) -> None:
     for side, (name, (d_model, scale)) in zip(("src", "dst"), AVS.items(), strict=True):
         av, ar = found["verbalizers"][side]["loads"]
         assert name in av and str(d_model) in av and f"{scale:g}" in av and ar.startswith("AR")
-    assert found["estimates"]["explanations"] == 45 * 6 * 3
+    assert found["estimates"]["explanations"] == 45 * 6 * 3 + 45 * 7  # of features in three washouts, of activations
 
 
 def test_the_models_own_verbalizers_are_the_released_ones(machine: Path) -> None:
