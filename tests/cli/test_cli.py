@@ -113,14 +113,9 @@ def lab(laboratory: Lab, isolated: Path, monkeypatch: pytest.MonkeyPatch) -> Lab
 # Help
 
 
-def test_help_is_quick_and_imports_nothing_heavy() -> None:
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, check=True)
-        seconds.append(time.perf_counter() - start)
+def test_help_names_every_command_and_imports_nothing_heavy() -> None:
+    done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, check=True)
     assert all(re.search(rf"^  {command} ", done.stdout, re.MULTILINE) for command in COMMANDS)
-    assert min(seconds) < 0.3
     heavy = [
         "torch",
         "numpy",

@@ -42,8 +42,9 @@ CALLS: dict[tuple[str, ...], Callable[..., Any]] = {
     ("transfer", "sae"): bridge.transfer_sae,
     ("verbalizer", "train"): bridge.train_verbalizer,
 }
-OF_THE_TERMINAL = {"as_json", "quiet", "debug", "help", "file", "dry_run", "rehearsed", "require"}
-"""`file` is `**tomllib.load(...)`, `dry_run` and `rehearse` are calls of their own, and `require` is an exit code."""
+OF_THE_TERMINAL = {"as_json", "quiet", "debug", "help", "file", "dry_run", "rehearsed", "part", "require"}
+"""`file` is `**tomllib.load(...)`, `dry_run` and `rehearse` are calls of their own, `part` is for the tasks of a job array,
+and `require` is an exit code."""
 
 CALLED = {"bridge_folder": "bridge", "text": "texts"}
 
