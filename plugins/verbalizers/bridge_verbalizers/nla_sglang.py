@@ -28,16 +28,16 @@ class NLAOnSGLang(ServedNLA):
 
     url: str = "http://127.0.0.1:30000"
 
-    def launch(self, folder: Path, model_type: str) -> str:
-        """Write the command that starts the server."""
+    def launch(self, folder: Path, model_type: str, port: int) -> str:
+        """Write the command that starts a server at a port."""
         # Prompts that differ in one embedding have the same placeholder ids, and the radix cache compares only ids.
         command = f"python -m sglang.launch_server --model-path {shlex.quote(str(folder))} --disable-radix-cache"
         # The released AVs of Gemma-3 were served with this backend.
         backend = " --attention-backend fa3" if model_type.startswith("gemma3") else ""
-        return f"{command} --port {self.port}{backend}"
+        return f"{command} --port {port}{backend}"
 
     def protocol(self) -> Protocol:
-        """Return the protocol of the server."""
+        """Return the protocol of a server."""
         from bridge_verbalizers.serving.sglang import SGLang
 
         return SGLang(self.max_new_tokens, self.temperature)

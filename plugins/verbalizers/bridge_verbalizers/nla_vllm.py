@@ -28,13 +28,13 @@ class NLAOnVLLM(ServedNLA):
 
     url: str = "http://127.0.0.1:8000"
 
-    def launch(self, folder: Path, model_type: str) -> str:
-        """Write the command that starts the server."""
+    def launch(self, folder: Path, model_type: str, port: int) -> str:
+        """Write the command that starts a server at a port."""
         command = f"vllm serve {shlex.quote(str(folder))} --enable-prompt-embeds"
-        return f"{command} --port {self.port}"
+        return f"{command} --port {port}"
 
     def protocol(self) -> Protocol:
-        """Return the protocol of the server."""
+        """Return the protocol of a server."""
         from bridge_verbalizers.serving.vllm import VLLM
 
         return VLLM(self.max_new_tokens, self.temperature)

@@ -8,11 +8,11 @@ import math
 from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
-from urllib.parse import urlsplit
 
 from bridge.errors import ShapeError, UsageError
 from bridge.readers import Reader, halves
 from bridge.verbalizers import Subject, Verbalizer, VerbalizerBackend, check_site
+from bridge_verbalizers.serving.server import Server, port_of, urls_of
 
 if TYPE_CHECKING:
     from bridge_verbalizers.serving.protocol import Protocol
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class ServedNLA(VerbalizerBackend):
-    """An AV of the released layout in a server; its tokenizer, sidecar and embeddings are read by the client.
+    """An AV of the released layout in servers; its tokenizer, sidecar and embeddings are read by the client.
 
     Attributes:
         checkpoint: Folder of the AV, or a folder with the subfolder `av/`; or `hub:user/repo`.
-        url: Address of the server.
+        url: Address of the server, or addresses with blanks between them: `http://a:8000 http://b:8000`.
         max_new_tokens: Maximal number of new tokens per vector.
         temperature: Sampling temperature; 0 always chooses the likeliest token. The first sampled text is kept.
-        concurrency: Maximal number of concurrent requests.
+        concurrency: Maximal number of concurrent requests per server.
         timeout: Maximal time of a request in seconds, before it is repeated.
         any_site: Accept vectors of another site than the site in the sidecar.
     """
@@ -44,19 +44,19 @@ class ServedNLA(VerbalizerBackend):
     """Name of the server software."""
 
     @abstractmethod
-    def launch(self, folder: Path, model_type: str) -> str:
-        """Write the command that starts the server."""
+    def launch(self, folder: Path, model_type: str, port: int) -> str:
+        """Write the command that starts a server at a port."""
 
     @abstractmethod
     def protocol(self) -> Protocol:
-        """Return the protocol of the server."""
+        """Return the protocol of a server, which is not shared with another one."""
 
     def open(self, subject: Subject) -> Verbalizer:
-        """Read the prompt and its embeddings, and check that the server runs this AV and reads the embeddings."""
+        """Read the prompt and its embeddings, and check that the servers run this AV and read the embeddings."""
         from bridge.readers.locate import fingerprint, locate
         from bridge_verbalizers.nla.format import NLAFormat
         from bridge_verbalizers.serving.client import run
-        from bridge_verbalizers.serving.health import check_server
+        from bridge_verbalizers.serving.health import check_servers
         from bridge_verbalizers.serving.journal import journal_of
         from bridge_verbalizers.serving.prompt import read_config, read_prompt
         from bridge_verbalizers.serving.verbalizer import ServedVerbalizer
@@ -75,10 +75,13 @@ class ServedNLA(VerbalizerBackend):
             )
         config = read_config(folder)
         kind = str(config.get("model_type"))
-        prompt, protocol, launch = read_prompt(folder, reader, config), self.protocol(), self.launch(folder, kind)
-        run(
-            check_server(protocol, self.server, self.url, folder, prompt, launch, self.timeout, self.likely_cause(kind))
-        )
+        prompt = read_prompt(folder, reader, config)
+        servers = [
+            Server(self.server, url, self.launch(folder, kind, port_of(url)), self.protocol())
+            for url in urls_of(self.url)
+        ]
+        left_out = run(check_servers(servers, folder, prompt, self.timeout, self.likely_cause(kind)))
+        # No address: another server of the same AV continues with the same answers.
         options = [1, self.name, self.max_new_tokens, self.temperature, subject.seed if self.temperature else 0]
         journal = journal_of(
             json.dumps(options).encode(),
@@ -86,9 +89,8 @@ class ServedNLA(VerbalizerBackend):
             prompt.rows.float().numpy().tobytes(),
         )
         return ServedVerbalizer(
-            protocol,
-            self.url,
-            launch,
+            [server for server in servers if server not in left_out],
+            left_out,
             prompt,
             reader.prompt.placeholder,
             journal,
@@ -111,12 +113,6 @@ class ServedNLA(VerbalizerBackend):
         """Return a likely reason why the server ignores embeddings."""
         return "Its version does not support them for this model."
 
-    @property
-    def port(self) -> int:
-        """Port of the server."""
-        address = urlsplit(self.url)
-        return address.port or (443 if address.scheme == "https" else 80)
-
     def _check(self) -> None:
         if not self.checkpoint:
             raise UsageError(
@@ -130,13 +126,7 @@ class ServedNLA(VerbalizerBackend):
                 f"timeout={self.timeout:g} and temperature={self.temperature:g}.",
                 remedy="The first two are 1 at least, the timeout above 0, and the temperature 0 at least.",
             )
-        try:
-            address = urlsplit(self.url)
-            sound = address.scheme in ("http", "https") and bool(address.hostname) and self.port > 0
-        except ValueError:
-            sound = False
-        if not sound:
-            raise UsageError(f"{self.url!r} is no address of a server.", remedy="Give one like http://127.0.0.1:8000.")
+        urls_of(self.url)
 
 
 def refuse_unserved(folder: Path, reader: Reader, kind: str) -> None:

@@ -28,7 +28,13 @@ T = TypeVar("T")
 
 @final
 class UnansweredError(BridgeError):
-    """A server is unreachable, not ready, or too slow; a repeated request may succeed."""
+    """A server is unreachable, not ready, or too slow; a repeated request may succeed.
+
+    Attributes:
+        busy: Whether the server works, and has too many requests.
+    """
+
+    busy = False
 
 
 def connect(url: str, concurrency: int) -> httpx.AsyncClient:
@@ -99,7 +105,9 @@ async def attempt(client: httpx.AsyncClient, route: str, timeout: float, body: b
         raise UnansweredError(f"The server cannot be reached ({str(error) or type(error).__name__}).") from error
     quoted = printable(bytes(raw[:QUOTED]).decode("utf-8", "replace"))
     if response.status_code == BUSY or response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
-        raise UnansweredError(f"The server answered with status {response.status_code}: {quoted}")
+        unanswered = UnansweredError(f"The server answered with status {response.status_code}: {quoted}")
+        unanswered.busy = response.status_code == BUSY
+        raise unanswered
     if response.status_code != httpx.codes.OK:
         raise BridgeError(f"The server refused the request with status {response.status_code}: {quoted}")
     try:
@@ -110,12 +118,26 @@ async def attempt(client: httpx.AsyncClient, route: str, timeout: float, body: b
 
 async def insist(client: httpx.AsyncClient, route: str, timeout: float, body: bytes) -> Any:
     """POST as `attempt`, and repeat after growing waits on temporary failures."""
-    for tried in range(RETRIES):
+    tried = 0
+    while True:
         try:
             return await attempt(client, route, timeout, body)
         except UnansweredError:
-            await asyncio.sleep(FIRST_WAIT * 2**tried * random.uniform(0.5, 1.5))
-    return await attempt(client, route, timeout, body)
+            if not await pause(tried):
+                raise
+            tried += 1
+
+
+async def pause(tried: int) -> bool:
+    """Wait before a request is repeated, or return False at once after the last repeat.
+
+    Args:
+        tried: Number of repeats so far; the wait doubles with each.
+    """
+    if tried >= RETRIES:
+        return False
+    await asyncio.sleep(FIRST_WAIT * 2**tried * random.uniform(0.5, 1.5))
+    return True
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -1,49 +1,71 @@
-"""Checks before the first request: the server answers, runs the right model, and reads embeddings."""
+"""Checks before the first request: servers answer, run the right model, and read embeddings."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from bridge.errors import BridgeError, UsageError, printable
 from bridge_verbalizers.nla.sidecar import NAME
-from bridge_verbalizers.serving.client import connect, insist
+from bridge_verbalizers.serving.client import UnansweredError, connect, insist
 from bridge_verbalizers.serving.prompt import Prompt
-from bridge_verbalizers.serving.protocol import Protocol, extract
+from bridge_verbalizers.serving.protocol import extract
+from bridge_verbalizers.serving.server import Server, listed
 
 PATIENCE = 30.0
 """Seconds until the first answer: SGLang's /health generates a token, and may wait 20 seconds."""
 
 
-async def check_server(
-    protocol: Protocol,
-    name: str,
-    url: str,
-    folder: Path,
-    prompt: Prompt,
-    launch: str,
-    timeout: float,
-    likely_cause: str,
-) -> None:
-    """Check a server.
+async def check_servers(
+    servers: Sequence[Server], folder: Path, prompt: Prompt, timeout: float, likely_cause: str
+) -> dict[Server, BridgeError]:
+    """Check servers at the same time.
 
     Args:
-        protocol: Protocol of the server.
-        name: Name of the server software.
-        url: Address of the server.
-        folder: The checkpoint that it should run.
+        servers: The servers.
+        folder: The checkpoint that they should run.
         prompt: The checkpoint's prompt.
-        launch: The command that starts it.
         timeout: Maximal time of an explanation, in seconds.
-        likely_cause: Likely reason why the server ignores embeddings.
+        likely_cause: Likely reason why a server ignores embeddings.
+
+    Returns:
+        The servers that do not answer, with what happened; fewer than all.
 
     Raises:
-        BridgeError: If the server does not answer, refuses, runs another model, or does not read the embeddings.
+        BridgeError: If no server answers, or one refuses, runs another model, or does not read the embeddings.
     """
+
+    async def failure(server: Server) -> UnansweredError | None:
+        """Return why a server does not answer."""
+        try:
+            await _check(server, folder, prompt, timeout, likely_cause)
+        except UnansweredError as error:
+            return error
+        return None
+
+    found = await asyncio.gather(*map(failure, servers))
+    failed: dict[Server, BridgeError] = {
+        server: error for server, error in zip(servers, found, strict=True) if error is not None
+    }
+    if len(failed) < len(servers):
+        return failed
+    if len(servers) == 1:
+        raise _cannot_explain(servers[0], failed[servers[0]]) from failed[servers[0]]
+    raise BridgeError(
+        f"None of the {len(servers)} servers can explain. {listed(failed)}",
+        remedy=f"Start one at least: `{servers[0].launch}`.",
+    )
+
+
+async def _check(server: Server, folder: Path, prompt: Prompt, timeout: float, likely_cause: str) -> None:
+    """Check a server; raises UnansweredError if it does not answer, and BridgeError if it must not be used."""
+    protocol = server.protocol
     vector = np.random.default_rng(0).normal(size=prompt.rows.shape[1]).astype(np.float32)
     try:
-        async with connect(url, 1) as client:
+        async with connect(server.url, 1) as client:
             names = await protocol.models(client, min(timeout, PATIENCE))
             if not any(same_model(served, folder) for served in names):
                 raise BridgeError(
@@ -55,20 +77,24 @@ async def check_server(
             for version in (prompt, prompt.backwards()):
                 answer = await insist(client, protocol.route, timeout, protocol.probe(version, vector))
                 both.append(extract(protocol.likeliest, answer))
-    except UsageError:
+    except (UsageError, UnansweredError):
         raise
     except BridgeError as error:
-        raise BridgeError(
-            f"{name} at {url} cannot explain. {error.what}", cause=error.cause, remedy=f"Start it: `{launch}`."
-        ) from error
+        raise _cannot_explain(server, error) from error
     # A server that ignores embeddings embeds placeholders instead: prompts of equal length then give equal answers.
     if both[0] == both[1]:
         raise BridgeError(
-            f"{name} at {url} does not read the embeddings that it is sent: two prompts with nothing in common got the "
-            "same probabilities.",
+            f"{server} does not read the embeddings that it is sent: two prompts with nothing in common got the same "
+            "probabilities.",
             cause=likely_cause,
             remedy="Use another server, or the verbalizer nla, which runs the checkpoint itself.",
         )
+
+
+def _cannot_explain(server: Server, error: BridgeError) -> BridgeError:
+    return BridgeError(
+        f"{server} cannot explain. {error.what}", cause=error.cause, remedy=f"Start it: `{server.launch}`."
+    )
 
 
 def same_model(served: str, folder: Path) -> bool:

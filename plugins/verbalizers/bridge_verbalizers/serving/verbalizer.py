@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import final
 
 import numpy as np
@@ -11,32 +12,32 @@ from numpy.typing import NDArray
 from bridge.errors import BridgeError
 from bridge.readers.answer import parse
 from bridge.verbalizers import Explanation, Verbalizer, check_vectors
-from bridge_verbalizers.serving.client import connect, insist, run
+from bridge_verbalizers.serving.client import run
+from bridge_verbalizers.serving.dispatch import NoServerError, dispatching
 from bridge_verbalizers.serving.journal import Journal, digest
 from bridge_verbalizers.serving.prompt import Prompt
-from bridge_verbalizers.serving.protocol import Protocol, Vector, extract
+from bridge_verbalizers.serving.protocol import Vector
+from bridge_verbalizers.serving.server import Server
 
 
 @final
 class ServedVerbalizer(Verbalizer):
-    """An AV in a server.
+    """An AV in one server or several.
 
     Args:
-        protocol: Protocol of the server.
-        url: Address of the server.
-        launch: The command that starts it.
+        servers: The servers, checked.
+        left_out: Servers that did not answer the check, with what happened.
         prompt: The AV's prompt.
         injection_char: Placeholder of the vector in the prompt's text.
         journal: Stored answers; new answers are added.
-        concurrency: Maximal number of concurrent requests.
+        concurrency: Maximal number of concurrent requests per server.
         timeout: Maximal time of a request, in seconds.
     """
 
     def __init__(
         self,
-        protocol: Protocol,
-        url: str,
-        launch: str,
+        servers: Sequence[Server],
+        left_out: Mapping[Server, BridgeError],
         prompt: Prompt,
         injection_char: str,
         journal: Journal,
@@ -45,8 +46,8 @@ class ServedVerbalizer(Verbalizer):
         timeout: float,
     ) -> None:
         self.d_model = prompt.rows.shape[1]
-        self._protocol, self._url, self._prompt, self._journal = protocol, url, prompt, journal
-        self._launch, self._injection_char = launch, injection_char
+        self._servers, self._unchecked, self._left_out = servers, left_out, dict(left_out)
+        self._prompt, self._journal, self._injection_char = prompt, journal, injection_char
         self._concurrency, self._timeout = concurrency, timeout
 
     def explain(self, vectors: NDArray[np.float32]) -> list[Explanation]:
@@ -63,35 +64,49 @@ class ServedVerbalizer(Verbalizer):
             run(self._ask(wanted))
         return [parse(self._journal.answers[key], self._injection_char) for key in keys]
 
+    def notes(self) -> list[str]:
+        """Return a note for each server that was left out while others answered."""
+        return [
+            f"{server} was left out, and its requests went to the other servers: {error.what}"
+            for server, error in self._left_out.items()
+        ]
+
     def _key(self, vector: Vector) -> str:
         # Only the data of the request: vectors that differ only in length are one request.
         return digest(self._prompt.row(vector).float().numpy().tobytes())
+
+    @property
+    def _which(self) -> str:
+        return "a server" if len(self._servers) + len(self._unchecked) > 1 else "the server"
 
     async def _ask(self, wanted: dict[str, Vector]) -> None:
         waiting = iter(wanted.items())
         failures: list[BridgeError] = []
         with self._journal.writing() as keep:
-            async with connect(self._url, self._concurrency) as client:
+            async with dispatching(self._servers, self._left_out, self._concurrency, self._timeout) as dispatcher:
 
                 async def work() -> None:
                     """Request one explanation after the other."""
                     # All workers share one iterator. After a failure no request starts, and pending answers are stored.
                     for key, vector in waiting:
                         try:
-                            body = self._protocol.body(self._prompt, vector)
-                            answer = await insist(client, self._protocol.route, self._timeout, body)
-                            keep(key, extract(self._protocol.text, answer))
+                            keep(key, await dispatcher.ask(self._prompt, vector))
                         except BridgeError as error:
                             failures.append(error)
                         if failures:
                             return
 
-                await asyncio.gather(*(work() for _ in range(min(self._concurrency, len(wanted)))))
+                workers = min(self._concurrency * len(self._servers), len(wanted))
+                await asyncio.gather(*(work() for _ in range(workers)))
+        if any(isinstance(failure, NoServerError) for failure in failures):
+            # The next call asks them again. Servers that were never checked may run another model: they stay out.
+            self._left_out = dict(self._unchecked)
         if failures:
             done = sum(key in self._journal.answers for key in wanted)
             raise BridgeError(
                 f"{failures[0].what} {done} of {len(wanted)} explanations that were missing came before that, and are "
                 f"kept in {self._journal.path}.",
                 cause=failures[0].cause,
-                remedy=f"Start the server again: `{self._launch}`. The same command then continues from there.",
+                remedy=f"Start {self._which} again: `{self._servers[0].launch}`. The same command then continues from "
+                "there.",
             ) from failures[0]
