@@ -181,7 +181,7 @@ def train_verbalizer(
     characters: int = 70,
     topics: bool = False,
     reconstructor: bool = True,
-    inject: Literal["replace", "add"] = "replace",
+    inject: Literal["auto", "replace", "add"] = "auto",
     progress: Progress | None = None,
     **options: Unpack[Keywords],
 ) -> dict[str, Any]:
@@ -199,7 +199,8 @@ def train_verbalizer(
         characters: Number of characters before a token that the verbalizer learns to write.
         topics: Write the topic of a text first; the corpus's records have `topic`.
         reconstructor: Also train the reconstructor.
-        inject: Whether the vector replaces a token's embedding, or is added to the output of block 1 at that token.
+        inject: Whether the vector replaces a token's embedding, or is added to the output of block 1 at that token;
+            `auto` for the usual way of the verbalizer's kind.
         progress: Receives every stage.
         options: See `bridge.Keywords`: `corpus`, `max_documents`, `max_tokens`, `seed`, `device`, ... Half of the
             features of `dictionary` are also trained on; the others stay unseen.
