@@ -43,8 +43,8 @@ CALLS: dict[tuple[str, ...], Callable[..., Any]] = {
     ("verbalizer", "train"): bridge.train_verbalizer,
 }
 OF_THE_TERMINAL = {"as_json", "quiet", "debug", "help", "file", "dry_run", "rehearsed", "part", "require"}
-"""`file` is `**tomllib.load(...)`, `dry_run` and `rehearse` are calls of their own, `part` is for tasks of job arrays, and
-`require` is an exit code."""
+"""`file` is `**tomllib.load(...)`; `dry_run` and `rehearse` are calls of their own; `part` is for job arrays; `require`
+is an exit code."""
 
 CALLED = {"bridge_folder": "bridge", "text": "texts"}
 
