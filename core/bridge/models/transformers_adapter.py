@@ -287,7 +287,7 @@ class TransformersAdapter(ModelAdapter):
             d_model: Width of the stand-in, a multiple of 32.
 
         Raises:
-            ModelError: If transformers cannot make a model of the scaled configuration.
+            ModelError: If transformers cannot make a model of the scaled configuration, or the model does not run.
         """
         import torch
 
@@ -297,7 +297,11 @@ class TransformersAdapter(ModelAdapter):
             agree(config, tokenizer)
             with torch.random.fork_rng(), quiet():
                 torch.manual_seed(0)
-                self._released(config).from_config(config).save_pretrained(folder)
+                module = self._released(config).from_config(config).eval()
+                with torch.no_grad():
+                    # Sizes that do not fit together are often noticed only here.
+                    module(input_ids=torch.arange(4)[None])
+                module.save_pretrained(folder)
         except Exception as error:  # transformers checks sizes where it uses them, with errors of any type
             raise ModelError(
                 f"No stand-in of {weights.source} could be made ({type(error).__name__}: {error}).",
