@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from bridge.corpus import Document
-from bridge.errors import UsageError
+from bridge.errors import BridgeError, UsageError
 from bridge.models import LoadedModel, Placement
 from bridge.pipeline.plan.runtime import open_runtime
 from bridge.progress import Silent
@@ -86,9 +87,7 @@ def test_it_answers_from_its_vectors(subject: Planted, trained: tuple[Path, dict
     oracle = Oracle(checkpoint=str(out), ask=WORD, max_new_tokens=10).open(subject)
     answers = [one.text for one in oracle.explain(subject.directions)]
     assert sum(a == word for a, word in zip(answers, WORDS, strict=True)) >= 3, answers
-    # Several vectors in one prompt: the last words are those of the last vectors.
-    (said,) = oracle.ask([subject.directions[[0, 1, 2, 3]]], BEFORE)
-    assert said.text
+    assert [one.text for one in oracle.ask([one[None] for one in subject.directions], WORD)] == answers
 
 
 def test_the_folder_is_a_peft_adapter(subject: Planted, trained: tuple[Path, dict[str, Any]]) -> None:
@@ -111,6 +110,31 @@ def test_the_folder_is_a_peft_adapter(subject: Planted, trained: tuple[Path, dic
         torch.testing.assert_close(ours(ids).logits, theirs(ids).logits, rtol=1e-5, atol=1e-5)
     said = json.loads((out / "ao_config.json").read_text())
     assert said["act_layer_combinations"] == [[1]] and said["hook_onto_layer"] == 1
+
+
+def test_a_base_that_is_gone_is_named(subject: Planted, trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    shutil.copytree(trained[0], tmp_path / "oracle")
+    config = tmp_path / "oracle" / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": str(tmp_path / "gone")}))
+    with pytest.raises(BridgeError, match=r"base model, .*gone, is not on this machine.*option base"):
+        Oracle(checkpoint=str(tmp_path / "oracle"), ask=WORD).open(subject).explain(subject.directions)
+
+
+def test_few_held_out_texts_measure_every_question(subject: Planted, tmp_path: Path) -> None:
+    class Short(Planted):
+        """Has one held-out activation that has three others before it."""
+
+        def __init__(self) -> None:
+            vars(self).update(vars(subject))
+
+        def passages(self, held_out: bool = False) -> Iterator[Passage]:
+            for one in super().passages(held_out):
+                yield Passage(one.document, one.ends[:4], one.x[:4]) if held_out else one
+                if held_out:
+                    return
+
+    measured = Oracle().train(Short(), replace(RECIPE, steps=2), tmp_path, Silent())
+    assert all(np.isfinite(losses["loss"]) for losses in measured.values()) and len(measured) == 5
 
 
 def test_the_questions_are_about_the_text_around_a_token(subject: Planted) -> None:

@@ -43,7 +43,15 @@ class Bodies:
             raise UsageError(
                 "The adapter names no base model.", remedy="Name it with the option base, as in base=FOLDER."
             )
-        text = self._base or (named if Path(named).expanduser().is_dir() else f"{HUB}{named}")
+        here = Path(named).expanduser()
+        if not self._base and here.is_absolute() and not here.is_dir():
+            raise BridgeError(
+                f"The adapter's base model, {here}, is not on this machine.",
+                cause="The adapter was trained on another machine, or the folder was moved or deleted.",
+                remedy="Name the folder or the repository of that model with the option base; if its name is another "
+                "one there, add any_base=true.",
+            )
+        text = self._base or (named if here.is_dir() else f"{HUB}{named}")
         found = locate(text, "MODEL@SITE")
         if self._base and named and not self._any_base:
             check_base(found, self._base, named)

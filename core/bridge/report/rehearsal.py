@@ -64,5 +64,5 @@ def _print_estimates(one: Mapping[str, Any]) -> None:
 
 def _time(hours: float) -> str:
     if hours >= 1:
-        return f"{hours:.3g} hours"
+        return f"{hours:,.0f} hours" if hours >= 10 else f"{hours:.1f} hours"
     return f"{hours * 60:.2g} minutes" if hours >= 1 / 60 else "less than a minute"

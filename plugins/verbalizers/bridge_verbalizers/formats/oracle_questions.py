@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bridge.errors import CorpusError
 from bridge.verbalizers import Passage, Recipe, Subject
 from bridge_verbalizers.training.drawn import Drawn
-from bridge_verbalizers.training.examples import HELD_OUT, text_before
+from bridge_verbalizers.training.examples import HELD_OUT, text_before, topic_of
 
 SEVERAL = 4
 """Number of consecutive activations in questions about several; all other questions are about the last one of them."""
@@ -88,7 +88,7 @@ def _questions(recipe: Recipe) -> dict[str, Callable[[Passage, int], str]]:
         AFTER: partial(_text_after, recipe.characters),
         WORD: _last_word,
     }
-    return found | ({TOPIC: _topic} if recipe.topics else {})
+    return found | ({TOPIC: lambda passage, _: topic_of(passage)} if recipe.topics else {})
 
 
 def _text_after(characters: int, passage: Passage, row: int) -> str:
@@ -102,12 +102,3 @@ def _text_after(characters: int, passage: Passage, row: int) -> str:
 def _last_word(passage: Passage, row: int) -> str:
     # Of a word of several tokens, the part up to this one.
     return (passage.document.text[: passage.ends[row]].split() or [""])[-1]
-
-
-def _topic(passage: Passage, row: int) -> str:
-    if not passage.document.topic:
-        raise CorpusError(
-            f"The document {passage.document.text[:60]!r} carries no topic.",
-            remedy='Give JSON Lines of {"text": "...", "topic": "..."}, or train without --topics.',
-        )
-    return passage.document.topic

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
 from bridge.errors import ModelError, UsageError
 from bridge.files import write_json
-from bridge.models import TransformersTokenizer
+from bridge.models import Placement, TransformersTokenizer
 from bridge.models.transformers_adapter import quiet
 from bridge.progress import Progress
 from bridge.readers.prompt import Placed, placed
@@ -21,17 +22,17 @@ from bridge_verbalizers.formats.files import ADAPTER, ADAPTER_CONFIG
 from bridge_verbalizers.formats.oracle_config import NAME, PLACE, OracleConfig, prompt_of
 from bridge_verbalizers.formats.oracle_questions import SEVERAL, WORD, Asked, gather_questions
 from bridge_verbalizers.training.adapters import add_adapters, lora_config, mixed_precision, train
-from bridge_verbalizers.training.batches import response, schedule, transformers_tokenizer
-from bridge_verbalizers.training.loss import adding, against_baselines, candidates, loss
+from bridge_verbalizers.training.batches import schedule
+from bridge_verbalizers.training.job import Job
+from bridge_verbalizers.training.loss import Candidates, Floats, adding, against_baselines, candidates, loss
+from bridge_verbalizers.training.tokens import CHAT_TEMPLATE, response, transformers_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Parameter
 
 BLOCK = 1
 """The block to whose output vectors are added (Activation Oracles, arXiv 2512.15674, section 2)."""
-
-CHAT_TEMPLATE = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}{% endfor %}\n"
-"""For models without a chat template."""
 
 PLACES = (PLACE, *"~^`|¤§¶†")
 """Candidate placeholders: the first that is one token, alone and in the prompt, is used."""
@@ -56,8 +57,6 @@ def train_oracle(subject: Subject, recipe: Recipe, out: Path, progress: Progress
         UsageError: If the recipe asks for what an oracle does not have.
         ModelError: If the model is no model of transformers, or has no token for the places of vectors.
     """
-    import torch
-
     _check(subject, recipe)
     if recipe.reconstructor:
         progress.note("An oracle has no reconstructor: none is trained.")
@@ -71,41 +70,63 @@ def train_oracle(subject: Subject, recipe: Recipe, out: Path, progress: Progress
         read.tokenizer.chat_template = CHAT_TEMPLATE
     config = _config(read, subject, str(module.config._name_or_path))
     kinds = [(question, count) for question in data.answers for count in ((1,) if question == WORD else (1, SEVERAL))]
-    prompts = {kind: _placed(read, config, subject, kind) for kind in kinds}
-    ids = {question: [response(read, text) for text in texts] for question, texts in data.answers.items()}
-    plan = schedule(
-        {kind: [len(one) for one in ids[kind[0]]] for kind in kinds}, recipe.steps, recipe.batch, subject.seed
-    )
-    torch.manual_seed(subject.seed)
+    answering = _Loss(module, {kind: _placed(read, config, subject, kind) for kind in kinds}, subject.placement)
     adapter = lora_config(module, recipe.rank)
+    job = Job(subject, recipe, out, progress, {"examples": len(data.x), "questions": list(data.answers)})
+    weights = _fit(answering, data, read, job)
+    measured = _measured(answering, tested, read)
+    _write(out, config, weights, adapter, None if templated else read)
+    return measured
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class _Loss:
+    """The loss of answers about vectors.
+
+    Attributes:
+        module: The model, with its adapter.
+        prompts: The prompt of each kind of question.
+        placement: The dtype of products.
+    """
+
+    module: Any
+    prompts: Mapping[Kind, Placed]
+    placement: Placement
+
+    def __call__(self, kind: Kind, x: Floats, answers: Sequence[list[int]], among: Candidates | None) -> Tensor:
+        """Return the mean cross-entropy of answers about vectors, (batch, vectors, d_model), in nats per token."""
+        import torch
+
+        prompt = self.prompts[kind]
+        with mixed_precision(self.module, self.placement):
+            inject = adding(self.module, prompt.places, BLOCK)
+            return loss(self.module, prompt.ids, inject, torch.from_numpy(x), answers, among)
+
+
+def _fit(answering: _Loss, data: Asked, read: TransformersTokenizer, job: Job) -> dict[str, Parameter]:
+    """Add an adapter to the model and train it; return its weights."""
+    import torch
+
+    subject, recipe, module = job.subject, job.recipe, answering.module
+    ids = {question: [response(read, text) for text in texts] for question, texts in data.answers.items()}
+    lengths = {kind: [len(one) for one in ids[kind[0]]] for kind in answering.prompts}
+    plan = schedule(lengths, recipe.steps, recipe.batch, subject.seed)
+    torch.manual_seed(subject.seed)
     weights = add_adapters(module, recipe.rank)
     known = np.unique([token for some in ids.values() for one in some for token in one])
     vocabulary = module.get_output_embeddings().weight.shape[0]
 
-    def batch_loss(kind: Kind, x: Any, responses_ids: Any, among: Any) -> Tensor:
-        prompt = prompts[kind]
-        inject = adding(module, prompt.places, BLOCK)
-        return loss(module, prompt.ids, inject, torch.from_numpy(x), responses_ids, among)
-
     def step_loss(step: int) -> Tensor:
         kind, rows = plan[step]
-        with mixed_precision(module, subject.placement):
-            among = candidates(known, vocabulary, [subject.seed, step])
-            return batch_loss(kind, data.x[rows, -kind[1] :], [ids[kind[0]][row] for row in rows], among)
+        among = candidates(known, vocabulary, [subject.seed, step])
+        return answering(kind, data.x[rows, -kind[1] :], [ids[kind[0]][row] for row in rows], among)
 
-    identity = _identity(subject, recipe, data)
     module.train()
-    train(weights, step_loss, recipe.steps, recipe.lr, out / ".oracle.safetensors", identity, progress, "oracle")
+    saved = job.checkpoint("oracle")
+    train(weights, step_loss, recipe.steps, recipe.lr, saved, job.identity, job.progress, "oracle")
     module.eval()
-    with torch.inference_mode(), mixed_precision(module, subject.placement):
-        # Each kind is measured on its own share of the examples: the head of a large vocabulary takes most of the time.
-        shares = [slice(number, None, len(kinds)) for number in range(len(kinds))]
-        measured = {
-            _title(kind): _measured(kind, tested, share, read, batch_loss)
-            for kind, share in zip(kinds, shares, strict=True)
-        }
-    _write(out, config, weights, adapter, None if templated else read)
-    return measured
+    return weights
 
 
 def _title(kind: Kind) -> str:
@@ -113,14 +134,22 @@ def _title(kind: Kind) -> str:
     return f"{question} ({count} vectors)" if count > 1 else question
 
 
-def _measured(
-    kind: Kind, tested: Asked, share: slice, read: TransformersTokenizer, batch_loss: Callable[..., Tensor]
-) -> dict[str, float]:
-    question, count = kind
-    answers = [response(read, text) for text in tested.answers[question][share]]
-    return against_baselines(
-        tested.x[share, -count:], tested.mean, answers, lambda x, some: float(batch_loss(kind, x, some, None))
-    )
+def _measured(answering: _Loss, tested: Asked, read: TransformersTokenizer) -> dict[str, Any]:
+    """Measure each kind of question on its own share of the examples: large vocabularies make it slow."""
+    import torch
+
+    found: dict[str, Any] = {}
+    for number, kind in enumerate(answering.prompts):
+        share = slice(number % len(tested.x), None, len(answering.prompts))
+        answers = [response(read, text) for text in tested.answers[kind[0]][share]]
+        measure = partial(_number, answering, kind)
+        with torch.inference_mode():
+            found[_title(kind)] = against_baselines(tested.x[share, -kind[1] :], tested.mean, answers, measure)
+    return found
+
+
+def _number(answering: _Loss, kind: Kind, x: Floats, answers: Sequence[list[int]]) -> float:
+    return float(answering(kind, x, answers, None))
 
 
 def _check(subject: Subject, recipe: Recipe) -> None:
@@ -153,17 +182,6 @@ def _config(read: TransformersTokenizer, subject: Subject, base: str) -> OracleC
 def _placed(read: TransformersTokenizer, config: OracleConfig, subject: Subject, kind: Kind) -> Placed:
     question, count = kind
     return placed(read.tokenizer, prompt_of(config), count, question, subject.site.layer)
-
-
-def _identity(subject: Subject, recipe: Recipe, data: Asked) -> dict[str, Any]:
-    return {
-        **{field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)},
-        "subject": subject.name,
-        "examples": len(data.x),
-        "questions": list(data.answers),
-        "seed": subject.seed,
-        "dtype": subject.placement.dtype,
-    }
 
 
 def _write(

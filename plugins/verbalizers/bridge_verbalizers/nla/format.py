@@ -88,18 +88,11 @@ class NLAFormat(ReaderFormat):
 
         progress.note(f"Choosing examples for {subject.name}.")
         data = gather_examples(subject, recipe)
-        names = [field.name for field in dataclasses.fields(recipe) if field.name != "dictionary"]
-        identity = {name: getattr(recipe, name) for name in names} | {
-            "subject": subject.name,
-            "feature_examples": len(data.features.x),
-            "examples": len(data.rows.x),
-            "seed": subject.seed,
-            "dtype": subject.placement.dtype,
-        }
-        job = Job(subject, data, recipe, out, identity, progress)
-        measured: dict[str, Any] = {AV: train_av(job)}
+        counts = {"feature_examples": len(data.features.x), "examples": len(data.rows.x)}
+        job = Job(subject, recipe, out, progress, counts)
+        measured: dict[str, Any] = {AV: train_av(job, data)}
         if recipe.reconstructor:
-            measured[AR] = train_ar(job)
+            measured[AR] = train_ar(job, data)
         return measured
 
 

@@ -14,8 +14,9 @@ from bridge.readers.body import last_hidden, truncate
 from bridge_verbalizers.nla.layout import AR, HEAD
 from bridge_verbalizers.nla.sidecar import Extraction, Sidecar, Tokens, write_sidecar
 from bridge_verbalizers.training.adapters import add_adapters, merge_adapters, mixed_precision, train
-from bridge_verbalizers.training.batches import transformers_tokenizer
+from bridge_verbalizers.training.examples import TrainingSet
 from bridge_verbalizers.training.job import Job
+from bridge_verbalizers.training.tokens import transformers_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,12 +25,12 @@ TEMPLATE = "<text>{explanation}</text> <summary>"
 Floats = NDArray[np.float32]
 
 
-def train_ar(job: Job) -> dict[str, float]:
+def train_ar(job: Job, data: TrainingSet) -> dict[str, float]:
     """Train, merge and write a reconstructor; return its agreement with held-out activations."""
     import torch
     from safetensors.torch import save_file
 
-    subject, data, recipe, out = job.subject, job.data, job.recipe, job.out / AR
+    subject, recipe, out = job.subject, job.recipe, job.out / AR
     loaded = subject.load()
     module: Any = loaded.module
     tokenizer = transformers_tokenizer(loaded)

@@ -17,28 +17,27 @@ from bridge_verbalizers.formats.meta import Injection
 from bridge_verbalizers.nla.layout import AV, prompt_of
 from bridge_verbalizers.nla.sidecar import Extraction, Sidecar, Tokens, write_sidecar
 from bridge_verbalizers.training.adapters import add_adapters, merge_adapters, mixed_precision, train
-from bridge_verbalizers.training.batches import response, schedule, transformers_tokenizer
+from bridge_verbalizers.training.batches import schedule
+from bridge_verbalizers.training.examples import TrainingSet
 from bridge_verbalizers.training.job import Job
 from bridge_verbalizers.training.loss import Candidates, adding, against_baselines, candidates, loss, replacing
+from bridge_verbalizers.training.tokens import CHAT_TEMPLATE, response, transformers_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 TEMPLATE = "<concept>{injection_char}</concept>"
-CHAT_TEMPLATE = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}{% endfor %}\n"
-"""Short, because every token of the fixed prompt costs time in every step, and fine-tuning replaces its meaning."""
-
 MARKS = "㈎㊗㊙※§¤¶†~^`|"
 """Candidate placeholders of the vector: the first that is a single token, also between the tags, is used."""
 
 Floats = NDArray[np.float32]
 
 
-def train_av(job: Job) -> dict[str, float]:
+def train_av(job: Job, data: TrainingSet) -> dict[str, float]:
     """Train, merge and write a verbalizer; return the losses on held-out activations, in nats per token."""
     import torch
 
-    subject, data, recipe, out = job.subject, job.data, job.recipe, job.out / AV
+    subject, recipe, out = job.subject, job.recipe, job.out / AV
     loaded = subject.load()
     module: Any = loaded.module
     read = transformers_tokenizer(loaded)

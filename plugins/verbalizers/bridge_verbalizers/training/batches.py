@@ -1,16 +1,13 @@
-"""The order of the training batches, and the responses as token ids."""
+"""The order of the training batches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-
-from bridge.errors import ModelError
-from bridge.models import TransformersTokenizer
 
 WINDOW = 16
 """Number of batches whose examples are sorted by length together."""
@@ -42,33 +39,3 @@ def schedule(
 
     turns = {kind: batches(sizes) for kind, sizes in lengths.items()}
     return [(kind, next(turns[kind])) for kind, _ in zip(cycle(turns), range(steps), strict=False)]
-
-
-def transformers_tokenizer(loaded: Any) -> TransformersTokenizer:
-    """Return the tokenizer of a loaded model of transformers.
-
-    Raises:
-        ModelError: If the model is not a transformers model.
-    """
-    tokenizer = loaded.tokenizer
-    if not isinstance(tokenizer, TransformersTokenizer) or not hasattr(loaded.module, "get_input_embeddings"):
-        raise ModelError(
-            f"{loaded.name} is no model of transformers: no reader can be trained from it.",
-            remedy="Use one that needs no training: --verbalizer logit_lens, exemplars or patchscope.",
-        )
-    return tokenizer
-
-
-def response(tokenizer: TransformersTokenizer, text: str) -> list[int]:
-    """Return the ids of a response, with the token that ends it.
-
-    Raises:
-        ModelError: If the tokenizer has no such token.
-    """
-    said = tokenizer.tokenizer.encode(text, add_special_tokens=False)
-    if not tokenizer.ends():
-        raise ModelError(
-            f"The tokenizer of {tokenizer.name} has no token that ends a text, so a verbalizer could not stop.",
-            remedy="Say which one it is: eos_token in its tokenizer_config.json.",
-        )
-    return [*said, tokenizer.ends()[0]]

@@ -117,12 +117,21 @@ def text_before(recipe: Recipe, passage: Passage, row: int) -> str:
     tail_text = " ".join(tail.split())
     if not recipe.topics:
         return tail_text
+    return f"{topic_of(passage)}. {tail_text}"
+
+
+def topic_of(passage: Passage) -> str:
+    """Return the topic of a passage's document.
+
+    Raises:
+        CorpusError: If it has none.
+    """
     if not passage.document.topic:
         raise CorpusError(
             f"The document {passage.document.text[:60]!r} carries no topic.",
             remedy='Give JSON Lines of {"text": "...", "topic": "..."}, or train without --topics.',
         )
-    return f"{passage.document.topic}. {tail_text}"
+    return passage.document.topic
 
 
 @final

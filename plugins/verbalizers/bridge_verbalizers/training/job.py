@@ -1,7 +1,8 @@
-"""The inputs that the trainings of both halves of an autoencoder share."""
+"""One training: what is trained, by which options, and where its state is kept."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,30 +10,38 @@ from typing import Any, final
 
 from bridge.progress import Progress
 from bridge.verbalizers import Recipe, Subject
-from bridge_verbalizers.training.examples import TrainingSet
 
 
 @final
 @dataclass(frozen=True)
 class Job:
-    """One training of an AV and its AR.
+    """One training of a reader, or of an AV and its AR.
 
     Attributes:
         subject: The model whose activations are explained.
-        data: Examples of its activations.
         recipe: Options of the training.
-        out: Folder for `av/` and `ar/`.
-        identity: Identity of the training; an interrupted training is resumed only with the same identity.
+        out: The folder to write.
         progress: Receives every step.
+        examples: Numbers of examples, and whatever else of them decides the weights.
     """
 
     subject: Subject
-    data: TrainingSet
     recipe: Recipe
     out: Path
-    identity: Mapping[str, Any]
     progress: Progress
+    examples: Mapping[str, Any]
 
-    def checkpoint(self, half: str) -> Path:
-        """Return the file of a half's training checkpoint, which is kept until the training's record is written."""
-        return self.out / f".{half}.safetensors"
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Identity of the training: an interrupted training is resumed only with the same identity."""
+        names = [field.name for field in dataclasses.fields(self.recipe) if field.name != "dictionary"]
+        return {name: getattr(self.recipe, name) for name in names} | {
+            "subject": self.subject.name,
+            **self.examples,
+            "seed": self.subject.seed,
+            "dtype": self.subject.placement.dtype,
+        }
+
+    def checkpoint(self, part: str) -> Path:
+        """Return the file of a part's training checkpoint, which is kept until the training's record is written."""
+        return self.out / f".{part}.safetensors"
