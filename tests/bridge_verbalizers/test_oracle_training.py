@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 
-from bridge.corpus import Document
 from bridge.errors import BridgeError, UsageError
 from bridge.models import LoadedModel, Placement
 from bridge.pipeline.plan.runtime import open_runtime
@@ -24,8 +23,8 @@ from bridge.references import Site
 from bridge.verbalizers import Passage, Recipe, Subject
 from bridge_verbalizers.formats.activation_oracle import ActivationOracle
 from bridge_verbalizers.formats.oracle_questions import AFTER, BEFORE, WORD, gather_questions
+from planted import WORDS, planted_passages
 
-WORDS = ("river", "engine", "violin", "pepper", "glacier", "lantern")
 RECIPE = Recipe(steps=320, batch=8, rank=16, lr=1e-2, characters=8, reconstructor=False)
 Oracle = kind_of(ActivationOracle())
 
@@ -56,13 +55,7 @@ class Planted(Subject):
         return self.model.adapter.load(self.model.weights, self.placement)
 
     def passages(self, held_out: bool = False) -> Iterator[Passage]:
-        rng = np.random.default_rng(7 + held_out)
-        for _ in range(30 if held_out else 120):
-            chosen = rng.integers(len(WORDS), size=8)
-            text = " ".join(WORDS[word] for word in chosen)
-            ends = np.cumsum([len(WORDS[word]) + 1 for word in chosen]) - 1
-            x = self.directions[chosen] + 0.05 * rng.normal(size=(8, self.d_model))
-            yield Passage(Document(text, text), ends, x.astype(np.float32))
+        return planted_passages(self.directions, 0.05, held_out)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.corpus import Document
 from bridge.dictionaries import ReLU, SparseAutoencoder
 from bridge.errors import BridgeError, CorpusError, UsageError
 from bridge.features import features_for
@@ -28,8 +27,8 @@ from bridge.verbalizers import Passage, Recipe, Subject
 from bridge_verbalizers.nla import NLA
 from bridge_verbalizers.training import loss as training_loss
 from bridge_verbalizers.training.examples import gather_examples
+from planted import WORDS, planted_passages
 
-WORDS = ("river", "engine", "violin", "pepper", "glacier", "lantern")
 RECIPE = Recipe(steps=240, batch=8, rank=16, lr=1e-2, characters=8)
 
 
@@ -53,14 +52,7 @@ class Planted(Subject):
         return loaded
 
     def passages(self, held_out: bool = False) -> Iterator[Passage]:
-        rng = np.random.default_rng(7 + held_out)
-        for _ in range(30 if held_out else 120):
-            chosen = rng.integers(len(WORDS), size=8)
-            text = " ".join(WORDS[word] for word in chosen)
-            ends = np.cumsum([len(WORDS[word]) + 1 for word in chosen]) - 1
-            noise = 0.1 * rng.normal(size=(8, self.d_model))
-            x = (self.mean + 2 * self.directions[chosen] + noise).astype(np.float32)
-            yield Passage(Document(text, text), ends, x)
+        return planted_passages(2 * self.directions, 0.1, held_out, self.mean)
 
     def dictionary(self) -> SparseAutoencoder:
         """One feature a word, and as many again."""
