@@ -120,11 +120,7 @@ class Estimator:
 
 
 def _tape(model: LoadedModel, text: Ids, layers: Sequence[int], skip: int, copies: int) -> Tape:
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    # Kernels of long texts compute the attention of a short one again in every backward pass, and more slowly.
-    with sdpa_kernel(SDPBackend.MATH):
-        return model.tape(text, [Site(layer) for layer in layers], copies=copies, skip=skip)
+    return model.tape(text, [Site(layer) for layer in layers], copies=copies, skip=skip)
 
 
 def _through_block(block: tuple[Tensor, Tensor], mlp: RecordedMlp | None, cotangents: Tensor, copies: int) -> None:
@@ -142,14 +138,12 @@ def _through_block(block: tuple[Tensor, Tensor], mlp: RecordedMlp | None, cotang
         for part in parts:
             cotangents[part] = _gradient([after], before, [cotangents[part]])
         return
-    count, tokens, width = cotangents.shape
-    inside = cotangents.new_empty(tokens, count, width)
+    inside = cotangents.new_empty(cotangents.shape)
     for part in parts:
-        inside[:, part] = _gradient([after], mlp.y, [cotangents[part]]).transpose(0, 1)
+        inside[part] = _gradient([after], mlp.y, [cotangents[part]])
     mlp.pull_back(inside)
     for part in parts:
-        given = [cotangents[part], inside[:, part].transpose(0, 1).contiguous()]
-        cotangents[part] = _gradient([after, mlp.x], before, given)
+        cotangents[part] = _gradient([after, mlp.x], before, [cotangents[part], inside[part]])
 
 
 def _gradient(outputs: Sequence[Tensor], given: Tensor, cotangents: Sequence[Tensor]) -> Tensor:

@@ -41,9 +41,9 @@ class RecordedMlp:
         """Turn cotangents of the output into cotangents of the input, in place.
 
         Args:
-            cotangents: (tokens, cotangents, d_model), so that those of a token are next to each other in memory.
+            cotangents: (cotangents, tokens, d_model).
         """
-        tokens, count, width = cotangents.shape
+        count, tokens, width = cotangents.shape
         hidden = self.outer.shape[1]
         # Compare the numbers of multiplications: the Jacobian first, or the cotangents through the matrices in turn.
         first = hidden * width * width + count * width * width < 2 * count * hidden * width
@@ -52,8 +52,8 @@ class RecordedMlp:
             inside = one[0][place, :, None] * one[1]
             for slope, matrix in others:
                 inside.addcmul_(slope[place, :, None], matrix)
-            given = cotangents[place]
-            cotangents[place] = given @ (self.outer @ inside) if first else (given @ self.outer) @ inside
+            given = cotangents[:, place]
+            cotangents[:, place] = given @ (self.outer @ inside) if first else (given @ self.outer) @ inside
 
 
 @final
