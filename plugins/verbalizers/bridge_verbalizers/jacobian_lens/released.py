@@ -102,7 +102,8 @@ def _plain(path: Path) -> dict[str, Any]:
             document = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, EOFError, pickle.UnpicklingError) as error:
         raise BridgeError(
-            f"{path} is no file of plain tensors ({(str(error).splitlines() or [type(error).__name__])[0]}).",
+            # Not the error's own words: torch advises to load the file with its code.
+            f"{path} is no file of plain tensors ({type(error).__name__}).",
             cause="It is damaged or of another kind, or reading it would run code that it holds; that is never done.",
             remedy="Fetch it again, or fit one: `bridge lens fit`.",
         ) from error
