@@ -75,9 +75,9 @@ def _read(file: Path) -> dict[str, NDArray[Any]]:
             for name, tensor in state.items()
         }
     except Exception as error:  # zip, pickle and torch raise different errors for damaged files
-        first_line = str(error).split("\n")[0]
         raise BridgeError(
-            f"{file} is not a readable file of plain tensors ({type(error).__name__}: {first_line[:200]}).",
+            # Not the error's own words: torch advises to load a pickle with its code.
+            f"{file} is not a readable file of plain tensors ({type(error).__name__}).",
             cause="The file is missing or incomplete, or is a pickle that would run code on loading.",
             remedy="Download it again; or, if you trust its author, load it in a sandbox with the author's code and "
             "save only the tensors: torch.save(dictionary.state_dict(), 'ae.pt').",
