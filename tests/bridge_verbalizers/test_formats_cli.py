@@ -123,7 +123,11 @@ def test_an_adapter_of_another_base_is_refused_and_allowed(kept: Path, copied: C
 
 def test_an_adapter_of_another_width_is_refused(kept: Path, tmp_path: Path) -> None:
     write_base(tmp_path / "base", width=48)
-    code, _, err = explain(kept, f"activation_oracle:checkpoint={kept / 'oracle'},ask=What?,base={tmp_path / 'base'}")
+    reader = f"activation_oracle:checkpoint={kept / 'oracle'},ask=What?,base={tmp_path / 'base'}"
+    # Both bases lie in folders called `base`, which does not make them one model.
+    code, _, err = explain(kept, reader)
+    assert code == 1 and "any_base=true" in err and "Traceback" not in err
+    code, _, err = explain(kept, f"{reader},any_base=true")
     assert code == 1 and "48" in err and "Traceback" not in err
     write_lora_nla(tmp_path / "wide", tmp_path / "base")
     code, _, err = explain(kept, f"lora_nla:checkpoint={tmp_path / 'wide'}")

@@ -113,6 +113,23 @@ def test_a_base_that_is_gone_is_named(subject: Planted, trained: tuple[Path, dic
         Oracle(checkpoint=str(tmp_path / "oracle"), ask=WORD).open(subject).explain(subject.directions)
 
 
+def test_folders_that_share_a_name_are_not_one_model(
+    subject: Planted, trained: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """Unpacked GGUF files all lie in folders called `checkpoint`."""
+    shutil.copytree(trained[0], tmp_path / "oracle")
+    for name in ("one", "other"):
+        shutil.copytree(subject.base, tmp_path / name / "checkpoint")
+    config = tmp_path / "oracle" / "adapter_config.json"
+    named = {"base_model_name_or_path": str(tmp_path / "one" / "checkpoint")}
+    config.write_text(json.dumps(json.loads(config.read_text()) | named))
+    oracle, other = str(tmp_path / "oracle"), str(tmp_path / "other" / "checkpoint")
+    with pytest.raises(BridgeError, match=r"one/checkpoint, and the option base names .*other/checkpoint"):
+        Oracle(checkpoint=oracle, ask=WORD, base=other).open(subject).explain(subject.directions)
+    allowed = Oracle(checkpoint=oracle, ask=WORD, base=other, any_base=True).open(subject)
+    assert len(allowed.explain(subject.directions)) == len(WORDS)
+
+
 def test_few_held_out_texts_measure_every_question(subject: Planted, tmp_path: Path) -> None:
     class Short(Planted):
         """Has one held-out activation that has three others before it."""

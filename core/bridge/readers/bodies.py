@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, final
 
@@ -12,6 +13,9 @@ from bridge.readers.adapters import add_adapter, use_adapter
 from bridge.readers.loading import load_module, load_tokenizer
 from bridge.readers.locate import HUB, locate
 from bridge.readers.reader import Weights
+
+NO_NAME = re.compile(r"(checkpoint|model|base|final|merged|weights)s?([-_]?\d+)?")
+"""Names of folders that many models share, as those of unpacked GGUF files in the store."""
 
 
 @final
@@ -99,7 +103,7 @@ def check_base(folder: Path, given: str, named: str) -> None:
     config = folder / "config.json"
     said = read_json(config, dict[str, Any], "Fetch it again.").get("_name_or_path", "") if config.is_file() else ""
     # In a snapshot of the hub, models--USER--REPO/snapshots/COMMIT, the folder of the repository has the name.
-    names = {_last(folder.name), _last(given), _last(str(said))}
+    names = {_last(str(folder)), _last(given.removeprefix(HUB)), _last(str(said))}
     names |= {_last(part.replace("--", "/")) for part in folder.parts if "--" in part}
     if _last(named) not in names:
         raise BridgeError(
@@ -110,4 +114,6 @@ def check_base(folder: Path, given: str, named: str) -> None:
 
 
 def _last(name: str) -> str:
-    return name.rstrip("/").rpartition("/")[2].casefold()
+    """Return the last part of a name; of a folder whose own name says nothing, its parent's as well."""
+    *before, last = name.rstrip("/").casefold().split("/")
+    return f"{before[-1]}/{last}" if before and NO_NAME.fullmatch(last) else last
