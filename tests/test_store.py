@@ -14,10 +14,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from bridge.errors import CorruptArtifactError, StoreError
 from bridge.files import write_bytes
+from bridge.safetensors_file import pieces
 from bridge.store import Artifact, Store, sha256
+from toy_collection import fill_up
 
 TENSORS = {
     "rows": torch.arange(48, dtype=torch.bfloat16).reshape(8, 6),
@@ -60,6 +63,13 @@ def test_what_was_written_is_read_bit_for_bit(artifact: Artifact) -> None:
     assert not artifact.has(2)
     with pytest.raises(CorruptArtifactError):
         artifact.read(2)
+
+
+def test_a_shard_is_what_the_library_of_its_format_would_write() -> None:
+    dtypes = (torch.float64, torch.bfloat16, torch.bool, torch.int32, torch.float32, torch.uint8, torch.float16)
+    tensors = {f"{dtype}": torch.arange(6).reshape(2, 3).to(dtype) for dtype in dtypes}
+    tensors |= {**TENSORS, "no rows": torch.zeros(0, 4), "a number": torch.tensor(3.5), 'ä "name"': torch.ones(1)}
+    assert b"".join(pieces(tensors)) == save(tensors)
 
 
 def test_equal_recipes_share_a_folder_and_others_do_not(tmp_path: Path) -> None:
@@ -157,7 +167,7 @@ def test_a_path_under_a_file_cannot_be_written(tmp_path: Path) -> None:
         (errno.EIO, "Input/output error"),
     ],
 )
-@pytest.mark.parametrize("step", ["write_bytes", "replace", "fsync"])
+@pytest.mark.parametrize("step", ["write", "replace", "fsync"])
 def test_a_refused_write_names_its_cause_and_leaves_what_was_there(
     artifact: Artifact, monkeypatch: pytest.MonkeyPatch, code: int, cause: str, step: str
 ) -> None:
@@ -166,14 +176,11 @@ def test_a_refused_write_names_its_cause_and_leaves_what_was_there(
     def refuse(*_: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    def write_half(self: Path, data: bytes) -> None:
-        with self.open("wb") as file:
-            file.write(data[: len(data) // 2])
-        refuse()
-
     with monkeypatch.context() as patch:
-        owner: object = os if step == "fsync" else Path
-        patch.setattr(owner, step, write_half if step == "write_bytes" else refuse)
+        if step == "write":
+            fill_up(0, patch.setattr, code)
+        else:
+            patch.setattr(os if step == "fsync" else Path, step, refuse)
         for index in (0, 2):
             with pytest.raises(StoreError, match=cause):
                 artifact.write(index, {"rows": torch.ones(3)}, {})

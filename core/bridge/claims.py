@@ -27,7 +27,8 @@ file system may show a refresh a minute late."""
 class Claim:
     """One worker's claim of a shard; `take` it, and `release` it when the shard is written or has failed.
 
-    Keep the object between attempts: it measures how long another worker's marker was not refreshed.
+    Keep the object between attempts: it measures how long another worker's marker was not refreshed. Any thread may
+    release it.
 
     Args:
         marker: The marker file.
@@ -37,7 +38,8 @@ class Claim:
         from filelock import SoftFileLease
 
         self._marker = marker
-        self._lease = SoftFileLease(marker, lease_duration=STALE_SECONDS)
+        # Not of one thread: the thread that writes a shard's files gives its claim up.
+        self._lease = SoftFileLease(marker, lease_duration=STALE_SECONDS, thread_local=False)
         self._seen = (0, 0)
         self._since = 0.0
 

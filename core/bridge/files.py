@@ -7,13 +7,13 @@ import errno
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from bridge.errors import StoreError, UsageError
 
-__all__ = ["RACY_NS", "cache_folder", "stamp_of", "sync_file", "write_bytes", "write_file", "writing"]
+__all__ = ["RACY_NS", "cache_folder", "stamp_of", "sync_file", "write_bytes", "write_file", "write_pieces", "writing"]
 
 RACY_NS = 2 * 10**9
 """Age in ns below which a file may change again without new time stamps: FAT, the coarsest file system, has time steps
@@ -38,7 +38,25 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         StoreError: If the disk is full or read-only, or the folder is not writable.
     """
-    write_file(path, lambda temporary: temporary.write_bytes(data))
+    write_pieces(path, [data])
+
+
+def write_pieces(path: Path, pieces: Sequence[bytes | memoryview]) -> None:
+    """Write a file atomically from pieces, without joining them in memory.
+
+    Args:
+        path: The file; its folder is created, and an existing file is replaced.
+        pieces: The content, in order.
+
+    Raises:
+        StoreError: If the disk is full or read-only, or the folder is not writable.
+    """
+
+    def fill(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            file.writelines(pieces)
+
+    write_file(path, fill)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, final
 
 from bridge.claims import Claim
 from bridge.errors import BridgeError, CorruptArtifactError, StoreError
-from bridge.files import RACY_NS, cache_folder, stamp_of, write_bytes, writing
+from bridge.files import RACY_NS, cache_folder, stamp_of, write_bytes, write_pieces, writing
 from bridge.json_files import read_json
+from bridge.safetensors_file import pieces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -153,11 +154,12 @@ class Artifact:
         Raises:
             StoreError: If the disk is full or read-only.
         """
-        from safetensors.torch import save
-
-        data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-        write_bytes(self._shard(index), data)
-        sidecar = {**info, "artifact": self.path.name, "index": index, "sha256": hashlib.sha256(data).hexdigest()}
+        data = pieces({name: tensor.contiguous() for name, tensor in tensors.items()})
+        digest = hashlib.sha256()
+        for piece in data:
+            digest.update(piece)
+        write_pieces(self._shard(index), data)
+        sidecar = {**info, "artifact": self.path.name, "index": index, "sha256": digest.hexdigest()}
         write_bytes(self._sidecar(index), canonical_json(sidecar).encode())
 
     def read(self, index: int) -> dict[str, Tensor]:

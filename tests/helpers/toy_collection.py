@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import multiprocessing
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -184,6 +186,26 @@ class Worker:
         self.pipe.close()
 
 
+def fill_up(files: int, patch: Callable[..., None] = setattr, code: int = errno.ENOSPC) -> None:
+    """Let the disk be full, or fail otherwise, in the middle of a file, after this many files."""
+    left, opened = iter(range(files)), Path.open
+
+    def open_some(self: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        file = opened(self, mode, *args, **kwargs)
+        if mode != "wb" or next(left, None) is not None:
+            return file
+
+        def write_half(pieces: Sequence[bytes | memoryview]) -> None:
+            file.write(pieces[-1][: len(pieces[-1]) // 2])
+            raise OSError(code, os.strerror(code))
+
+        half = contextlib.closing(SimpleNamespace(close=file.close))
+        half.thing.writelines = write_half
+        return half
+
+    patch(Path, "open", open_some)
+
+
 def _work(order: Order, pipe: Connection) -> None:
     small(order.stale)
 
@@ -196,16 +218,7 @@ def _work(order: Order, pipe: Connection) -> None:
             return super().activations(ids, mask, sites)
 
     if order.full is not None:
-        left = iter(range(order.full))
-        write = Path.write_bytes
-
-        def write_some(self: Path, data: bytes) -> int:
-            if next(left, None) is None:
-                write(self, data[: len(data) // 2])
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return write(self, data)
-
-        Path.write_bytes = write_some  # type: ignore[method-assign]
+        fill_up(order.full)
 
     class Heard(Notes):
         def note(self, message: str) -> None:

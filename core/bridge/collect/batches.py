@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, device
 
 
 def pad(sequences: Sequence[NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
@@ -24,3 +24,28 @@ def pad(sequences: Sequence[NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
     ones = [torch.ones_like(tensor) for tensor in tensors]
     ids, mask = (torch.nn.utils.rnn.pad_sequence(some, batch_first=True) for some in (tensors, ones))
     return ids, mask
+
+
+def flat_places(kept: Sequence[NDArray[np.int64]], longest: int) -> Tensor:
+    """Return the positions of kept tokens in a padded batch whose texts are laid end to end, (kept tokens,) int64.
+
+    Args:
+        kept: For each text the positions of its kept tokens.
+        longest: Number of tokens of every padded text.
+    """
+    import torch
+
+    return torch.from_numpy(np.concatenate([row * longest + places for row, places in enumerate(kept)]))
+
+
+def on_device(tensor: Tensor, device: device) -> Tensor:
+    """Copy a tensor of the host to a device, without waiting for work that a CUDA device still has to do.
+
+    Args:
+        tensor: On the CPU.
+        device: The device.
+    """
+    if device.type != "cuda":
+        return tensor.to(device)
+    # From memory that is not pinned, torch waits until all earlier kernels have ended.
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, final
 
 import numpy as np
 
 from bridge.collect.activations import ActivationSource, CollectSettings
-from bridge.collect.batches import pad
+from bridge.collect.batches import flat_places, on_device, pad
 from bridge.collect.memory import Room, free_device_memory, out_of_memory
+from bridge.collect.rows import ShardRows
 from bridge.corpus.documents import Document
 from bridge.errors import BridgeError, ModelError
 from bridge.pairing.align import Encoder
 from bridge.references import Site
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, device
 
 
 @final
@@ -50,8 +51,10 @@ class ShardPasses:
         self.kept = [encoded.kept for encoded in self.encoded]
         self.starts = np.cumsum([0, *(len(kept) for kept in self.kept)])
 
-    def run(self, sites: Sequence[Site], advance: Callable[[int], None]) -> tuple[dict[Site, dict[str, Tensor]], int]:
-        """Return the rows and norms of every site, and how many batches were halved.
+    def run(self, sites: Sequence[Site], advance: Callable[[int], None]) -> tuple[ShardRows, int]:
+        """Run all batches; return the kept rows, and how many batches were halved.
+
+        Copies of the last rows from a device may not have ended.
 
         Args:
             sites: The sites.
@@ -59,35 +62,45 @@ class ShardPasses:
 
         Raises:
             BridgeError: If one text alone does not fit into memory.
+        """
+        import torch
+
+        lengths = [len(kept) for kept in self.kept]
+        rows = ShardRows(lengths, self.source.d_model, getattr(torch, self.settings.dtype), sites)
+        pending, halved = self._batches(), 0
+        while pending:
+            batch = pending.pop(0)
+            if (found := self._try(batch, sites)) is None:
+                half = len(batch) // 2
+                pending[:0] = [batch[:half], batch[half:]]
+                halved += 1
+            else:
+                rows.add(batch, found)
+                advance(len(batch))
+        return rows, halved
+
+    def finished(self, rows: ShardRows, site: Site) -> dict[str, Tensor]:
+        """Return the tensors of one site that are stored: `rows`, in the order of the documents, and their `norms`.
+
+        Waits for copies from the device. May be called in another thread, for each site once.
+
+        Raises:
             ModelError: If an activation is NaN or infinite.
         """
         import torch
 
-        dtype = getattr(torch, self.settings.dtype)
-        shape = (int(self.starts[-1]), self.source.d_model)
-        rows = {site: torch.empty(shape, dtype=dtype) for site in sites}
-        pending, halved = self._batches(), 0
-        while pending:
-            batch = pending.pop(0)
-            if self._fits(batch, rows):
-                advance(len(batch))
-            else:
-                half = len(batch) // 2
-                pending[:0] = [batch[:half], batch[half:]]
-                halved += 1
-        norms = {site: torch.linalg.vector_norm(rows[site].float(), dim=1) for site in sites}
-        for site in sites:
-            self._check_finite(norms[site], site)
-        return {site: {"rows": rows[site], "norms": norms[site]} for site in sites}, halved
+        ordered = rows.ordered(site)
+        norms = torch.linalg.vector_norm(ordered.float(), dim=1)
+        self._check_finite(norms, site)
+        return {"rows": ordered, "norms": norms}
 
-    def _fits(self, batch: Sequence[int], rows: Mapping[Site, Tensor]) -> bool:
-        """Run a batch of at least one text; tell whether it fitted into memory."""
+    def _try(self, batch: Sequence[int], sites: Sequence[Site]) -> list[Tensor] | None:
+        """Run a batch of at least one text; return the kept rows of every site, or None if it did not fit."""
         tokens = len(batch) * max(len(self.encoded[i].ids) for i in batch)
         if len(batch) > 1 and not self.room.may_hold(tokens):
-            return False
+            return None
         try:
-            self._forward(batch, rows)
-            return True
+            return self._forward(batch, sites)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
@@ -98,15 +111,21 @@ class ShardPasses:
                 ) from error
         free_device_memory()  # outside the except block, where the error no longer references the batch's tensors
         self.room.ran_out(tokens)
-        return False
+        return None
 
-    def _forward(self, batch: Sequence[int], rows: Mapping[Site, Tensor]) -> None:
+    def _forward(self, batch: Sequence[int], sites: Sequence[Site]) -> list[Tensor]:
+        """Run a batch; return the kept rows of every site, (kept tokens, d_model), on the device of the site."""
+        import torch
+
         ids, mask = pad([self.encoded[i].ids for i in batch])
-        outputs = self.source.activations(ids, mask, list(rows))
-        for site, output in zip(rows, outputs, strict=True):
-            host = output.to("cpu")
-            for row, i in enumerate(batch):
-                rows[site][self.starts[i] : self.starts[i + 1]] = host[row, self.kept[i]].to(rows[site].dtype)
+        kept = flat_places([self.kept[i] for i in batch], ids.shape[1])
+        places: dict[device, Tensor] = {}  # a model may be spread over several devices
+        dtype, rows = getattr(torch, self.settings.dtype), []
+        for output in self.source.activations(ids, mask, sites):
+            if output.device not in places:
+                places[output.device] = on_device(kept, output.device)
+            rows.append(output.flatten(0, 1).index_select(0, places[output.device]).to(dtype))
+        return rows
 
     def _batches(self) -> list[list[int]]:
         batches: list[list[int]] = []

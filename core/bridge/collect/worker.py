@@ -14,6 +14,7 @@ from bridge.collect.activations import ActivationSource, CollectSettings
 from bridge.collect.forward import ShardPasses
 from bridge.collect.memory import Room
 from bridge.collect.parts import Part, numbers, told
+from bridge.collect.writer import ShardWriter
 from bridge.corpus.documents import Corpus
 from bridge.corpus.shards import shards
 from bridge.pairing.align import Encoder
@@ -28,6 +29,9 @@ POLL_SECONDS = 0.5
 @final
 class Collector:
     """One worker's view of the artifacts of one model's sites. The unit of work is `collect_shard`.
+
+    `begin_shard` overlaps the writing of each shard with the forward passes of the next one, and needs `finish` at the
+    end.
 
     Any number of workers, in processes and on machines that share the store, may collect the same artifacts. Which
     worker makes a shard, and in which order, has no influence on its bits.
@@ -57,6 +61,7 @@ class Collector:
         self._room = Room()
         self._claims: dict[tuple[Path, int], Claim] = {}
         self._complete: set[tuple[Site, int]] = set()
+        self._writer: ShardWriter | None = None
 
     def lacking(self, index: int) -> list[Site]:
         """Return the sites whose artifact does not hold a shard, in the model's order.
@@ -86,6 +91,49 @@ class Collector:
             ModelError: If an activation is NaN or infinite.
             StoreError: If the disk is full or read-only.
         """
+        holder = self.begin_shard(index, advance)
+        self.finish()
+        return holder
+
+    def begin_shard(self, index: int, advance: Callable[[int], None] = lambda _: None) -> str:
+        """Run the forward passes of a shard, and leave its files to be written while the next shard runs.
+
+        The shard that was begun before is complete when this returns, so at most two shards are in memory; `finish`
+        completes the last one. The claim of a shard is held until its files are written.
+
+        Args:
+            index: Number of the shard.
+            advance: As in `collect_shard`.
+
+        Returns:
+            Empty if the shard is complete or was begun; else the worker that is making it.
+
+        Raises:
+            BridgeError: As `collect_shard`, for this shard or for the one that was begun before; nothing of either is
+                left to be written then.
+        """
+        try:
+            return self._begin(index, advance)
+        except BaseException:
+            self.finish()
+            raise
+
+    def finish(self) -> None:
+        """Wait until the files of the shard that was begun last are written.
+
+        Raises:
+            ModelError: If an activation is NaN or infinite.
+            StoreError: If the disk is full or read-only.
+        """
+        if self._writer is None:
+            return
+        writer, self._writer = self._writer, None
+        writer.finish()
+        self._complete |= {(site, writer.index) for site in writer.sites}
+
+    def _begin(self, index: int, advance: Callable[[int], None]) -> str:
+        if self._writer is not None and self._writer.index == index:
+            self.finish()
         sites = self.lacking(index)
         with contextlib.ExitStack() as claimed:
             for artifact in sorted((self.artifacts[site] for site in sites), key=lambda artifact: artifact.path):
@@ -96,7 +144,7 @@ class Collector:
                 artifact.discard_unfinished(index)
             # Another worker may have finished since the first look.
             if sites := self.lacking(index):
-                self._make(index, sites, advance)
+                self._make(index, sites, advance, claimed)
             else:
                 advance(len(self.chunks[index]))
         return ""
@@ -105,17 +153,23 @@ class Collector:
         """Return the complete shards in which batches were halved because memory ran out, by this worker or another."""
         return sorted({k for site, k in self._complete if self.artifacts[site].info(k).get("halved")})
 
-    def _make(self, index: int, sites: Sequence[Site], advance: Callable[[int], None]) -> None:
+    def _make(
+        self, index: int, sites: Sequence[Site], advance: Callable[[int], None], claimed: contextlib.ExitStack
+    ) -> None:
         source = self._source()
+
+        def advanced(texts: int) -> None:
+            # A failure is told after the next batch, and not after the next shard.
+            if self._writer is not None and self._writer.ended():
+                self.finish()
+            advance(texts)
+
         documents = [self.corpus.documents[i] for i in self.chunks[index]]
         passes = ShardPasses(source, documents, self.settings, self._encoder or source, self._room)
-        rows, halved = passes.run(sites, advance)
-        # If this worker was so slow that another one took over and finished, the first result stays.
-        for site in (site for site in self.lacking(index) if site in rows):
-            if index == 0:  # written once, by the holder of one claim
-                self.artifacts[site].describe()
-            self.artifacts[site].write(index, rows[site], {"halved": halved})
-            self._complete.add((site, index))
+        rows, halved = passes.run(sites, advanced)
+        self.finish()
+        artifacts = {site: self.artifacts[site] for site in sites}
+        self._writer = ShardWriter(index, artifacts, passes, rows, halved, claimed.pop_all())
 
     def _rows(self, index: int) -> int | None:
         """Return the required number of rows of a shard; None if only the loaded model can tokenise."""
@@ -181,7 +235,10 @@ def collect(
         elif lacking:
             for sentence in told(list(artifacts.values()), total):
                 progress.note(f"{name}: {sentence}")
-        _collect_all(collector, list(lacking), name, progress, bar.advance)
+        try:
+            _collect_all(collector, list(lacking), name, progress, bar.advance)
+        finally:
+            collector.finish()
     if halved := collector.halved():
         progress.note(
             f"{name}: memory ran out in {len(halved)} of {total} shards ({numbers(halved)}), and batches were halved. "
@@ -195,8 +252,9 @@ def _collect_all(
 ) -> None:
     known: set[str] = set()
     while pending:
-        busy = {index: holder for index in pending if (holder := collector.collect_shard(index, advance))}
+        busy = {index: holder for index in pending if (holder := collector.begin_shard(index, advance))}
         if len(busy) == len(pending):
+            collector.finish()
             for holder in set(busy.values()) - known:
                 theirs = numbers(index for index, other in busy.items() if other == holder)
                 progress.note(

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, final
 
+from bridge.collect.batches import on_device
 from bridge.corpus.documents import Document
 from bridge.errors import ModelError, UsageError
 from bridge.models.decoding import Cached, Decoding, Whole, generate
@@ -350,7 +351,7 @@ class LoadedModel:
 
     def _placed(self, ids: Tensor, mask: Tensor) -> dict[str, Any]:
         device = next(self.module.parameters()).device
-        return self._inputs(ids.to(device), mask.to(device))
+        return self._inputs(on_device(ids, device), on_device(mask, device))
 
     def _probe(self) -> None:
         import torch
