@@ -134,17 +134,19 @@ class Collector:
     def _begin(self, index: int, advance: Callable[[int], None]) -> str:
         if self._writer is not None and self._writer.index == index:
             self.finish()
-        sites = self.lacking(index)
+        claims: dict[Site, Claim] = {}
         with contextlib.ExitStack() as claimed:
-            for artifact in sorted((self.artifacts[site] for site in sites), key=lambda artifact: artifact.path):
-                claim = self._claims.setdefault((artifact.path, index), artifact.claim(index))
-                if not claim.take():
-                    return claim.holder()
-                claimed.callback(claim.release)
+            for site in sorted(self.lacking(index), key=lambda site: self.artifacts[site].path):
+                artifact = self.artifacts[site]
+                claims[site] = self._claims.setdefault((artifact.path, index), artifact.claim(index))
+                if not claims[site].take():
+                    return claims[site].holder()
+                claimed.callback(claims[site].release)
                 artifact.discard_unfinished(index)
             # Another worker may have finished since the first look.
             if sites := self.lacking(index):
-                self._make(index, sites, advance, claimed)
+                self._make(index, sites, advance, claims)
+                claimed.pop_all()
             else:
                 advance(len(self.chunks[index]))
         return ""
@@ -154,7 +156,7 @@ class Collector:
         return sorted({k for site, k in self._complete if self.artifacts[site].info(k).get("halved")})
 
     def _make(
-        self, index: int, sites: Sequence[Site], advance: Callable[[int], None], claimed: contextlib.ExitStack
+        self, index: int, sites: Sequence[Site], advance: Callable[[int], None], claims: Mapping[Site, Claim]
     ) -> None:
         source = self._source()
 
@@ -169,7 +171,7 @@ class Collector:
         rows, halved = passes.run(sites, advanced)
         self.finish()
         artifacts = {site: self.artifacts[site] for site in sites}
-        self._writer = ShardWriter(index, artifacts, passes, rows, halved, claimed.pop_all())
+        self._writer = ShardWriter(index, artifacts, passes, rows, halved, claims)
 
     def _rows(self, index: int) -> int | None:
         """Return the required number of rows of a shard; None if only the loaded model can tokenise."""

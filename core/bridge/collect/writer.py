@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import final
 
+from bridge.claims import Claim
 from bridge.collect.forward import ShardPasses
 from bridge.collect.rows import ShardRows
 from bridge.references import Site
@@ -31,7 +32,7 @@ class ShardWriter:
         passes: The shard's forward passes.
         rows: What they gave.
         halved: How many batches were halved.
-        claims: Releases the claims when it is closed.
+        claims: The claims that were taken, by site; each is released when its file is written or has failed.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class ShardWriter:
         passes: ShardPasses,
         rows: ShardRows,
         halved: int,
-        claims: ExitStack,
+        claims: Mapping[Site, Claim],
     ) -> None:
         self.index = index
         self.sites = list(artifacts)
@@ -65,8 +66,11 @@ class ShardWriter:
 
     def _write_all(self) -> None:
         threads = min(MOST_THREADS, len(self.sites), max(1, (os.cpu_count() or 1) // 2))
-        with self._claims, ThreadPoolExecutor(threads) as pool:
-            list(pool.map(self._write, self.sites))
+        with ExitStack() as claimed:
+            for claim in self._claims.values():
+                claimed.callback(claim.release)
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(self._write, self.sites))
 
     def _write(self, site: Site) -> None:
         from threadpoolctl import threadpool_limits
@@ -76,8 +80,8 @@ class ShardWriter:
             tensors = self._passes.finished(self._rows, site)
         artifact, index = self._artifacts[site], self.index
         # If this worker was so slow that another one took over and finished, the first result stays.
-        if artifact.has(index) and artifact.length(index, "rows") == len(tensors["rows"]):
-            return
-        if index == 0:  # written once, by the holder of one claim
-            artifact.describe()
-        artifact.write(index, tensors, {"halved": self._halved})
+        if not (artifact.has(index) and artifact.length(index, "rows") == len(tensors["rows"])):
+            if index == 0:  # written once, by the holder of one claim
+                artifact.describe()
+            artifact.write(index, tensors, {"halved": self._halved})
+        self._claims[site].release()  # at once: a process that is killed leaves no claim of a file that is complete
