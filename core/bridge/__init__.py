@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bridge.face.explain import explain, explain_through, train_verbalizer
-    from bridge.face.fit import dry_run, fit, load, rehearse, run, sweep
+    from bridge.face.fit import dry_run, fit, load, run, sweep
     from bridge.face.lens import fit_lens, merge_lenses
     from bridge.face.live import audit, steer
     from bridge.face.report import doctor, write_report
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bridge.pipeline.readings import Reading, Readings
     from bridge.pipeline.transfer.sae import TransferredDictionary
     from bridge.pipeline.transfer.transferred import Transferred
+    from bridge.rehearsable.call import rehearse, rehearse_call
     from bridge.rehearsal.result import Rehearsal
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "load",
     "merge_lenses",
     "rehearse",
+    "rehearse_call",
     "run",
     "steer",
     "sweep",
@@ -69,7 +71,7 @@ __all__ = [
 
 _PLACES = {
     "bridge.face.explain": ("explain", "explain_through", "train_verbalizer"),
-    "bridge.face.fit": ("dry_run", "fit", "load", "rehearse", "run", "sweep"),
+    "bridge.face.fit": ("dry_run", "fit", "load", "run", "sweep"),
     "bridge.face.lens": ("fit_lens", "merge_lenses"),
     "bridge.face.live": ("audit", "steer"),
     "bridge.face.report": ("doctor", "write_report"),
@@ -84,6 +86,7 @@ _PLACES = {
     "bridge.pipeline.jobs.sweep": ("Sweep",),
     "bridge.pipeline.transfer.sae": ("TransferredDictionary",),
     "bridge.pipeline.transfer.transferred": ("Transferred",),
+    "bridge.rehearsable.call": ("rehearse", "rehearse_call"),
     "bridge.rehearsal.result": ("Rehearsal",),
 }
 

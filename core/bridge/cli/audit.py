@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from bridge.cli.flags import OptionsCommand, option_flags
-from bridge.cli.options import experiment_options, output_options, print_json, read_options
+from bridge.cli.options import experiment_options, output_options, print_json, read_given, read_options
 from bridge.cli.progress import TerminalProgress
+from bridge.cli.rehearsing import rehearse_only, rehearse_option
 
 
 @click.command("audit", cls=OptionsCommand)
@@ -20,6 +21,7 @@ from bridge.cli.progress import TerminalProgress
 @click.option("--dst-dictionary", metavar="SAE", help="The destination's own dictionary at its site.")
 @option_flags("allow_other_model")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File for the result as JSON.")
+@rehearse_option
 @output_options
 def command(
     file: Path | None,
@@ -27,6 +29,7 @@ def command(
     dictionary: str | None,
     dst_dictionary: str | None,
     out: Path | None,
+    rehearsed: bool,
     as_json: bool,
     quiet: bool,
     **flags: Any,
@@ -49,10 +52,14 @@ def command(
     from bridge.pipeline.transfer.dictionary_sets import Dictionaries
     from bridge.report.audit import print_audit
 
+    if rehearsed:
+        named = {"sites": sites, "dictionary": dictionary, "dst_dictionary": dst_dictionary}
+        given = read_given(file, flags) | {name: text for name, text in named.items() if text}
+        rehearse_only("audit", as_json, quiet, out=out, **given)
     need_free(out)
     options = read_options(file, {"map": AUDIT_MAP} | {k: v for k, v in flags.items() if v is not None})
-    given = Dictionaries(dictionary or "", dst_dictionary or "", options.dictionary.allow_other_model)
-    result = audit(options, sites or "", given, TerminalProgress(quiet), sys.stdin)
+    dictionaries = Dictionaries(dictionary or "", dst_dictionary or "", options.dictionary.allow_other_model)
+    result = audit(options, sites or "", dictionaries, TerminalProgress(quiet), sys.stdin)
     write_document(out, result.document())
     if as_json:
         print_json(result.document())

@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from bridge.cli.flags import OptionsCommand, option_flags
-from bridge.cli.options import experiment_options, output_options, print_json, read_options
+from bridge.cli.options import experiment_options, output_options, print_json, read_given, read_options
 from bridge.cli.progress import TerminalProgress
+from bridge.cli.rehearsing import rehearse_only, rehearse_option
 
 
 @click.command("explain", cls=OptionsCommand)
@@ -27,6 +28,7 @@ from bridge.cli.progress import TerminalProgress
 @click.option("--verbalizer", "dst_verbalizer", metavar="VERBALIZER", help="A folder, or NAME:OPTION=VALUE,...")
 @option_flags("washout", washout="How directions are shown: none, mean, blend or contrast.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File for the result as JSON.")
+@rehearse_option
 @output_options
 def command(
     file: Path | None,
@@ -39,6 +41,7 @@ def command(
     ask: str,
     washout: tuple[str, ...],
     out: Path | None,
+    rehearsed: bool,
     as_json: bool,
     quiet: bool,
     **flags: Any,
@@ -61,15 +64,25 @@ def command(
     from bridge.face.files import need_free
     from bridge.report.explain import print_readings
 
-    need_free(out)
     given = flags | {"dst": via or flags["dst"], "washout": washout or None}
-    options = read_options(file, given)
     # splitlines would also split at U+2028 and NEL, which do not end a line of a text file.
     lines = texts.read_text("utf-8-sig").split("\n") if texts else []
     read = [*text, *(line for line in lines if line.strip())]
     if bool(read) == bool(directions):
         raise UsageError("Give either texts (--text, --file) or --directions.")
     refuse_idle(bool(directions), bool(washout), every, ask)
+    if rehearsed:
+        named = read_given(file, given)
+        shown: dict[str, Any] = {
+            "texts": read,
+            "every": every,
+            "ask": ask,
+            "directions": directions,
+            "any_layer": any_layer,
+        }
+        rehearse_only("explain", as_json, quiet, via=named.pop("dst"), out=out, **shown, **named)
+    need_free(out)
+    options = read_options(file, given)
     progress = TerminalProgress(quiet)
     result = explain_by(options, read, every, directions, out, progress, any_layer=any_layer, ask=ask)
     if as_json:

@@ -9,15 +9,17 @@ from typing import Any
 import click
 
 from bridge.cli.flags import OptionsCommand
-from bridge.cli.options import experiment_options, output_options, print_json, read_options
+from bridge.cli.options import experiment_options, output_options, print_json, read_given, read_options
 from bridge.cli.progress import TerminalProgress
+from bridge.cli.rehearsing import rehearse_only, rehearse_option
 
 
 @click.command("fit", cls=OptionsCommand)
 @experiment_options
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the bridge.")
+@rehearse_option
 @output_options
-def command(file: Path | None, out: Path, as_json: bool, quiet: bool, **flags: Any) -> None:
+def command(file: Path | None, out: Path, rehearsed: bool, as_json: bool, quiet: bool, **flags: Any) -> None:
     """Fit a bridge and save it, without scoring it.
 
     Faster than `bridge run`, without any scores of the map.
@@ -27,6 +29,8 @@ def command(file: Path | None, out: Path, as_json: bool, quiet: bool, **flags: A
     """
     from bridge.pipeline.jobs.run import fit
 
+    if rehearsed:
+        rehearse_only("fit", as_json, quiet, out=out, **read_given(file, flags))
     result = fit(read_options(file, flags), out, TerminalProgress(quiet), sys.stdin)
     if as_json:
         print_json({"folder": str(out), "src": result.src, "dst": result.dst, "map": result.map, **result.provenance})

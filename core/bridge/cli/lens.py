@@ -11,6 +11,7 @@ import click
 from bridge.cli.flags import OptionsCommand, field_flags, option_flags
 from bridge.cli.options import output_options, print_json
 from bridge.cli.progress import TerminalProgress
+from bridge.cli.rehearsing import rehearse_only, rehearse_option
 
 FITTED = ("prompts", "max_tokens", "skip", "part", "memory")
 
@@ -30,8 +31,18 @@ def command() -> None:
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File (default: where it is found again).")
 @field_flags("bridge.verbalizers:LensRecipe", *FITTED)
 @option_flags("max_documents", "seed", "device", "dtype", "allow_untrained")
+@rehearse_option
 @output_options
-def fit(model: str, layers: str, kind: str, out: Path | None, as_json: bool, quiet: bool, **given: Any) -> None:
+def fit(
+    model: str,
+    layers: str,
+    kind: str,
+    out: Path | None,
+    rehearsed: bool,
+    as_json: bool,
+    quiet: bool,
+    **given: Any,
+) -> None:
     """Fit a lens of a model at several layers.
 
     What is finished is kept: interrupted, the same command continues from there, with the same bits. Machines can fit
@@ -45,6 +56,8 @@ def fit(model: str, layers: str, kind: str, out: Path | None, as_json: bool, qui
     from bridge.pipeline.plan.options import make_options
     from bridge.report.lens import print_lens
 
+    if rehearsed:
+        rehearse_only("fit_lens", as_json, quiet, model, layers=layers, kind=kind, out=out, **given)
     how = {name: given.pop(name) for name in FITTED}
     record = fit_lens(make_options(src=model, **given), layers, how, kind, out, TerminalProgress(quiet), sys.stdin)
     print_json(record) if as_json else print_lens(record)

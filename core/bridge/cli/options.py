@@ -35,14 +35,14 @@ def output_options(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
 
 
-def read_options(file: Path | None, flags: dict[str, Any]) -> Options:
-    """Merge an experiment file with the flags; flags override the file.
+def read_given(file: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
+    """Merge an experiment file with the flags, by name; flags override the file.
 
     Raises:
-        UsageError: If a model is missing or an option is invalid.
+        UsageError: If a model is missing.
     """
     from bridge.errors import UsageError
-    from bridge.pipeline.plan.options import make_options, read_toml
+    from bridge.pipeline.plan.options import read_toml
 
     given = (read_toml(file) if file else {}) | {key: value for key, value in flags.items() if value is not None}
     if not {"src", "dst"} <= set(given):
@@ -50,7 +50,18 @@ def read_options(file: Path | None, flags: dict[str, Any]) -> Options:
             "Two models are needed.",
             remedy="Use for example --src smollm2-135m@19 --dst gemma3-270m@12; `bridge models` lists names.",
         )
-    return make_options(**given)
+    return given
+
+
+def read_options(file: Path | None, flags: dict[str, Any]) -> Options:
+    """Merge an experiment file with the flags, as `read_given`, into options.
+
+    Raises:
+        UsageError: If a model is missing or an option is invalid.
+    """
+    from bridge.pipeline.plan.options import make_options
+
+    return make_options(**read_given(file, flags))
 
 
 def print_json(value: Any) -> None:

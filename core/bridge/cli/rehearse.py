@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 import click
 
 from bridge.cli.flags import OptionsCommand, option_flags
-from bridge.cli.options import experiment_options, output_options, print_json, read_options
-from bridge.cli.progress import TerminalProgress
-
-if TYPE_CHECKING:
-    from bridge.pipeline.plan.options import Options
-
-TERA = 1e12
+from bridge.cli.options import experiment_options, output_options, read_given
+from bridge.cli.rehearsing import rehearse_only
 
 
 @click.command("rehearse", cls=OptionsCommand)
@@ -63,36 +56,11 @@ def command(
     bridge rehearse experiment.toml --flops 400 --devices 2      # estimate for two GPUs of 400 TFLOP/s
     bridge rehearse --src qwen@20 --dst gemma@41 --positions 20
     """
-    flags |= {"washout": washout or None}
-    options = read_options(file, flags)
-    given = {name for name, value in flags.items() if value is not None}
-    rehearse_only(options, given, require, as_json, quiet, flops, devices)
-
-
-def rehearse_only(
-    options: Options,
-    given: Collection[str],
-    require: Sequence[str],
-    as_json: bool,
-    quiet: bool,
-    flops: float | None = None,
-    devices: int = 1,
-) -> NoReturn:
-    """Rehearse and print; exit with 1 if anything would have failed."""
     from bridge.pipeline.score.thresholds import parse_requirements
-    from bridge.rehearsal import rehearse
-    from bridge.report.rehearsal import print_rehearsal
+    from bridge.rehearsable.call import TERA
 
-    found = rehearse(
-        options,
-        TerminalProgress(quiet),
-        given=tuple(given),
-        require=parse_requirements(require),
-        flops=None if flops is None else flops * TERA,
-        devices=devices,
-    ).document()
-    if as_json:
-        print_json(found)
-    else:
-        print_rehearsal(found)
-    sys.exit(1 if found["problems"] else 0)
+    flags |= {"washout": washout or None}
+    named = {name for name, value in flags.items() if value is not None}
+    speed = None if flops is None else flops * TERA
+    how = {"given": tuple(named), "require": parse_requirements(require), "flops": speed, "devices": devices}
+    rehearse_only("run", as_json, quiet, how=how, **read_given(file, flags))

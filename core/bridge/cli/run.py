@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bridge.cli.flags import OptionsCommand, option_flags
-from bridge.cli.options import experiment_options, output_options, print_json, read_options
+from bridge.cli.options import experiment_options, output_options, print_json, read_given, read_options
 from bridge.cli.parts import collect_only, part_option
 from bridge.cli.progress import TerminalProgress
+from bridge.cli.rehearsing import rehearse_only, rehearse_option
 
 if TYPE_CHECKING:
     from bridge.pipeline.jobs.run import Run
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for results (default runs/...).")
 @click.option("--dry-run", is_flag=True, help="Only print downloads, memory and time of the run.")
 @part_option
-@click.option("--rehearse", "rehearsed", is_flag=True, help="Only run on small random stand-ins: see bridge rehearse.")
+@rehearse_option
 @click.option("--require", multiple=True, metavar="METRIC>=X", help="Exit with 4 unless the mapped arm reaches X.")
 @option_flags(
     "dictionary", "allow_other_model", "features", "positions", "src_verbalizer", "dst_verbalizer", "washout", "encoder"
@@ -72,20 +73,19 @@ def command(
 
     wanted = parse_requirements(require)
     flags |= {"washout": washout or None}
-    options = read_options(demo(flags) if file is None else file, flags)
-    if not rehearsed:
-        refuse_unknown(wanted, options)
+    file = demo(flags) if file is None else file
     given = {name for name, value in flags.items() if value is not None}
+    if rehearsed:
+        how = {"given": tuple(given), "require": wanted}
+        rehearse_only("run", as_json, quiet, how=how, out=out, **read_given(file, flags))
+    options = read_options(file, flags)
+    refuse_unknown(wanted, options)
     if dry_run:
         plan_only(options, given, as_json, quiet)
         return
     if part:
         collect_only(options, part, as_json, quiet)
         return
-    if rehearsed:
-        from bridge.cli.rehearse import rehearse_only
-
-        rehearse_only(options, given, require, as_json, quiet)
     refuse_idle(options, given)
     folder = out or default_folder(options)
     need_ours(folder / REPORT)

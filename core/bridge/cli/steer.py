@@ -10,6 +10,7 @@ import click
 from bridge.cli.flags import OptionsCommand, field_flags, option_flags
 from bridge.cli.options import output_options, print_json
 from bridge.cli.progress import TerminalProgress
+from bridge.cli.rehearsing import rehearse_only, rehearse_option
 
 STEERED = ("doses", "prompts", "new_tokens", "max_tokens", "seed", "allow_untrained")
 
@@ -28,6 +29,7 @@ STEERED = ("doses", "prompts", "new_tokens", "max_tokens", "seed", "allow_untrai
 )
 @option_flags("device", "dtype")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File for the result as JSON.")
+@rehearse_option
 @output_options
 def command(
     bridge_folder: Path,
@@ -36,6 +38,7 @@ def command(
     device: str | None,
     dtype: str | None,
     out: Path | None,
+    rehearsed: bool,
     as_json: bool,
     quiet: bool,
     **given: Any,
@@ -62,16 +65,10 @@ def command(
     from bridge.face.live import steer
     from bridge.report.steer import print_steering
 
-    result = steer(
-        bridge_folder,
-        contrast,
-        vector_from=vector_from,
-        device=device or "auto",
-        dtype=dtype or "auto",
-        out=out,
-        progress=TerminalProgress(quiet),
-        **given,
-    )
+    given |= {"vector_from": vector_from, "device": device or "auto", "dtype": dtype or "auto", "out": out}
+    if rehearsed:
+        rehearse_only("steer", as_json, quiet, bridge_folder, contrast, **given)
+    result = steer(bridge_folder, contrast, progress=TerminalProgress(quiet), **given)
     if as_json:
         print_json(result.document())
     else:

@@ -9,17 +9,27 @@ from typing import Any
 import click
 
 from bridge.cli.flags import OptionsCommand
-from bridge.cli.options import experiment_options, output_options, print_json, read_options
+from bridge.cli.options import experiment_options, output_options, print_json, read_given, read_options
 from bridge.cli.parts import collect_only, part_option
 from bridge.cli.progress import TerminalProgress
+from bridge.cli.rehearsing import rehearse_only, rehearse_option
 
 
 @click.command("sweep", cls=OptionsCommand)
 @experiment_options
 @part_option
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for results (default runs/...).")
+@rehearse_option
 @output_options
-def command(file: Path | None, out: Path | None, part: str | None, as_json: bool, quiet: bool, **flags: Any) -> None:
+def command(
+    file: Path | None,
+    out: Path | None,
+    part: str | None,
+    rehearsed: bool,
+    as_json: bool,
+    quiet: bool,
+    **flags: Any,
+) -> None:
     """Score every layer of one model against every layer of another.
 
     Each model runs once over the corpus, for any number of layers. EV and retrieval are both shown because EV alone is
@@ -35,6 +45,8 @@ def command(file: Path | None, out: Path | None, part: str | None, as_json: bool
     from bridge.report.heatmap import print_sweep, write_sweep
     from bridge.report.html import REPORT, need_ours, write_report
 
+    if rehearsed:
+        rehearse_only("sweep", as_json, quiet, out=out, **read_given(file, flags))
     options = read_options(file, flags)
     if part:
         collect_only(options, part, as_json, quiet)

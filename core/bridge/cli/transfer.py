@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from bridge.cli.options import output_options, print_json
 from bridge.cli.progress import TerminalProgress
+from bridge.cli.rehearsing import rehearse_only, rehearse_option
 
 
 @click.group("transfer")
@@ -27,8 +28,9 @@ def command() -> None:
 @click.option("--any-layer", is_flag=True, help="Assign all vectors to the source's site, ignoring their names.")
 @click.option("--score/--no-score", default=True, help="Score them on the bridge's held-out activations (default).")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
+@rehearse_option
 @output_options
-def directions(bridge_folder: Path, as_json: bool, quiet: bool, **given: Any) -> None:
+def directions(bridge_folder: Path, rehearsed: bool, as_json: bool, quiet: bool, **given: Any) -> None:
     """Move every tensor of the safetensors file VECTORS through BRIDGE, as directions.
 
     Directions (steering vectors, decoder rows) go through the linear part of the map only. The result has the same
@@ -44,6 +46,8 @@ def directions(bridge_folder: Path, as_json: bool, quiet: bool, **given: Any) ->
     """
     from bridge.face.transfer import transfer_directions
 
+    if rehearsed:
+        _rehearse("transfer_directions", bridge_folder, given, as_json, quiet)
     _print(transfer_directions(bridge_folder, progress=TerminalProgress(quiet), **given).document(), as_json)
 
 
@@ -56,8 +60,9 @@ def directions(bridge_folder: Path, as_json: bool, quiet: bool, **given: Any) ->
 @click.option("--score/--no-score", default=True, help="Score on the bridge's held-out activations (default).")
 @click.option("--any-layer", is_flag=True, help="Assign all probes to the source's site, ignoring their names.")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
+@rehearse_option
 @output_options
-def probes(bridge_folder: Path, as_json: bool, quiet: bool, **given: Any) -> None:
+def probes(bridge_folder: Path, rehearsed: bool, as_json: bool, quiet: bool, **given: Any) -> None:
     """Write the linear probes of the safetensors file PROBES as probes of BRIDGE's destination.
 
     PROBES has for each probe a tensor NAME, (width,) or (n, width), and, if the probe has a bias, a tensor NAME.bias. A
@@ -71,6 +76,8 @@ def probes(bridge_folder: Path, as_json: bool, quiet: bool, **given: Any) -> Non
     """
     from bridge.face.transfer import transfer_probes
 
+    if rehearsed:
+        _rehearse("transfer_probes", bridge_folder, given, as_json, quiet)
     _print(transfer_probes(bridge_folder, progress=TerminalProgress(quiet), **given).document(), as_json)
 
 
@@ -83,8 +90,9 @@ def probes(bridge_folder: Path, as_json: bool, quiet: bool, **given: Any) -> Non
 @click.option("--score/--no-score", default=True, help="Score on the bridge's held-out activations (default).")
 @click.option("--allow-other-model", is_flag=True, help="Accept a dictionary whose file names another model.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@rehearse_option
 @output_options
-def sae(bridge_folder: Path, out: Path, as_json: bool, quiet: bool, **given: Any) -> None:
+def sae(bridge_folder: Path, out: Path, rehearsed: bool, as_json: bool, quiet: bool, **given: Any) -> None:
     """Write the sparse autoencoder SAE of BRIDGE's source as an autoencoder of its destination, in SAELens layout.
 
     SAE is a path or hub:user/repo/subfolder, in any installed format. The result loads in sae-lens and takes the
@@ -99,6 +107,8 @@ def sae(bridge_folder: Path, out: Path, as_json: bool, quiet: bool, **given: Any
     from bridge.errors import printable
     from bridge.face.transfer import transfer_sae
 
+    if rehearsed:
+        _rehearse("transfer_sae", bridge_folder, given | {"out": out}, as_json, quiet)
     carried = transfer_sae(bridge_folder, out=out, progress=TerminalProgress(quiet), **given)
     if as_json:
         print_json({"out": str(out)} | carried.document())
@@ -117,6 +127,10 @@ def sae(bridge_folder: Path, out: Path, as_json: bool, quiet: bool, **given: Any
             click.echo("That is NO better than the mean activation: the dictionary does not work there.")
     else:
         click.echo("It is NOT scored: its quality on the destination is unknown. See bridge audit.")
+
+
+def _rehearse(name: str, bridge_folder: Path, given: dict[str, Any], as_json: bool, quiet: bool) -> NoReturn:
+    rehearse_only(name, as_json, quiet, bridge_folder, **given)
 
 
 def _print(report: dict[str, Any], as_json: bool) -> None:

@@ -11,6 +11,7 @@ import click
 from bridge.cli.flags import OptionsCommand, field_flags, option_flags
 from bridge.cli.options import output_options, print_json
 from bridge.cli.progress import TerminalProgress
+from bridge.cli.rehearsing import rehearse_only, rehearse_option
 
 TRAINED = ("steps", "batch", "rank", "lr", "characters", "topics", "reconstructor", "inject")
 
@@ -32,9 +33,17 @@ def command() -> None:
 )
 @field_flags("bridge.verbalizers:Recipe", *TRAINED)
 @option_flags("allow_other_model", "max_documents", "max_tokens", "seed", "device", "dtype", "allow_untrained")
+@rehearse_option
 @output_options
 def train(
-    model: str, verbalizer: str, dictionary: str | None, out: Path | None, as_json: bool, quiet: bool, **given: Any
+    model: str,
+    verbalizer: str,
+    dictionary: str | None,
+    out: Path | None,
+    rehearsed: bool,
+    as_json: bool,
+    quiet: bool,
+    **given: Any,
 ) -> None:
     """Train a verbalizer of a model, from the model itself and plain text.
 
@@ -54,6 +63,9 @@ def train(
     from bridge.report.verbalizer import print_training
     from bridge.verbalizers import Recipe
 
+    if rehearsed:
+        named: dict[str, Any] = {"verbalizer": verbalizer, "dictionary": dictionary, "out": out}
+        rehearse_only("train_verbalizer", as_json, quiet, model, **named, **given)
     recipe = Recipe(**{name: given.pop(name) for name in TRAINED})
     options = make_options(src=model, **given)
     progress = TerminalProgress(quiet)

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from bridge.pipeline.fit.bridge import Bridge
     from bridge.pipeline.jobs.run import Run
     from bridge.pipeline.jobs.sweep import Sweep
-    from bridge.rehearsal import Rehearsal
 
 
 def fit(src: str, dst: str, *, out: str | Path | None = None, **options: Unpack[Keywords]) -> Bridge:
@@ -85,36 +84,6 @@ def dry_run(src: str, dst: str, **options: Unpack[Keywords]) -> dict[str, Any]:
     from bridge.pipeline.plan.runtime import open_runtime
 
     return dry_run_options(make_options(src=src, dst=dst, **options), open_runtime())
-
-
-def rehearse(
-    src: str,
-    dst: str,
-    *,
-    flops: float | None = None,
-    devices: int = 1,
-    **options: Unpack[Keywords],
-) -> Rehearsal:
-    """Run an experiment on small random stand-ins, without a network, to find what would fail in `run`.
-
-    Args:
-        src: Source model and layer.
-        dst: Destination model and layer.
-        flops: Speed of the real device for the estimate, in 1e12 operations per second; measured here if None.
-        devices: Number of devices that share a model's weights in the real run.
-        options: As for `fit`.
-
-    Returns:
-        What would have failed, what was not tried, and estimates; no score.
-
-    Raises:
-        bridge.errors.UsageError: If an option is unknown or has an invalid value.
-    """
-    from bridge.pipeline.plan.options import make_options
-    from bridge.rehearsal import rehearse as rehearse_options
-
-    speed = None if flops is None else flops * 1e12
-    return rehearse_options(make_options(src=src, dst=dst, **options), flops=speed, devices=devices)
 
 
 def sweep(src: str, dst: str, *, out: str | Path | None = None, **options: Unpack[Keywords]) -> Sweep:

@@ -88,16 +88,17 @@ def write_dictionary(
 
 
 def write_shipped(real: ResolvedModel, stand_in: Path, d_model: int, registry: Registry) -> None:
-    """Write a stand-in of every dictionary that lies in the folder of a model's weights, at the model's site.
+    """Write a stand-in of every dictionary that lies in the folder of a model's weights, at the model's sites.
 
     Raises:
         BridgeError: As `write_dictionary`.
     """
-    site = str(real.single_site())
-    for name, path in shipped(real).get(site, {}).items():
-        folder = stand_in / "dictionaries" / site
-        written = Path(write_dictionary(folder / f".{name}", format_of(path, registry), d_model, Origin(), registry))
-        written.rename(folder / name)
+    there = shipped(real)
+    for site in map(str, real.all_sites()):
+        for name, path in there.get(site, {}).items():
+            folder, fmt = stand_in / "dictionaries" / site, format_of(path, registry)
+            written = Path(write_dictionary(folder / f".{name}", fmt, d_model, Origin(), registry))
+            written.rename(folder / name)
 
 
 def _random(d_model: int, activation: Activation, origin: Origin) -> SparseAutoencoder:

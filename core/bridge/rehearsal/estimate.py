@@ -28,12 +28,11 @@ PROMPT = 60
 """Tokens of a verbalizer's prompt, of the length of the released ones."""
 
 
-def estimates(options: Options, real: Real, *, flops: float | None, devices: int) -> dict[str, Any]:
+def estimates(real: Real, *, flops: float | None, devices: int) -> dict[str, Any]:
     """Estimate what the real run fetches, holds, stores and takes.
 
     Args:
-        options: The experiment.
-        real: What was found of it.
+        real: What was found of the experiment.
         flops: Operations per second of the real device; None to measure this machine's.
         devices: Number of devices that share the weights of one model.
 
@@ -41,14 +40,16 @@ def estimates(options: Options, real: Real, *, flops: float | None, devices: int
         `fetch_gib`, `memory_gib` (weights alone, per device), `disk_gib` (activations), `tokens`, `explanations`,
         `hours` (a lower bound), `flops_per_second`, `from`, and `unknown`: what the estimate leaves out.
     """
+    options = real.command.options
     dtype = _dtype(options)
     size = 4 if dtype == "float32" else 2
-    models = [one for one in (real.src, real.dst) if one]
+    models = list(real.models.values())
     unknown = [f"the parameters of {one.model.name}" for one in models if one.parameters is None]
-    unknown += [] if real.tokens else [f"the tokens of {real.corpus}"]
+    unknown += [f"the tokens of {real.corpus}"] if real.command.corpus and not real.tokens else []
+    unknown += real.command.left_out
     speed, said = (flops, "as given by --flops") if flops else _measured(options, dtype)
     work = sum(_forward(one) * real.tokens for one in models)
-    explanations, written, more = _explaining(options, real) if real.explains else (0, 0, 0.0)
+    explanations, written, more = _explaining(options, real) if real.command.judged else (0, 0, 0.0)
     fetched = _fetched(real, models, unknown)
     largest = max((one.parameters or 0 for one in models), default=0)
     return {
@@ -81,7 +82,7 @@ def _dtype(options: Options) -> str:
 
 def _forward(one: Described) -> float:
     """Return the operations for one token up to the block that is read."""
-    depth = (one.model.single_site().layer + 1) / one.model.info.n_layers
+    depth = one.deepest() / one.model.info.n_layers
     return 2.0 * (one.parameters or 0) * depth
 
 
@@ -91,7 +92,8 @@ def _explaining(options: Options, real: Real) -> tuple[int, int, float]:
     asked = [build_washout(text) for text in real.options.verbalize.washout]
     positions = options.verbalize.positions
     total, written, work = 0, 0, 0.0
-    for one, reader, arms in ((real.src, real.src_reader, 1), (real.dst, real.dst_reader, ARMS)):
+    for side, arms in (("src", 1), ("dst", ARMS)):
+        one, reader = real.models.get(side), real.readers.get(side)
         if one is None:
             continue
         sampling = _sampling(reader)
@@ -122,16 +124,17 @@ def _sampling(reader: Found | None) -> Sampling:
 def _fetched(real: Real, models: list[Described], unknown: list[str]) -> float:
     """Return the bytes that are not on this machine yet, and say what is not counted."""
     total = float(sum(_on_disk(one) for one in models if not one.here))
-    for one, reader in ((real.src, real.src_reader), (real.dst, real.dst_reader)):
-        if one and reader and not reader.here:
+    for side, reader in real.readers.items():
+        one = real.models[side]
+        if not reader.here:
             # Both halves, the second one cut after its block; a published size is taken where there is one.
             known = reader.known.gigabytes * 1e9 if reader.known else 0.0
-            depth = (one.model.single_site().layer + 1) / one.model.info.n_layers
+            depth = one.deepest() / one.model.info.n_layers
             total += known or (one.parameters or 0) * 2.0 * (1 + depth)
-    asked = real.options.dictionary.reference
-    if asked and real.dictionary is None and asked.startswith("hub:"):
-        unknown.append(f"the size of {asked}")
-    if not real.exact:
+    for side, asked in real.command.dictionaries.items():
+        if side not in real.dictionaries and asked.startswith("hub:"):
+            unknown.append(f"the size of {asked}")
+    if real.command.corpus and not real.exact:
         unknown.append(f"the size of the corpus {real.corpus}")
     return total
 

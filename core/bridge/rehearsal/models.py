@@ -21,6 +21,14 @@ SMALL = 64 * 2**20
 
 STEP, NARROWEST = 32, 64
 
+SIDES = {"src": "source", "dst": "destination"}
+
+
+def name_of(side: str, what: str) -> str:
+    """Return in words what belongs to a side: `source model`, `destination verbalizer`, `destination model 2`."""
+    name, number = side[:3], side[3:]
+    return f"{SIDES[name]} {what}{f' {number}' if number else ''}"
+
 
 @final
 @dataclass(frozen=True)
@@ -40,6 +48,18 @@ class Described:
     parameters: int | None
     small: bool
     hub: str
+
+    def deepest(self) -> int:
+        """Return the number of blocks that run to reach all sites."""
+        return max(site.layer for site in self.model.all_sites()) + 1
+
+    def label(self) -> str:
+        """Return the reference with its site, or its sites as they were written."""
+        return self.model.label(self.model.single_site()) if self.one_site() else f"{self.model.name}@{self.model.site}"
+
+    def one_site(self) -> bool:
+        """Tell whether it is read at a single site."""
+        return len(self.model.all_sites()) == 1 and not set(",*") & set(self.model.site)
 
 
 def described(text: str, runtime: Runtime, folder: Path) -> Described:

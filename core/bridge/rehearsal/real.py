@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -20,8 +20,10 @@ from bridge.pipeline.plan.specs import build_map, build_washout
 from bridge.pipeline.score.judge import LSA, load_judge
 from bridge.pipeline.score.thresholds import refuse_unmeasured
 from bridge.pipeline.transfer.dictionaries import OWN
+from bridge.references import parse_reference
+from bridge.rehearsal.command import Command
 from bridge.rehearsal.dictionaries import checked, is_here
-from bridge.rehearsal.models import Described, described
+from bridge.rehearsal.models import Described, described, name_of
 from bridge.rehearsal.readers import Found, found_for
 from bridge.rehearsal.stages import Problems
 from bridge.scorers import Need
@@ -37,11 +39,10 @@ class Real:
 
     Attributes:
         options: The experiment with defaults in the place of what is wrong.
-        src: The source; None if its configuration is not here.
-        dst: The destination, likewise.
-        dictionary: The real dictionary; None if it is not here, or wrong.
-        src_reader: The source's verbalizer; None if nothing is explained, or it is wrong.
-        dst_reader: The destination's, likewise.
+        command: The command.
+        models: The models by side; without those whose configurations are not here.
+        dictionaries: The real dictionaries by side; without those that are not here, or wrong.
+        readers: The verbalizers by side; without those that are wrong.
         corpus: What the corpus is called.
         tokens: Tokens of the corpus; an upper bound if it is not here.
         exact: Whether the corpus was read, so that its tokens are counted from its characters.
@@ -50,11 +51,10 @@ class Real:
     """
 
     options: Options
-    src: Described | None = None
-    dst: Described | None = None
-    dictionary: Dictionary | None = None
-    src_reader: Found | None = None
-    dst_reader: Found | None = None
+    command: Command
+    models: dict[str, Described] = field(default_factory=dict)
+    dictionaries: dict[str, Dictionary] = field(default_factory=dict)
+    readers: dict[str, Found] = field(default_factory=dict)
     corpus: str = BUNDLED
     tokens: int = 0
     exact: bool = False
@@ -62,9 +62,9 @@ class Real:
     unchecked: list[str] = field(default_factory=list)
 
     @property
-    def explains(self) -> bool:
-        """Whether anything is explained."""
-        return bool(self.options.dictionary.reference or self.options.verbalize.positions)
+    def whole(self) -> bool:
+        """Whether every model was found."""
+        return set(self.models) == set(self.command.references)
 
 
 CHARACTERS_PER_TOKEN = 4.3
@@ -72,7 +72,7 @@ CHARACTERS_PER_TOKEN = 4.3
 
 
 def look(
-    options: Options,
+    command: Command,
     runtime: Runtime,
     folder: Path,
     problems: Problems,
@@ -82,28 +82,33 @@ def look(
     """Find and check every part of an experiment without a network.
 
     Args:
-        options: The experiment.
+        command: The command.
         runtime: Plugins and the user's store.
         folder: For configurations that families bring.
         problems: Receives what is wrong.
         given: Names of options that were set by flags.
         require: Metrics with thresholds.
     """
-    real = Real(options)
-    if problems.tried("options", partial(_has_effect, options, given)) is None:
+    options = command.options
+    real = Real(options, command)
+    if command.idle and problems.tried("options", partial(_has_effect, options, given)) is None:
         real.options = options.updated(**{name: declared()[name][2].get_default() for name in OF_EXPLANATIONS})
+    for stage, check in command.checks.items():
+        problems.tried(stage, check)
     _options(real, runtime, problems, require)
-    for side in ("src", "dst"):
-        _model(real, side, runtime, folder, problems)
-    models = [one.model for one in (real.src, real.dst) if one]
-    real.corpus = corpus_of(options.corpus.source, models)
-    _corpus(real, runtime, problems)
-    if real.src and options.dictionary.reference:
-        _dictionary(real, real.src, runtime, problems)
-    if real.explains:
-        for side, one in (("src", real.src), ("dst", real.dst)):
-            if one:
-                _reader(real, side, one, runtime, folder, problems)
+    for side, text in command.references.items():
+        _model(real, side, text, runtime, folder, problems)
+    _complete(real, runtime, problems)
+    if command.corpus:
+        real.corpus = corpus_of(options.corpus.source, [one.model for one in real.models.values()])
+        _corpus(real, runtime, problems)
+    for side, reference in command.dictionaries.items():
+        if side in real.models:
+            _dictionary(real, side, reference, runtime, problems)
+    for side in command.explained:
+        if side in real.models:
+            _reader(real, side, real.models[side], runtime, problems)
+    if command.judged:
         _encoder(real)
     return real
 
@@ -139,33 +144,46 @@ def _options(real: Real, runtime: Runtime, problems: Problems, require: Sequence
     real.options = options.updated(**changes)
 
 
-def _model(real: Real, side: str, runtime: Runtime, folder: Path, problems: Problems) -> None:
-    stage = {"src": "source model", "dst": "destination model"}[side]
-    text = getattr(real.options.models, side)
+def _model(real: Real, side: str, text: str, runtime: Runtime, folder: Path, problems: Problems) -> None:
+    stage = name_of(side, "model")
     one = problems.tried(stage, lambda: described(text, runtime, folder))
     if one is None:
         return
-
-    if not problems.tried(stage, partial(_has_site, one)):
+    if one.model.site and not problems.tried(stage, partial(_has_sites, one)):
         reference = one.model.reference
         elsewhere = f"{reference.model}{f':{reference.variant}' if reference.variant else ''}@{ELSEWHERE}"
         one = problems.tried(stage, lambda: described(elsewhere, runtime, folder))
-        real.options = real.options.updated(**{side: elsewhere})
         real.unchecked.append(f"The {stage} was rehearsed @{ELSEWHERE}, because the layer in the experiment is wrong.")
-    setattr(real, side, one)
-    limit = one.model.info.max_tokens if one else None
-    asked = real.options.corpus.max_tokens
-    if one and limit is not None and real.options.given("max_tokens") and asked > limit:
+    if one is None:
+        return
+    real.models[side] = one
+    limit, asked = one.model.info.max_tokens, real.options.corpus.max_tokens
+    if limit is not None and real.options.given("max_tokens") and asked > limit:
         problems.add(stage, f"{one.model.name} reads at most {limit} tokens. Use --max-tokens {limit} or fewer.")
 
 
-def _has_site(one: Described) -> bool:
-    """Check the layer, and modules that are named by path.
+def _complete(real: Real, runtime: Runtime, problems: Problems) -> None:
+    """Fill in what the command finds out of the models: the site that a published reader reads."""
+    complete, found = real.command.complete, {side: one.model for side, one in real.models.items()}
+    if complete and real.whole:
+        done = problems.tried("destination verbalizer", lambda: complete(real.options, found, runtime))
+        real.options = done or real.options
+        site = parse_reference(real.options.models.dst).site
+        if site and site != found["dst"].site:
+            real.models["dst"] = replace(real.models["dst"], model=replace(found["dst"], site=site))
+    for side, one in found.items():
+        if not one.site and not real.models[side].model.site:
+            problems.tried(name_of(side, "model"), one.all_sites)
+            del real.models[side]
+
+
+def _has_sites(one: Described) -> bool:
+    """Check the layers, and modules that are named by path.
 
     Raises:
         UsageError: If the model has no such site.
     """
-    one.model.adapter.check_sites(one.model.weights, [one.model.single_site()])
+    one.model.adapter.check_sites(one.model.weights, one.model.all_sites())
     return True
 
 
@@ -186,26 +204,28 @@ def _corpus(real: Real, runtime: Runtime, problems: Problems) -> None:
     real.tokens, real.exact = int(sum(lengths)), True
 
 
-def _dictionary(real: Real, src: Described, runtime: Runtime, problems: Problems) -> None:
-    asked = real.options.dictionary
-    if asked.reference == OWN:
+def _dictionary(real: Real, side: str, reference: str, runtime: Runtime, problems: Problems) -> None:
+    model, any_model = real.models[side].model, real.options.dictionary.allow_other_model
+    if reference == OWN:
         return
-    if not is_here(asked.reference):
+    if reference.startswith(HUB) and not is_here(reference):
         real.unchecked.append(
-            f"The dictionary {asked.reference} is not on this machine: its format, width, site and model were not "
-            "checked. The real run needs it."
+            f"The dictionary {reference} is not on this machine: its format, width, site and model were not checked. "
+            "The real run fetches it."
         )
         return
-    real.dictionary = problems.tried(
-        "dictionary", lambda: checked(asked.reference, src.model, asked.allow_other_model, runtime.registry)
-    )
+    stage = "dictionary" if side == "src" else name_of(side, "dictionary")
+    found = problems.tried(stage, lambda: checked(reference, model, any_model, runtime.registry))
+    if found is not None:
+        real.dictionaries[side] = found
 
 
-def _reader(real: Real, side: str, one: Described, runtime: Runtime, folder: Path, problems: Problems) -> None:
-    stage = {"src": "source verbalizer", "dst": "destination verbalizer"}[side]
+def _reader(real: Real, side: str, one: Described, runtime: Runtime, problems: Problems) -> None:
+    stage = name_of(side, "verbalizer")
     text = getattr(real.options.verbalize, f"{side}_verbalizer")
     found = problems.tried(stage, lambda: found_for(text, one.model, runtime))
-    setattr(real, f"{side}_reader", found)
+    if found:
+        real.readers[side] = found
     if found and not found.here:
         said = "only its published site and model were" if found.known else "nothing of it was"
         real.unchecked.append(

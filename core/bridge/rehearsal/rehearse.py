@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from bridge.errors import BridgeError
-from bridge.pipeline.jobs.run import run
-from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.runtime import open_runtime
 from bridge.plugins.isolation import ANY_FAULT
 from bridge.progress import Progress, Silent
+from bridge.rehearsal.command import Command, Surroundings
 from bridge.rehearsal.estimate import estimates
 from bridge.rehearsal.real import look
 from bridge.rehearsal.result import Rehearsal
 from bridge.rehearsal.stages import Problems, Recorder, stage_of
 from bridge.rehearsal.stand_ins import StandIns, build_stand_ins
 from bridge.rehearsal.world import offline, stage_set
-from bridge.report.html import REPORT, write_report
 
 
 def rehearse(
-    options: Options,
+    command: Command,
     progress: Progress | None = None,
     *,
     given: Sequence[str] = (),
@@ -30,13 +28,13 @@ def rehearse(
     flops: float | None = None,
     devices: int = 1,
 ) -> Rehearsal:
-    """Run a whole experiment on random stand-ins, in temporary folders and without a network.
+    """Run a whole command on random stand-ins, in temporary folders and without a network.
 
     The real configurations and small files are checked first, as far as they are on this machine; what is wrong is
     replaced by a default, so that the rest is tried as well. The scores of the run are thrown away.
 
     Args:
-        options: The experiment.
+        command: The command.
         progress: Receives every stage.
         given: Names of options that were set by flags.
         require: Metrics that the real run will be held to, with their thresholds: only their names are checked.
@@ -50,40 +48,39 @@ def rehearse(
     with tempfile.TemporaryDirectory(prefix="bridge-rehearsal-") as folder, offline():
         root = Path(folder)
         runtime = open_runtime(recorder)
-        real = look(options, runtime, root / "configurations", problems, given, require)
-        costs = estimates(options, real, flops=flops, devices=devices)
-        if real.src is None or real.dst is None:
-            unchecked = [*real.unchecked, "Nothing was run: the stand-ins need the configurations of both models."]
+        real = look(command, runtime, root / "configurations", problems, given, require)
+        costs = estimates(real, flops=flops, devices=devices)
+        if not real.whole:
+            unchecked = [*real.unchecked, "Nothing was run: the stand-ins need the configurations of all models."]
             return Rehearsal(problems.found, [], recorder.stages, unchecked, False, costs)
-        ready = problems.tried("stand-ins", lambda: build_stand_ins(options, real, runtime, root))
-        finished = ready is not None and _played(ready, root, recorder, problems)
+        ready = problems.tried("stand-ins", lambda: build_stand_ins(real, runtime, root))
+        finished = ready is not None and _performed(command, ready, root, recorder, problems)
         stand_ins, more = (ready.records, ready.unchecked) if ready else ([], [])
         return Rehearsal(problems.found, stand_ins, recorder.stages, [*real.unchecked, *more], finished, costs)
 
 
-def _played(ready: StandIns, root: Path, recorder: Recorder, problems: Problems) -> bool:
-    """Run the experiment and write its report; tell whether both came to their end."""
-    folder = root / "run"
+def _performed(command: Command, ready: StandIns, root: Path, recorder: Recorder, problems: Problems) -> bool:
+    """Perform the command; tell whether it came to its end."""
+    folder = root / "work"
+    folder.mkdir()
+    where = Surroundings(ready.options, ready.dictionaries, ready.widths, folder, recorder)
     with stage_set(ready.models, root / "cache"):
         try:
-            result = run(ready.options, folder, recorder)
-            for name, what in result.bridge.provenance.get("failed_scorers", {}).items():
-                problems.add(f"scorer {name}", what)
-            with recorder.stage("report", 1, "pages") as advance:
-                write_report([folder], folder / REPORT)
-                advance()
+            done = command.perform(where)
         except BridgeError as error:
             problems.add(stage_of(error), str(error))
             return False
         except ANY_FAULT as error:
             problems.add(stage_of(error), f"{type(error).__name__}: {error}")
             return False
-    scored = {metric.scorer for metric in result.metrics}
-    ready.unchecked.extend(_idle_scorers(scored))
+    for name, what in done.failed.items():
+        problems.add(f"scorer {name}", what)
+    if done.scored is not None:
+        ready.unchecked.extend(_idle_scorers(done.scored))
     return True
 
 
-def _idle_scorers(scored: set[str]) -> list[str]:
+def _idle_scorers(scored: Collection[str]) -> list[str]:
     from bridge.plugins.discovery import discover
 
     silent = [scorer for name, scorer in sorted(discover().scorers.items()) if name not in scored]

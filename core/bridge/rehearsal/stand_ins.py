@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
@@ -35,6 +35,8 @@ class StandIns:
 
     Attributes:
         options: Options that run the experiment on them.
+        dictionaries: Dictionaries by side.
+        widths: Widths of the models by side.
         models: The folder that stands for the user's folder of models.
         records: What stands for what, for people.
         unchecked: What could not be stood in for, a sentence each.
@@ -42,50 +44,54 @@ class StandIns:
 
     options: Options
     models: Path
-    records: list[dict[str, str]]
-    unchecked: list[str]
+    dictionaries: dict[str, str] = field(default_factory=dict)
+    widths: dict[str, int] = field(default_factory=dict)
+    records: list[dict[str, str]] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
 
 
-def build_stand_ins(options: Options, real: Real, runtime: Runtime, root: Path) -> StandIns:
-    """Write the stand-ins of models, dictionary and verbalizers.
+def build_stand_ins(real: Real, runtime: Runtime, root: Path) -> StandIns:
+    """Write the stand-ins of models, dictionaries and verbalizers.
 
     Args:
-        options: The experiment as it was given.
-        real: What was found of it.
+        real: What was found of the experiment.
         runtime: Plugins and progress.
         root: A temporary folder.
 
     Raises:
         BridgeError: If a model's family gives no stand-in.
     """
-    sides = {"src": real.src, "dst": real.dst}
-    ready = StandIns(real.options, root / "models", [], [])
-    kept = [one.model.info.d_model for one in sides.values() if one and one.small]
-    widths = Widths(kept)
-    changes: dict[str, Any] = _cut(options, real)
-    for side, one in sides.items():
-        assert one is not None
-        changes[side] = write_model(one, side, ready.models, widths)
-        ready.records.append(_model_record(one, widths(one.model.info.d_model)))
-    changes |= {"src_identity": "", "dst_identity": ""}
+    ready = StandIns(real.options, root / "models")
+    widths = Widths([one.model.info.d_model for one in real.models.values() if one.small])
+    written: dict[str, str] = {}
+    for side, one in real.models.items():
+        written[side] = write_model(one, side, ready.models, widths)
+        ready.widths[side] = widths(one.model.info.d_model)
+        ready.records.append(_model_record(one, ready.widths[side]))
+    changes: dict[str, Any] = _cut(real) | {"src": written["src"], "src_identity": "", "dst_identity": ""}
+    if len(written) == 2:
+        changes["dst"] = written["dst"]  # a range of destinations names its stand-ins as it is
     stage = dataclasses.replace(runtime, store=Store(root / "cache"))
     with models_in(ready.models):
-        resolved = {side: stage.resolve(changes[side]) for side in sides}
-    changes |= _dictionary(real, resolved["src"].weights.folder, widths, runtime, ready, root)
-    for side, one in sides.items():
-        assert one is not None
-        folder = resolved[side].weights.folder
+        folders = {side: stage.resolve(text).weights.folder for side, text in written.items()}
+    for side, one in real.models.items():
+        folder = folders[side]
         if not one.small and folder:
-            write_shipped(one.model, folder, widths(one.model.info.d_model), runtime.registry)
-        if real.explains:
-            found = real.src_reader if side == "src" else real.dst_reader
-            changes[f"{side}_verbalizer"] = _reader(found, one, side, changes[side], widths, stage, ready)
+            write_shipped(one.model, folder, ready.widths[side], runtime.registry)
+        if side in real.command.dictionaries:
+            ready.dictionaries[side] = _dictionary(real, side, runtime, ready, root)
+    if real.options.dictionary.reference:
+        changes["dictionary"] = ready.dictionaries["src"]
+    for side in real.command.explained:
+        found = real.readers.get(side)
+        changes[f"{side}_verbalizer"] = _reader(found, real.models[side], side, written[side], widths, stage, ready)
     ready.options = real.options.updated(**changes)
     return ready
 
 
-def _cut(options: Options, real: Real) -> dict[str, Any]:
+def _cut(real: Real) -> dict[str, Any]:
     """Return what is smaller in a rehearsal, or has another name."""
+    options = real.options
     elsewhere = real.corpus == "-" or real.corpus.startswith(HUB)
     asked = options.corpus.max_documents
     encoder = options.score.encoder
@@ -99,38 +105,35 @@ def _cut(options: Options, real: Real) -> dict[str, Any]:
         "max_documents": min(asked, DOCUMENTS) if asked else DOCUMENTS,
         "positions": min(options.verbalize.positions, POSITIONS),
         "allow_untrained": True,
-        **({"encoder": encoder if real.encoder else LSA} if real.explains else {}),
+        **({"encoder": encoder if real.encoder else LSA} if real.command.judged else {}),
     }
 
 
 def _model_record(one: Described, width: int) -> dict[str, str]:
-    info, name = one.model.info, one.model.label(one.model.single_site())
+    info, name = one.model.info, one.label()
     kind = next(iter(one.model.weights.config.get("architectures") or ()), one.model.adapter.name)
     real = f"{kind}, {info.n_layers} blocks, {info.d_model} wide"
     stand_in = "itself" if one.small else f"random, {info.n_layers} blocks, {width} wide"
     return {"what": name, "real": real, "stand_in": stand_in}
 
 
-def _dictionary(
-    real: Real, folder: Path | None, widths: Widths, runtime: Runtime, ready: StandIns, root: Path
-) -> dict[str, Any]:
-    asked, src = real.options.dictionary, real.src
-    assert src is not None
-    if asked.reference in ("", OWN):
-        return {}
-    path = Path(asked.reference).expanduser()
-    if src.small and real.dictionary is not None and path.exists():
-        ready.records.append({"what": asked.reference, "real": "dictionary", "stand_in": "itself"})
-        return {"dictionary": str(path.absolute())}
-    origin = real.dictionary.origin if real.dictionary else Origin()
+def _dictionary(real: Real, side: str, runtime: Runtime, ready: StandIns, root: Path) -> str:
+    """Return the reference of a dictionary's stand-in."""
+    reference, one, found = real.command.dictionaries[side], real.models[side], real.dictionaries.get(side)
+    if reference == OWN:
+        return reference
+    path = Path(reference).expanduser()
+    if one.small and found is not None and path.exists():
+        ready.records.append({"what": reference, "real": "dictionary", "stand_in": "itself"})
+        return str(path.absolute())
+    origin = found.origin if found else Origin()
     fmt = format_of(path, runtime.registry) if path.exists() else None
-    width = widths(src.model.info.d_model)
     # The name of the model was checked on the real one; a folder's stand-in may have another.
-    site = Origin(site=origin.site)
-    written = write_dictionary(root / "dictionary", fmt, width, site, runtime.registry)
-    shape = " x ".join(map(str, real.dictionary.directions.shape)) if real.dictionary is not None else "not here"
-    ready.records.append({"what": asked.reference, "real": shape, "stand_in": f"random, {width} wide"})
-    return {"dictionary": written}
+    site, folder = Origin(site=origin.site), root / f"dictionary-{side}"
+    written = write_dictionary(folder, fmt, ready.widths[side], site, runtime.registry)
+    shape = " x ".join(map(str, found.directions.shape)) if found is not None else "not here"
+    ready.records.append({"what": reference, "real": shape, "stand_in": f"random, {ready.widths[side]} wide"})
+    return written
 
 
 def _reader(

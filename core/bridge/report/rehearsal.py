@@ -29,7 +29,7 @@ def print_rehearsal(found: Mapping[str, Any]) -> None:
     for problem in found["problems"]:
         say(f"Would fail ({problem['stage']}): {problem['what']}")
     if not found["problems"]:
-        say("Everything ran to its end, with the report: nothing that was tried would fail.")
+        say("Everything ran to its end: nothing that was tried would fail.")
     elif found["finished"]:
         say("The rest of the experiment ran to its end, with what is wrong replaced or left out.")
 

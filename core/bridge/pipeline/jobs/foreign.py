@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import UsageError
+from bridge.models.resolve import ResolvedModel
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.fit.cache import fitted_bridge
 from bridge.pipeline.plan.gather import gather_model
@@ -124,7 +125,15 @@ def with_reader(options: Options, runtime: Runtime, *, asked: bool = False) -> O
     """
     if options.verbalize.dst_verbalizer or not options.models.dst:
         return options
-    model = runtime.resolve(options.models.dst)
+    return with_reader_of(runtime.resolve(options.models.dst), options, runtime, asked=asked)
+
+
+def with_reader_of(model: ResolvedModel, options: Options, runtime: Runtime, *, asked: bool = False) -> Options:
+    """Do the same for a destination that was resolved.
+
+    Raises:
+        UsageError: As `with_reader`.
+    """
     reader = None if model.site and not asked else best_reader(model, runtime.registry, asked=asked)
     if reader is None:
         if not model.site and (oracle := best_reader(model, runtime.registry, asked=True)):
