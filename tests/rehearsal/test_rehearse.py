@@ -6,15 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import yaml
 from click.testing import CliRunner, Result
 
 from bridge.cli import bridge
-from bridge.dictionaries import Origin, ReLU, SparseAutoencoder
-from bridge.plugins import discover
 from bridge.report.rehearsal import print_rehearsal
+from rehearsal_files import write_configs, write_sae, write_sidecar
 
 SMALL = {"max_documents": 40, "max_tokens": 48, "features": 6, "positions": 6, "encoder": "lsa", "dtype": "float32"}
 
@@ -34,50 +31,11 @@ def experiment(folder: Path, **options: Any) -> Path:
     return path
 
 
-def write_configs(folder: Path) -> tuple[Path, Path]:
-    """Write configurations of a Qwen2 and of a Gemma 3 in its wrapper, real widths in few blocks, without weights."""
-    from transformers import Gemma3Config, Qwen2Config, SiglipVisionConfig
-
-    qwen = {"hidden_size": 896, "intermediate_size": 4864, "num_attention_heads": 14, "num_key_value_heads": 2}
-    text = {"hidden_size": 1152, "intermediate_size": 6912, "num_hidden_layers": 7, "num_attention_heads": 4}
-    paths = folder / "my-qwen", folder / "my-gemma"
-    Qwen2Config(**qwen, vocab_size=151936, num_hidden_layers=5, dtype="bfloat16").save_pretrained(paths[0])
-    vision = SiglipVisionConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=2)
-    Gemma3Config(text_config=text | {"num_key_value_heads": 1}, vision_config=vision).save_pretrained(paths[1])
-    for path, kind in zip(paths, ("Qwen2ForCausalLM", "Gemma3ForConditionalGeneration"), strict=True):
-        said = json.loads((path / "config.json").read_text())
-        (path / "config.json").write_text(json.dumps(said | {"architectures": [kind]}))
-    return paths
-
-
 def rehearse(path: Path, *flags: str) -> tuple[Result, Any]:
     """Rehearse a file through the command line; return the result and the JSON document."""
     result = CliRunner().invoke(bridge, ["rehearse", str(path), "--json", "--quiet", *flags])
     assert result.stdout, result
     return result, json.loads(result.stdout)
-
-
-def write_sae(folder: Path, d_model: int, site: str) -> Path:
-    rows = np.random.default_rng(0).normal(size=(40, d_model)).astype(np.float32)
-    zeros = np.zeros(40, np.float32), np.zeros(d_model, np.float32)
-    sae = SparseAutoencoder(rows.T.copy(), zeros[0], rows, zeros[1], ReLU(), origin=Origin(site=site))
-    discover().dictionary_formats["sparsify"].example(folder, sae)
-    return folder / site
-
-
-def write_sidecar(folder: Path, d_model: int, layer: int) -> Path:
-    """Write the small file of an AV, without weights."""
-    (folder / "av").mkdir(parents=True)
-    said = {
-        "kind": "nla_model",
-        "role": "av",
-        "d_model": d_model,
-        "extraction": {"injection_scale": 150.0, "layer_index": layer},
-        "tokens": {"injection_char": "㈎", "injection_token_id": 9, "injection_left_neighbor_id": 8},
-        "prompt_templates": {"av": "<concept>{injection_char}</concept>"},
-    }
-    (folder / "av" / "nla_meta.yaml").write_text(yaml.safe_dump(said, allow_unicode=True), encoding="utf-8")
-    return folder
 
 
 def test_an_experiment_on_models_that_are_not_here_runs_to_its_report(tmp_path: Path) -> None:
@@ -188,3 +146,15 @@ def test_a_failure_on_the_way_is_placed_in_its_stage(
     assert told and all("no rank" in what for what in told.values()), told
     print_rehearsal(found)
     assert "Would fail (" in capsys.readouterr().out
+
+
+def test_a_dictionary_that_is_missing_is_a_mistake_and_one_on_the_hub_is_not_tried(tmp_path: Path) -> None:
+    two = {"src": "dyck:seed0@1", "dst": "dyck:seed1@1", "corpus": "english"}
+    two |= {"src_verbalizer": "logit_lens", "dst_verbalizer": "logit_lens"}
+    _, found = rehearse(experiment(tmp_path, **two, dictionary=str(tmp_path / "lost")))
+    assert [one["stage"] for one in found["problems"]] == ["dictionary"] and found["finished"]
+    assert "There is no dictionary" in found["problems"][0]["what"]
+    _, found = rehearse(experiment(tmp_path, **two, dictionary="hub:somebody/sae/layers.1"))
+    assert found["problems"] == [] and "hub:somebody/sae/layers.1 is not on this machine" in " ".join(
+        found["unchecked"]
+    )

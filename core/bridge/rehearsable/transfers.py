@@ -14,6 +14,7 @@ from bridge.pipeline.transfer.probes import BIAS
 from bridge.rehearsable.inputs import Vectors, fitted, fitted_back, narrow, options_of
 from bridge.rehearsable.through import opened
 from bridge.rehearsal.command import Command, Performed, Surroundings, pair_of
+from bridge.rehearsal.dictionaries import is_here
 
 Given = Bridge | str | Path
 
@@ -26,8 +27,8 @@ def transfer_directions(
 
     def check() -> None:
         need_free(out)
-        if vectors is not None:
-            transfer.transfer_directions(through, vectors, **how | {"score": False})
+        if vectors is not None or is_here(dictionary):
+            transfer.transfer_directions(through, vectors, dictionary=dictionary, **how | {"score": False})
 
     def perform(on: Surroundings) -> Performed:
         given = None if vectors is None else narrow(vectors, on.widths["src"])

@@ -21,8 +21,8 @@ NEW_TOKENS = 8
 """Tokens that a stand-in writes of a vector: a real one writes as many as the experiment says."""
 
 LENGTH = "max_new_tokens"
-FOLDERS = ("checkpoint", "ar", "base")
-"""Options of readers that name folders."""
+FOLDERS = ("checkpoint", "ar")
+"""Options of readers that name folders of their own; adapters of stand-ins name the model's stand-in as their base."""
 
 
 @final
@@ -118,6 +118,7 @@ def write_reader(found: Found, model: ResolvedModel, base: Path, d_model: int, m
     )
     places["checkpoint"].parent.mkdir(parents=True, exist_ok=True)
     kind.format.write_stand_in(places["checkpoint"], like)
+    options = {name: value for name, value in options.items() if name not in ("base", "any_base")}
     options |= {name: str(place) for name, place in places.items() if not options[name].startswith(HUB)}
     written = ",".join(f"{name}={value}" for name, value in options.items())
     return shortened(f"{found.named.partition(':')[0]}:{written}", kind)

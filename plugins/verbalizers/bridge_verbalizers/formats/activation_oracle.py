@@ -10,12 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
+from bridge.files import write_json
 from bridge.hookspecs import hookimpl
 from bridge.progress import Progress
-from bridge.readers import Answer, Injection, Reader, ReaderFormat, Sampling
+from bridge.readers import Answer, Injection, Reader, ReaderFormat, ReaderStandIn, Sampling
 from bridge.verbalizers import Recipe, Subject
 from bridge_verbalizers.formats.files import is_adapter, weights_of
 from bridge_verbalizers.formats.oracle_config import NAME, OracleConfig, prompt_of, read_config, write_example
+from bridge_verbalizers.formats.stand_ins import site_of, tokenizer_of, write_adapter
 
 ADDING = ("addition", "adding")
 """Parts of the names of adapters that were trained with added vectors (`utility_scripts/draft_training_configs.py`)."""
@@ -57,6 +59,17 @@ class ActivationOracle(ReaderFormat):
     def example(self, folder: Path) -> None:
         """Write the small files of an oracle."""
         write_example(folder)
+
+    def write_stand_in(self, folder: Path, like: ReaderStandIn) -> None:
+        """Write a random adapter on the model's stand-in, and its configuration."""
+        site = site_of(like)
+        known = read_config(like.real) if like.real else None
+        real = known or OracleConfig()
+        sizes = {"model_name": str(like.base), "act_layer_combinations": [[site.layer]]}
+        write_adapter(folder, like, like.real)
+        tokenizer_of(like.base, real.special_token).save_pretrained(folder)
+        if known or not like.real:
+            write_json(folder / NAME, real.model_copy(update=sizes).model_dump())
 
     def train(self, subject: Subject, recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
         """Train an adapter that answers questions about the text around activations."""

@@ -25,6 +25,7 @@ from bridge.readers import (
     Prompt,
     Reader,
     ReaderFormat,
+    ReaderStandIn,
     Reconstruction,
     Weights,
 )
@@ -101,6 +102,12 @@ class EasyNLA(ReaderFormat):
         write_adapter(folder / "av")
         adapted = ArMeta(ar_num_layers=2, lora_r=4, lora_alpha=8, target_modules="all-linear", final_norm_stripped=True)
         write_json(folder / "ar" / AR_META, adapted.model_dump())
+
+    def write_stand_in(self, folder: Path, like: ReaderStandIn) -> None:
+        """Write both halves: adapters, or whole checkpoints where the real ones are merged."""
+        from bridge_verbalizers.formats.easynla_stand_in import write_stand_in
+
+        write_stand_in(folder, like)
 
 
 def prompt_of(meta: Meta, folder: Path, **template_options: Any) -> Prompt:

@@ -6,21 +6,29 @@ github.com/anicka-net/nla-at-home at cc84bc1. If the sidecar has neither, a prob
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from bridge.errors import BridgeError
 from bridge.hookspecs import hookimpl
-from bridge.readers import Answer, Injection, Reader, ReaderFormat
+from bridge.readers import Answer, Injection, Reader, ReaderFormat, ReaderStandIn
 from bridge_verbalizers.formats.easynla import ADDED, AR_META, AVS, prompt_of
 from bridge_verbalizers.formats.examples import write_adapter, write_sidecar
 from bridge_verbalizers.formats.files import half, is_adapter, sidecar_folder, weights_of
 from bridge_verbalizers.formats.meta import Meta, is_lens, read_meta
+from bridge_verbalizers.formats.stand_ins import write_av
 
 OPEN, CLOSE = "<explanation>", "</explanation>"
 AT_HOME = "nla-at-home"
+EXAMPLE: Mapping[str, Any] = {
+    "kind": "nla_model",
+    "role": "av",
+    "extraction": {"injection_scale": 150.0, "layer_index": 1},
+    "training": {"injection_mode": "normalize", "chat_template": True},
+}
+"""The sidecar of an example."""
 
 
 @final
@@ -82,9 +90,12 @@ class LoraNLA(ReaderFormat):
     def example(self, folder: Path) -> None:
         """Write the small files of an adapter whose vectors replace an embedding."""
         write_adapter(folder)
-        extraction = {"injection_scale": 150.0, "layer_index": 1}
-        training = {"injection_mode": "normalize", "chat_template": True}
-        write_sidecar(folder, kind="nla_model", role="av", extraction=extraction, training=training)
+        write_sidecar(folder, **EXAMPLE)
+
+    def write_stand_in(self, folder: Path, like: ReaderStandIn) -> None:
+        """Write a random adapter on the model's stand-in, with what the real sidecar says."""
+        place = half(like.real, AVS) or like.real if like.real else None
+        write_av(folder / place.name if place and place != like.real else folder, like, place, EXAMPLE)
 
 
 def _way(meta: Meta, folder: Path) -> _Way:

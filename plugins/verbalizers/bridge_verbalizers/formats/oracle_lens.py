@@ -8,7 +8,7 @@ receives vectors with their final length; this length is in the `meta.json` of t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -17,11 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bridge.errors import BridgeError
 from bridge.files import write_json
 from bridge.hookspecs import hookimpl
-from bridge.readers import Answer, Injection, Message, Prompt, Reader, ReaderFormat
+from bridge.readers import Answer, Injection, Message, Prompt, Reader, ReaderFormat, ReaderStandIn
 from bridge_verbalizers.formats.easynla import prompt_of
 from bridge_verbalizers.formats.examples import write_adapter, write_sidecar
 from bridge_verbalizers.formats.files import half, is_adapter, sidecar_folder, weights_of
 from bridge_verbalizers.formats.meta import MARK, Meta, is_lens, read_meta
+from bridge_verbalizers.formats.stand_ins import site_of, write_av
 
 ADAPTERS, RUN = ("lora_hf", "lora", "merged"), "meta.json"
 BULLETS, TAGS = "'- ' bullet", "<explanation> tags"
@@ -29,6 +30,14 @@ BULLETS, TAGS = "'- ' bullet", "<explanation> tags"
 
 DISTILLED = 16000.0
 """Length of vectors for all lenses that write bullets (docs/pipeline.md, stage 8: "16000 x h/|h|", transform unit)."""
+
+EXAMPLE: Mapping[str, Any] = {
+    "kind": "nla_model",
+    "role": "actor",
+    "stage": "iolens-ao-example",
+    "prompt_templates": {"actor": f"layer 1: <activation>{MARK}</activation>, each concept as a {BULLETS}"},
+}
+"""The sidecar of an example."""
 
 LAYER = re.compile(r"\blayer \d+\b")
 
@@ -95,11 +104,16 @@ class OracleLens(ReaderFormat):
         """Write the small files of an adapter that writes bullets, and of its run."""
         run = Run(transform="unit", alpha=DISTILLED, layers=[1])
         write_adapter(folder / "lora")
-        prompts = {"actor": f"layer 1: <activation>{MARK}</activation>, each concept as a {BULLETS}"}
-        write_sidecar(
-            folder / "lora", kind="nla_model", role="actor", stage="iolens-ao-example", prompt_templates=prompts
-        )
+        write_sidecar(folder / "lora", **EXAMPLE)
         write_json(folder / RUN, {"config": run.model_dump()})
+
+    def write_stand_in(self, folder: Path, like: ReaderStandIn) -> None:
+        """Write a random adapter, or a copy of the model's stand-in, and what the real one's files say."""
+        place = half(like.real, ADAPTERS) or like.real if like.real else None
+        inner = folder / place.name if place and place != like.real else folder / "lora" if not place else folder
+        write_av(inner, like, place, EXAMPLE)
+        run = (_run(place) if place else None) or Run(transform="unit", alpha=DISTILLED)
+        write_json(folder / RUN, {"config": run.model_copy(update={"layers": [site_of(like).layer]}).model_dump()})
 
 
 def _prompt(meta: Meta, folder: Path) -> tuple[Prompt, Answer]:

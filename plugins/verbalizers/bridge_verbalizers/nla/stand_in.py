@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,14 @@ from bridge.errors import BridgeError
 from bridge.models.transformers_adapter import quiet
 from bridge.readers import ReaderStandIn, halves
 from bridge.readers.body import truncate
-from bridge.references import Site, parse_site
+from bridge.references import Site
+from bridge_verbalizers.formats.stand_ins import copy_base, site_of, tokenizer_of
 from bridge_verbalizers.nla.layout import AR, AV, HEAD
 from bridge_verbalizers.nla.sidecar import Extraction, Sidecar, Tokens, read_sidecar, write_sidecar
 
 CHAR = "㈎"
 AV_TEMPLATE = "the activation <concept>{injection_char}</concept> in words"
 AR_TEMPLATE = "<text>{explanation}</text> <summary>"
-CHAT = "{{ bos_token }}{% for message in messages %}<user>{{ message['content'] }}{% endfor %}<model>"
-DEEPER = 1000
-"""More blocks than any model has: a site is only read."""
 
 
 def write_stand_in(folder: Path, like: ReaderStandIn) -> None:
@@ -32,7 +29,7 @@ def write_stand_in(folder: Path, like: ReaderStandIn) -> None:
     whole = (like.real / AV).is_dir() if like.real else like.reconstructor is None
     if of_ar is None and like.real and like.reconstructor is None and not (like.real / AR).is_dir():
         like = dataclasses.replace(like, reconstructor=Path())  # the real one has no way back
-    site = parse_site(like.site, DEEPER)
+    site = site_of(like)
     _write_av(folder / AV if whole else folder, like, site, _real(of_av, "av"))
     ar = like.reconstructor or folder / AR
     if ar != Path():
@@ -49,7 +46,7 @@ def _real(folder: Path | None, role: Any) -> Sidecar | None:
 
 
 def _write_av(folder: Path, like: ReaderStandIn, site: Site, real: Sidecar | None) -> None:
-    tokenizer = _tokenizer(like.base)
+    tokenizer = tokenizer_of(like.base)
     char = real.tokens.injection_char if real else CHAR
     template = real.template if real else AV_TEMPLATE
     if len(tokenizer.encode(char, add_special_tokens=False)) != 1:
@@ -58,7 +55,7 @@ def _write_av(folder: Path, like: ReaderStandIn, site: Site, real: Sidecar | Non
     prompt = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
     ids = tokenizer.encode(prompt, add_special_tokens=False)
     at = ids.index(tokenizer.encode(char, add_special_tokens=False)[-1])
-    shutil.copytree(like.base, folder, ignore=shutil.ignore_patterns("dictionaries", "verbalizers"), dirs_exist_ok=True)
+    copy_base(like.base, folder)
     tokenizer.save_pretrained(folder)
     tokens = Tokens(
         injection_char=char,
@@ -71,18 +68,8 @@ def _write_av(folder: Path, like: ReaderStandIn, site: Site, real: Sidecar | Non
 
 
 def _write_ar(folder: Path, like: ReaderStandIn, site: Site, real: Sidecar | None) -> None:
-    import torch
-    from safetensors.torch import save_file
-    from transformers import AutoModelForCausalLM
-
-    tokenizer = _tokenizer(like.base)
-    with quiet():
-        module = AutoModelForCausalLM.from_pretrained(like.base)
-        truncate(module, site.layer + 1)
-        module.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    head = torch.nn.init.orthogonal_(torch.empty(like.d_model, like.d_model))
-    save_file({"weight": head}, folder / HEAD)
+    tokenizer = tokenizer_of(like.base)
+    write_cut(folder, like, site)
     template = real.template if real else AR_TEMPLATE
     # The first token of what follows the text may join with its last character.
     suffix = tokenizer.encode(template.partition("{explanation}")[2], add_special_tokens=False)[1:]
@@ -90,13 +77,19 @@ def _write_ar(folder: Path, like: ReaderStandIn, site: Site, real: Sidecar | Non
     _write(folder, "ar", like, _at(extraction, site), Tokens(critic_suffix_ids=suffix), template)
 
 
-def _tokenizer(base: Path) -> Any:
-    from transformers import AutoTokenizer
+def write_cut(folder: Path, like: ReaderStandIn, site: Site) -> None:
+    """Write the weights of an AR, cut after its block, with its head and tokenizer."""
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM
 
     with quiet():
-        tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
-    tokenizer.chat_template = tokenizer.chat_template or CHAT
-    return tokenizer
+        module = AutoModelForCausalLM.from_pretrained(like.base)
+        truncate(module, site.layer + 1)
+        module.save_pretrained(folder)
+    tokenizer_of(like.base).save_pretrained(folder)
+    head = torch.nn.init.orthogonal_(torch.empty(like.d_model, like.d_model))
+    save_file({"weight": head}, folder / HEAD)
 
 
 def _at(extraction: Extraction, site: Site) -> Extraction:
