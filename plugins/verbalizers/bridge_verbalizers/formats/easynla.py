@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from bridge.errors import BridgeError
 from bridge.files import write_json
@@ -29,32 +29,14 @@ from bridge.readers import (
     Reconstruction,
     Weights,
 )
+from bridge_verbalizers.formats.easynla_layout import AR_FILE, AR_HEAD, AR_META, ARS, AVS, HEAD, ArMeta
+from bridge_verbalizers.formats.easynla_stand_in import write_stand_in
 from bridge_verbalizers.formats.examples import AR_TEMPLATE, AV_TEMPLATE, BASE, write_adapter, write_sidecar
 from bridge_verbalizers.formats.files import half, has_tokenizer, is_adapter, meta_of, sidecar_folder, weights_of
 from bridge_verbalizers.formats.meta import MARK, TEXT, Meta, read_meta
 
-AVS, ARS = ("av", "av_base"), ("ar", "critic", "ar_reconstructor")
-"""Names of the folders of AV and AR: of `bridge`, of the RL trainer, and of published repositories."""
-
-AR_META, AR_FILE, HEAD = "ar_meta.json", "ar_lora_value_head.safetensors", "value_head.safetensors"
-AR_HEAD = "value_head.weight"
 ADDED = Injection(block=1, how="add", length="place")
 """h + |h| v/|v| at the output of block 1, from 0 (`karvonen_inject_in_residual`)."""
-
-
-@final
-class ArMeta(BaseModel):
-    """`ar_meta.json`: settings of the adapter and head of an AR."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    ar_num_layers: int = Field(gt=0)
-    lora_r: int = Field(gt=0)
-    lora_alpha: float = Field(gt=0)
-    target_modules: str | list[str]
-    final_norm_stripped: bool = False
-    """Missing in checkpoints from before June 2026, which kept the norm."""
-    quant: str | None = None
 
 
 @final
@@ -105,8 +87,6 @@ class EasyNLA(ReaderFormat):
 
     def write_stand_in(self, folder: Path, like: ReaderStandIn) -> None:
         """Write both halves: adapters, or whole checkpoints where the real ones are merged."""
-        from bridge_verbalizers.formats.easynla_stand_in import write_stand_in
-
         write_stand_in(folder, like)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from bridge.files import write_json
 from bridge.readers import ReaderStandIn
-from bridge_verbalizers.formats.easynla import AR_FILE, AR_HEAD, AR_META, ARS, AVS, HEAD, ArMeta
+from bridge_verbalizers.formats.easynla_layout import AR_FILE, AR_HEAD, AR_META, ARS, AVS, HEAD, ArMeta
 from bridge_verbalizers.formats.examples import AR_TEMPLATE, AV_TEMPLATE
 from bridge_verbalizers.formats.files import half, sidecar_folder
 from bridge_verbalizers.formats.stand_ins import (
@@ -19,6 +19,7 @@ from bridge_verbalizers.formats.stand_ins import (
     site_of,
     tokenizer_of,
     write_av,
+    write_cut,
     write_resized,
 )
 
@@ -48,9 +49,7 @@ def _write_ar(folder: Path, like: ReaderStandIn, real: Path | None, of_av: dict[
         said = {**said, "prompt_templates": {**templates, "critic": AR_TEMPLATE}}
     write_resized(folder, said, like, -1, "")
     if real and not (real / AR_META).is_file() and (real / HEAD).is_file():
-        from bridge_verbalizers.nla.stand_in import write_cut
-
-        write_cut(folder, like, site_of(like))
+        write_cut(folder, like, HEAD)
         return
     told = ArMeta.model_validate_json((real / AR_META).read_bytes()) if real and (real / AR_META).is_file() else None
     depth = site_of(like).layer + 1

@@ -14,7 +14,8 @@ from typing import Any, final
 from bridge.errors import BridgeError
 from bridge.hookspecs import hookimpl
 from bridge.readers import Answer, Injection, Reader, ReaderFormat, ReaderStandIn
-from bridge_verbalizers.formats.easynla import ADDED, AR_META, AVS, prompt_of
+from bridge_verbalizers.formats.easynla import ADDED, prompt_of
+from bridge_verbalizers.formats.easynla_layout import AR_META, AVS
 from bridge_verbalizers.formats.examples import write_adapter, write_sidecar
 from bridge_verbalizers.formats.files import half, is_adapter, sidecar_folder, weights_of
 from bridge_verbalizers.formats.meta import Meta, is_lens, read_meta

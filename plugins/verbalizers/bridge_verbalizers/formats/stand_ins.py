@@ -13,6 +13,7 @@ from bridge.files import write_bytes, write_json
 from bridge.json_files import read_json
 from bridge.models.transformers_adapter import quiet
 from bridge.readers import ReaderStandIn
+from bridge.readers.body import truncate
 from bridge.references import Site, parse_site
 from bridge_verbalizers.formats.examples import AV_TEMPLATE
 from bridge_verbalizers.formats.files import ADAPTER, ADAPTER_CONFIG, is_adapter, sidecar_folder
@@ -142,6 +143,20 @@ def _is_target(name: str, targets: Any) -> bool:
     if isinstance(targets, str):
         return re.fullmatch(targets, name) is not None
     return any(name == one or name.endswith(f".{one}") for one in targets)
+
+
+def write_cut(folder: Path, like: ReaderStandIn, head: str) -> None:
+    """Write the weights of an AR, cut after its block, with its head in a file of a name, and its tokenizer."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with quiet():
+        module = AutoModelForCausalLM.from_pretrained(like.base)
+        truncate(module, site_of(like).layer + 1)
+        module.save_pretrained(folder)
+    tokenizer_of(like.base).save_pretrained(folder)
+    matrix = torch.nn.init.orthogonal_(torch.empty(like.d_model, like.d_model))
+    save(folder / head, {"weight": matrix})
 
 
 def save(file: Path, tensors: Mapping[str, Any]) -> None:

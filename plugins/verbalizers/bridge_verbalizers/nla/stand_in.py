@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from bridge.errors import BridgeError
-from bridge.models.transformers_adapter import quiet
 from bridge.readers import ReaderStandIn, halves
-from bridge.readers.body import truncate
 from bridge.references import Site
-from bridge_verbalizers.formats.stand_ins import copy_base, site_of, tokenizer_of
+from bridge_verbalizers.formats.stand_ins import copy_base, site_of, tokenizer_of, write_cut
 from bridge_verbalizers.nla.layout import AR, AV, HEAD
 from bridge_verbalizers.nla.sidecar import Extraction, Sidecar, Tokens, read_sidecar, write_sidecar
 
@@ -69,27 +67,12 @@ def _write_av(folder: Path, like: ReaderStandIn, site: Site, real: Sidecar | Non
 
 def _write_ar(folder: Path, like: ReaderStandIn, site: Site, real: Sidecar | None) -> None:
     tokenizer = tokenizer_of(like.base)
-    write_cut(folder, like, site)
+    write_cut(folder, like, HEAD)
     template = real.template if real else AR_TEMPLATE
     # The first token of what follows the text may join with its last character.
     suffix = tokenizer.encode(template.partition("{explanation}")[2], add_special_tokens=False)[1:]
     extraction = real.extraction if real else Extraction(injection_scale=None)
     _write(folder, "ar", like, _at(extraction, site), Tokens(critic_suffix_ids=suffix), template)
-
-
-def write_cut(folder: Path, like: ReaderStandIn, site: Site) -> None:
-    """Write the weights of an AR, cut after its block, with its head and tokenizer."""
-    import torch
-    from safetensors.torch import save_file
-    from transformers import AutoModelForCausalLM
-
-    with quiet():
-        module = AutoModelForCausalLM.from_pretrained(like.base)
-        truncate(module, site.layer + 1)
-        module.save_pretrained(folder)
-    tokenizer_of(like.base).save_pretrained(folder)
-    head = torch.nn.init.orthogonal_(torch.empty(like.d_model, like.d_model))
-    save_file({"weight": head}, folder / HEAD)
 
 
 def _at(extraction: Extraction, site: Site) -> Extraction:
