@@ -16,14 +16,14 @@ from bridge.cli import bridge as command_line
 from bridge.dictionaries import Dictionary
 from bridge.maps import FittedMap, Map
 from bridge.pipeline.plan.options import WRITTEN, declared
-from bridge.plugins import KINDS
+from bridge.plugins import BY_CLASS, KINDS
 from bridge.verbalizers import Verbalizer
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 PUBLIC = (
     "bridge",
-    *(f"bridge.{name}" for name in ("models", "maps", "verbalizers", "readers", "scorers", "dictionaries")),
+    *(f"bridge.{name}" for name in ("models", "maps", "verbalizers", "readers", "scorers", "dictionaries", "sources")),
     *(f"bridge.{name}" for name in ("hookspecs", "testing", "errors")),
     *(f"bridge.{name}" for name in ("metrics", "moments", "corpus", "pairing", "references", "directions")),
     *(f"bridge.{name}" for name in ("progress", "features", "files", "geometry", "reservoir")),
@@ -130,7 +130,7 @@ def hooks() -> str:
                 hook=hook.__name__,
                 signature=f"def {hook.__name__}{inspect.signature(hook)}".replace("'", ""),
                 documentation=reference_api.Documented.of(hook).text,
-                how="subclasses" if kind in ("maps", "verbalizers") else "instances",
+                how="subclasses" if kind in BY_CLASS else "instances",
                 module=base.__module__.removesuffix(".contract").removesuffix(".adapter"),
                 base=base.__name__,
                 check=f"check_{kind.removesuffix('s')}",

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from bridge.models import Alias, ModelAdapter, NamedCorpus
     from bridge.readers import ReaderFormat
     from bridge.scorers import Scorer
+    from bridge.sources import ActivationBackend
     from bridge.verbalizers import KnownReader, VerbalizerBackend
 
 __all__ = [
     "API",
     "hookimpl",
+    "register_activation_sources",
     "register_aliases",
     "register_dictionary_formats",
     "register_known_readers",
@@ -34,7 +36,7 @@ __all__ = [
 
 PROJECT = "bridge"
 
-API = (1, 3)
+API = (1, 4)
 """Version of the plugin API, as (major, minor): a minor version adds to the API, a major version removes from it. A
 plugin declares its API version with `bridge_api = "1.0"` in its module."""
 
@@ -96,6 +98,15 @@ def register_reader_formats(register: Callable[[ReaderFormat], None]) -> None:
 
     Args:
         register: Keeps what it is called with.
+    """
+
+
+@hookspec
+def register_activation_sources(register: Callable[[type[ActivationBackend]], None]) -> None:
+    """Offer sources of activations: call `register` with each subclass of `bridge.sources.ActivationBackend`.
+
+    Args:
+        register: Stores its argument.
     """
 
 

@@ -38,6 +38,8 @@ class Keywords(TypedDict, total=False):
             give several to compare them.
         encoder: Sentence encoder that judges explanations, or lsa: no download (default: all-MiniLM-L6-v2).
         batch_size: Texts per forward pass (default: as many as fit).
+        src_activations: Where the source's activations come from, as vllm:tensor_parallel=2.
+        dst_activations: Where the destination's activations come from, in the same form.
     """
 
     map: str | PathLike[str]
@@ -66,3 +68,5 @@ class Keywords(TypedDict, total=False):
     washout: Sequence[str]
     encoder: str | PathLike[str]
     batch_size: int | None
+    src_activations: str | PathLike[str]
+    dst_activations: str | PathLike[str]

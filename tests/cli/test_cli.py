@@ -224,7 +224,10 @@ def test_standard_input_is_kept_with_the_run(lab: Lab, tmp_path: Path, monkeypat
 LONG = ("--corpus", "english", "--max-documents", "1100", "--max-tokens", "24", "--dtype", "float32")
 
 
-NEEDED = "models.llama,models.gemma,maps.ridge,maps.random_orthogonal,scorers.explained_variance"
+NEEDED = (
+    "activation_sources.transformers,models.llama,models.gemma,maps.ridge,maps.random_orthogonal,"
+    "scorers.explained_variance"
+)
 
 
 def start(out: Path, lab: Lab) -> subprocess.Popen[str]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bridge.plugins.registry import Registry
     from bridge.testing.certify import Certificate
 
-KINDS = ("models", "maps", "verbalizers", "scorers", "dictionary_formats", "reader_formats")
+KINDS = ("models", "maps", "verbalizers", "scorers", "dictionary_formats", "reader_formats", "activation_sources")
 
 
 @click.group("plugins", invoke_without_command=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol, final
@@ -23,13 +23,27 @@ have less padding."""
 
 
 class ActivationSource(Encoder, Protocol):
-    """The interface of a loaded model for collection."""
+    """The interface of a loaded model for collection.
+
+    Attributes:
+        name: Name of the model in messages.
+        d_model: Width of the activations.
+    """
 
     name: str
     d_model: int
 
     def activations(self, ids: Tensor, mask: Tensor, sites: Sequence[Site]) -> list[Tensor]:
-        """Run a padded batch, ids and mask of shape (batch, tokens); return (batch, tokens, d_model) for each site."""
+        """Run a padded batch.
+
+        Args:
+            ids: Token ids, padded on the right with id 0, (batch, tokens) int64.
+            mask: 1 for tokens and 0 for padding, (batch, tokens) int64.
+            sites: The sites to read.
+
+        Returns:
+            For each site (batch, tokens, d_model), in any float dtype; padding has any finite value.
+        """
 
 
 @final
@@ -65,7 +79,14 @@ class CollectSettings:
         return texts <= self.batch if isinstance(self.batch, int) else texts * longest <= self.batch["tokens"]
 
 
-def activations_artifact(store: Store, model: str, site: Site, corpus: Corpus, settings: CollectSettings) -> Artifact:
+def activations_artifact(
+    store: Store,
+    model: str,
+    site: Site,
+    corpus: Corpus,
+    settings: CollectSettings,
+    source: Mapping[str, str] | None = None,
+) -> Artifact:
     """Return the artifact of one model's activations at one site over one corpus.
 
     Args:
@@ -74,6 +95,7 @@ def activations_artifact(store: Store, model: str, site: Site, corpus: Corpus, s
         site: The site.
         corpus: The texts.
         settings: The settings of the forward passes.
+        source: What else decides the bits: see `ActivationBackend.identity`; default: nothing.
 
     Returns:
         The artifact: a shard for each of `shards(corpus, max_tokens)` with `rows` (n, d_model), the kept tokens
@@ -93,6 +115,7 @@ def activations_artifact(store: Store, model: str, site: Site, corpus: Corpus, s
             "max_tokens": settings.max_tokens,
             "batch": settings.batch,
             "device": settings.device,
-            "transformers": version("transformers"),
+            "transformers": version("transformers"),  # tokenises for every source
+            **({"source": dict(source)} if source else {}),
         },
     )

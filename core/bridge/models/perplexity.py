@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import final
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from bridge.collect.batches import pad
@@ -91,6 +93,17 @@ def perplexity(model: LoadedModel, documents: Sequence[Document], text: str) -> 
     logits = model.logits(ids, mask)[:, :-1].float().cpu()
     wanted = mask[:, 1:].bool()
     losses = torch.nn.functional.cross_entropy(logits[wanted], ids[:, 1:][wanted], reduction="none").double()
+    return of_losses(losses.numpy(), logits.shape[-1], text)
+
+
+def of_losses(losses: NDArray[np.float64], vocabulary: int, text: str) -> Perplexity:
+    """Return the perplexity of predictions.
+
+    Args:
+        losses: Negative log-probability of each token, in nats, (tokens,) float64, at least one.
+        vocabulary: Size of the vocabulary.
+        text: Name of the texts in messages.
+    """
     mean = float(losses.mean())
     value = math.exp(min(max(mean, 0.0), 690.0)) if math.isfinite(mean) else 1e300
-    return Perplexity(perplexity=value, tokens=len(losses), vocabulary=logits.shape[-1], text=text)
+    return Perplexity(perplexity=value, tokens=len(losses), vocabulary=vocabulary, text=text)

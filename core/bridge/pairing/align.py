@@ -57,7 +57,15 @@ class Encoder(Protocol):
     """Tokenises documents."""
 
     def encode(self, documents: Sequence[Document], max_tokens: int) -> list[Encoded]:
-        """Return one `Encoded` per document, of at most `max_tokens` tokens."""
+        """Tokenise documents.
+
+        Args:
+            documents: Texts or conversations.
+            max_tokens: Number of tokens after which documents are cut.
+
+        Returns:
+            One `Encoded` per document, of at most `max_tokens` tokens.
+        """
 
 
 @final

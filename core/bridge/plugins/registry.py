@@ -15,6 +15,7 @@ from bridge.models import Alias, ModelAdapter, NamedCorpus
 from bridge.plugins.checks import check_measures, check_needs, fault_of_reader
 from bridge.readers import ReaderFormat, kind_of
 from bridge.scorers import MAPPED, MISPAIRED, Scorer
+from bridge.sources import ActivationBackend
 from bridge.verbalizers import KnownReader, VerbalizerBackend
 
 RESERVED_ARMS = (MAPPED, MISPAIRED)
@@ -25,7 +26,11 @@ KINDS: Mapping[str, type] = {
     "scorers": Scorer,
     "dictionary_formats": DictionaryFormat,
     "reader_formats": ReaderFormat,
+    "activation_sources": ActivationBackend,
 }
+BY_CLASS = ("maps", "verbalizers", "activation_sources")
+"""Kinds that register classes, whose fields are options; the others register instances."""
+
 NAMES: Mapping[str, type] = {"aliases": Alias, "corpora": NamedCorpus}
 """The types that the hook `register_aliases` accepts, by kind."""
 
@@ -109,6 +114,11 @@ class Registry:
         return self._items["reader_formats"]
 
     @property
+    def activation_sources(self) -> Mapping[str, type[ActivationBackend]]:
+        """Sources of activations by name."""
+        return self._items["activation_sources"]
+
+    @property
     def aliases(self) -> Mapping[str, Alias]:
         """Aliases that do not belong to a family, by name."""
         return self._items["aliases"]
@@ -153,6 +163,21 @@ class Registry:
             raise UsageError(f"There is no scorer {name}.", remedy=did_you_mean(name, self.scorers))
         return self.scorers[name]
 
+    def activation_source(self, name: str) -> type[ActivationBackend]:
+        """Return a source of activations.
+
+        Raises:
+            UsageError: If the name is not installed.
+        """
+        if name not in self.activation_sources:
+            raise UsageError(
+                f"There is no source of activations {name}.",
+                cause="Its package is not installed or broken, or BRIDGE_ONLY_PLUGINS or BRIDGE_DISABLE_PLUGINS leaves "
+                "it out.",
+                remedy=f"{did_you_mean(name, self.activation_sources)} `bridge plugins` says which are broken.",
+            )
+        return self.activation_sources[name]
+
     def registrar(self, kind: str, plugin: Plugin) -> Callable[[Any], None]:
         """Return the `register` callback of one plugin for one kind."""
 
@@ -160,7 +185,7 @@ class Registry:
             """Store an item under its kind and name."""
             base = KINDS[kind]
             fits = issubclass(item, base) if isinstance(item, type) else isinstance(item, base)
-            by_class = kind in ("maps", "verbalizers")
+            by_class = kind in BY_CLASS
             if not fits or isinstance(item, type) != by_class:
                 expected = f"a subclass of {base.__name__}" if by_class else f"an instance of {base.__name__}"
                 raise PluginError(f"{plugin.name} registered {item!r} as {kind}; expected {expected}.")

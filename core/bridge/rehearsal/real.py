@@ -11,12 +11,13 @@ from typing import Any, final
 from bridge.corpus.read import BUNDLED, HUB, load_corpus
 from bridge.dictionaries import Dictionary
 from bridge.errors import ModelUnavailableError, UsageError
+from bridge.pipeline.plan.groups import TRANSFORMERS
 from bridge.pipeline.plan.idle import OF_EXPLANATIONS, refuse_idle
 from bridge.pipeline.plan.options import Options, declared
 from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.plan.single import corpus_of
-from bridge.pipeline.plan.specs import build_map, build_washout
+from bridge.pipeline.plan.specs import build, build_map, build_washout
 from bridge.pipeline.score.judge import LSA, load_judge
 from bridge.pipeline.score.thresholds import refuse_unmeasured
 from bridge.pipeline.transfer.dictionaries import OWN
@@ -134,6 +135,16 @@ def _options(real: Real, runtime: Runtime, problems: Problems, require: Sequence
     changes: dict[str, Any] = {} if kind else {"map": declared()["map"][2].get_default()}
     if len(washouts) < len(options.verbalize.washout):
         changes["washout"] = tuple(washouts) or ("none",)
+    for name in ("src_activations", "dst_activations"):
+        text = getattr(options.models, name)
+        backend = problems.tried("activations", partial(build, text, runtime.registry.activation_source))
+        if text != TRANSFORMERS:
+            changes[name] = TRANSFORMERS
+            if backend:
+                real.unchecked.append(
+                    f"The source of activations {backend.name} was not tried: the stand-ins ran in transformers. "
+                    "--dry-run says whether it serves the model and the site."
+                )
     try:
         placement_of(options.models).torch_device()
     except UsageError:

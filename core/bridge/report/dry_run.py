@@ -25,6 +25,11 @@ def print_dry_run(found: Mapping[str, Any]) -> None:
     for one in found["models"].values():
         for note in one["notes"] if one else []:
             say(note)
+    for side, source in found["activations"].items():
+        decides = [f"{name} {value}" for name, value in (source or {}).items() if name not in ("source", "notes")]
+        if source and decides:
+            line = f"{side} activations come from {source['source']} ({', '.join(decides)})."
+            say(" ".join([line, *source["notes"]]))
     for side, verbalizer in found.get("verbalizers", {}).items():
         for line in [verbalizer["name"], *verbalizer["loads"]] if verbalizer else []:
             say(f"{side} verbalizer: {line}")

@@ -11,6 +11,7 @@ installed, or that need special input: `check_map(MyMap)`. Each returns None, or
 with the law, the input and the deviation.
 """
 
+from bridge.testing.activation_source import check_activation_source
 from bridge.testing.conformance import conformance
 from bridge.testing.dictionary_format import check_dictionary_format
 from bridge.testing.map import check_map
@@ -22,6 +23,7 @@ from bridge.testing.verbalizer import check_verbalizer
 
 __all__ = [
     "TinySubject",
+    "check_activation_source",
     "check_dictionary_format",
     "check_map",
     "check_model",

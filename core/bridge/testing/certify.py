@@ -12,15 +12,17 @@ import numpy as np
 
 from bridge.corpus.read import load_corpus
 from bridge.dictionaries import DictionaryFormat, SparseAutoencoder, TopK
-from bridge.errors import BridgeError, ModelUnavailableError, UsageError
-from bridge.models import TransformersAdapter
+from bridge.errors import BridgeError, ConformanceError, ModelUnavailableError, UsageError
+from bridge.models import TransformersAdapter, Weights
 from bridge.models.resolve import resolve
 from bridge.pipeline.plan.specs import build
 from bridge.plugins.registry import Registry
 from bridge.progress import Silent
 from bridge.readers import ReaderFormat
 from bridge.references import parse_site
+from bridge.sources import Checkpoint
 from bridge.store import Store
+from bridge.testing.activation_source import check_activation_source
 from bridge.testing.dictionary_format import check_dictionary_format
 from bridge.testing.laws import Laws, Verdict, recording
 from bridge.testing.map import check_map
@@ -123,6 +125,7 @@ def _checks(registry: Registry, folder: Path, file: Path | None) -> dict[str, Ca
         "scorers": lambda name: check_scorer(registry.scorers[name]),
         "dictionary_formats": lambda name: _check_format(registry.dictionary_formats[name], folder, file),
         "reader_formats": lambda name: _check_reader(registry.reader_formats[name], folder, file),
+        "activation_sources": lambda name: _check_source(registry, name, folder),
         "aliases": lambda name: _check_alias(registry, name, folder),
         "corpora": lambda name: _check_corpus(registry, name),
         "known_readers": lambda name: _check_known_reader(registry, name),
@@ -170,20 +173,38 @@ def _is_site(text: str) -> bool:
     return True
 
 
+def _family(registry: Registry) -> TransformersAdapter:
+    """Return a family whose tiny random model stands for a language model."""
+    for adapter in registry.models.values():
+        plain = isinstance(adapter, TransformersAdapter) and adapter.causal and not adapter.fallback
+        if plain and isinstance(adapter, TransformersAdapter) and not adapter.corpus():
+            return adapter
+    raise _SkippedError("No model family is enabled to open the plugin on. Enable one, such as llama.")
+
+
+def _check_source(registry: Registry, name: str, folder: Path) -> None:
+    family = _family(registry)
+    weights = Weights(str(family.write_tiny_checkpoints(folder.absolute())[0]))
+    model = Checkpoint(Path(weights.source).name, family, weights, family.describe(weights))
+    try:
+        check_activation_source(registry.activation_sources[name](), model)
+    except ConformanceError:
+        raise
+    except BridgeError as error:  # by the contract, the model is not served, or something is not installed
+        raise _SkippedError(
+            f"It serves no tiny {family.name} with its default options: {error.what} "
+            "Call bridge.testing.check_activation_source in your own test, with a model that it serves."
+        ) from error
+
+
 def _check_verbalizer(registry: Registry, name: str, folder: Path) -> None:
-    families = [
-        adapter
-        for adapter in registry.models.values()
-        if isinstance(adapter, TransformersAdapter) and adapter.causal and not adapter.fallback and not adapter.corpus()
-    ]
-    if not families:
-        raise _SkippedError("No model family is enabled to open the verbalizer on. Enable one, such as llama.")
-    subject = TinySubject(families[0], folder)
+    family = _family(registry)
+    subject = TinySubject(family, folder)
     try:
         verbalizer = registry.verbalizers[name]().open(subject)
     except BridgeError as error:  # by the contract, a checkpoint, a server or an option is missing
         raise _SkippedError(
-            f"It does not open on a tiny {families[0].name} with its default options: {error.what} "
+            f"It does not open on a tiny {family.name} with its default options: {error.what} "
             "Open it on a small model in your own test, and call bridge.testing.check_verbalizer."
         ) from error
     check_verbalizer(verbalizer)

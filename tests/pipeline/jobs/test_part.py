@@ -13,7 +13,14 @@ from bridge.cli import main
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.corpus.shards.SHARD_CHARACTERS", 4000)
-    needed = ("models.llama", "models.gemma", "maps.ridge", "maps.random_orthogonal", "scorers.explained_variance")
+    needed = (
+        "activation_sources.transformers",
+        "models.llama",
+        "models.gemma",
+        "maps.ridge",
+        "maps.random_orthogonal",
+        "scorers.explained_variance",
+    )
     monkeypatch.setenv("BRIDGE_ONLY_PLUGINS", ",".join(needed))
 
 

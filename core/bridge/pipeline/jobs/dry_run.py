@@ -16,9 +16,9 @@ from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.provenance import said
 from bridge.pipeline.plan.runtime import Runtime
-from bridge.pipeline.plan.self_check import tried
-from bridge.pipeline.plan.single import corpus_of, side_of
-from bridge.pipeline.plan.specs import build_map, build_washout
+from bridge.pipeline.plan.self_check import SMALL, tried
+from bridge.pipeline.plan.single import checkpoint_of, corpus_of, side_of, source_identity
+from bridge.pipeline.plan.specs import build, build_map, build_washout
 from bridge.pipeline.transfer.dictionaries import OWN, check_belongs, open_own
 from bridge.pipeline.verbalize.find import find_verbalizer
 
@@ -30,9 +30,6 @@ FLOPS = {"cpu": 0.1e12, "mps": 5e12, "cuda": 200e12}
 
 CPU_BFLOAT16 = 0.3e12
 """The same for two CPU cores with bfloat16 instructions, measured."""
-
-SMALL = 10**9
-"""Maximal number of parameters of models that a dry run loads to test whether they are trained."""
 
 ARMS = 5
 GIB = 2**30
@@ -47,8 +44,8 @@ def dry_run(options: Options, runtime: Runtime, given: Collection[str] = ()) -> 
         given: Names of options that were set by flags.
 
     Returns:
-        `models`, `verbalizers`, `dictionary`, `corpus` and `estimates` as JSON, and `problems`, which would stop the
-        run.
+        `models`, `activations`, `verbalizers`, `dictionary`, `corpus` and `estimates` as JSON, and `problems`, which
+        would stop the run.
     """
     problems: list[str] = []
 
@@ -67,8 +64,10 @@ def dry_run(options: Options, runtime: Runtime, given: Collection[str] = ()) -> 
         "dst": attempt(lambda: runtime.resolve(options.models.dst)),
     }
     found = {side: attempt(partial(_model, model, options.models, runtime)) for side, model in models.items() if model}
+    sources = {"src": options.models.src_activations, "dst": options.models.dst_activations}
+    served = {side: attempt(partial(_source, sources[side], model, runtime)) for side, model in models.items() if model}
     corpus = attempt(lambda: _corpus(options.corpus, [model for model in models.values() if model], runtime))
-    result: dict[str, Any] = {"models": found, "corpus": corpus}
+    result: dict[str, Any] = {"models": found, "activations": served, "corpus": corpus}
     if options.dictionary.reference or options.verbalize.positions:
         texts = {"src": options.verbalize.src_verbalizer, "dst": options.verbalize.dst_verbalizer}
         result["verbalizers"] = {
@@ -102,6 +101,18 @@ def _model(model: ResolvedModel, options: ModelOptions, runtime: Runtime) -> dic
         "parameters": count,
         "memory_gib": None if count is None else round(count * size / GIB, 1),
     }
+
+
+def _source(text: str, model: ResolvedModel, runtime: Runtime) -> dict[str, Any]:
+    """Return where a model's activations would come from.
+
+    Raises:
+        BridgeError: If the source does not serve the model or the site, or is not ready.
+    """
+    backend = build(text, runtime.registry.activation_source)
+    checkpoint = checkpoint_of(model)
+    notes = backend.check(checkpoint, [model.single_site()])
+    return {"source": backend.name} | source_identity(backend, checkpoint) | {"notes": list(notes)}
 
 
 def _perplexity(model: ResolvedModel, options: ModelOptions, runtime: Runtime) -> str:

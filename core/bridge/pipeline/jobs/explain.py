@@ -168,6 +168,10 @@ def explain_directions(
 
 
 def _activations(plan: ModelPlan, texts: Sequence[str], every: int, runtime: Runtime) -> Tokens:
+    if plan.side.source:
+        runtime.progress.note(
+            f"These texts run in transformers; only activations over the corpus come from {plan.side.source['source']}."
+        )
     model = load_checked(plan.side, plan.models, runtime)
     site = plan.side.model.single_site()
     limit = plan.reading.max_tokens

@@ -97,6 +97,8 @@ class ForeignVerbalizer:
         options = self.options
         exchanged = {"src": options.models.dst, "dst": options.models.src}
         exchanged |= {"src_identity": options.models.dst_identity, "dst_identity": options.models.src_identity}
+        exchanged["src_activations"] = options.models.dst_activations
+        exchanged["dst_activations"] = options.models.src_activations
         back = fitted_bridge(prepare(options.updated(**exchanged), self.runtime), self.runtime)
         return np.asarray(back(rebuilt), np.float32)
 
@@ -161,5 +163,6 @@ def _own(options: Options, runtime: Runtime) -> tuple[Options, ModelPlan]:
     # Check also the model that is not needed here: a wrong name or other weights must be reported.
     build_map(options.map, runtime.registry)
     pinned, plan = prepare_model(options, runtime)
-    find_side(plan.side.model, options.models.dst_identity, plan.reading.max_tokens, runtime)
+    asked = options.models
+    find_side(plan.side.model, asked.dst_identity, plan.reading.max_tokens, asked.dst_activations, runtime)
     return pinned.updated(dst=pinned.models.src, dst_identity=pinned.models.src_identity), plan

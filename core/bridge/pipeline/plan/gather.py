@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bridge.collect.activations import activations_artifact
+from bridge.collect.activations import ActivationSource, activations_artifact
 from bridge.collect.memory import forget_models
 from bridge.collect.parts import Part
 from bridge.collect.worker import collect
-from bridge.models import LoadedModel
 from bridge.pairing.rows import PairedRows
 from bridge.pipeline.plan.placement import collect_settings
 from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.plan.runtime import Runtime
-from bridge.pipeline.plan.self_check import load_checked, untrained_notes
+from bridge.pipeline.plan.self_check import untrained_notes
 from bridge.pipeline.plan.single import ModelPlan
+from bridge.pipeline.plan.source_check import open_checked
 from bridge.references import Site
 from bridge.store import Artifact
 
@@ -47,20 +48,23 @@ def gather_model(
         part: Collect only the shards of this part; default: all.
     """
     settings = collect_settings(plan.models, plan.reading)
-    model = plan.side.model
+    side, model = plan.side, plan.side.model
+    name = f"{model.adapter.name} {side.identity}"
+    artifacts = {
+        site: activations_artifact(runtime.store, name, site, plan.corpus, settings, side.source) for site in sites
+    }
+    untrained_notes(side, plan.models, runtime)  # also refuses untrained models with cached activations
+    with contextlib.ExitStack() as opened:
 
-    def load() -> LoadedModel:
-        runtime.progress.note(f"Loading {model.name}.")
-        here = model.weights.are_here()
-        loaded = load_checked(plan.side, plan.models, runtime)
-        for note in () if here else plan.side.notes:
-            runtime.progress.note(note)
-        return loaded
+        def load() -> ActivationSource:
+            runtime.progress.note(f"Loading {model.name}.")
+            here = model.weights.are_here()
+            source = opened.enter_context(open_checked(side, sites, plan.models, runtime))
+            for note in side.notes if not here else ():
+                runtime.progress.note(note)
+            return source
 
-    name = f"{model.adapter.name} {plan.side.identity}"
-    artifacts = {site: activations_artifact(runtime.store, name, site, plan.corpus, settings) for site in sites}
-    untrained_notes(plan.side, plan.models, runtime)  # also refuses untrained models with cached activations
-    collect(load, model.name, artifacts, plan.corpus, settings, runtime.progress, plan.side.tokenizer, part)
+        collect(load, model.name, artifacts, plan.corpus, settings, runtime.progress, side.tokenizer, part)
     for note in untrained_notes(plan.side, plan.models, runtime):
         runtime.progress.note(note)
     forget_models()

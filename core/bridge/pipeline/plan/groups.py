@@ -20,6 +20,10 @@ class Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True)
 
 
+TRANSFORMERS = "transformers"
+"""The source of activations that runs the model in this process."""
+
+
 @final
 class ModelOptions(Group):
     """The two models, and the settings for running them."""
@@ -34,6 +38,16 @@ class ModelOptions(Group):
     src_identity: str = Field("", description="If set, refuse source weights whose content differs.")
     dst_identity: str = Field("", description="If set, refuse destination weights whose content differs.")
     device: str = Field(AUTO, description="cpu, cuda, cuda:N, mps, or auto.", json_schema_extra={"metavar": "DEVICE"})
+    src_activations: str = Field(
+        TRANSFORMERS,
+        description="Where the source's activations come from, as vllm:tensor_parallel=2.",
+        json_schema_extra={"metavar": "SOURCE"},
+    )
+    dst_activations: str = Field(
+        TRANSFORMERS,
+        description="Where the destination's activations come from, in the same form.",
+        json_schema_extra={"metavar": "SOURCE"},
+    )
     dtype: str = Field(
         AUTO, description="bfloat16, float32, or auto: the faster dtype.", json_schema_extra={"metavar": "DTYPE"}
     )

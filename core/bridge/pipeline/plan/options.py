@@ -28,6 +28,7 @@ WRITTEN = (
     *("skip", "outlier_factor", "split", "held_out", "folds", "seed", "device", "dtype", "dictionary", "features"),
     *("allow_other_model", "allow_untrained"),
     *("positions", "features_of", "src_verbalizer", "dst_verbalizer", "washout", "encoder", "batch_size"),
+    *("src_activations", "dst_activations"),
 )
 """The order of options in records and `config.toml`."""
 

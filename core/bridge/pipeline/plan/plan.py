@@ -30,6 +30,9 @@ from bridge.pipeline.plan.single import (
 from bridge.pipeline.plan.specs import build_map
 from bridge.store import canonical_json
 
+WITHOUT_NUMBERS = ("allow_untrained", "src_activations", "dst_activations")
+"""Options that change no number by themselves."""
+
 ROWS_PER_DIMENSION = 2
 """Minimal number of training rows per dimension: below it, held-out scores do not describe the models."""
 
@@ -87,9 +90,11 @@ class Plan:
         """Return the key of a plan: a hash of its options, with models and corpus by content, and of the pairs.
 
         The pairs are included because another version may pair the same texts differently. Options that only allow
-        something are left out, because they change no number.
+        something are left out, because they change no number. Sources of activations count by what decides their bits.
         """
-        options = {name: value for name, value in self.options.flat().items() if name != "allow_untrained"}
+        options = {name: value for name, value in self.options.flat().items() if name not in WITHOUT_NUMBERS}
+        sides = {"src_source": self.src, "dst_source": self.dst}
+        options |= {name: side.source for name, side in sides.items() if side.source}
         hashed = hashlib.sha256(canonical_json(options).encode())
         for shard in self.shards:
             hashed.update(shard.src.tobytes() + shard.dst.tobytes())
@@ -123,8 +128,9 @@ def prepare(options: Options, runtime: Runtime, stdin: IO[str] | None = None, co
     kind.check_widths(*(model.info.d_model for model in models))
     options = with_defaults(options, models)
     corpus = corpus or read_corpus(options.corpus, runtime, stdin)
-    src = find_side(models[0], options.models.src_identity, options.corpus.max_tokens, runtime)
-    dst = find_side(models[1], options.models.dst_identity, options.corpus.max_tokens, runtime)
+    asked, most = options.models, options.corpus.max_tokens
+    src = find_side(models[0], asked.src_identity, most, asked.src_activations, runtime)
+    dst = find_side(models[1], asked.dst_identity, most, asked.dst_activations, runtime)
     folds = split(corpus, options.corpus, options.run.seed)
     shards, coverage = pair_corpus(
         corpus,

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from bridge.pairing.rows import PairedRows
+from bridge.pipeline.plan.groups import ModelOptions
 from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.plan.single import Side
+from bridge.pipeline.plan.source_check import comparison
 from bridge.references import Site
 
 VERBALIZER_NOTES = "verbalizer_notes"
@@ -17,8 +19,8 @@ VERBALIZER_NOTES = "verbalizer_notes"
 def describe(plan: Plan, rows: PairedRows, src: Site, dst: Site) -> dict[str, Any]:
     """Return the provenance of a result: everything that its numbers depend on."""
     return {
-        "src": _describe_side(plan.src, src),
-        "dst": _describe_side(plan.dst, dst),
+        "src": _describe_side(plan.src, src, plan.options.models),
+        "dst": _describe_side(plan.dst, dst, plan.options.models),
         "corpus": {
             "name": plan.options.corpus.source,
             "sha256": plan.corpus.identity,
@@ -46,7 +48,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
-def _describe_side(side: Side, site: Site) -> dict[str, Any]:
+def _describe_side(side: Side, site: Site, models: ModelOptions) -> dict[str, Any]:
     model = side.model
     return {
         "reference": model.label(site),
@@ -57,8 +59,17 @@ def _describe_side(side: Side, site: Site) -> dict[str, Any]:
         "point": site.point,
         "d_model": model.info.d_model,
         "n_layers": model.info.n_layers,
+        **_describe_source(side, site, models),
         **({"notes": list(side.notes)} if side.notes else {}),
     }
+
+
+def _describe_source(side: Side, site: Site, models: ModelOptions) -> dict[str, dict[str, Any]]:
+    """Return where collected activations come from, if not from the model itself."""
+    if not side.source:
+        return {}
+    notes = [*side.source_notes, *filter(None, [comparison(side, site, models)])]
+    return {"activations": {**side.source, **said(notes, "notes")}}
 
 
 def _halved(rows: PairedRows) -> dict[str, dict[str, int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, final
 
@@ -21,6 +21,8 @@ from bridge.pipeline.plan.placement import placement_of
 from bridge.store import Artifact
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from bridge.pipeline.plan.runtime import Runtime
     from bridge.pipeline.plan.single import Side
 
@@ -30,17 +32,29 @@ DOCUMENTS = 8
 VARIABLE = "BRIDGE_ALLOW_UNTRAINED"
 """Environment variable with the effect of --allow-untrained, for tests of tiny random models."""
 
+SMALL = 10**9
+"""Maximal number of parameters of models that are loaded only to check them."""
+
+FINGERPRINT = "fingerprint"
+
 VERSION = 1
 """Version of the measurement: a new version invalidates old records."""
 
 
 @final
 class Record(BaseModel):
-    """The record of a self-check, stored with the fingerprint."""
+    """The record of a self-check, stored with the fingerprint.
+
+    Attributes:
+        measured: The perplexity; None if it was not or cannot be measured.
+        compared: Of another source of activations, how its activations compare with those of transformers, as a
+            sentence.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     measured: Perplexity | None
+    compared: str = ""
 
 
 def load_checked(side: Side, models: ModelOptions, runtime: Runtime) -> LoadedModel:
@@ -60,19 +74,23 @@ def load_checked(side: Side, models: ModelOptions, runtime: Runtime) -> LoadedMo
         ModelError: If its outputs differ from earlier outputs of the same weights, its parts do not add up, or it
             predicts text of its training domain no better than an untrained model (unless that is allowed).
     """
+    return checked(side.model.adapter.load(side.model.weights, placement_of(models)), side, models, runtime)
+
+
+def checked(loaded: LoadedModel, side: Side, models: ModelOptions, runtime: Runtime) -> LoadedModel:
+    """Check a model that was loaded; see `load_checked`."""
     placement = placement_of(models)
-    loaded = side.model.adapter.load(side.model.weights, placement)
-    artifact = _artifact(side, models, runtime)
+    artifact = record_of(side, models)
     if str(artifact.path) in runtime.checked:
         return loaded
     mark = fingerprint(loaded)
-    if (record := _stored(artifact)) is None:
+    if (record := stored(artifact)) is None:
         check_residual_sums(loaded, placement.dtype)
         record = Record(measured=_measure(loaded, side, runtime))
-        _keep(artifact, mark, record)
+        keep(artifact, mark, record)
     else:
         _hold_to(side, mark, artifact, placement.dtype)
-    _need_trained(side, record, models)
+    need_trained(side, record, models)
     runtime.checked.add(str(artifact.path))
     return loaded
 
@@ -83,11 +101,12 @@ def untrained_notes(side: Side, models: ModelOptions, runtime: Runtime) -> list[
     Raises:
         ModelError: If the model is not trained, and that is not allowed.
     """
-    record = _stored(_artifact(side, models, runtime))
-    if record is None or record.measured is None or not record.measured.untrained:
-        return []
-    _need_trained(side, record, models)
-    return [f"{side.model.name}: {record.measured.sentence()} (--allow-untrained)."]
+    sources = [{}, side.source] if side.source else [{}]
+    for record in (stored(record_of(side, models, source)) for source in sources):
+        if record is not None and record.measured is not None and record.measured.untrained:
+            need_trained(side, record, models)
+            return [f"{side.model.name}: {record.measured.sentence()} (--allow-untrained)."]
+    return []
 
 
 def with_untrained(
@@ -104,20 +123,28 @@ def tried(side: Side, models: ModelOptions, runtime: Runtime) -> str:
     Raises:
         ModelError: As `load_checked`.
     """
-    artifact = _artifact(side, models, runtime)
-    record = _stored(artifact)
+    artifact = record_of(side, models)
+    record = stored(artifact)
     if record is None:
         load_checked(side, models, runtime)
         forget_models()
-        record = _stored(artifact)
+        record = stored(artifact)
     else:
-        _need_trained(side, record, models)
+        need_trained(side, record, models)
     if record is None:
         return "loaded and checked; the measurement could not be stored"
     return record.measured.sentence() if record.measured else "predicts no next token, so it has no perplexity"
 
 
-def _artifact(side: Side, models: ModelOptions, runtime: Runtime) -> Artifact:
+def record_of(side: Side, models: ModelOptions, source: Mapping[str, str] | None = None, site: str = "") -> Artifact:
+    """Return the artifact with the record of a self-check.
+
+    Args:
+        side: The model.
+        models: Device and dtype options.
+        source: What decides the bits of another source of activations; default: the model itself was checked.
+        site: The site of which the record is, if it is of one site.
+    """
     import platform
 
     import torch
@@ -132,11 +159,14 @@ def _artifact(side: Side, models: ModelOptions, runtime: Runtime) -> Artifact:
         "dtype": placement.dtype,
         "device": [device.partition(":")[0], chip, torch.backends.cpu.get_cpu_capability(), platform.node()],
         "libraries": {name: version(name) for name in ("residual-bridge", "torch", "transformers", "nnsight")},
+        **({"source": dict(source)} if source else {}),
+        **({"site": site} if site else {}),
     }
-    return runtime.store.artifact("self-checks", recipe)
+    return side.store.artifact("self-checks", recipe)
 
 
-def _stored(artifact: Artifact) -> Record | None:
+def stored(artifact: Artifact) -> Record | None:
+    """Return a record; None if there is none, or if it cannot be read."""
     if not artifact.has(0):
         return None
     try:
@@ -145,23 +175,28 @@ def _stored(artifact: Artifact) -> Record | None:
         return None
 
 
-def _keep(artifact: Artifact, mark: Any, record: Record) -> None:
+def keep(artifact: Artifact, mark: Tensor, record: Record) -> None:
+    """Store a record with the numbers that identify the outputs, if the cache is writable."""
     try:
-        artifact.write(0, {"fingerprint": mark}, record.model_dump())
+        artifact.write(0, {FINGERPRINT: mark}, record.model_dump())
     except StoreError:  # without a writable cache, the measurement is repeated each time
         return
 
 
 def _measure(loaded: LoadedModel, side: Side, runtime: Runtime) -> Perplexity | None:
+    return perplexity(loaded, *training_domain(side, runtime))
+
+
+def training_domain(side: Side, runtime: Runtime) -> tuple[list[Document], str]:
+    """Return texts of a model's training domain, and their name."""
     own = side.model.corpus
-    documents: list[Document] = [paragraph()]
-    if own:
-        documents = list(load_corpus(own, None, DOCUMENTS, runtime.registry.corpora).documents)
-    return perplexity(loaded, documents, f"its own corpus, {own}" if own else ENGLISH)
+    if not own:
+        return [paragraph()], ENGLISH
+    return list(load_corpus(own, None, DOCUMENTS, runtime.registry.corpora).documents), f"its own corpus, {own}"
 
 
 def _hold_to(side: Side, mark: Any, artifact: Artifact, dtype: str) -> None:
-    off = difference(mark, artifact.read(0)["fingerprint"])
+    off = difference(mark, artifact.read(0)[FINGERPRINT])
     if off <= ROUNDING[dtype]:
         return
     raise ModelError(
@@ -174,7 +209,12 @@ def _hold_to(side: Side, mark: Any, artifact: Artifact, dtype: str) -> None:
     )
 
 
-def _need_trained(side: Side, record: Record, models: ModelOptions) -> None:
+def need_trained(side: Side, record: Record, models: ModelOptions) -> None:
+    """Refuse a model that is not trained, unless that is allowed.
+
+    Raises:
+        ModelError: With its perplexity.
+    """
     found = record.measured
     if found is None or not found.untrained or models.allow_untrained:
         return

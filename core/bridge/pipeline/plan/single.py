@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, final
+from typing import IO, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bridge.corpus.documents import Corpus
 from bridge.corpus.read import BUNDLED, load_corpus
 from bridge.corpus.split import HELD_OUT, assign_folds
-from bridge.errors import BridgeError, CorpusError, ModelError, StoreError, UsageError
+from bridge.errors import BridgeError, CorpusError, ModelError, PluginError, StoreError, UsageError
 from bridge.files import write_bytes
 from bridge.json_files import read_json
 from bridge.models import Tokenizer
@@ -29,6 +29,8 @@ from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.remarks import remarks_of, with_original
 from bridge.pipeline.plan.runtime import Runtime
+from bridge.pipeline.plan.specs import build
+from bridge.sources import ActivationBackend, Checkpoint
 from bridge.store import Store
 
 
@@ -42,12 +44,35 @@ class Side:
         tokenizer: Its tokenizer.
         identity: Identity of its weights.
         store: The store, which records that the weights are complete.
+        activations: Where collected activations come from; None where nothing is collected.
     """
 
     model: ResolvedModel
     tokenizer: Tokenizer
     identity: str
     store: Store
+    activations: ActivationBackend | None = None
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The model as sources of activations get it."""
+        return checkpoint_of(self.model)
+
+    @cached_property
+    def source(self) -> dict[str, str]:
+        """What decides the bits of collected activations besides the settings; see `ActivationBackend.identity`."""
+        return source_identity(self.activations, self.checkpoint) if self.activations else {}
+
+    @cached_property
+    def source_notes(self) -> tuple[str, ...]:
+        """Notes of the source about the sites of the reference.
+
+        Raises:
+            BridgeError: If the source does not serve the model or a site.
+        """
+        if self.activations is None:
+            return ()
+        return tuple(self.activations.check(self.checkpoint, self.model.all_sites()))
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
@@ -100,6 +125,11 @@ class ModelPlan:
         return (one.text for one, fold in zip(self.corpus.documents, self.folds, strict=True) if fold != HELD_OUT)
 
 
+def checkpoint_of(model: ResolvedModel) -> Checkpoint:
+    """Return a model as sources of activations get it."""
+    return Checkpoint(model.name, model.adapter, model.weights, model.info)
+
+
 def side_of(model: ResolvedModel, runtime: Runtime) -> Side:
     """Return a model as what loads and checks it takes it."""
     return Side(model, model.adapter.tokenizer(model.weights), model.weights.identity(runtime.store), runtime.store)
@@ -125,7 +155,8 @@ def prepare_model(options: Options, runtime: Runtime, stdin: IO[str] | None = No
     model = runtime.resolve(options.models.src)
     options = with_defaults(options, [model])
     corpus = read_corpus(options.corpus, runtime, stdin)
-    side = find_side(model, options.models.src_identity, options.corpus.max_tokens, runtime)
+    models = options.models
+    side = find_side(model, models.src_identity, options.corpus.max_tokens, models.src_activations, runtime)
     pinned = options.updated(src=side.model.pinned(), src_identity=side.identity, **pinned_corpus(corpus, runtime))
     folds = split(corpus, options.corpus, options.run.seed)
     remarks = remarks_of(corpus, [side.tokenizer], runtime)
@@ -204,17 +235,18 @@ def _from_anywhere(corpus: str, names: Collection[str]) -> str:
     return str(path.absolute()) if corpus not in names and path.exists() else corpus
 
 
-def find_side(model: ResolvedModel, identity: str, max_tokens: int, runtime: Runtime) -> Side:
-    """Check a model's sites, its maximal length and the identity of its weights.
+def find_side(model: ResolvedModel, identity: str, max_tokens: int, activations: str, runtime: Runtime) -> Side:
+    """Check a model's sites, its maximal length, the identity of its weights and the source of its activations.
 
     Args:
         model: The model.
         identity: Required identity of its weights, or empty.
         max_tokens: Number of tokens of a text that the model must support.
-        runtime: The store.
+        activations: The source of its activations, with options.
+        runtime: Plugins and the store.
 
     Raises:
-        UsageError: If the model does not have the site, or supports fewer tokens.
+        UsageError: If the model does not have the site, or supports fewer tokens, or the source does not serve it.
         ModelError: If its weights have another identity.
     """
     model.adapter.check_sites(model.weights, model.all_sites())
@@ -222,14 +254,30 @@ def find_side(model: ResolvedModel, identity: str, max_tokens: int, runtime: Run
     if limit is not None and max_tokens > limit:
         raise UsageError(f"{model.name} reads at most {limit} tokens.", remedy=f"Use --max-tokens {limit} or fewer.")
     tokenizer = CachedTokenizer(model.adapter.tokenizer(model.weights))
-    side = Side(model, tokenizer, model.weights.identity(runtime.store), runtime.store)
+    backend = build(activations, runtime.registry.activation_source)
+    side = Side(model, tokenizer, model.weights.identity(runtime.store), runtime.store, backend)
     if identity and identity != side.identity:
         raise ModelError(
             f"The weights of {model.name} differ from the weights that this experiment was made with.",
             cause="The weights have been replaced.",
             remedy="Restore them, or remove src_identity and dst_identity from the file to run with the new weights.",
         )
-    if model.weights.are_here():
-        for note in side.notes:
-            runtime.progress.note(note)
+    for note in (*side.source_notes, *(side.notes if model.weights.are_here() else ())):
+        runtime.progress.note(note)
     return side
+
+
+def source_identity(backend: ActivationBackend, checkpoint: Checkpoint) -> dict[str, str]:
+    """Return what decides the bits of a source's activations.
+
+    Raises:
+        PluginError: If the plugin returns anything but texts by name.
+    """
+    found: Any = backend.identity(checkpoint)
+    if isinstance(found, Mapping) and all(isinstance(text, str) for item in found.items() for text in item):
+        return {"source": backend.name, **dict(sorted(found.items()))} if found else {}
+    raise PluginError(
+        f"The source of activations {backend.name} has the identity {found!r}, not texts by name.",
+        cause="The plugin is broken.",
+        remedy="Run bridge.testing.check_activation_source on it, or choose another source.",
+    )

@@ -14,7 +14,7 @@ from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.plan.self_check import load_checked
 from bridge.pipeline.plan.single import ModelPlan
-from bridge.store import Artifact
+from bridge.store import Artifact, canonical_json
 from bridge.verbalizers import Passage, Subject
 
 
@@ -34,7 +34,8 @@ class ModelSubject(Subject):
         self.name = side.model.label(self.site)
         self.d_model, self.n_layers = side.model.info.d_model, side.model.info.n_layers
         self.placement, self.seed = placement_of(plan.models), plan.seed
-        self.identity = f"{side.identity} {plan.corpus.identity}"
+        source = f" {canonical_json(side.source)}" if side.source else ""
+        self.identity = f"{side.identity} {plan.corpus.identity}{source}"
         self._plan, self._side, self._artifact, self._runtime = plan, side, artifact, runtime
 
     def load(self) -> LoadedModel:

@@ -1,0 +1,1 @@
+"""First-party sources of activations."""
