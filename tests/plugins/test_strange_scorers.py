@@ -117,7 +117,7 @@ WORDS = {
     "flagged",
     "pairing",
 }
-"""Names that are English words, or the field's, or those of a library that the core uses: looked for as whole strings only where they stand for the plugin."""
+"""Names that are English words, the field's or a library's: as whole strings only where they mean the plugin."""
 
 
 def test_core_names_no_plugin_and_none_of_its_numbers() -> None:

@@ -187,9 +187,6 @@ def test_sites_and_names_are_refused_before_anything_is_loaded(strange: None, mo
 
 
 def test_a_rehearsal_says_that_a_source_was_not_tried(strange: None) -> None:
-    options = make_options(**PAIR, **FEW, src_activations="strange:version=3")
-    from bridge.rehearsal.rehearse import rehearse
-
-    found = rehearse(options)
+    found = bridge.rehearse(**PAIR, **FEW, src_activations="strange:version=3")
     assert found.finished, found
     assert any("The source of activations strange was not tried" in sentence for sentence in found.unchecked)
