@@ -1,7 +1,8 @@
 """Tokens per second of collection, against the bare forward pass and two naive ways; and whether memory stays flat.
 
 `bridge.collect` is timed whole: tokenizing, batching, the traced forward pass, hashing, writing to the store. The
-others are handed bridge's own batches, cut and padded, and only run them and copy the kept rows out.
+others are handed bridge's own batches, cut and padded, and only run them and copy the kept rows out. `in_turn` is
+bridge's own worker, which writes each shard before it runs the next one: what overlapping them gains.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bridge.collect import CollectSettings, activations_artifact, collect
+from bridge.collect import Collector, CollectSettings, activations_artifact, collect
 from bridge.corpus import BUNDLED, Corpus, Document, load_corpus
+from bridge.corpus import shards as cut
 from bridge.corpus.shards import shards
 from bridge.models import LoadedModel, Placement
 from bridge.pairing import Encoded
@@ -27,7 +29,13 @@ from fit import memory_at, peak_mebibytes, show, spread
 if TYPE_CHECKING:
     from torch import Tensor
 
-TARGETS: dict[str, float | None] = {"truncated": 0.97, "hidden_states": 1.4, "per_text": None, "per_text_stopped": None}
+TARGETS: dict[str, float | None] = {
+    "truncated": 0.98,
+    "in_turn": None,
+    "hidden_states": 1.4,
+    "per_text": None,
+    "per_text_stopped": None,
+}
 """Least speed of bridge in multiples of each way's. One trace a text has none: what can be gained over it is the
 truncated pass's own ratio to it, `limit`, which depends on how well a processor likes small batches."""
 
@@ -125,6 +133,10 @@ class Ways:
         """Open one nnsight trace a text and stop it at the site: what is left is the gain of batching alone."""
         return self.per_text(stop=True)
 
+    def in_turn(self) -> None:
+        """Collect without overlap."""
+        run_collect(self.model, self.site, self.corpus, self.settings, overlap=False)
+
     def _rows(self, forward: Callable[[Tensor, Tensor], Any]) -> Tensor:
         import torch
 
@@ -140,15 +152,27 @@ class Ways:
         return rows
 
 
-def run_collect(source: Any, site: Site, corpus: Corpus, settings: CollectSettings) -> tuple[float, Tensor]:
+def run_collect(
+    source: Any,
+    site: Site,
+    corpus: Corpus,
+    settings: CollectSettings,
+    overlap: bool = True,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[float, Tensor]:
     """Collect into an empty store; return seconds, and the norms of all rows in ascending order."""
     import torch
 
     with tempfile.TemporaryDirectory() as folder:
         artifact = activations_artifact(Store(Path(folder)), "benchmark", site, corpus, settings)
-        start = time.perf_counter()
-        collect(lambda: source, "benchmark", {site: artifact}, corpus, settings, Silent())
-        seconds = time.perf_counter() - start
+        start = clock()
+        if overlap:
+            collect(lambda: source, "benchmark", {site: artifact}, corpus, settings, Silent())
+        else:
+            collector = Collector(lambda: source, {site: artifact}, corpus, settings)
+            for index in range(len(collector.chunks)):
+                collector.collect_shard(index)
+        seconds = clock() - start
         norms = torch.cat(
             [shard["norms"] for shard in map(artifact.read, range(len(shards(corpus, settings.max_tokens))))]
         )
@@ -165,28 +189,36 @@ def load(src: str, dtype: str) -> tuple[LoadedModel, Site]:
 
 
 def measure_speed(
-    model: LoadedModel, site: Site, corpus: Corpus, settings: CollectSettings, rounds: int
+    model: LoadedModel,
+    site: Site,
+    corpus: Corpus,
+    settings: CollectSettings,
+    rounds: int,
+    names: Sequence[str] = tuple(TARGETS),
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Any]:
     """Time every way in turn, several rounds after a warm-up round, in one process."""
     import torch
 
     ways = Ways(model, site, corpus, settings)
     same = torch.equal(torch.linalg.vector_norm(ways.truncated().float(), dim=1).sort().values, ways.norms)
-    ways.hidden_states(), ways.per_text()
-    seconds: dict[str, list[float]] = {"bridge": [], **{name: [] for name in TARGETS}}
+    for name in {"hidden_states", "per_text"} & set(names):
+        getattr(ways, name)()
+    seconds: dict[str, list[float]] = {"bridge": [], **{name: [] for name in names}}
     for round_ in range(rounds):
         # Another one first each time: a machine that slows down must not slow the same way every round.
         order = list(seconds)[round_ % len(seconds) :] + list(seconds)[: round_ % len(seconds)]
         for name in order:
             if name == "bridge":
-                seconds[name].append(run_collect(model, site, corpus, settings)[0])
+                seconds[name].append(run_collect(model, site, corpus, settings, clock=clock)[0])
             else:
-                start = time.perf_counter()
+                start = clock()
                 getattr(ways, name)()
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     speeds = {name: spread([ways.tokens / one for one in values]) for name, values in seconds.items()}
     ratios = {}
-    for name, target in TARGETS.items():
+    for name in names:
+        target = TARGETS[name]
         pairs = zip(seconds[name], seconds["bridge"], strict=True)
         limits = zip(seconds[name], seconds["truncated"], strict=True)
         ratios[f"bridge / {name}"] = {
@@ -195,6 +227,7 @@ def measure_speed(
             **({"target": target} if target else {}),
         }
     texts = {"documents": len(corpus.documents), "tokens": ways.tokens, "device": str(ways.device)}
+    texts["shards"] = len(shards(corpus, settings.max_tokens))
     return {**texts, "same_rows_as_truncated": same, "tokens_per_second": speeds, "ratios": ratios}
 
 
@@ -206,10 +239,14 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=300, help="texts to run the four ways on")
     parser.add_argument("--memory-documents", type=int, nargs="*", default=[300, 1200], help="none to skip")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cpu-time", action="store_true", help="count processor time, on a busy machine")
+    parser.add_argument("--ways", nargs="+", default=list(TARGETS), choices=TARGETS, help="`truncated` is always run")
     parser.add_argument("--dtype", nargs="+", default=["bfloat16", "float32"], choices=["bfloat16", "float32"])
+    parser.add_argument("--shard-characters", type=int, default=cut.SHARD_CHARACTERS, help="smaller: more files")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    cut.SHARD_CHARACTERS = options.shard_characters
     corpus = load_corpus(options.corpus, max_documents=options.peak or options.documents)
     if options.peak:
         run_collect(*load(options.src, options.dtype[0]), corpus, CollectSettings(options.dtype[0], max_tokens=256))
@@ -217,7 +254,10 @@ def main() -> None:
         return
     for dtype in options.dtype:
         model, site = load(options.src, dtype)
-        result = measure_speed(model, site, corpus, CollectSettings(dtype, max_tokens=256), options.rounds)
+        names = list(dict.fromkeys(["truncated", *options.ways]))
+        clock = time.process_time if options.cpu_time else time.perf_counter
+        settings = CollectSettings(dtype, max_tokens=256)
+        result = measure_speed(model, site, corpus, settings, options.rounds, names, clock)
         del model
         if options.memory_documents:
             same = ("--src", options.src, "--corpus", options.corpus, "--dtype", dtype)

@@ -26,6 +26,7 @@ class Keywords(TypedDict, total=False):
         seed: Random seed.
         device: cpu, cuda, cuda:N, mps, or auto.
         dtype: bfloat16, float32, or auto: the faster dtype.
+        quantize: Load both models with linear layers in 8 or 4 bits (bitsandbytes): other numbers.
         dictionary: Explain features of this dictionary of the source; `own` is the bundled dictionary.
         features: Number of features drawn by seed.
         allow_other_model: Accept a dictionary whose file names another model.
@@ -57,6 +58,7 @@ class Keywords(TypedDict, total=False):
     seed: int
     device: str | PathLike[str]
     dtype: str | PathLike[str]
+    quantize: Literal["none", "8bit", "4bit"]
     dictionary: str | PathLike[str]
     features: int
     allow_other_model: bool

@@ -57,12 +57,15 @@ class CollectSettings:
         max_tokens: Number of tokens after which texts are cut, special tokens included.
         batch_size: Maximal number of texts per forward pass, or None for the number that `TOKENS_PER_BATCH` allows.
         device: Kind of device: `cpu`, `mps` or `cuda`, which round differently.
+        quantized: Bits of the weights, method and package, as `4bit (NF4, bitsandbytes 0.50.2)`; empty for full
+            weights.
     """
 
     dtype: str
     max_tokens: int
     batch_size: int | None = None
     device: str = "cpu"
+    quantized: str = ""
 
     @property
     def batch(self) -> int | dict[str, int]:
@@ -116,6 +119,7 @@ def activations_artifact(
             "batch": settings.batch,
             "device": settings.device,
             "transformers": version("transformers"),  # tokenises for every source
+            **({"quantized": settings.quantized} if settings.quantized else {}),
             **({"source": dict(source)} if source else {}),
         },
     )

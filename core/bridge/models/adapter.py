@@ -11,6 +11,7 @@ from typing import ClassVar, final
 from bridge.errors import ModelError, UsageError
 from bridge.models.dtype import AUTO, decided_dtype
 from bridge.models.loaded import LoadedModel
+from bridge.models.quantize import FULL, Quantize
 from bridge.models.tokenizer import Tokenizer
 from bridge.models.weights import Weights
 from bridge.references import Site
@@ -81,6 +82,7 @@ class Placement:
         device: `cpu`, `mps`, `cuda` (spread over all GPUs), `cuda:N`, or `auto`: the best available device.
         dtype: `bfloat16` or `float32`. `auto` is decided when the placement is made: the dtype that the device
             multiplies faster; see `bridge.models.dtype`.
+        quantize: Bits of the weights of linear layers: `none`, `8bit` or `4bit`; see `bridge.models.quantize`.
 
     Raises:
         UsageError: If the dtype is unknown, or is `auto` for a device that this machine does not have.
@@ -88,6 +90,7 @@ class Placement:
 
     device: str = "auto"
     dtype: str = AUTO
+    quantize: Quantize = field(default=FULL, repr=False)  # what runs readers' own, full weights is keyed by the rest
 
     def __post_init__(self) -> None:
         device = self.torch_device() if self.dtype == AUTO else self.device
@@ -139,6 +142,9 @@ class ModelAdapter(ABC):
 
     fallback: ClassVar[bool] = False
     """Whether any other family that claims a model is preferred to this one."""
+
+    quantizes: ClassVar[bool] = False
+    """Whether `load` heeds `Placement.quantize`. Other families are not asked to: the option is refused for them."""
 
     def aliases(self) -> Sequence[Alias]:
         """Return the short names that this family provides."""

@@ -14,6 +14,7 @@ from bridge.models.cached_inputs import cached_inputs, cached_tokens, keeps_cach
 from bridge.models.checkpoint import check_whole, load_whole
 from bridge.models.layout import Layout
 from bridge.models.loaded import LoadedModel
+from bridge.models.quantize import loading_options
 from bridge.models.reached import need_module, need_width
 from bridge.models.stand_in import agree, stand_in_config, stand_in_tokenizer
 from bridge.models.tiny_tokenizer import tiny_tokenizer
@@ -53,6 +54,9 @@ class TransformersAdapter(ModelAdapter):
     wrapped: ClassVar[bool] = False
     """Whether types without a text-only class are loaded with the class that also reads images
     (`AutoModelForImageTextToText`), and run on text only."""
+
+    quantizes: ClassVar[bool] = True
+    """transformers quantises linear layers with bitsandbytes when it loads them."""
 
     unread: ClassVar[tuple[str, ...]] = ()
     """How the names of weights begin that a checkpoint of such a wrapper has beside those of its text model, where the
@@ -238,8 +242,9 @@ class TransformersAdapter(ModelAdapter):
         with _calls_of_transformers(weights):
             auto = self._auto(self._config(weights))
             options = {"dtype": getattr(torch, placement.dtype)} | spread | dict(self.load_options(weights))
+            options |= loading_options(placement.quantize, placement.dtype, device)
             module = load_whole(auto, weights, unread=self.unread, **options)
-        if not spread:
+        if "device_map" not in options:
             module = module.to(device)
         info = self.describe(weights)
         tokenizer = self.tokenizer(weights)

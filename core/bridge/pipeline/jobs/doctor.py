@@ -73,8 +73,8 @@ def _called(look: Callable[[], Iterator[Check]]) -> str:
 def _weights(reference: str) -> Iterator[Check]:
     runtime = open_runtime()
     model = runtime.resolve(reference)
-    side = side_of(model, runtime)
     options = make_options(src=reference).models
+    side = side_of(model, options, runtime)
     load_checked(side, options, runtime)  # always load, to compare earlier outputs with the current files
     yield Check(f"model {model.name}", True, tried(side, options, runtime))
 

@@ -9,6 +9,7 @@ from typing import Any
 from bridge.corpus.read import load_corpus
 from bridge.errors import BridgeError, UsageError
 from bridge.models.dtype import AUTO
+from bridge.models.quantize import need_quantizable, quantised_identity
 from bridge.models.resolve import ResolvedModel
 from bridge.pipeline.plan.groups import CorpusOptions, DictionaryOptions, ModelOptions
 from bridge.pipeline.plan.idle import refuse_idle
@@ -71,7 +72,9 @@ def dry_run(options: Options, runtime: Runtime, given: Collection[str] = ()) -> 
     if options.dictionary.reference or options.verbalize.positions:
         texts = {"src": options.verbalize.src_verbalizer, "dst": options.verbalize.dst_verbalizer}
         result["verbalizers"] = {
-            side: attempt(partial(_verbalizer, texts[side], model, runtime)) for side, model in models.items() if model
+            side: attempt(partial(_verbalizer, texts[side], model, options.models, runtime))
+            for side, model in models.items()
+            if model
         }
     if options.dictionary.reference:
         result["dictionary"] = attempt(lambda: _dictionary(options.dictionary, models["src"], runtime))
@@ -85,6 +88,7 @@ def dry_run(options: Options, runtime: Runtime, given: Collection[str] = ()) -> 
 def _model(model: ResolvedModel, options: ModelOptions, runtime: Runtime) -> dict[str, Any]:
     site = model.single_site()
     model.adapter.check_sites(model.weights, [site])
+    need_quantizable(options.quantize, model.adapter, model.weights, _placed(options)[0])
     here = model.weights.are_here()
     notes = model.adapter.check_weights(model.weights) if here else ()
     count = model.adapter.parameters(model.weights)
@@ -121,7 +125,7 @@ def _perplexity(model: ResolvedModel, options: ModelOptions, runtime: Runtime) -
     Raises:
         ModelError: If the model is not trained, and untrained models are not allowed.
     """
-    return f"{model.name}: {tried(side_of(model, runtime), options, runtime)}."
+    return f"{model.name}: {tried(side_of(model, options, runtime), options, runtime)}."
 
 
 def _is_here(options: ModelOptions) -> bool:
@@ -138,8 +142,9 @@ def _corpus(asked: CorpusOptions, models: Sequence[ResolvedModel], runtime: Runt
     return {"name": corpus.name, "documents": len(corpus.documents), "tokens": int(tokens)} | said(corpus.remarks)
 
 
-def _verbalizer(text: str, model: ResolvedModel, runtime: Runtime) -> dict[str, Any]:
-    named, kind = find_verbalizer(text, model, model.weights.identity(runtime.store), runtime.registry)
+def _verbalizer(text: str, model: ResolvedModel, options: ModelOptions, runtime: Runtime) -> dict[str, Any]:
+    identity = quantised_identity(model.weights.identity(runtime.store), options.quantize)
+    named, kind = find_verbalizer(text, model, identity, runtime.registry)
     return {"name": named, "loads": kind.preview(model.info.d_model)}
 
 

@@ -164,5 +164,5 @@ def _own(options: Options, runtime: Runtime) -> tuple[Options, ModelPlan]:
     build_map(options.map, runtime.registry)
     pinned, plan = prepare_model(options, runtime)
     asked = options.models
-    find_side(plan.side.model, asked.dst_identity, plan.reading.max_tokens, asked.dst_activations, runtime)
+    find_side(plan.side.model, asked.dst_identity, asked.dst_activations, options, runtime)
     return pinned.updated(dst=pinned.models.src, dst_identity=pinned.models.src_identity), plan

@@ -127,7 +127,7 @@ def steer(
     texts = steered.generate(dose.prompts, prompts, vectors, max(dose.doses))
     generation = {"new_tokens": dose.new_tokens, "ends": sorted(live.ends), "prompts_cut": cut}
     provenance = _provenance(bridge, contrast, rows, dose) | {"generation": generation, "versions": versions()}
-    sides = [side_of(model, runtime) for model in (src, dst) if model]
+    sides = [side_of(model, models, runtime) for model in (src, dst) if model]
     return Steering(metrics, texts, with_untrained(provenance | said(remarks), sides, models, runtime))
 
 
@@ -157,18 +157,22 @@ def _provenance(bridge: Bridge, contrast: Contrast, rows: LabelledRows | None, d
         "seed": dose.seed,
         "device": dose.placement.torch_device(),
         "dtype": dose.placement.dtype,
+        "quantize": _models(bridge, dose).quantize,
     }
 
 
 def _models(bridge: Bridge, dose: Dose) -> ModelOptions:
     device, dtype = dose.placement.device, dose.placement.dtype
-    given = make_options(src=bridge.src, device=device, dtype=dtype, allow_untrained=dose.allow_untrained)
+    quantize = bridge.provenance.get("options", {}).get("quantize")  # the models as the bridge was fitted on them
+    given = make_options(
+        src=bridge.src, device=device, dtype=dtype, quantize=quantize, allow_untrained=dose.allow_untrained
+    )
     return given.models
 
 
 def _load(model: ResolvedModel, models: ModelOptions, runtime: Runtime) -> LoadedModel:
     runtime.progress.note(f"Loading {model.name} in {models.dtype}.")
-    side = side_of(model, runtime)
+    side = side_of(model, models, runtime)
     loaded = load_checked(side, models, runtime)
     for note in untrained_notes(side, models, runtime):
         runtime.progress.note(note)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bridge.features import Use
 from bridge.models.dtype import AUTO, decided_dtype
+from bridge.models.quantize import FULL, Quantize
 
 
 class Group(BaseModel):
@@ -50,6 +51,9 @@ class ModelOptions(Group):
     )
     dtype: str = Field(
         AUTO, description="bfloat16, float32, or auto: the faster dtype.", json_schema_extra={"metavar": "DTYPE"}
+    )
+    quantize: Quantize = Field(
+        FULL, description="Load both models with linear layers in 8 or 4 bits (bitsandbytes): other numbers."
     )
     batch_size: int | None = Field(None, ge=1, description="Texts per forward pass (default: as many as fit).")
 

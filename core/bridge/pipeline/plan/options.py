@@ -25,12 +25,16 @@ from bridge.pipeline.plan.specs import describe_errors
 
 WRITTEN = (
     *("src", "dst", "map", "corpus", "corpus_sha256", "src_identity", "dst_identity", "max_documents", "max_tokens"),
-    *("skip", "outlier_factor", "split", "held_out", "folds", "seed", "device", "dtype", "dictionary", "features"),
-    *("allow_other_model", "allow_untrained"),
+    *("skip", "outlier_factor", "split", "held_out", "folds", "seed", "device", "dtype", "quantize", "dictionary"),
+    *("features", "allow_other_model", "allow_untrained"),
     *("positions", "features_of", "src_verbalizer", "dst_verbalizer", "washout", "encoder", "batch_size"),
     *("src_activations", "dst_activations"),
 )
 """The order of options in records and `config.toml`."""
+
+
+LATER = ("quantize",)
+"""Options that are newer than stores and folders of results, and are no part of their keys at the default."""
 
 
 @final
@@ -52,6 +56,12 @@ class Options(BaseModel):
         groups = (getattr(self, name) for name in type(self).model_fields)
         found = {name: value for group in groups for name, value in group.model_dump(by_alias=True).items()}
         return {name: found[name] for name in WRITTEN}
+
+    def keyed(self) -> dict[str, Any]:
+        """Return the options that a key is made of: as `flat`, without newer options at their defaults."""
+        where = declared()
+        found = self.flat()
+        return {name: found[name] for name in found if name not in LATER or found[name] != where[name][2].default}
 
     def given(self, name: str) -> bool:
         """Tell whether an option was set, rather than left at its default."""

@@ -92,7 +92,7 @@ class Plan:
         The pairs are included because another version may pair the same texts differently. Options that only allow
         something are left out, because they change no number. Sources of activations count by what decides their bits.
         """
-        options = {name: value for name, value in self.options.flat().items() if name not in WITHOUT_NUMBERS}
+        options = {name: value for name, value in self.options.keyed().items() if name not in WITHOUT_NUMBERS}
         sides = {"src_source": self.src, "dst_source": self.dst}
         options |= {name: side.source for name, side in sides.items() if side.source}
         hashed = hashlib.sha256(canonical_json(options).encode())
@@ -128,9 +128,9 @@ def prepare(options: Options, runtime: Runtime, stdin: IO[str] | None = None, co
     kind.check_widths(*(model.info.d_model for model in models))
     options = with_defaults(options, models)
     corpus = corpus or read_corpus(options.corpus, runtime, stdin)
-    asked, most = options.models, options.corpus.max_tokens
-    src = find_side(models[0], asked.src_identity, most, asked.src_activations, runtime)
-    dst = find_side(models[1], asked.dst_identity, most, asked.dst_activations, runtime)
+    asked = options.models
+    src = find_side(models[0], asked.src_identity, asked.src_activations, options, runtime)
+    dst = find_side(models[1], asked.dst_identity, asked.dst_activations, options, runtime)
     folds = split(corpus, options.corpus, options.run.seed)
     shards, coverage = pair_corpus(
         corpus,

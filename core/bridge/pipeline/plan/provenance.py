@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from bridge.models.quantize import FULL, described
 from bridge.pairing.rows import PairedRows
 from bridge.pipeline.plan.groups import ModelOptions
 from bridge.pipeline.plan.plan import Plan
@@ -60,6 +61,7 @@ def _describe_side(side: Side, site: Site, models: ModelOptions) -> dict[str, An
         "d_model": model.info.d_model,
         "n_layers": model.info.n_layers,
         **_describe_source(side, site, models),
+        **({"quantized": described(side.quantize)} if side.quantize != FULL else {}),
         **({"notes": list(side.notes)} if side.notes else {}),
     }
 

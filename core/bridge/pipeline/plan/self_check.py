@@ -16,6 +16,7 @@ from bridge.errors import CorruptArtifactError, ModelError, StoreError
 from bridge.models import LoadedModel
 from bridge.models.fingerprint import ROUNDING, check_residual_sums, difference, fingerprint
 from bridge.models.perplexity import ENGLISH, Perplexity, paragraph, perplexity
+from bridge.models.quantize import FULL, described
 from bridge.pipeline.plan.groups import ModelOptions
 from bridge.pipeline.plan.placement import placement_of
 from bridge.store import Artifact
@@ -162,6 +163,8 @@ def record_of(side: Side, models: ModelOptions, source: Mapping[str, str] | None
         **({"source": dict(source)} if source else {}),
         **({"site": site} if site else {}),
     }
+    if side.quantize != FULL:
+        recipe["quantized"] = described(side.quantize)
     return side.store.artifact("self-checks", recipe)
 
 

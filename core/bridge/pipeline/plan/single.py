@@ -23,6 +23,7 @@ from bridge.json_files import read_json
 from bridge.models import Tokenizer
 from bridge.models.cached_tokenizer import CachedTokenizer
 from bridge.models.dtype import AUTO
+from bridge.models.quantize import FULL, Quantize, described, need_quantizable, quantised_identity
 from bridge.models.resolve import ResolvedModel
 from bridge.pipeline.plan.groups import CorpusOptions, ModelOptions
 from bridge.pipeline.plan.options import Options
@@ -42,9 +43,10 @@ class Side:
     Attributes:
         model: The model.
         tokenizer: Its tokenizer.
-        identity: Identity of its weights.
+        identity: Identity of its weights as they are used, with their quantisation.
         store: The store, which records that the weights are complete.
         activations: Where collected activations come from; None where nothing is collected.
+        quantize: The quantisation of its weights when it is loaded.
     """
 
     model: ResolvedModel
@@ -52,6 +54,7 @@ class Side:
     identity: str
     store: Store
     activations: ActivationBackend | None = None
+    quantize: Quantize = FULL
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -74,13 +77,21 @@ class Side:
             return ()
         return tuple(self.activations.check(self.checkpoint, self.model.all_sites()))
 
-    @cached_property
+    @property
     def notes(self) -> tuple[str, ...]:
-        """Notes about reading the weights; empty if they are not on this machine.
+        """Notes about the weights.
 
         Raises:
             ModelError: If tensors are missing, or do not belong to the model.
         """
+        if self.quantize == FULL:
+            return self._read
+        said = f"Linear layers of {self.model.name} are in {described(self.quantize)}: its numbers are not those of "
+        return (*self._read, f"{said}the full weights.")
+
+    @cached_property
+    def _read(self) -> tuple[str, ...]:
+        """Notes about reading the weights; empty if they are not on this machine."""
         if not self.model.weights.are_here():
             return ()
         # Complete weights stay complete for the same libraries, so only refused weights are checked again.
@@ -130,9 +141,27 @@ def checkpoint_of(model: ResolvedModel) -> Checkpoint:
     return Checkpoint(model.name, model.adapter, model.weights, model.info)
 
 
-def side_of(model: ResolvedModel, runtime: Runtime) -> Side:
-    """Return a model as what loads and checks it takes it."""
-    return Side(model, model.adapter.tokenizer(model.weights), model.weights.identity(runtime.store), runtime.store)
+def side_of(model: ResolvedModel, models: ModelOptions, runtime: Runtime) -> Side:
+    """Return a model as what loads and checks it takes it.
+
+    Raises:
+        UsageError: If the model cannot be quantised as the options ask.
+    """
+    return _side(model, model.adapter.tokenizer(model.weights), models, runtime)
+
+
+def _side(
+    model: ResolvedModel,
+    tokenizer: Tokenizer,
+    models: ModelOptions,
+    runtime: Runtime,
+    backend: ActivationBackend | None = None,
+) -> Side:
+    kind = models.quantize
+    if kind != FULL:
+        need_quantizable(kind, model.adapter, model.weights, placement_of(models).torch_device())
+    identity = quantised_identity(model.weights.identity(runtime.store), kind)
+    return Side(model, tokenizer, identity, runtime.store, backend, kind)
 
 
 def prepare_model(options: Options, runtime: Runtime, stdin: IO[str] | None = None) -> tuple[Options, ModelPlan]:
@@ -156,7 +185,7 @@ def prepare_model(options: Options, runtime: Runtime, stdin: IO[str] | None = No
     options = with_defaults(options, [model])
     corpus = read_corpus(options.corpus, runtime, stdin)
     models = options.models
-    side = find_side(model, models.src_identity, options.corpus.max_tokens, models.src_activations, runtime)
+    side = find_side(model, models.src_identity, models.src_activations, options, runtime)
     pinned = options.updated(src=side.model.pinned(), src_identity=side.identity, **pinned_corpus(corpus, runtime))
     folds = split(corpus, options.corpus, options.run.seed)
     remarks = remarks_of(corpus, [side.tokenizer], runtime)
@@ -235,31 +264,38 @@ def _from_anywhere(corpus: str, names: Collection[str]) -> str:
     return str(path.absolute()) if corpus not in names and path.exists() else corpus
 
 
-def find_side(model: ResolvedModel, identity: str, max_tokens: int, activations: str, runtime: Runtime) -> Side:
+def find_side(model: ResolvedModel, identity: str, activations: str, options: Options, runtime: Runtime) -> Side:
     """Check a model's sites, its maximal length, the identity of its weights and the source of its activations.
 
     Args:
         model: The model.
         identity: Required identity of its weights, or empty.
-        max_tokens: Number of tokens of a text that the model must support.
         activations: The source of its activations, with options.
+        options: The number of tokens of a text that the model must support, and the quantisation.
         runtime: Plugins and the store.
 
     Raises:
-        UsageError: If the model does not have the site, or supports fewer tokens, or the source does not serve it.
+        UsageError: If the model does not have the site, supports fewer tokens, cannot be quantised, or the source does
+            not serve it.
         ModelError: If its weights have another identity.
     """
     model.adapter.check_sites(model.weights, model.all_sites())
-    limit = model.info.max_tokens
+    limit, max_tokens = model.info.max_tokens, options.corpus.max_tokens
     if limit is not None and max_tokens > limit:
         raise UsageError(f"{model.name} reads at most {limit} tokens.", remedy=f"Use --max-tokens {limit} or fewer.")
     tokenizer = CachedTokenizer(model.adapter.tokenizer(model.weights))
     backend = build(activations, runtime.registry.activation_source)
-    side = Side(model, tokenizer, model.weights.identity(runtime.store), runtime.store, backend)
+    side = _side(model, tokenizer, options.models, runtime, backend)
+    if side.quantize != FULL and side.source:
+        raise UsageError(
+            f"--quantize {side.quantize} is not possible with activations from {backend.name}.",
+            cause="The weights that this source runs are its own, and would not be quantised.",
+            remedy="Leave out --quantize, or take the activations from transformers.",
+        )
     if identity and identity != side.identity:
         raise ModelError(
             f"The weights of {model.name} differ from the weights that this experiment was made with.",
-            cause="The weights have been replaced.",
+            cause="The weights have been replaced, or --quantize is another.",
             remedy="Restore them, or remove src_identity and dst_identity from the file to run with the new weights.",
         )
     for note in (*side.source_notes, *(side.notes if model.weights.are_here() else ())):

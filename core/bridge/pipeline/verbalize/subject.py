@@ -10,6 +10,7 @@ import numpy as np
 from bridge.corpus.shards import shards
 from bridge.corpus.split import HELD_OUT
 from bridge.models import LoadedModel
+from bridge.models.quantize import FULL, described
 from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.plan.self_check import load_checked
@@ -36,6 +37,8 @@ class ModelSubject(Subject):
         self.placement, self.seed = placement_of(plan.models), plan.seed
         source = f" {canonical_json(side.source)}" if side.source else ""
         self.identity = f"{side.identity} {plan.corpus.identity}{source}"
+        if side.quantize != FULL:
+            self.identity += f" {described(side.quantize)}"
         self._plan, self._side, self._artifact, self._runtime = plan, side, artifact, runtime
 
     def load(self) -> LoadedModel:
