@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup models demo demo-real test test-real test-saelens test-docs docs lint format bench clean
+.PHONY: setup models demo demo-real test test-real test-saelens test-docs docs lint format bench bench-gpu clean
 
 setup: $(STAMP)  ## Create .venv and install bridge with pinned dependencies
 
@@ -62,6 +62,10 @@ bench: models  ## Measure the hot paths beside their alternatives
 	$(BIN)/python benchmarks/verbalize.py
 	$(BIN)/python benchmarks/run.py --dtype bfloat16 float32
 	$(BIN)/python benchmarks/unpack.py
+	$(BIN)/python benchmarks/scaling.py
+
+bench-gpu: $(STAMP)  ## On a GPU: collection at 7B and 27B shapes with random weights, explanations, the fit
+	$(BIN)/python benchmarks/gpu.py
 
 clean:  ## Remove .venv and caches
 	rm -rf $(VENV) build/site .mypy_cache .ruff_cache .pytest_cache .hypothesis

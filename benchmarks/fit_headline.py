@@ -16,6 +16,7 @@ import numpy as np
 from bridge.pipeline.fit.checks import fit_each
 from bridge.pipeline.fit.training_data import mispaired_data, training_data
 from bridge.plugins import discover
+from bridge.products import products_on
 from fit import peak_mebibytes, show
 from synthetic_rows import BLOCK, FOLDS, SyntheticRows
 
@@ -37,11 +38,12 @@ class Clock:
         return dict(zip(("wall", "cpu"), (self._started - started).tolist(), strict=True))
 
 
-def measure(rows: SyntheticRows, reverse: bool) -> dict[str, Any]:
-    """Fit ridge and its control as `bridge run` does, and back where asked."""
+def measure(rows: SyntheticRows, reverse: bool, device: str = "cpu") -> dict[str, Any]:
+    """Fit ridge and its control as `bridge run` does on this device, and back where asked."""
     folds, kind, clock = range(FOLDS), discover().map_type("ridge")(), Clock(rows)
     seconds = {}
-    training = training_data(rows, *rows.widths, folds, expected=rows.n, reverse=reverse)
+    where = products_on(device)
+    training = training_data(rows, *rows.widths, folds, expected=rows.n, reverse=reverse, products=where)
     seconds["moments"] = clock.lap()
     mispaired = mispaired_data(rows, training, folds)
     seconds["mispaired moments"] = clock.lap()

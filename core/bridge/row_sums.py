@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain, pairwise
 from typing import Any, final
 
@@ -16,39 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.moments import Array, Moments
+from bridge.products import Block, HostProducts, Products
 from bridge.workers import Workers
 
-__all__ = ["RowSums", "add_product", "rounding"]
-
-Block = NDArray[Any]
-
-CHUNK = 2048
-"""Rows per float32 product, before the float64 sum. Half as many make the error a tenth smaller (OpenBLAS itself adds
-in panels of a few hundred rows) and the time a twentieth longer."""
-
-TILE = 1792
-"""Maximal number of columns of a tile: tiles of this size are as fast as one whole product."""
+__all__ = ["RowSums"]
 
 PROBE = 128
 """Number of columns of each side on which the rounding of a product is measured, in every block."""
-
-
-def add_product(total: Array, left: Block, right: Block) -> None:
-    """Add left'right to the total, in place; left and right have one dtype, (n, total rows) and (n, total columns)."""
-    product = np.empty(total.shape, left.dtype)
-    for start in range(0, len(left), CHUNK):
-        np.matmul(left[start : start + CHUNK].T, right[start : start + CHUNK], out=product)
-        total += product
-
-
-def rounding(left: Block, right: Block) -> float:
-    """Measure the error of `add_product` on float32 rows: its root mean square, in units of the columns' lengths."""
-    single, double = np.zeros((2, left.shape[1], right.shape[1]))
-    add_product(single, left, right)
-    exact = left.astype(np.float64), right.astype(np.float64)
-    add_product(double, *exact)
-    lengths = [np.linalg.norm(side, axis=0) for side in exact]
-    return float(np.sqrt(np.mean(((single - double) / np.maximum(np.outer(*lengths), np.finfo(float).tiny)) ** 2)))
 
 
 @final
@@ -64,15 +39,25 @@ class RowSums:
         dtype: Dtype of the products: float32 or float64.
         workers: Threads for the products.
         scatter: Whether to sum x x' and y y' too; else only x y'.
+        products: Where the products are computed; by default on the CPU.
     """
 
     def __init__(
-        self, d_src: int, d_dst: int, dtype: type[np.floating], workers: Workers, *, scatter: bool = True
+        self,
+        d_src: int,
+        d_dst: int,
+        dtype: type[np.floating],
+        workers: Workers,
+        *,
+        scatter: bool = True,
+        products: Products | None = None,
     ) -> None:
         self.dtype = dtype
         self.n = 0
         self._workers = workers
-        self._cuts = _cuts(d_src, workers.count), _cuts(d_dst, workers.count)
+        self._where = products or HostProducts()
+        cuts = partial(_cuts, tile=self._where.tile, workers=workers.count)
+        self._cuts = cuts(d_src), cuts(d_dst)
         self._shifts: tuple[Block, Block] | None = None
         self._sums = np.zeros(d_src), np.zeros(d_dst)
         sides = [(0, 1), (0, 0), (1, 1)] if scatter else [(0, 1)]
@@ -80,10 +65,10 @@ class RowSums:
         self._blocks = 0
         self._squared_errors = dict.fromkeys(self._products, 0.0)
 
-    def _tiles(self, left: int, right: int) -> dict[tuple[int, int], Array]:
+    def _tiles(self, left: int, right: int) -> dict[tuple[int, int], Any]:
         """Zeros for every tile; for a symmetric product only for the lower half."""
         return {
-            (i, j): np.zeros((a.stop - a.start, b.stop - b.start))
+            (i, j): self._where.zeros(a.stop - a.start, b.stop - b.start)
             for i, a in enumerate(self._cuts[left])
             for j, b in enumerate(self._cuts[right])
             if left != right or j <= i
@@ -100,11 +85,11 @@ class RowSums:
             (left, right): [(tile, sides[left][i], sides[right][j]) for (i, j), tile in tiles.items()]
             for (left, right), tiles in self._products.items()
         }
-        self._workers.map(lambda task: add_product(*task), chain.from_iterable(tasks.values()))
+        self._workers.map(lambda task: self._where.add(*task), chain.from_iterable(tasks.values()))
         if self.dtype == np.float32:
             for pair, of_one in tasks.items():
                 _, left, right = of_one[self._blocks % len(of_one)]
-                self._squared_errors[pair] += (len(x) * rounding(left[:, :PROBE], right[:, -PROBE:])) ** 2
+                self._squared_errors[pair] += (len(x) * self._where.rounding(left[:, :PROBE], right[:, -PROBE:])) ** 2
         self.n += len(x)
         self._blocks += 1
 
@@ -115,15 +100,15 @@ class RowSums:
         shift: Block = (np.round(mean / grid) * grid).astype(self.dtype)
         return shift
 
-    def _centred(self, side: int, rows: NDArray[np.floating]) -> list[Block]:
+    def _centred(self, side: int, rows: NDArray[np.floating]) -> list[Any]:
         """Cut the rows into tiles of columns, centre them, and add up the remaining means."""
         assert self._shifts is not None
         shift, total = self._shifts[side], self._sums[side]
 
-        def tile(columns: slice) -> Block:
+        def tile(columns: slice) -> Any:
             centred: Block = np.subtract(rows[:, columns], shift[columns]).astype(self.dtype, copy=False)
             total[columns] += centred.sum(0, dtype=np.float64)
-            return centred
+            return self._where.placed(centred)
 
         return self._workers.map(tile, self._cuts[side])
 
@@ -141,7 +126,9 @@ class RowSums:
         whole = np.empty((rows[-1].stop, columns[-1].stop))
         for (i, j), tile in self._products[left, right].items():
             a, b = rows[i], columns[j]
-            whole[a, b] = tile - np.outer(self._sums[left][a], self._sums[right][b]) / max(self.n, 1)
+            whole[a, b] = self._where.fetched(tile) - np.outer(self._sums[left][a], self._sums[right][b]) / max(
+                self.n, 1
+            )
             if left == right and i != j:
                 whole[b, a] = whole[a, b].T
         return whole
@@ -151,14 +138,14 @@ class RowSums:
         drift = 1.0
         for side, total in enumerate(self._sums):
             for i, columns in enumerate(self._cuts[side]):
-                square = np.diag(self._products[side, side][i, i])
+                square = np.diag(self._where.fetched(self._products[side, side][i, i]))
                 left = np.maximum(square - total[columns] ** 2 / max(self.n, 1), np.finfo(float).tiny)
                 drift = max(drift, float(np.max(square / left, where=square > 0, initial=1.0)))
         return drift * float(np.sqrt(max(self._squared_errors.values()))) / max(self.n, 1)
 
 
-def _cuts(width: int, workers: int) -> Sequence[slice]:
+def _cuts(width: int, tile: int, workers: int) -> Sequence[slice]:
     """Cut columns into tiles, so that every worker gets several products of two tiles."""
-    number = max(-(-width // TILE), min(math.isqrt(workers - 1) + 1, -(-width // PROBE)))
+    number = max(-(-width // tile), min(math.isqrt(workers - 1) + 1, -(-width // PROBE)))
     edges = np.linspace(0, width, number + 1).astype(int).tolist()
     return [slice(*pair) for pair in pairwise(edges)]

@@ -10,7 +10,7 @@ import numpy as np
 from bridge.collect.activations import ActivationSource, CollectSettings
 from bridge.collect.batches import flat_places, on_device, pad
 from bridge.collect.memory import Room, free_device_memory, out_of_memory
-from bridge.collect.rows import ShardRows
+from bridge.collect.rows import ShardRows, norms_of
 from bridge.corpus.documents import Document
 from bridge.errors import BridgeError, ModelError
 from bridge.pairing.align import Encoder
@@ -87,10 +87,8 @@ class ShardPasses:
         Raises:
             ModelError: If an activation is NaN or infinite.
         """
-        import torch
-
         ordered = rows.ordered(site)
-        norms = torch.linalg.vector_norm(ordered.float(), dim=1)
+        norms = norms_of(ordered)
         self._check_finite(norms, site)
         return {"rows": ordered, "norms": norms}
 

@@ -13,6 +13,16 @@ from bridge.references import Site
 if TYPE_CHECKING:
     from torch import Tensor, dtype
 
+CHUNK = 1024
+"""Rows whose norms are computed at once: in the processor's cache, and without a float32 copy of the shard."""
+
+
+def norms_of(rows: Tensor) -> Tensor:
+    """Return the norm of every row in float32, (rows,)."""
+    import torch
+
+    return torch.cat([torch.linalg.vector_norm(some.float(), dim=1) for some in torch.split(rows, CHUNK)])
+
 
 @final
 class ShardRows:

@@ -45,6 +45,8 @@ class TrainingData:
             documents.
         products: Dtype of the products of rows: `float64`, or `float32` where the measured error is small enough.
         moments: Moments of all training rows.
+        device: Where maps may compute decompositions, as torch names it: `cuda` and `cuda:N` are faster, if the map has
+            code for them; else `cpu`.
     """
 
     folds: tuple[Moments, ...]
@@ -52,6 +54,7 @@ class TrainingData:
     products: str = "float64"
     whole: InitVar[Moments | None] = None
     moments: Moments = field(init=False)
+    device: str = field(default="cpu", kw_only=True)
 
     def __post_init__(self, whole: Moments | None) -> None:
         object.__setattr__(self, "moments", whole or total(self.folds))
@@ -79,7 +82,7 @@ class TrainingData:
             return ((y, x) for x, y in self.blocks(folds))
 
         folds = tuple(fold.transposed() for fold in self.folds)
-        return TrainingData(folds, blocks, self.products, self.moments.transposed())
+        return TrainingData(folds, blocks, self.products, self.moments.transposed(), device=self.device)
 
     def others(self, index: int) -> list[Moments]:
         """Moments of each fold except one; folds without rows are left out if any fold has rows.

@@ -14,6 +14,7 @@ from bridge.errors import MapError
 from bridge.hookspecs import hookimpl
 from bridge.maps import AffineMap, FittedMap, LinearMap, Map, TrainingData
 from bridge.moments import Moments, pooled, pooled_means
+from bridge.products import products_on
 from bridge.workers import Workers
 
 Array = NDArray[np.float64]
@@ -113,7 +114,7 @@ def fold_scores(several: Sequence[TrainingData], grids: Array, index: int) -> Ar
         if not scatter > 0:  # a fold of one row, or none, has no variance to explain
             continue
         if basis is None or any(a.xx is not b.xx for a, b in zip(data.folds, decomposed.folds, strict=True)):
-            basis, decomposed = _decompose(pooled(training, "x", "x"), held_out.xx), data
+            basis, decomposed = _decompose(pooled(training, "x", "x"), held_out.xx, data.device), data
         values, vectors, rotated = basis
         scales = 1 / (values + grids[row, :, None])
         projected = vectors.T @ pooled(training, "x", "y")
@@ -127,10 +128,10 @@ def fold_scores(several: Sequence[TrainingData], grids: Array, index: int) -> Ar
     return scores
 
 
-def _decompose(xx: Array, held_out: Array) -> tuple[Array, Array, Array]:
+def _decompose(xx: Array, held_out: Array, device: str) -> tuple[Array, Array, Array]:
     """Return eigenvalues and eigenvectors of X'X, and the held-out rows' X'X in their basis."""
-    values, vectors = np.linalg.eigh(xx)  # numpy's eigh releases the GIL
-    return np.maximum(values, 0), vectors, vectors.T @ held_out @ vectors
+    values, vectors, rotated = products_on(device).decomposed(xx, held_out)
+    return np.maximum(values, 0), vectors, rotated
 
 
 @hookimpl

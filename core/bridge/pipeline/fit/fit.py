@@ -13,10 +13,12 @@ from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.fit.checks import fit_each, map_or_raise
 from bridge.pipeline.fit.training_data import mispaired_data, training_data
 from bridge.pipeline.plan.gather import gather, paired_rows
+from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.plan.provenance import describe
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.plan.self_check import with_untrained
+from bridge.products import products_on
 from bridge.references import Site
 
 
@@ -100,7 +102,9 @@ def fit_rows(
     """
     folds = folds or plan.training_folds
     back = back or reverse
-    training = training_data(rows, *plan.widths, folds, expected=rows.coverage.training_rows, reverse=back)
+    where = products_on(placement_of(plan.of_src.models).torch_device())
+    expected = rows.coverage.training_rows
+    training = training_data(rows, *plan.widths, folds, expected=expected, reverse=back, products=where)
     mispaired, floor = None, None
     if controls:
         try:
@@ -112,7 +116,11 @@ def fit_rows(
     outcome, *beside = fit_each(kind, data)
     fitted = map_or_raise(outcome)
     way_back, *beside_back = _fit_back(kind, fitted, data if reverse else data[:1]) if back else [None]
-    provenance = describe(plan, rows, src, dst) | {"chosen": dict(fitted.chosen()), "products": training.products}
+    provenance = describe(plan, rows, src, dst) | {
+        "chosen": dict(fitted.chosen()),
+        "products": training.products,
+        **({} if training.device == "cpu" else {"products_on": training.device}),
+    }
     labels = plan.src.model.label(src), plan.dst.model.label(dst)
     kept = None if isinstance(way_back, MapError) else way_back
     bridge = Bridge(*labels, kind.name, asdict(kind), fitted, provenance, kept)

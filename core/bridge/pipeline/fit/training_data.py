@@ -14,6 +14,7 @@ from bridge.maps import TrainingData
 from bridge.moments import Moments, pooled, total
 from bridge.pairing.rows import Rows
 from bridge.precision import TOLERANCE, expected_error
+from bridge.products import HostProducts, Products, products_on
 from bridge.row_sums import RowSums
 from bridge.workers import Workers
 
@@ -32,7 +33,14 @@ class Parts(Protocol):
 
 
 def training_data(
-    rows: Parts, d_src: int, d_dst: int, folds: Sequence[int], *, expected: int = 0, reverse: bool = False
+    rows: Parts,
+    d_src: int,
+    d_dst: int,
+    folds: Sequence[int],
+    *,
+    expected: int = 0,
+    reverse: bool = False,
+    products: Products | None = None,
 ) -> TrainingData:
     """Compute moments of the training rows of some folds, without held-out documents and outliers.
 
@@ -43,11 +51,13 @@ def training_data(
         folds: The folds to use.
         expected: Approximate number of rows, if known: the error of float32 decreases with it.
         reverse: Whether maps will also be fitted on the reversed data, so that float32 must be exact enough for both.
+        products: Where products are computed; by default on the CPU.
     """
+    where = products or HostProducts()
     data = None
     if min(d_src, d_dst) >= WIDE:
-        data = _in_float32(rows, (d_src, d_dst), folds, expected, 2 if reverse else 1)
-    return data or _in_float64(rows, (d_src, d_dst), folds)
+        data = _in_float32(rows, (d_src, d_dst), folds, expected, 2 if reverse else 1, where)
+    return data or _in_float64(rows, (d_src, d_dst), folds, where)
 
 
 def mispaired_data(rows: Parts, training: TrainingData, folds: Sequence[int]) -> TrainingData:
@@ -60,8 +70,9 @@ def mispaired_data(rows: Parts, training: TrainingData, folds: Sequence[int]) ->
         MapError: If most rows are left out.
     """
     dtype = np.float32 if training.products == "float32" else np.float64
-    with Workers() as workers:
-        sums = [RowSums(training.d_src, training.d_dst, dtype, workers, scatter=False) for _ in folds]
+    where = products_on(training.device)
+    with Workers(where.threads) as workers:
+        sums = [RowSums(training.d_src, training.d_dst, dtype, workers, scatter=False, products=where) for _ in folds]
         for fold, part in rows.parts(folds):
             x, y = mispair(part)
             if len(x) < len(part.x):
@@ -69,7 +80,8 @@ def mispaired_data(rows: Parts, training: TrainingData, folds: Sequence[int]) ->
             sums[folds.index(fold)].add(x, y)
     moments = tuple(replace(fold, xy=sums.pop(0).product(0, 1)) for fold in training.folds)
     whole = replace(training.moments, xy=pooled(moments, "x", "y"))
-    return TrainingData(moments, _Blocks(rows, folds, mispaired=True), training.products, whole)
+    blocks = _Blocks(rows, folds, mispaired=True)
+    return TrainingData(moments, blocks, training.products, whole, device=training.device)
 
 
 def mispair(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -85,27 +97,29 @@ def mispair(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def _fewer_rows(rows: Parts, training: TrainingData, folds: Sequence[int]) -> TrainingData:
-    data = _in_float64(rows, (training.d_src, training.d_dst), folds, mispaired=True)
+    data = _in_float64(rows, (training.d_src, training.d_dst), folds, products_on(training.device), mispaired=True)
     if data.moments.n < training.moments.n / 2:
         raise MapError("most rows have no partner in another document: documents are too long or too few.")
     return data
 
 
-def _in_float64(rows: Parts, widths: tuple[int, int], folds: Sequence[int], mispaired: bool = False) -> TrainingData:
-    with Workers() as workers:
-        sums = [RowSums(*widths, np.float64, workers) for _ in folds]
+def _in_float64(
+    rows: Parts, widths: tuple[int, int], folds: Sequence[int], where: Products, mispaired: bool = False
+) -> TrainingData:
+    with Workers(where.threads) as workers:
+        sums = [RowSums(*widths, np.float64, workers, products=where) for _ in folds]
         for fold, part in rows.parts(folds):
             sums[folds.index(fold)].add(*(mispair(part) if mispaired else (part.x, part.y)))
-    return TrainingData(_moments(sums), _Blocks(rows, folds, mispaired))
+    return TrainingData(_moments(sums), _Blocks(rows, folds, mispaired), device=where.device)
 
 
 def _in_float32(
-    rows: Parts, widths: tuple[int, int], folds: Sequence[int], expected: int, ways: int
+    rows: Parts, widths: tuple[int, int], folds: Sequence[int], expected: int, ways: int, where: Products
 ) -> TrainingData | None:
     """Compute moments with float32 products; None if these are not exact enough."""
     looked = False
-    with Workers() as workers:
-        sums = [RowSums(*widths, np.float32, workers) for _ in folds]
+    with Workers(where.threads) as workers:
+        sums = [RowSums(*widths, np.float32, workers, products=where) for _ in folds]
         for fold, part in rows.parts(folds):
             sums[folds.index(fold)].add(part.x, part.y)
             n = sum(fold.n for fold in sums)
@@ -115,7 +129,7 @@ def _in_float32(
                 if error * np.sqrt(n / expected) > 2 * TOLERANCE:
                     return None
     rounding = _rounding(sums)
-    data = TrainingData(_moments(sums), _Blocks(rows, folds), "float32")
+    data = TrainingData(_moments(sums), _Blocks(rows, folds), "float32", device=where.device)
     return data if _error(data.moments, rounding, ways) <= TOLERANCE else None
 
 
