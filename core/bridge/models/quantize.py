@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from bridge.errors import UsageError
 
 if TYPE_CHECKING:
-    from bridge.models.adapter import ModelAdapter
     from bridge.models.weights import Weights
 
 Quantize = Literal["none", "8bit", "4bit"]
@@ -23,12 +22,13 @@ METHODS = {"8bit": "LLM.int8", "4bit": "NF4"}
 DEVICES = ("cpu", "cuda")
 
 
-def need_quantizable(kind: Quantize, adapter: ModelAdapter, weights: Weights, device: str) -> None:
+def need_quantizable(kind: Quantize, family: str, quantizes: bool, weights: Weights, device: str) -> None:
     """Refuse to quantise what cannot be quantised, before anything is loaded.
 
     Args:
         kind: What the user asked for.
-        adapter: The model's family.
+        family: Name of the model's family.
+        quantizes: Whether the family heeds `Placement.quantize`.
         weights: The checkpoint; only its configuration is read.
         device: Where the model is to run, as torch names it.
 
@@ -39,10 +39,10 @@ def need_quantizable(kind: Quantize, adapter: ModelAdapter, weights: Weights, de
     if kind == FULL:
         return
     asked, without = f"--quantize {kind}", "Leave out --quantize."
-    if not adapter.quantizes:
+    if not quantizes:
         raise UsageError(
             f"{asked} is not possible for {weights.source}.",
-            cause=f"The family {adapter.name} does not load its models through transformers, which quantises.",
+            cause=f"The family {family} does not load its models through transformers, which quantises.",
             remedy=without,
         )
     if "quantization_config" in weights.config:

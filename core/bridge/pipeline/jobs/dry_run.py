@@ -88,7 +88,8 @@ def dry_run(options: Options, runtime: Runtime, given: Collection[str] = ()) -> 
 def _model(model: ResolvedModel, options: ModelOptions, runtime: Runtime) -> dict[str, Any]:
     site = model.single_site()
     model.adapter.check_sites(model.weights, [site])
-    need_quantizable(options.quantize, model.adapter, model.weights, _placed(options)[0])
+    adapter, device = model.adapter, _placed(options)[0]
+    need_quantizable(options.quantize, adapter.name, adapter.quantizes, model.weights, device)
     here = model.weights.are_here()
     notes = model.adapter.check_weights(model.weights) if here else ()
     count = model.adapter.parameters(model.weights)

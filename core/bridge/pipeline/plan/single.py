@@ -159,7 +159,8 @@ def _side(
 ) -> Side:
     kind = models.quantize
     if kind != FULL:
-        need_quantizable(kind, model.adapter, model.weights, placement_of(models).torch_device())
+        device = placement_of(models).torch_device()
+        need_quantizable(kind, model.adapter.name, model.adapter.quantizes, model.weights, device)
     identity = quantised_identity(model.weights.identity(runtime.store), kind)
     return Side(model, tokenizer, identity, runtime.store, backend, kind)
 
