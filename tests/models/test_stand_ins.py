@@ -67,3 +67,18 @@ def test_a_stand_in_keeps_blocks_and_kind_of_tokenizer(
     # Bytes stand for letters that no token has: nothing is lost.
     assert tokenizer.unk_token_id not in ids or not begins
     assert sum(file.stat().st_size for file in (tmp_path / "small").iterdir()) < 40 * 2**20
+
+
+def test_a_tokenizer_with_thousands_of_added_tokens_fits_into_its_stand_in(registry: Registry, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    name, folder = known(registry)["HuggingFaceTB/SmolLM2-135M-Instruct"]
+    real = tmp_path / "real"
+    registry.models[name].write_stand_in(Weights(str(folder)), real, 64)
+    tokenizer = AutoTokenizer.from_pretrained(real)
+    # As in Gemma 3, whose tokenizer has 6242 of them.
+    tokenizer.add_tokens([f"<unused{number}>" for number in range(2000)], special_tokens=True)
+    tokenizer.save_pretrained(real)
+    registry.models[name].write_stand_in(Weights(str(real)), tmp_path / "small", 96)
+    small = json.loads((tmp_path / "small" / "config.json").read_text())
+    assert small["vocab_size"] > len(AutoTokenizer.from_pretrained(tmp_path / "small")) > 2000

@@ -65,9 +65,15 @@ def test_an_experiment_on_models_that_are_not_here_runs_to_its_report(tmp_path: 
     costs = found["estimates"]
     # Embeddings and head, and five blocks: two square products of 896, two of an eighth, three of 4864, two bytes each.
     blocks = 5 * 896 * (2 * 896 + 2 * 128 + 3 * 4864)
-    assert costs["memory_gib"] == pytest.approx((262208 * 1152 + 1.9e8) * 4 / 2 / 2**30, rel=0.3)
+    assert costs["weights_gib"] == pytest.approx((262208 * 1152 + 1.9e8) * 4 / 2 / 2**30, rel=0.3)
+    # The self-check's logits: 3.4 copies of 256 rows of the vocabulary, 4 bytes each.
+    assert costs["memory_gib"] == pytest.approx(costs["weights_gib"] + 3.4 * 256 * 262208 * 4 / 2**30, abs=0.11)
     assert costs["fetch_gib"] > (2 * 151936 * 896 + blocks) * 2 / 2**30
+    # Four of five blocks, and no product with the embeddings.
+    qwen = costs["tokens_per_second"][f"{qwen}@3"]
+    assert qwen == pytest.approx(1e14 / (2 * blocks * 4 / 5), rel=0.01)
     assert costs["from"] == "as given by --flops" and costs["flops_per_second"] == 1e14
+    assert "reading the weights for each token (--bandwidth)" in costs["unknown"]
 
 
 def test_every_mistake_is_named_and_hides_no_other(tmp_path: Path) -> None:
@@ -114,6 +120,10 @@ def test_a_model_without_a_configuration_is_told_how_to_get_one(tmp_path: Path) 
     [problem] = [one for one in found["problems"] if one["stage"] == "source model"]
     assert "hf download somebody/unknown config.json" in problem["what"]
     assert result.exit_code == 1 and not found["finished"] and found["stages"] == []
+    # Each step of writing reads all weights: 540 MB at 1 GB/s.
+    costs = [rehearse(path, "--flops", "100", "--bandwidth", speed)[1]["estimates"] for speed in ("1", "100000")]
+    assert costs[0]["explain_hours"] > 10 * costs[1]["explain_hours"] and costs[0]["bytes_per_second"] == 1e9
+    assert costs[0]["collect_hours"] == costs[1]["collect_hours"]
 
 
 def test_small_models_play_themselves_and_nothing_is_left(

@@ -22,6 +22,13 @@ from bridge.cli.rehearsing import rehearse_only
     help="Speed of the real device for the estimate, in 1e12 operations per second (default: measured here).",
 )
 @click.option(
+    "--bandwidth",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="GB/S",
+    help="Speed at which the real device reads its memory, which limits explanations (default: measured here, if "
+    "--flops is not given).",
+)
+@click.option(
     "--devices",
     type=click.IntRange(min=1),
     default=1,
@@ -35,6 +42,7 @@ def command(
     file: Path | None,
     require: tuple[str, ...],
     flops: float | None,
+    bandwidth: float | None,
     devices: int,
     washout: tuple[str, ...],
     as_json: bool,
@@ -53,14 +61,20 @@ def command(
 
     \b
     bridge rehearse experiment.toml
-    bridge rehearse experiment.toml --flops 400 --devices 2      # estimate for two GPUs of 400 TFLOP/s
+    bridge rehearse experiment.toml --flops 400 --bandwidth 2000 --devices 2    # estimate for two GPUs of such speeds
     bridge rehearse --src qwen@20 --dst gemma@41 --positions 20
     """
     from bridge.pipeline.score.thresholds import parse_requirements
-    from bridge.rehearsable.call import TERA
+    from bridge.rehearsable.call import GIGA, TERA
 
     flags |= {"washout": washout or None}
     named = {name for name, value in flags.items() if value is not None}
-    speed = None if flops is None else flops * TERA
-    how = {"given": tuple(named), "require": parse_requirements(require), "flops": speed, "devices": devices}
+    speed, read = None if flops is None else flops * TERA, None if bandwidth is None else bandwidth * GIGA
+    how = {
+        "given": tuple(named),
+        "require": parse_requirements(require),
+        "flops": speed,
+        "bandwidth": read,
+        "devices": devices,
+    }
     rehearse_only("run", as_json, quiet, how=how, **read_given(file, flags))

@@ -13,7 +13,10 @@ from bridge.corpus.read import BUNDLED, load_corpus
 from bridge.models.tiny_tokenizer import tiny_tokenizer
 
 VOCABULARY = 1024
-"""Rows of a stand-in's embedding; its tokenizer uses fewer, so that a reader can add tokens of its own."""
+"""Rows of a stand-in's embedding, at least; its tokenizer uses fewer, so that a reader can add tokens of its own."""
+
+SPARE = 124
+"""Rows that the tokenizer does not use."""
 
 TOKENS = 900
 """Tokens of a stand-in's tokenizer, more than 256 bytes and the special ones; a byte fallback adds 256 others."""
@@ -35,7 +38,12 @@ _SIZES = {
 }
 
 
-def stand_in_config(config: Any, tiny: Sequence[Any], d_model: int) -> Any:
+def rows_for(tokenizer: Any) -> int:
+    """Return the rows of the embedding for a stand-in's tokenizer: real ones may have thousands of added tokens."""
+    return max(VOCABULARY, len(tokenizer) + SPARE)
+
+
+def stand_in_config(config: Any, tiny: Sequence[Any], d_model: int, vocabulary: int = VOCABULARY) -> Any:
     """Return the configuration of a stand-in: the model's own, with the sizes of a tiny model of the same class.
 
     What decides depth and kinds of blocks (their number, kinds of attention, windows, positions) and all switches are
@@ -46,13 +54,15 @@ def stand_in_config(config: Any, tiny: Sequence[Any], d_model: int) -> Any:
         config: transformers' configuration of the model.
         tiny: Tiny configurations of the family.
         d_model: Width of the stand-in.
+        vocabulary: Rows of its embedding.
     """
     pattern = max((one for one in tiny if type(one) is type(config)), key=partial(_likeness, config), default=None)
     text = config.get_text_config()
-    small = _scaled(config.to_dict(), pattern.to_dict() if pattern else None, int(text.num_hidden_layers))
+    depth = int(text.num_hidden_layers)
+    small = _scaled(config.to_dict(), pattern.to_dict() if pattern else None, depth, vocabulary - 1)
     found = type(config).from_dict(small)
     inner = found.get_text_config()
-    inner.hidden_size, inner.vocab_size = d_model, VOCABULARY
+    inner.hidden_size, inner.vocab_size = d_model, vocabulary
     if pattern is None:
         for name in ("intermediate_size", "ffn_dim", "n_inner", "moe_intermediate_size"):
             if isinstance(getattr(inner, name, None), int):
@@ -69,9 +79,8 @@ def _likeness(config: Any, other: Any) -> int:
     )
 
 
-def _scaled(real: Mapping[str, Any], tiny: Mapping[str, Any] | None, depth: int) -> dict[str, Any]:
+def _scaled(real: Mapping[str, Any], tiny: Mapping[str, Any] | None, depth: int, outside: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    outside = VOCABULARY - 1
     for name, value in real.items():
         other = tiny.get(name, value) if tiny is not None else _small(name, value, real)
         kept = bool(_OF_DEPTH.search(name)) or (isinstance(value, list) and len(value) == depth)
@@ -79,7 +88,7 @@ def _scaled(real: Mapping[str, Any], tiny: Mapping[str, Any] | None, depth: int)
             # No token of the tokenizer has these ids: its text never asks for an image.
             found[name], outside = outside, outside - 1
         elif name == "text_config" and isinstance(value, Mapping):
-            found[name] = _scaled(value, other if tiny is not None else None, depth)
+            found[name] = _scaled(value, other if tiny is not None else None, depth, outside)
         elif isinstance(value, Mapping) and isinstance(other, Mapping):
             found[name] = dict(other) if "model_type" in value else _rotary(value, other)
         elif kept or isinstance(value, bool) or not isinstance(value, int | list):

@@ -16,7 +16,7 @@ from bridge.models.layout import Layout
 from bridge.models.loaded import LoadedModel
 from bridge.models.quantize import loading_options
 from bridge.models.reached import need_module, need_width
-from bridge.models.stand_in import agree, stand_in_config, stand_in_tokenizer
+from bridge.models.stand_in import agree, rows_for, stand_in_config, stand_in_tokenizer
 from bridge.models.tiny_tokenizer import tiny_tokenizer
 from bridge.models.tokenizer import Tokenizer, TransformersTokenizer, ends_of
 from bridge.models.weights import Weights, unavailable
@@ -298,7 +298,8 @@ class TransformersAdapter(ModelAdapter):
 
         tokenizer = stand_in_tokenizer(self._config(weights), weights.small_files(), self.tokenizer_options(weights))
         try:
-            config = stand_in_config(self._config(weights), self.tiny_configs(), d_model)
+            rows = rows_for(tokenizer)
+            config = stand_in_config(self._config(weights), self.tiny_configs(), d_model, rows)
             agree(config, tokenizer)
             with torch.random.fork_rng(), quiet():
                 torch.manual_seed(0)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from bridge.rehearsal import Rehearsal
 
 Arguments = ParamSpec("Arguments")
-TERA = 1e12
+TERA, GIGA = 1e12, 1e9
 
 
 def rehearse(
@@ -18,6 +18,7 @@ def rehearse(
     dst: str,
     *,
     flops: float | None = None,
+    bandwidth: float | None = None,
     devices: int = 1,
     **options: Unpack[Keywords],
 ) -> Rehearsal:
@@ -27,6 +28,7 @@ def rehearse(
         src: Source model and layer.
         dst: Destination model and layer.
         flops: Speed of the real device for the estimate, in 1e12 operations per second; measured here if None.
+        bandwidth: Speed at which it reads its memory, in GB/s, for the estimate of explanations.
         devices: Number of devices that share a model's weights in the real run.
         options: As for `fit`.
 
@@ -39,8 +41,8 @@ def rehearse(
     from bridge.rehearsable import COMMANDS
     from bridge.rehearsal import rehearse as perform
 
-    speed = None if flops is None else flops * TERA
-    return perform(COMMANDS["run"](src, dst, **options), flops=speed, devices=devices)
+    speed, read = None if flops is None else flops * TERA, None if bandwidth is None else bandwidth * GIGA
+    return perform(COMMANDS["run"](src, dst, **options), flops=speed, bandwidth=read, devices=devices)
 
 
 def rehearse_call(function: Callable[Arguments, Any], *args: Arguments.args, **keywords: Arguments.kwargs) -> Rehearsal:

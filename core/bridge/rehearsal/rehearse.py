@@ -26,6 +26,7 @@ def rehearse(
     given: Sequence[str] = (),
     require: Sequence[tuple[str, float]] = (),
     flops: float | None = None,
+    bandwidth: float | None = None,
     devices: int = 1,
 ) -> Rehearsal:
     """Run a whole command on random stand-ins, in temporary folders and without a network.
@@ -39,6 +40,7 @@ def rehearse(
         given: Names of options that were set by flags.
         require: Metrics that the real run will be held to, with their thresholds: only their names are checked.
         flops: Operations per second of the real device; measured on this machine if None.
+        bandwidth: Bytes per second that it reads from its memory; measured on this machine if None, as flops is.
         devices: Number of devices that share the weights of one model in the real run.
 
     Returns:
@@ -49,7 +51,7 @@ def rehearse(
         root = Path(folder)
         runtime = open_runtime(recorder)
         real = look(command, runtime, root / "configurations", problems, given, require)
-        costs = estimates(real, flops=flops, devices=devices)
+        costs = estimates(real, flops=flops, bandwidth=bandwidth, devices=devices)
         if not real.whole:
             unchecked = [*real.unchecked, "Nothing was run: the stand-ins need the configurations of all models."]
             return Rehearsal(problems.found, [], recorder.stages, unchecked, False, costs)

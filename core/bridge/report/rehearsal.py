@@ -49,14 +49,18 @@ def _print_estimates(one: Mapping[str, Any]) -> None:
     devices = f"each of {one['devices']} devices" if one["devices"] > 1 else "the device"
     say(
         f"Estimate of the real run in {one['dtype']}, not a measurement of it: {one['fetch_gib']} GiB to fetch; "
-        f"{one['memory_gib']} GiB of weights of the largest model on {devices}, besides activations, keys and values; "
-        f"{one['disk_gib']} GiB of activations on disk; {bound}{one['tokens']:,} tokens of text for each model; "
-        f"{one['explanations']:,} explanations, at most {one['written_tokens']:,} written tokens."
+        f"{one['memory_gib']} GiB on {devices} for the largest model, of which {one['weights_gib']} GiB are weights; "
+        f"{one['host_gib']} GiB of this process besides, for the fit; {one['disk_gib']} GiB of activations on disk; "
+        f"{bound}{one['tokens']:,} tokens of text for each model; {one['explanations']:,} explanations, at most "
+        f"{one['written_tokens']:,} written tokens."
     )
+    rates = "; ".join(f"{rate:,.0f} tokens/s of {name}" for name, rate in one["tokens_per_second"].items())
     speed = f"{one['flops_per_second'] / 1e12:.3g} TFLOP/s"
+    speed += f" and {one['bytes_per_second'] / 1e9:.3g} GB/s" if one["bytes_per_second"] else ""
     say(
-        f"At {speed} ({one['from']}) the products alone take {_time(one['collect_hours'])} for the activations and "
-        f"{_time(one['explain_hours'])} for the explanations. Real passes reach a part of this speed: a lower bound."
+        f"At {speed} ({one['from']}) the products, and the reads of weights while texts are written, take "
+        f"{_time(one['collect_hours'])} for the activations ({rates}) and {_time(one['explain_hours'])} for the "
+        "explanations. Real passes reach a part of these speeds: a lower bound."
     )
     if one["unknown"]:
         say(f"The estimate leaves out {', '.join(one['unknown'])}.")
