@@ -32,6 +32,7 @@ from bridge.testing import (
     check_scorer,
     check_verbalizer,
 )
+from bridge.testing.certify import certify
 from bridge.verbalizers import Blends, Explanation, Verbalizer, check_vectors
 from dictionary_files import WRITERS
 from nla_files import TrainedSubject, tiny_nla
@@ -39,6 +40,8 @@ from published_files import oracle_config, write_base, write_easynla_av, write_l
 from serving_files import tiny_served
 
 REGISTRY = discover()
+ELSEWHERE = ("vllm",)
+"""Sources that need another program."""
 
 
 def opened(name: str) -> Callable[[Path], Verbalizer]:
@@ -118,6 +121,16 @@ def test_dictionary_formats(tmp_path: Path) -> None:
     assert set(DICTIONARIES) == set(REGISTRY.dictionary_formats), "say in DICTIONARIES how to write a tiny one"
     for name, write in DICTIONARIES.items():
         check_dictionary_format(REGISTRY.dictionary_formats[name], write(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", REGISTRY.activation_sources)
+def test_activation_source(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source that needs another program is tested with it, in the tests of its package."""
+    monkeypatch.delenv("BRIDGE_VLLM", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    certificate = certify(REGISTRY, "activation_sources", name)
+    assert not certificate.broken
+    assert bool(certificate.skipped) == (name in ELSEWHERE), certificate.skipped
 
 
 @pytest.mark.parametrize("name", REGISTRY.reader_formats)

@@ -149,14 +149,17 @@ class Engine:
             line = self._process.stdout.readline()
             answer = Answer.model_validate_json(line)
         except (OSError, ValidationError) as error:
-            raise self._failed("it ended" if self._process.poll() is not None else "it does not answer") from error
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5)  # its output has ended, and it may be about to
+            raise self._failed("it ended" if self._process.poll() is not None else "it answers strangely") from error
         if answer.error:
             raise self._failed(answer.error)
         return answer
 
     def _failed(self, what: str) -> ModelError:
         said = self._log.read_text(encoding="utf-8", errors="replace")
-        faults = re.findall(r"\b(?:\w+Error|\w+Exception): .+", said)
+        told = "\n".join(line for line in said.splitlines() if "WARNING" not in line)
+        faults = re.findall(r"\b(?:\w+Error|\w+Exception): .+", told)
         first = f" First: {faults[0].strip()[:400]}" if faults else ""
         return ModelError(
             f"vLLM {self._where.version} failed on {self._model.name}: {what[:400]}.{first}",

@@ -89,7 +89,7 @@ def implementation_of(model: Checkpoint, where: Environment, asked_for: str) -> 
             remedy="Use transformers, which serves every model.",
         )
     architecture = architectures[0]
-    found = _support(architecture, "text_config" in model.weights.config, where)
+    found = _support(architecture, where)
     if found.taps and asked_for in ("auto", OURS):
         return Implementation(OURS, architecture)
     if found.backend and asked_for in ("auto", TRANSFORMERS):
@@ -103,9 +103,9 @@ def implementation_of(model: Checkpoint, where: Environment, asked_for: str) -> 
 
 
 @functools.cache
-def _support(architecture: str, wrapped: bool, where: Environment) -> Support:
+def _support(architecture: str, where: Environment) -> Support:
     """Ask vLLM once for each version: importing it takes ten seconds."""
-    question = {"architecture": architecture, "wrapped": wrapped}
+    question = {"architecture": architecture}
     key = json.dumps([question, where.version, where.transformers, where.torch, SCRIPT.read_text(encoding="utf-8")])
     kept = cache_folder() / "vllm" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
     try:

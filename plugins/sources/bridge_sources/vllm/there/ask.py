@@ -7,6 +7,9 @@ import json
 import sys
 from typing import Any
 
+BACKEND = "TransformersForCausalLM"
+"""vLLM's backend for models of transformers, as it runs text: that for images needs an image processor."""
+
 
 def gives_hidden_states(architecture: str) -> tuple[bool, bool]:
     """Tell whether vLLM has an architecture, and whether it gives hidden states."""
@@ -27,9 +30,8 @@ def main() -> None:
     question = json.loads(sys.argv[1])
     with contextlib.redirect_stdout(sys.stderr):
         known, taps = gives_hidden_states(question["architecture"])
-        backend = "TransformersMultiModalForCausalLM" if question["wrapped"] else "TransformersForCausalLM"
-        also = gives_hidden_states(backend)[1]
-    sys.stdout.write(json.dumps({"known": known, "taps": taps, "backend": backend if also else ""}) + "\n")
+        also = gives_hidden_states(BACKEND)[1]
+    sys.stdout.write(json.dumps({"known": known, "taps": taps, "backend": BACKEND if also else ""}) + "\n")
 
 
 if __name__ == "__main__":
