@@ -160,6 +160,9 @@ def test_what_is_refused_before_anything_starts(
     assert code == 1 and len(problems) == 2
     assert "does not serve the site 1.attn_out" in problems[0] and "use transformers" in problems[0]
     assert "gives no hidden states of Gemma" in problems[1] and "use transformers" in problems[1]
+    wrapper = checkpoint("gemma", tiny_models["gemma"][-1])
+    with pytest.raises(UsageError, match="gives no hidden states of Gemma3ForConditionalGeneration"):
+        VLLM(python=str(python)).check(wrapper, [Site(1)])
     model = checkpoint("qwen", tiny_models["qwen"][0])
     for options, what in (
         ({"arguments": "--trust-remote-code"}, "not passed on"),
@@ -224,8 +227,12 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> str:
 def test_vllm_itself_equals_transformers(
     family: str, vllm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the first, a middle and the last block; prompts in chunks; both wrappers of Gemma-3."""
+    """At the first, a middle and the last block; prompts in chunks. The wrapper of Gemma-3 for images is refused."""
     for folder in widened(family, tmp_path, monkeypatch):
+        if "text_config" in Weights(str(folder)).config:
+            with pytest.raises(UsageError, match="gives no hidden states of Gemma3ForConditionalGeneration"):
+                VLLM().check(checkpoint(family, folder), [Site(1)])
+            continue
         check_activation_source(VLLM(arguments=SMALL), checkpoint(family, folder))
 
 

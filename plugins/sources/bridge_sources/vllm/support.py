@@ -92,7 +92,9 @@ def implementation_of(model: Checkpoint, where: Environment, asked_for: str) -> 
     found = _support(architecture, where)
     if found.taps and asked_for in ("auto", OURS):
         return Implementation(OURS, architecture)
-    if found.backend and asked_for in ("auto", TRANSFORMERS):
+    # Of a text model in a wrapper that reads images, the backend gives no hidden states (0.32.0).
+    wrapped = "text_config" in model.weights.config
+    if found.backend and not wrapped and asked_for in ("auto", TRANSFORMERS):
         return Implementation(TRANSFORMERS, architecture, found.backend)
     what = "does not know" if not found.known else "gives no hidden states of"
     raise UsageError(

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 BACKEND = "TransformersForCausalLM"
-"""vLLM's backend for models of transformers, as it runs text: that for images needs an image processor."""
+"""vLLM's backend for models of transformers, for text."""
 
 
 def gives_hidden_states(architecture: str) -> tuple[bool, bool]:
