@@ -28,6 +28,7 @@ FEW = ("--corpus", "english", "--max-documents", "40", "--max-tokens", "48")
 def at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand in a folder with configurations of models, a dictionary and a verbalizer; untrained models are refused."""
     monkeypatch.delenv("BRIDGE_ALLOW_UNTRAINED")
+    monkeypatch.setattr("bridge.rehearsal.speed.SECONDS", 0.001)
     monkeypatch.chdir(tmp_path)
     write_configs(tmp_path)
     write_sae(tmp_path / "sae", 896, "layers.3")

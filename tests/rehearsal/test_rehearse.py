@@ -18,8 +18,9 @@ SMALL = {"max_documents": 40, "max_tokens": 48, "features": 6, "positions": 6, "
 
 @pytest.fixture(autouse=True)
 def held_to_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refuse untrained models, as outside of tests: a rehearsal itself allows its stand-ins."""
+    """Refuse untrained models, as outside of tests: a rehearsal itself allows its stand-ins. No test needs a speed."""
     monkeypatch.delenv("BRIDGE_ALLOW_UNTRAINED")
+    monkeypatch.setattr("bridge.rehearsal.speed.SECONDS", 0.001)
 
 
 def experiment(folder: Path, **options: Any) -> Path:
