@@ -17,6 +17,7 @@ from bridge.models.loaded import LoadedModel
 from bridge.models.quantize import loading_options
 from bridge.models.reached import need_module, need_width
 from bridge.models.stand_in import agree, rows_for, stand_in_config, stand_in_tokenizer
+from bridge.models.tensor_parallel import parallel_options
 from bridge.models.tiny_tokenizer import tiny_tokenizer
 from bridge.models.tokenizer import Tokenizer, TransformersTokenizer, ends_of
 from bridge.models.weights import Weights, unavailable
@@ -233,19 +234,7 @@ class TransformersAdapter(ModelAdapter):
         Returns:
             The model, its tokenizer and its sites.
         """
-        import torch
-
-        device = placement.torch_device()
-        spread: dict[str, Any] = (
-            {"device_map": "auto" if device == "cuda" else {"": device}} if "cuda" in device else {}
-        )
-        with _calls_of_transformers(weights):
-            auto = self._auto(self._config(weights))
-            options = {"dtype": getattr(torch, placement.dtype)} | spread | dict(self.load_options(weights))
-            options |= loading_options(placement.quantize, placement.dtype, device)
-            module = load_whole(auto, weights, unread=self.unread, **options)
-        if "device_map" not in options:
-            module = module.to(device)
+        module = self.load_module(weights, placement)
         info = self.describe(weights)
         tokenizer = self.tokenizer(weights)
         # Only causal models keep a cache: some encoders do not accept the argument.
@@ -264,6 +253,31 @@ class TransformersAdapter(ModelAdapter):
             cached_inputs=self.cached_inputs(module) if self.causal else None,
             cached_tokens=cached_tokens(module.config.get_text_config()),
         )
+
+    def load_module(self, weights: Weights, placement: Placement) -> Any:
+        """Load the module alone; as a rank of a group of torch.distributed, its part of it.
+
+        Args:
+            weights: The checkpoint.
+            placement: Where the model goes, and in which dtype.
+
+        Returns:
+            The model of transformers.
+        """
+        import torch
+
+        device = placement.torch_device()
+        spread = parallel_options()
+        if not spread and "cuda" in device:
+            spread = {"device_map": "auto" if device == "cuda" else {"": device}}
+        with _calls_of_transformers(weights):
+            auto = self._auto(self._config(weights))
+            options = {"dtype": getattr(torch, placement.dtype)} | spread | dict(self.load_options(weights))
+            options |= loading_options(placement.quantize, placement.dtype, device)
+            module = load_whole(auto, weights, unread=self.unread, **options)
+        if "device_map" not in options and "distributed_config" not in options:
+            module = module.to(device)
+        return module
 
     def write_tiny_checkpoints(self, folder: Path) -> Sequence[Path]:
         """Write one random checkpoint for each of `tiny_configs`, in several shards, with a tokenizer.
