@@ -31,11 +31,11 @@ def said(text: str) -> str:
 # The plugin API
 
 
-@pytest.mark.parametrize("declared", ["", '"1.0"', '"1.2"', '"1.3"'])
+@pytest.mark.parametrize("declared", ["", '"1.0"', '"1.2"', '"1.4"'])
 def test_plugins_of_this_and_earlier_minor_versions_are_taken(
     declared: str, package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "API", (1, 3))
+    monkeypatch.setattr(checks, "API", (1, 4))
     package("of-now", a_map("of_now") + (f"\nbridge_api = {declared}\n" if declared else ""))
     assert found("of-now")["health"] == "ok"
 
@@ -43,17 +43,17 @@ def test_plugins_of_this_and_earlier_minor_versions_are_taken(
 @pytest.mark.parametrize(
     ("declared", "reason", "remedy"),
     [
-        ('"1.4"', "this residual-bridge has 1.3", "pip install --upgrade residual-bridge"),
-        ('"2.0"', "this residual-bridge has 1.3", "pip install --upgrade residual-bridge"),
+        ('"1.5"', "this residual-bridge has 1.4", "pip install --upgrade residual-bridge"),
+        ('"2.0"', "this residual-bridge has 1.4", "pip install --upgrade residual-bridge"),
         ('"0.9"', "no longer has", "pip install --upgrade of-another"),
-        ("1.0", "declares bridge_api = 1.0", '"1.3"'),
-        ('"latest"', "declares bridge_api = 'latest'", '"1.3"'),
+        ("1.0", "declares bridge_api = 1.0", '"1.4"'),
+        ('"latest"', "declares bridge_api = 'latest'", '"1.4"'),
     ],
 )
 def test_plugins_of_another_api_are_refused_with_what_to_upgrade(
     declared: str, reason: str, remedy: str, package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "API", (1, 3))
+    monkeypatch.setattr(checks, "API", (1, 4))
     package("of-another", a_map("of_another") + f"\nbridge_api = {declared}\n")
     plugin = found("of-another")
     assert plugin["health"] == "broken"
