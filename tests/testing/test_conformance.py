@@ -40,8 +40,8 @@ from published_files import oracle_config, write_base, write_easynla_av, write_l
 from serving_files import tiny_served
 
 REGISTRY = discover()
-ELSEWHERE = ("vllm",)
-"""Sources that need another program."""
+ELSEWHERE = ("ndif", "vllm")
+"""Sources that need another program, or models of the hub."""
 
 
 def opened(name: str) -> Callable[[Path], Verbalizer]:
