@@ -23,7 +23,8 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 PUBLIC = (
     "bridge",
-    *(f"bridge.{name}" for name in ("models", "maps", "verbalizers", "readers", "scorers", "dictionaries", "sources")),
+    *(f"bridge.{name}" for name in ("models", "maps", "verbalizers", "readers", "scorers", "dictionaries")),
+    *(f"bridge.{name}" for name in ("sources", "engines")),
     *(f"bridge.{name}" for name in ("hookspecs", "testing", "errors")),
     *(f"bridge.{name}" for name in ("metrics", "moments", "corpus", "pairing", "references", "directions")),
     *(f"bridge.{name}" for name in ("progress", "features", "files", "geometry", "reservoir")),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import final
+from functools import partial
+from typing import Any, final
 
 __all__ = [
     "BridgeError",
     "ConformanceError",
     "CorpusError",
     "CorruptArtifactError",
+    "EngineError",
     "MapError",
     "ModelError",
     "ModelUnavailableError",
@@ -41,6 +43,10 @@ class BridgeError(Exception):
     def __init__(self, what: str, *, cause: str = "", remedy: str = "") -> None:
         self.what, self.cause, self.remedy = what, cause, remedy
         super().__init__(" ".join(part for part in (what, cause, remedy) if part))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep the three sentences apart where an error comes from another process."""
+        return partial(type(self), cause=self.cause, remedy=self.remedy), (self.what,)
 
 
 @final
@@ -95,6 +101,11 @@ class CorruptArtifactError(StoreError):
 
 class PluginError(BridgeError):
     """A plugin is broken, or two plugins claim the same name."""
+
+
+@final
+class EngineError(BridgeError):
+    """An engine cannot be reached, or has no fit workers."""
 
 
 @final

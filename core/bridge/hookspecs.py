@@ -13,6 +13,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from bridge.dictionaries import DictionaryFormat
+    from bridge.engines import Engine
     from bridge.maps import Map
     from bridge.models import Alias, ModelAdapter, NamedCorpus
     from bridge.readers import ReaderFormat
@@ -26,6 +27,7 @@ __all__ = [
     "register_activation_sources",
     "register_aliases",
     "register_dictionary_formats",
+    "register_engines",
     "register_known_readers",
     "register_maps",
     "register_models",
@@ -104,6 +106,15 @@ def register_reader_formats(register: Callable[[ReaderFormat], None]) -> None:
 @hookspec
 def register_activation_sources(register: Callable[[type[ActivationBackend]], None]) -> None:
     """Offer sources of activations: call `register` with each subclass of `bridge.sources.ActivationBackend`.
+
+    Args:
+        register: Stores its argument.
+    """
+
+
+@hookspec
+def register_engines(register: Callable[[type[Engine]], None]) -> None:
+    """Offer engines: call `register` with each subclass of `bridge.engines.Engine`.
 
     Args:
         register: Stores its argument.

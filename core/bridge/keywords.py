@@ -41,6 +41,7 @@ class Keywords(TypedDict, total=False):
         batch_size: Texts per forward pass (default: as many as fit).
         src_activations: Where the source's activations come from, as vllm:tensor_parallel=2.
         dst_activations: Where the destination's activations come from, in the same form.
+        engine: Where shards, layer pairs and explanations are worked off: local, or ray:OPTION=VALUE,...
     """
 
     map: str | PathLike[str]
@@ -72,3 +73,4 @@ class Keywords(TypedDict, total=False):
     batch_size: int | None
     src_activations: str | PathLike[str]
     dst_activations: str | PathLike[str]
+    engine: str | PathLike[str]

@@ -92,7 +92,7 @@ def _layers() -> tuple[object, ...]:
 
 ALLOWED = {
     "moments.py": {"explained_variance"},  # a function of the field's name
-    "pipeline/plan/groups.py": {"ridge"},  # the default of --map
+    "pipeline/plan/groups.py": {"ridge", "local"},  # the defaults of --map and --engine
     "face/explain.py": {"nla"},  # the same in Python
     "cli/verbalizer.py": {"nla"},  # the default of --verbalizer
     "pipeline/transfer/sae.py": {"saelens", "ev"},  # the layout that transferred dictionaries are written in; EV below

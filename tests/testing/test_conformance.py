@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bridge.dictionaries import Dictionary, DictionaryFormat
-from bridge.errors import BridgeError, ConformanceError, MapError
+from bridge.errors import BridgeError, ConformanceError, MapError, UsageError
 from bridge.maps import AffineMap, FittedMap, Map, TrainingData
 from bridge.metrics import Metric
 from bridge.models import Location, Tokenizer, TransformersAdapter
@@ -26,6 +26,7 @@ from bridge.scorers import Evidence, Need, Scorer
 from bridge.testing import (
     TinySubject,
     check_dictionary_format,
+    check_engine,
     check_map,
     check_model,
     check_reader_format,
@@ -138,6 +139,14 @@ def test_reader_formats(name: str, tmp_path: Path) -> None:
     fmt = REGISTRY.reader_formats[name]
     fmt.example(tmp_path / name)
     check_reader_format(fmt, tmp_path / name)
+
+
+@pytest.mark.parametrize("name", REGISTRY.engines)
+def test_engines(name: str) -> None:
+    try:
+        check_engine(REGISTRY.engine(name)())
+    except UsageError as error:  # its package is not installed
+        pytest.skip(str(error))
 
 
 # What follows is broken on purpose, one law each.

@@ -21,8 +21,7 @@ from bridge.cli.plugins import KINDS
 def command(kind: str, name: str, out: Path | None, as_json: bool, quiet: bool) -> None:
     """Write a plugin package of the given KIND, with a working example called NAME and a test of its laws.
 
-    Kinds are models, maps, verbalizers, scorers, dictionary_formats, reader_formats and
-    activation_sources.
+    Kinds are models, maps, verbalizers, scorers, dictionary_formats, reader_formats, activation_sources and engines.
 
     \b
     bridge new-plugin maps my_map

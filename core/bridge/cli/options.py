@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = (
     *("src", "dst", "map", "corpus", "max_documents", "max_tokens", "skip", "outlier_factor", "split", "held_out"),
-    *("folds", "seed", "device", "dtype", "quantize", "batch_size", "allow_untrained"),
+    *("folds", "seed", "device", "dtype", "quantize", "batch_size", "engine", "allow_untrained"),
     *("src_activations", "dst_activations"),
 )
 """The options of every command that runs two models."""

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from bridge.plugins.registry import Registry
     from bridge.testing.certify import Certificate
 
-KINDS = ("models", "maps", "verbalizers", "scorers", "dictionary_formats", "reader_formats", "activation_sources")
+KINDS = (
+    *("models", "maps", "verbalizers", "scorers", "dictionary_formats", "reader_formats", "activation_sources"),
+    "engines",
+)
 
 
 @click.group("plugins", invoke_without_command=True)

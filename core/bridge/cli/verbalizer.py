@@ -34,6 +34,7 @@ def command() -> None:
 @field_flags("bridge.verbalizers:Recipe", *TRAINED)
 @option_flags("allow_other_model", "max_documents", "max_tokens", "seed", "device", "dtype", "allow_untrained")
 @option_flags("src_activations", src_activations="Where activations come from, as vllm:tensor_parallel=2.")
+@option_flags("engine")
 @rehearse_option
 @output_options
 def train(

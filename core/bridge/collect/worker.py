@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -17,13 +20,24 @@ from bridge.collect.parts import Part, numbers, told
 from bridge.collect.writer import ShardWriter
 from bridge.corpus.documents import Corpus
 from bridge.corpus.shards import shards
+from bridge.engines import Pool, in_turn
+from bridge.errors import EngineError
 from bridge.pairing.align import Encoder
 from bridge.progress import Progress
 from bridge.references import Site
 from bridge.store import Artifact
 
+Opener = Callable[[], AbstractContextManager[Callable[[tuple[int, bool]], str]]]
+"""Opens a worker: a function as `Collector.work`, within a context."""
+
 POLL_SECONDS = 0.5
 """Time between two looks at shards that other workers make."""
+
+WRITTEN_SECONDS = 5.0
+"""Time for the files of the last shards, before workers are asked for them again."""
+
+APPEARS_SECONDS = 120.0
+"""Time after which a shard must be in the store; NFS shows new files up to a minute late."""
 
 
 @final
@@ -118,6 +132,22 @@ class Collector:
             self.finish()
             raise
 
+    def work(self, item: tuple[int, bool], advance: Callable[[int], None] = lambda _: None) -> str:
+        """Do an item of a pool: `begin_shard` for a new shard, `collect_shard` for one that should have been written.
+
+        Args:
+            item: Number of the shard, and whether to wait for its files.
+            advance: As in `collect_shard`.
+
+        Returns:
+            As `collect_shard`.
+
+        Raises:
+            BridgeError: As `collect_shard`.
+        """
+        index, wait = item
+        return self.collect_shard(index, advance) if wait else self.begin_shard(index, advance)
+
     def finish(self) -> None:
         """Wait until the files of the shard that was begun last are written.
 
@@ -195,32 +225,36 @@ def collect(
     progress: Progress,
     encoder: Encoder | None = None,
     part: Part | None = None,
+    pool: Callable[[Opener], AbstractContextManager[Pool]] = in_turn,
 ) -> None:
-    """Fill the artifacts of one model's sites; the model is loaded only if this worker makes a shard.
+    """Fill the artifacts of one model's sites; workers load the model only if they make a shard.
 
     Workers that need the same shards divide them and then wait for each other. A worker that is interrupted loses the
     shard that it was making, which another worker or the next command makes, with the same bits.
 
     Args:
-        load: Loads the model.
+        load: Loads the model in this process.
         name: Name of the model in progress and errors.
         artifacts: The artifact of each site.
         corpus: The texts.
         settings: The settings of the forward passes.
-        progress: Receives every finished batch, and whom this worker waits for.
+        progress: Receives every finished batch or shard, and whom this process waits for.
         encoder: Tokenises the texts; default: the model itself.
         part: Collect only the shards of this part; default: all.
+        pool: Opens the workers, given what opens a worker in this process; default: one worker in this process.
+            Workers work as `Collector.work`.
 
     Raises:
         ModelError: If an activation is NaN or infinite.
         StoreError: If the disk is full or read-only.
+        EngineError: If workers cannot be had, or do not share the store.
     """
     with contextlib.ExitStack() as opened:
-        bar = _Bar()
+        bar = _Bar(lambda: opened.enter_context(progress.stage(f"collect {name}", texts, "texts")))
 
         def load_before_the_bar() -> ActivationSource:
             source = load()  # shows its own progress
-            bar.open(opened.enter_context(progress.stage(f"collect {name}", texts, "texts")))
+            bar.open()
             return source
 
         collector = Collector(load_before_the_bar, artifacts, corpus, settings, encoder)
@@ -237,10 +271,15 @@ def collect(
         elif lacking:
             for sentence in told(list(artifacts.values()), total):
                 progress.note(f"{name}: {sentence}")
-        try:
-            _collect_all(collector, list(lacking), name, progress, bar.advance)
-        finally:
-            collector.finish()
+        if lacking:
+
+            def opener() -> AbstractContextManager[Callable[[tuple[int, bool]], str]]:
+                return nullcontext(lambda item: collector.work(item, partial(bar.advance, item[0])))
+
+            try:
+                _collect_all(collector, opened.enter_context(pool(opener)), list(lacking), name, progress, bar)
+            finally:
+                collector.finish()
     if halved := collector.halved():
         progress.note(
             f"{name}: memory ran out in {len(halved)} of {total} shards ({numbers(halved)}), and batches were halved. "
@@ -250,13 +289,25 @@ def collect(
 
 
 def _collect_all(
-    collector: Collector, pending: list[int], name: str, progress: Progress, advance: Callable[[int], None]
+    collector: Collector, pool: Pool, pending: list[int], name: str, progress: Progress, bar: _Bar
 ) -> None:
     known: set[str] = set()
+    begun: dict[int, float] = {}
     while pending:
-        busy = {index: holder for index in pending if (holder := collector.begin_shard(index, advance))}
+        busy: dict[int, str] = {}
+        for item, holder in pool.run([(index, index in begun) for index in pending]):
+            if holder:
+                busy[pending[item]] = holder
+            else:
+                begun.setdefault(pending[item], time.monotonic())
+            _stored(collector, begun, bar)
+        collector.finish()
+        # A worker elsewhere still writes the shard that it began last.
+        end = time.monotonic() + WRITTEN_SECONDS
+        while _stored(collector, begun, bar) and time.monotonic() < end:
+            time.sleep(POLL_SECONDS / 10)
+        _need_shared_store(begun, name)
         if len(busy) == len(pending):
-            collector.finish()
             for holder in set(busy.values()) - known:
                 theirs = numbers(index for index, other in busy.items() if other == holder)
                 progress.note(
@@ -265,23 +316,61 @@ def _collect_all(
                 )
             known |= set(busy.values())
             time.sleep(POLL_SECONDS)
-        pending = list(busy)
+        pending = [*busy, *begun]
+
+
+def _stored(collector: Collector, begun: dict[int, float], bar: _Bar) -> bool:
+    """Strike out the shards that are in the store now, and tell whether some are not."""
+    for index in [index for index in begun if not collector.lacking(index)]:
+        del begun[index]
+        bar.finish(index, len(collector.chunks[index]))
+    return bool(begun)
+
+
+def _need_shared_store(begun: Mapping[int, float], name: str) -> None:
+    """Refuse to wait longer for a shard that a worker has made, and that is not in the store of this process.
+
+    Raises:
+        EngineError: If it did not appear within `APPEARS_SECONDS`.
+    """
+    late = [index for index, since in begun.items() if time.monotonic() - since > APPEARS_SECONDS]
+    if late:
+        raise EngineError(
+            f"{name}: workers have made shard {numbers(late)}, which is not in the store of this process.",
+            cause="The workers' store is another folder, or the shared file system lost the files.",
+            remedy="BRIDGE_CACHE_DIR must name one folder that all machines share.",
+        )
 
 
 @final
 class _Bar:
-    """Counts texts before the stage is open, which a worker that waits may never do."""
+    """Counts finished texts, also before its stage is open: a worker here opens it after loading the model.
 
-    def __init__(self) -> None:
+    Args:
+        stage: Opens the stage.
+    """
+
+    def __init__(self, stage: Callable[[], Callable[[int], None]]) -> None:
+        self._stage = stage
         self._early = 0
         self._advance: Callable[[int], None] | None = None
+        self._of: Counter[int] = Counter()
 
-    def open(self, advance: Callable[[int], None]) -> None:
-        self._advance = advance
-        advance(self._early)
+    def open(self) -> None:
+        if self._advance is None:
+            self._advance = self._stage()
+            self._advance(self._early)
 
-    def advance(self, texts: int) -> None:
+    def advance(self, index: int, texts: int) -> None:
+        """Count some texts of a shard."""
+        self._of[index] += texts
         if self._advance is None:
             self._early += texts
         else:
             self._advance(texts)
+
+    def finish(self, index: int, texts: int) -> None:
+        """Count the rest of a shard: workers elsewhere report only whole shards."""
+        if rest := texts - self._of[index]:
+            self.open()
+            self.advance(index, rest)

@@ -9,6 +9,7 @@ from typing import Any, final
 
 from bridge.corpus.read import BUNDLED
 from bridge.dictionaries import DictionaryFormat
+from bridge.engines import Engine
 from bridge.errors import PluginError, UsageError, did_you_mean
 from bridge.maps import Map
 from bridge.models import Alias, ModelAdapter, NamedCorpus
@@ -27,8 +28,9 @@ KINDS: Mapping[str, type] = {
     "dictionary_formats": DictionaryFormat,
     "reader_formats": ReaderFormat,
     "activation_sources": ActivationBackend,
+    "engines": Engine,
 }
-BY_CLASS = ("maps", "verbalizers", "activation_sources")
+BY_CLASS = ("maps", "verbalizers", "activation_sources", "engines")
 """Kinds that register classes, whose fields are options; the others register instances."""
 
 NAMES: Mapping[str, type] = {"aliases": Alias, "corpora": NamedCorpus}
@@ -119,6 +121,11 @@ class Registry:
         return self._items["activation_sources"]
 
     @property
+    def engines(self) -> Mapping[str, type[Engine]]:
+        """Engines by name."""
+        return self._items["engines"]
+
+    @property
     def aliases(self) -> Mapping[str, Alias]:
         """Aliases that do not belong to a family, by name."""
         return self._items["aliases"]
@@ -152,6 +159,16 @@ class Registry:
         if name not in self.verbalizers:
             raise UsageError(f"There is no verbalizer {name}.", remedy=did_you_mean(name, self.verbalizers))
         return self.verbalizers[name]
+
+    def engine(self, name: str) -> type[Engine]:
+        """Return an engine.
+
+        Raises:
+            UsageError: If the name is not installed.
+        """
+        if name not in self.engines:
+            raise UsageError(f"There is no engine {name}.", remedy=did_you_mean(name, self.engines))
+        return self.engines[name]
 
     def scorer(self, name: str) -> Scorer:
         """Return a scorer.

@@ -11,6 +11,7 @@ from bridge.corpus.read import BUNDLED, HUB
 from bridge.dictionaries import Origin
 from bridge.errors import BridgeError
 from bridge.models.weights import models_folder
+from bridge.pipeline.plan.groups import ModelOptions
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.score.judge import ENCODER, LSA
@@ -105,6 +106,7 @@ def _cut(real: Real) -> dict[str, Any]:
         "max_documents": min(asked, DOCUMENTS) if asked else DOCUMENTS,
         "positions": min(options.verbalize.positions, POSITIONS),
         "allow_untrained": True,
+        "engine": ModelOptions.model_fields["engine"].default,
         **({"encoder": encoder if real.encoder else LSA} if real.command.judged else {}),
     }
 

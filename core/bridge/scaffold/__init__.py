@@ -23,6 +23,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "models": ("numpy>=2.0", "safetensors>=0.5", "torch>=2.6"),
     "reader_formats": (),
     "activation_sources": ("torch>=2.6",),
+    "engines": (),
 }
 """Dependencies of the example besides bridge, by kind; numpy for kinds that are not listed."""
 

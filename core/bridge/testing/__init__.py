@@ -14,6 +14,7 @@ with the law, the input and the deviation.
 from bridge.testing.activation_source import check_activation_source
 from bridge.testing.conformance import conformance
 from bridge.testing.dictionary_format import check_dictionary_format
+from bridge.testing.engine import check_engine
 from bridge.testing.map import check_map
 from bridge.testing.model import check_model
 from bridge.testing.reader_format import check_reader_format
@@ -25,6 +26,7 @@ __all__ = [
     "TinySubject",
     "check_activation_source",
     "check_dictionary_format",
+    "check_engine",
     "check_map",
     "check_model",
     "check_reader_format",

@@ -12,7 +12,8 @@ import numpy as np
 
 from bridge.corpus.read import load_corpus
 from bridge.dictionaries import DictionaryFormat, SparseAutoencoder, TopK
-from bridge.errors import BridgeError, ConformanceError, ModelUnavailableError, UsageError
+from bridge.engines import Engine
+from bridge.errors import BridgeError, ConformanceError, EngineError, ModelUnavailableError, UsageError
 from bridge.models import TransformersAdapter, Weights
 from bridge.models.resolve import resolve
 from bridge.pipeline.plan.specs import build
@@ -24,6 +25,7 @@ from bridge.sources import Checkpoint
 from bridge.store import Store
 from bridge.testing.activation_source import check_activation_source
 from bridge.testing.dictionary_format import check_dictionary_format
+from bridge.testing.engine import check_engine
 from bridge.testing.laws import Laws, Verdict, recording
 from bridge.testing.map import check_map
 from bridge.testing.model import check_model, check_real_model
@@ -126,6 +128,7 @@ def _checks(registry: Registry, folder: Path, file: Path | None) -> dict[str, Ca
         "dictionary_formats": lambda name: _check_format(registry.dictionary_formats[name], folder, file),
         "reader_formats": lambda name: _check_reader(registry.reader_formats[name], folder, file),
         "activation_sources": lambda name: _check_source(registry, name, folder),
+        "engines": lambda name: _check_engine(registry.engines[name]),
         "aliases": lambda name: _check_alias(registry, name, folder),
         "corpora": lambda name: _check_corpus(registry, name),
         "known_readers": lambda name: _check_known_reader(registry, name),
@@ -227,6 +230,13 @@ def _check_reader(fmt: ReaderFormat, folder: Path, file: Path | None) -> None:
         except BridgeError as error:
             raise _SkippedError(f"{error.what} Give a reader of this format: --file FOLDER.") from error
     check_reader_format(fmt, file)
+
+
+def _check_engine(kind: type[Engine]) -> None:
+    try:
+        check_engine(kind())
+    except (UsageError, EngineError) as error:  # by the contract, its package or its cluster is missing
+        raise _SkippedError(f"It does not open with its default options: {error.what} {error.remedy}") from error
 
 
 def _tiny_dictionary() -> SparseAutoencoder:

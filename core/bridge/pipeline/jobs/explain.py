@@ -25,10 +25,10 @@ from bridge.pipeline.plan.single import ModelPlan
 from bridge.pipeline.plan.specs import build_washout
 from bridge.pipeline.readings import Reading, Readings
 from bridge.pipeline.transfer.layers import refuse_other_layers
+from bridge.pipeline.verbalize.divided import DividedVerbalizer
 from bridge.pipeline.verbalize.round_trip import cosine
 from bridge.pipeline.verbalize.sampling import background_of
 from bridge.progress import Progress
-from bridge.verbalizers import Verbalizer
 
 Float32 = NDArray[np.float32]
 
@@ -86,13 +86,13 @@ def explain_texts(
     provenance = foreign.provenance()
     provenance |= said([*provenance.get("remarks", []), *given.remarks])
     points = given.x if foreign.bridge is None else foreign.bridge(given.x).astype(np.float32)
-    verbalizer = foreign.open()
-    if ask:
-        answers = _answers(foreign, verbalizer, given, points, ask)
-        return Readings(answers, None, None, provenance | {"question": ask} | foreign.notes(verbalizer))
-    explanations = foreign.explain(len(points), lambda: verbalizer.explain(points))
-    returned = foreign.reconstruct(verbalizer, explanations, points)
-    provenance |= foreign.notes(verbalizer)
+    with foreign.open() as verbalizer:
+        if ask:
+            answers = _answers(foreign, verbalizer, given, points, ask)
+            return Readings(answers, None, None, provenance | {"question": ask} | foreign.notes(verbalizer))
+        explanations = foreign.explain(verbalizer, len(points), lambda: verbalizer.explain(points))
+        returned = foreign.reconstruct(verbalizer, explanations, points)
+        provenance |= foreign.notes(verbalizer)
     cosines = [None] * len(explanations) if returned is None else list(map(float, cosine(given.x, returned)))
     readings = [
         Reading(text, token, end, one.text, one.flags, back)
@@ -114,11 +114,11 @@ def explain_texts(
 
 
 def _answers(
-    foreign: ForeignVerbalizer, verbalizer: Verbalizer, given: Tokens, points: Float32, ask: str
+    foreign: ForeignVerbalizer, verbalizer: DividedVerbalizer, given: Tokens, points: Float32, ask: str
 ) -> list[Reading]:
     """Ask one question about all activations of each text; a reading is placed at the end of the text's last token."""
     groups = np.split(points, np.cumsum(given.counts)[:-1])
-    answers = foreign.explain(len(groups), lambda: verbalizer.ask(groups, ask))
+    answers = foreign.explain(verbalizer, len(groups), lambda: verbalizer.ask(groups, ask))
     last = np.cumsum(given.counts) - 1
     return [
         Reading(given.texts[row], given.tokens[row], given.ends[row], one.text, one.flags, None)
@@ -160,10 +160,11 @@ def explain_directions(
     check_width(given, foreign.src.side.model.info.d_model, "The directions")
     moved = given if foreign.bridge is None else foreign.bridge.direction(given).astype(np.float32)
     background = background_of(foreign.subject(foreign.dst), options.run.seed)
-    verbalizer = foreign.open()
-    explanations = foreign.explain(len(moved), lambda: washout.explain(verbalizer, moved, background))
+    with foreign.open() as verbalizer:
+        explanations = foreign.explain(verbalizer, len(moved), lambda: washout.explain(verbalizer, moved, background))
+        notes = foreign.notes(verbalizer)
     readings = [Reading(name, "", -1, one.text, one.flags, None) for name, one in zip(names, explanations, strict=True)]
-    provenance = foreign.provenance() | {"washout": asdict(washout)} | foreign.notes(verbalizer)
+    provenance = foreign.provenance() | {"washout": asdict(washout)} | notes
     return Readings(readings, None, None, provenance)
 
 

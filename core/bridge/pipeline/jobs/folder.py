@@ -130,4 +130,4 @@ def config_text(plan: Plan) -> str:
     """Return the options as TOML."""
     import tomli_w
 
-    return tomli_w.dumps({k: v for k, v in plan.options.flat().items() if v is not None})
+    return tomli_w.dumps({name: value for name, value in plan.options.experiment().items() if value is not None})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, final
 
@@ -21,7 +22,8 @@ from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.plan.self_check import with_untrained
 from bridge.pipeline.plan.single import ModelPlan, find_side, prepare_model
 from bridge.pipeline.plan.specs import build_map
-from bridge.pipeline.verbalize.cache import open_verbalizer, tell_notes
+from bridge.pipeline.verbalize.cache import tell_notes
+from bridge.pipeline.verbalize.divided import DividedVerbalizer, opened
 from bridge.pipeline.verbalize.find import find_verbalizer
 from bridge.pipeline.verbalize.published import ask_remedy, best_reader, readers_of
 from bridge.pipeline.verbalize.round_trip import rebuilt_from
@@ -74,16 +76,17 @@ class ForeignVerbalizer:
         site = plan.side.model.single_site()
         return ModelSubject(plan, gather_model(plan, [site], self.runtime)[site], self.runtime)
 
-    def open(self) -> Verbalizer:
-        """Load the verbalizer."""
-        return open_verbalizer(self.kind, self.named, self.subject(self.dst), self.runtime.store)
+    def open(self) -> AbstractContextManager[DividedVerbalizer]:
+        """Open the verbalizer."""
+        return opened(self.kind, self.named, self.subject(self.dst), self.runtime)
 
-    def explain(self, count: int, explain: Callable[[], list[Explanation]]) -> list[Explanation]:
+    def explain(
+        self, verbalizer: DividedVerbalizer, count: int, explain: Callable[[], list[Explanation]]
+    ) -> list[Explanation]:
         """Run an explanation of `count` vectors, and report the progress."""
-        with self.runtime.progress.stage(f"explain by {self.dst.side.model.name}", count, "vectors") as advance:
-            explanations = explain()
-            advance(count)
-        return explanations
+        stage = self.runtime.progress.stage(f"explain by {self.dst.side.model.name}", count, "vectors")
+        with stage as advance, verbalizer.counted(advance):
+            return explain()
 
     def reconstruct(
         self, verbalizer: Verbalizer, explanations: Sequence[Explanation], points: Float32
@@ -164,5 +167,5 @@ def _own(options: Options, runtime: Runtime) -> tuple[Options, ModelPlan]:
     build_map(options.map, runtime.registry)
     pinned, plan = prepare_model(options, runtime)
     asked = options.models
-    find_side(plan.side.model, asked.dst_identity, asked.dst_activations, options, runtime)
+    find_side(plan.side.model, asked.dst_identity, asked.dst_activations, asked, plan.reading, runtime)
     return pinned.updated(dst=pinned.models.src, dst_identity=pinned.models.src_identity), plan

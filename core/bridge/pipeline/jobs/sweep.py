@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, final
@@ -11,16 +13,17 @@ from markupsafe import Markup
 from bridge.display import notebook
 from bridge.errors import PluginError, UsageError
 from bridge.metrics import Metric, document
-from bridge.pairing.rows import PairedRows
 from bridge.pipeline.fit.fit import fit_rows
 from bridge.pipeline.jobs.evidence import evidence_of
 from bridge.pipeline.jobs.folder import SWEEP_CONFIG, claim_folder, write_config
-from bridge.pipeline.plan.gather import gather, paired_rows
+from bridge.pipeline.plan.elsewhere import DistantPlan, engine_of, work_of
+from bridge.pipeline.plan.gather import artifacts_of, gather, paired_rows
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import Plan, prepare
 from bridge.pipeline.plan.provenance import said, versions
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
 from bridge.pipeline.plan.self_check import with_untrained
+from bridge.pipeline.plan.threads import threads_for
 from bridge.pipeline.result import MOST, Scored
 from bridge.pipeline.score.score import checked_scores
 from bridge.plugins.registry import Registry
@@ -113,12 +116,10 @@ def sweep(
     sites = plan.src.model.all_sites(), plan.dst.model.all_sites()
     left, right = gather(plan, {"src": sites[0], "dst": sites[1]}, runtime)
     pairs = [(src, dst) for src in sites[0] for dst in sites[1] if left[src].path != right[dst].path]
-    metrics: list[Metric] = []
-    failed: dict[str, str] = {}
-    with runtime.progress.stage("sweep", len(pairs), "pairs") as advance:
-        for src, dst in pairs:
-            metrics += _score_pair(plan, src, dst, paired_rows(plan, left[src], right[dst]), runtime, failed)
-            advance()
+    found = _score_pairs(plan, pairs, runtime)
+    metrics = [metric for one in found for metric in one.metrics]
+    # The first failure of a scorer is told.
+    failed = {name: what for one in reversed(found) for name, what in one.failed.items()}
     if failed and not metrics:
         raise PluginError(f"Every scorer failed: {'; '.join(f'{name}: {what}' for name, what in failed.items())}.")
     for name, what in failed.items():
@@ -146,16 +147,61 @@ def swept_scorers(registry: Registry) -> list[Scorer]:
     return [scorer for scorer in swept if scorer.needs <= {Need.HELD_OUT_PAIRS, Need.MAP}]
 
 
-def _score_pair(
-    plan: Plan, src: Site, dst: Site, rows: PairedRows, runtime: Runtime, failed: dict[str, str]
-) -> list[Metric]:
+@final
+@dataclass(frozen=True)
+class Scores:
+    """The scores of one layer pair.
+
+    Attributes:
+        metrics: The metrics.
+        failed: By name of a scorer that failed, what happened.
+    """
+
+    metrics: list[Metric]
+    failed: dict[str, str]
+
+
+@final
+@dataclass(frozen=True)
+class DistantPairs:
+    """Opens a worker of a sweep in another process."""
+
+    plan: DistantPlan
+
+    def __call__(self) -> AbstractContextManager[Callable[[tuple[Site, Site]], Scores]]:
+        """Return the function that scores a layer pair."""
+        return _scoring(*self.plan.open())
+
+
+def _score_pairs(plan: Plan, pairs: Sequence[tuple[Site, Site]], runtime: Runtime) -> list[Scores]:
+    models, found = plan.options.models, dict[int, Scores]()
+    elsewhere = DistantPairs(DistantPlan.of(plan, runtime))
+    work = work_of("sweep", lambda: _scoring(plan, runtime), elsewhere, models, runtime)
+    with (
+        engine_of(models, runtime).open(work, runtime.progress.note) as pool,
+        runtime.progress.stage("sweep", len(pairs), "pairs") as advance,
+    ):
+        for index, scores in pool.run(pairs):
+            found[index] = scores
+            advance()
+    return [found[index] for index in range(len(pairs))]
+
+
+def _scoring(plan: Plan, runtime: Runtime) -> AbstractContextManager[Callable[[tuple[Site, Site]], Scores]]:
+    return nullcontext(lambda pair: _score_pair(plan, pair, runtime))
+
+
+def _score_pair(plan: Plan, pair: tuple[Site, Site], runtime: Runtime) -> Scores:
+    src, dst = pair
+    left, right = artifacts_of(plan.of_src, [src], runtime), artifacts_of(plan.of_dst, [dst], runtime)
     others = [fold for fold in plan.training_folds if fold != VALIDATION_FOLD]
-    result = fit_rows(plan, rows, src, dst, folds=others)
-    evidence = evidence_of(result, {MAPPED: result.bridge.fitted}, {}, plan.options.run.seed, fold=VALIDATION_FOLD)
-    metrics = []
-    for scorer in swept_scorers(runtime.registry):
-        found, error = checked_scores(scorer, evidence)
-        if error:
-            failed.setdefault(scorer.name, f"on {evidence.src} -> {evidence.dst}: {error}")
-        metrics += found
-    return metrics
+    scores = Scores([], {})
+    with threads_for(max(plan.widths)):
+        result = fit_rows(plan, paired_rows(plan, left[src], right[dst]), src, dst, folds=others)
+        evidence = evidence_of(result, {MAPPED: result.bridge.fitted}, {}, plan.options.run.seed, fold=VALIDATION_FOLD)
+        for scorer in swept_scorers(runtime.registry):
+            metrics, error = checked_scores(scorer, evidence)
+            if error:
+                scores.failed[scorer.name] = f"on {evidence.src} -> {evidence.dst}: {error}"
+            scores.metrics.extend(metrics)
+    return scores

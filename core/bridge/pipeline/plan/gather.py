@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import final
 
 from bridge.collect.activations import ActivationSource, activations_artifact
 from bridge.collect.memory import forget_models
 from bridge.collect.parts import Part
-from bridge.collect.worker import collect
+from bridge.collect.worker import Collector, Opener, collect
+from bridge.engines import Pool
 from bridge.pairing.rows import PairedRows
+from bridge.pipeline.plan.elsewhere import DistantModel, engine_of, work_of
 from bridge.pipeline.plan.placement import collect_settings
 from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.plan.runtime import Runtime
@@ -47,13 +51,15 @@ def gather_model(
         runtime: Store and progress.
         part: Collect only the shards of this part; default: all.
     """
-    settings = collect_settings(plan.models, plan.reading)
+    settings, artifacts = collect_settings(plan.models, plan.reading), artifacts_of(plan, sites, runtime)
     side, model = plan.side, plan.side.model
-    name = f"{model.adapter.name} {side.identity}"
-    artifacts = {
-        site: activations_artifact(runtime.store, name, site, plan.corpus, settings, side.source) for site in sites
-    }
     untrained_notes(side, plan.models, runtime)  # also refuses untrained models with cached activations
+    engine, elsewhere = engine_of(plan.models, runtime), DistantShards(DistantModel.of(plan, runtime), tuple(sites))
+
+    def pool(here: Opener) -> AbstractContextManager[Pool]:
+        work = work_of(f"collect {model.name}", here, elsewhere, plan.models, runtime)
+        return engine.open(work, runtime.progress.note)
+
     with contextlib.ExitStack() as opened:
 
         def load() -> ActivationSource:
@@ -64,11 +70,48 @@ def gather_model(
                 runtime.progress.note(note)
             return source
 
-        collect(load, model.name, artifacts, plan.corpus, settings, runtime.progress, side.tokenizer, part)
+        collect(load, model.name, artifacts, plan.corpus, settings, runtime.progress, side.tokenizer, part, pool)
     for note in untrained_notes(plan.side, plan.models, runtime):
         runtime.progress.note(note)
     forget_models()
     return artifacts
+
+
+def artifacts_of(plan: ModelPlan, sites: Sequence[Site], runtime: Runtime) -> dict[Site, Artifact]:
+    """Return the artifact of each site of a model."""
+    settings, side = collect_settings(plan.models, plan.reading), plan.side
+    name = f"{side.model.adapter.name} {side.identity}"
+    return {site: activations_artifact(runtime.store, name, site, plan.corpus, settings, side.source) for site in sites}
+
+
+@final
+@dataclass(frozen=True)
+class DistantShards:
+    """Opens a worker of a collection in another process.
+
+    Attributes:
+        model: The model.
+        sites: The sites.
+    """
+
+    model: DistantModel
+    sites: tuple[Site, ...]
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[Callable[[tuple[int, bool]], str]]:
+        """Yield `Collector.work`; it loads the model at the first shard."""
+        plan, runtime = self.model.open()
+        settings, artifacts = collect_settings(plan.models, plan.reading), artifacts_of(plan, self.sites, runtime)
+        with contextlib.ExitStack() as opened:
+
+            def load() -> ActivationSource:
+                return opened.enter_context(open_checked(plan.side, self.sites, plan.models, runtime))
+
+            collector = Collector(load, artifacts, plan.corpus, settings, plan.side.tokenizer)
+            try:
+                yield collector.work
+            finally:
+                collector.finish()
 
 
 def paired_rows(plan: Plan, src: Artifact, dst: Artifact) -> PairedRows:

@@ -28,7 +28,7 @@ WRITTEN = (
     *("skip", "outlier_factor", "split", "held_out", "folds", "seed", "device", "dtype", "quantize", "dictionary"),
     *("features", "allow_other_model", "allow_untrained"),
     *("positions", "features_of", "src_verbalizer", "dst_verbalizer", "washout", "encoder", "batch_size"),
-    *("src_activations", "dst_activations"),
+    *("src_activations", "dst_activations", "engine"),
 )
 """The order of options in records and `config.toml`."""
 
@@ -57,10 +57,14 @@ class Options(BaseModel):
         found = {name: value for group in groups for name, value in group.model_dump(by_alias=True).items()}
         return {name: found[name] for name in WRITTEN}
 
+    def experiment(self) -> dict[str, Any]:
+        """Return every option but the engine: it is where an experiment runs, and another one may continue it."""
+        return {name: value for name, value in self.flat().items() if name != "engine"}
+
     def keyed(self) -> dict[str, Any]:
-        """Return the options that a key is made of: as `flat`, without newer options at their defaults."""
+        """Return the options that a key is made of: as `experiment`, without newer options at their defaults."""
         where = declared()
-        found = self.flat()
+        found = self.experiment()
         return {name: found[name] for name in found if name not in LATER or found[name] != where[name][2].default}
 
     def given(self, name: str) -> bool:

@@ -36,6 +36,9 @@ WITHOUT_NUMBERS = ("allow_untrained", "src_activations", "dst_activations")
 ROWS_PER_DIMENSION = 2
 """Minimal number of training rows per dimension: below it, held-out scores do not describe the models."""
 
+NUMBERLESS = frozenset({"allow_untrained", "engine"})
+"""Options that change no number."""
+
 
 @final
 @dataclass(frozen=True)
@@ -74,12 +77,12 @@ class Plan:
     @property
     def of_src(self) -> ModelPlan:
         """The source alone."""
-        return self._of(self.src)
+        return self._of(self.src, self.options.models.src_activations)
 
     @property
     def of_dst(self) -> ModelPlan:
         """The destination alone."""
-        return self._of(self.dst)
+        return self._of(self.dst, self.options.models.dst_activations)
 
     @property
     def training_folds(self) -> range:
@@ -100,9 +103,10 @@ class Plan:
             hashed.update(shard.src.tobytes() + shard.dst.tobytes())
         return hashed.hexdigest()[:32]
 
-    def _of(self, side: Side) -> ModelPlan:
+    def _of(self, side: Side, activations: str) -> ModelPlan:
         asked = self.options
-        return ModelPlan(side, self.corpus, self.folds, asked.models, asked.corpus, asked.run.seed, self.remarks)
+        found = side, self.corpus, self.folds, asked.models, asked.corpus, asked.run.seed
+        return ModelPlan(*found, activations, self.remarks)
 
 
 def prepare(options: Options, runtime: Runtime, stdin: IO[str] | None = None, corpus: Corpus | None = None) -> Plan:
@@ -129,8 +133,8 @@ def prepare(options: Options, runtime: Runtime, stdin: IO[str] | None = None, co
     options = with_defaults(options, models)
     corpus = corpus or read_corpus(options.corpus, runtime, stdin)
     asked = options.models
-    src = find_side(models[0], asked.src_identity, asked.src_activations, options, runtime)
-    dst = find_side(models[1], asked.dst_identity, asked.dst_activations, options, runtime)
+    src = find_side(models[0], asked.src_identity, asked.src_activations, asked, options.corpus, runtime)
+    dst = find_side(models[1], asked.dst_identity, asked.dst_activations, asked, options.corpus, runtime)
     folds = split(corpus, options.corpus, options.run.seed)
     shards, coverage = pair_corpus(
         corpus,

@@ -89,6 +89,7 @@ def checked(loaded: LoadedModel, side: Side, models: ModelOptions, runtime: Runt
         check_residual_sums(loaded, placement.dtype)
         record = Record(measured=_measure(loaded, side, runtime))
         keep(artifact, mark, record)
+        keep_everywhere(side, models, mark, record)
     else:
         _hold_to(side, mark, artifact, placement.dtype)
     need_trained(side, record, models)
@@ -103,7 +104,8 @@ def untrained_notes(side: Side, models: ModelOptions, runtime: Runtime) -> list[
         ModelError: If the model is not trained, and that is not allowed.
     """
     sources = [{}, side.source] if side.source else [{}]
-    for record in (stored(record_of(side, models, source)) for source in sources):
+    for source in sources:
+        record = stored(record_of(side, models, source)) or stored(record_of(side, models, source, everywhere=True))
         if record is not None and record.measured is not None and record.measured.untrained:
             need_trained(side, record, models)
             return [f"{side.model.name}: {record.measured.sentence()} (--allow-untrained)."]
@@ -137,7 +139,14 @@ def tried(side: Side, models: ModelOptions, runtime: Runtime) -> str:
     return record.measured.sentence() if record.measured else "predicts no next token, so it has no perplexity"
 
 
-def record_of(side: Side, models: ModelOptions, source: Mapping[str, str] | None = None, site: str = "") -> Artifact:
+def record_of(
+    side: Side,
+    models: ModelOptions,
+    source: Mapping[str, str] | None = None,
+    site: str = "",
+    *,
+    everywhere: bool = False,
+) -> Artifact:
     """Return the artifact with the record of a self-check.
 
     Args:
@@ -145,6 +154,7 @@ def record_of(side: Side, models: ModelOptions, source: Mapping[str, str] | None
         models: Device and dtype options.
         source: What decides the bits of another source of activations; default: the model itself was checked.
         site: The site of which the record is, if it is of one site.
+        everywhere: Return the record of the first machine, for those that use its activations and load no model.
     """
     import platform
 
@@ -165,6 +175,10 @@ def record_of(side: Side, models: ModelOptions, source: Mapping[str, str] | None
     }
     if side.quantize != FULL:
         recipe["quantized"] = described(side.quantize)
+    if everywhere:
+        return side.store.artifact(
+            "perplexities", {k: v for k, v in recipe.items() if k not in ("device", "libraries")}
+        )
     return side.store.artifact("self-checks", recipe)
 
 
@@ -184,6 +198,15 @@ def keep(artifact: Artifact, mark: Tensor, record: Record) -> None:
         artifact.write(0, {FINGERPRINT: mark}, record.model_dump())
     except StoreError:  # without a writable cache, the measurement is repeated each time
         return
+
+
+def keep_everywhere(
+    side: Side, models: ModelOptions, mark: Tensor, record: Record, source: Mapping[str, str] | None = None
+) -> None:
+    """Store a record for other machines, unless there is one."""
+    artifact = record_of(side, models, source, everywhere=True)
+    if stored(artifact) is None:
+        keep(artifact, mark, record)
 
 
 def _measure(loaded: LoadedModel, side: Side, runtime: Runtime) -> Perplexity | None:

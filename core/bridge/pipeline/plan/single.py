@@ -120,6 +120,7 @@ class ModelPlan:
         models: Device and dtype options, with the dtype resolved.
         reading: Truncation of texts, and rows that are left out.
         seed: Random seed.
+        activations: The source of its activations, with options.
         remarks: Sentences about texts that are changed or left out when read, with counts.
     """
 
@@ -129,6 +130,7 @@ class ModelPlan:
     models: ModelOptions
     reading: CorpusOptions
     seed: int
+    activations: str
     remarks: tuple[str, ...] = ()
 
     def training_texts(self) -> Iterator[str]:
@@ -186,11 +188,12 @@ def prepare_model(options: Options, runtime: Runtime, stdin: IO[str] | None = No
     options = with_defaults(options, [model])
     corpus = read_corpus(options.corpus, runtime, stdin)
     models = options.models
-    side = find_side(model, models.src_identity, models.src_activations, options, runtime)
+    side = find_side(model, models.src_identity, models.src_activations, models, options.corpus, runtime)
     pinned = options.updated(src=side.model.pinned(), src_identity=side.identity, **pinned_corpus(corpus, runtime))
     folds = split(corpus, options.corpus, options.run.seed)
     remarks = remarks_of(corpus, [side.tokenizer], runtime)
-    return pinned, ModelPlan(side, corpus, folds, pinned.models, pinned.corpus, pinned.run.seed, remarks)
+    found = side, corpus, folds, pinned.models, pinned.corpus, pinned.run.seed
+    return pinned, ModelPlan(*found, models.src_activations, remarks)
 
 
 def with_dtype(options: Options, runtime: Runtime) -> Options:
@@ -265,14 +268,22 @@ def _from_anywhere(corpus: str, names: Collection[str]) -> str:
     return str(path.absolute()) if corpus not in names and path.exists() else corpus
 
 
-def find_side(model: ResolvedModel, identity: str, activations: str, options: Options, runtime: Runtime) -> Side:
+def find_side(
+    model: ResolvedModel,
+    identity: str,
+    activations: str,
+    models: ModelOptions,
+    reading: CorpusOptions,
+    runtime: Runtime,
+) -> Side:
     """Check a model's sites, its maximal length, the identity of its weights and the source of its activations.
 
     Args:
         model: The model.
         identity: Required identity of its weights, or empty.
         activations: The source of its activations, with options.
-        options: The number of tokens of a text that the model must support, and the quantisation.
+        models: The quantisation.
+        reading: The number of tokens of a text that the model must support.
         runtime: Plugins and the store.
 
     Raises:
@@ -281,12 +292,12 @@ def find_side(model: ResolvedModel, identity: str, activations: str, options: Op
         ModelError: If its weights have another identity.
     """
     model.adapter.check_sites(model.weights, model.all_sites())
-    limit, max_tokens = model.info.max_tokens, options.corpus.max_tokens
+    limit, max_tokens = model.info.max_tokens, reading.max_tokens
     if limit is not None and max_tokens > limit:
         raise UsageError(f"{model.name} reads at most {limit} tokens.", remedy=f"Use --max-tokens {limit} or fewer.")
     tokenizer = CachedTokenizer(model.adapter.tokenizer(model.weights))
     backend = build(activations, runtime.registry.activation_source)
-    side = _side(model, tokenizer, options.models, runtime, backend)
+    side = _side(model, tokenizer, models, runtime, backend)
     if side.quantize != FULL and side.source:
         raise UsageError(
             f"--quantize {side.quantize} is not possible with activations from {backend.name}.",

@@ -24,6 +24,7 @@ from bridge.pipeline.plan.self_check import (
     Record,
     checked,
     keep,
+    keep_everywhere,
     load_checked,
     need_trained,
     record_of,
@@ -125,6 +126,7 @@ def _check_predictions(source: ActivationSource, side: Side, models: ModelOption
         measured = _perplexity(source, side, runtime) if isinstance(source, PredictsText) else None
         record = Record(measured=measured)
         keep(artifact, torch.zeros(1), record)
+        keep_everywhere(side, models, torch.zeros(1), record, side.source)
         said = measured.sentence() if measured else "gives no predictions, so whether it is trained was not tested"
         runtime.progress.note(f"{side.model.name} from {side.source['source']}: {said}.")
     need_trained(side, record, models)

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from bridge.errors import CorpusError
 from bridge.maps import FittedMap, TrainingData
 from bridge.pipeline.plan.runtime import Runtime
-from bridge.pipeline.verbalize.cache import parts
+from bridge.pipeline.verbalize.divided import DividedVerbalizer
 from bridge.pipeline.verbalize.records import PositionRecord
 from bridge.pipeline.verbalize.round_trip import rebuilt_from
 from bridge.pipeline.verbalize.subject import ModelSubject
 from bridge.scorers import NATIVE, SELF, ArmExplanations, ExplainedActivations
-from bridge.verbalizers import Explanation, Subject, Verbalizer
+from bridge.verbalizers import Explanation, Subject
 
 Float32 = NDArray[np.float32]
 Place = tuple[str, int]
@@ -115,7 +115,7 @@ class ReadingJob:
         self._arms, self._back, self._subjects, self._runtime = arms, back, subjects, runtime
         self._read: dict[str, ArmExplanations] = {}
 
-    def ask_source(self, verbalizer: Verbalizer) -> None:
+    def ask_source(self, verbalizer: DividedVerbalizer) -> None:
         """Explain the source's activations with its own verbalizer."""
         name, x = self._subjects[0].name, self._drawn.x
         explanations = self._explain(verbalizer, {NATIVE: x}, name)[NATIVE]
@@ -123,7 +123,7 @@ class ReadingJob:
             explanations, x, rebuilt_from(verbalizer, explanations, x, name), self._means[0]
         )
 
-    def ask_destination(self, verbalizer: Verbalizer) -> None:
+    def ask_destination(self, verbalizer: DividedVerbalizer) -> None:
         """Explain the destination's activations, and the source's moved by every map, with the given verbalizer."""
         name, x, y = self._subjects[1].name, self._drawn.x, self._drawn.y
         moved = {arm: there(x).astype(np.float32) for arm, there in self._arms.items()}
@@ -142,14 +142,12 @@ class ReadingJob:
         return ExplainedActivations(drawn.texts, drawn.topics, drawn.document, self._read)
 
     def _explain(
-        self, verbalizer: Verbalizer, by_arm: Mapping[str, Float32], name: str
+        self, verbalizer: DividedVerbalizer, by_arm: Mapping[str, Float32], name: str
     ) -> dict[str, list[Explanation]]:
         vectors, count = np.concatenate(list(by_arm.values())), len(self._drawn.x)
-        explanations: list[Explanation] = []
-        with self._runtime.progress.stage(f"explain by {name}", len(vectors), "activations") as advance:
-            for part in parts(len(vectors), verbalizer.at_once):
-                explanations += verbalizer.explain(vectors[part])
-                advance(len(vectors[part]))
+        stage = self._runtime.progress.stage(f"explain by {name}", len(vectors), "activations")
+        with stage as advance, verbalizer.counted(advance):
+            explanations = verbalizer.explain(vectors)
         return {arm: explanations[i * count : (i + 1) * count] for i, arm in enumerate(by_arm)}
 
 

@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, final
 
-from bridge.collect.memory import forget_models
 from bridge.maps import FittedMap, TrainingData
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.verbalize.activations import ReadingJob
-from bridge.pipeline.verbalize.cache import open_verbalizer, tell_notes
+from bridge.pipeline.verbalize.cache import tell_notes
+from bridge.pipeline.verbalize.divided import DividedVerbalizer, opened
 from bridge.pipeline.verbalize.features import ExplainedFeatures, FeatureJob
 from bridge.pipeline.verbalize.setup import VerbalizerSetup
 from bridge.pipeline.verbalize.subject import ModelSubject
 from bridge.scorers import ExplainedActivations
-from bridge.verbalizers import Verbalizer
 
 
 @final
@@ -39,10 +38,10 @@ class Verbalized:
 class Job(Protocol):
     """A set of vectors that both verbalizers explain."""
 
-    def ask_source(self, verbalizer: Verbalizer) -> None:
+    def ask_source(self, verbalizer: DividedVerbalizer) -> None:
         """Explain with the source's own verbalizer."""
 
-    def ask_destination(self, verbalizer: Verbalizer) -> None:
+    def ask_destination(self, verbalizer: DividedVerbalizer) -> None:
         """Explain with the destination's verbalizer."""
 
 
@@ -75,19 +74,16 @@ def verbalize(
     features = FeatureJob(setup, arms, subjects, seed, runtime) if setup.dictionary else None
     readings = ReadingJob(count, training, arms, back, subjects, seed, runtime) if count else None
     jobs: list[Job] = [job for job in (features, readings) if job is not None]
-    verbalizer = open_verbalizer(setup.src[1], setup.src[0], src, runtime.store)
-    for job in jobs:
-        job.ask_source(verbalizer)
-    notes = tell_notes(verbalizer, setup.src[0], runtime.progress)
-    # Two verbalizers of 7B and 27B parameters do not fit into memory together.
+    with opened(setup.src[1], setup.src[0], src, runtime) as verbalizer:
+        for job in jobs:
+            job.ask_source(verbalizer)
+        notes = tell_notes(verbalizer, setup.src[0], runtime.progress)
     del verbalizer
-    forget_models()
-    verbalizer = open_verbalizer(setup.dst[1], setup.dst[0], dst, runtime.store)
-    for job in jobs:
-        job.ask_destination(verbalizer)
-    notes += tell_notes(verbalizer, setup.dst[0], runtime.progress)
+    with opened(setup.dst[1], setup.dst[0], dst, runtime) as verbalizer:
+        for job in jobs:
+            job.ask_destination(verbalizer)
+        notes += tell_notes(verbalizer, setup.dst[0], runtime.progress)
     del verbalizer
-    forget_models()
     provenance = {"verbalizers": {"src": setup.src[0], "dst": setup.dst[0]}} | (
         features.provenance() if features else {}
     )

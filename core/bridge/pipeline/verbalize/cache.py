@@ -19,20 +19,10 @@ from bridge.files import write_bytes
 from bridge.pipeline.plan.provenance import versions
 from bridge.plugins.checks import check_explanations, check_notes, fault_of_rows
 from bridge.progress import Progress
-from bridge.store import Store
-from bridge.verbalizers import Blends, Explanation, Subject, Verbalizer, VerbalizerBackend
+from bridge.verbalizers import Blends, Explanation, Verbalizer
 
 Floats = NDArray[np.float32]
 Kind = TypeVar("Kind")
-
-
-def open_verbalizer(kind: VerbalizerBackend, named: str, subject: Subject, store: Store) -> Verbalizer:
-    """Open a verbalizer whose explanations are cached in the store, so that an interrupted run can continue.
-
-    Raises:
-        BridgeError: As `VerbalizerBackend.open`.
-    """
-    return CachedVerbalizer(kind.open(subject), named, store.root / "explanations")
 
 
 def tell_notes(verbalizer: Verbalizer, named: str, progress: Progress) -> list[str]:

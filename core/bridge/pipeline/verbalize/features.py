@@ -11,14 +11,14 @@ import numpy as np
 from bridge.maps import FittedMap
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.transfer.arms import Vectors, carry_directions
-from bridge.pipeline.verbalize.cache import parts
 from bridge.pipeline.verbalize.contexts import FeatureContexts, feature_contexts
+from bridge.pipeline.verbalize.divided import DividedVerbalizer
 from bridge.pipeline.verbalize.records import ContextRecord, FeatureRecord
 from bridge.pipeline.verbalize.sampling import Features, background_of, draw_features
 from bridge.pipeline.verbalize.setup import VerbalizerSetup
 from bridge.pipeline.verbalize.subject import ModelSubject
 from bridge.scorers import MAPPED, Explained
-from bridge.verbalizers import Background, Explanation, Verbalizer
+from bridge.verbalizers import Background, Explanation
 
 ByWashout = dict[str, dict[str, list[Explanation]]]
 """By washout and arm."""
@@ -94,11 +94,11 @@ class FeatureJob:
         self._native: ByWashout = {}
         self._foreign: ByWashout = {}
 
-    def ask_source(self, verbalizer: Verbalizer) -> None:
+    def ask_source(self, verbalizer: DividedVerbalizer) -> None:
         """Explain the features with the source's own verbalizer."""
         self._native = self._explain(verbalizer, {MAPPED: self._features.vectors}, self._subjects[0])
 
-    def ask_destination(self, verbalizer: Verbalizer) -> None:
+    def ask_destination(self, verbalizer: DividedVerbalizer) -> None:
         """Explain the features, moved by every map, with the destination's verbalizer."""
         self._foreign = self._explain(verbalizer, self._moved, self._subjects[1])
 
@@ -123,7 +123,9 @@ class FeatureJob:
             "arms": list(self._moved),
         }
 
-    def _explain(self, verbalizer: Verbalizer, by_arm: Mapping[str, Vectors], subject: ModelSubject) -> ByWashout:
+    def _explain(
+        self, verbalizer: DividedVerbalizer, by_arm: Mapping[str, Vectors], subject: ModelSubject
+    ) -> ByWashout:
         washouts = self._setup.washouts
         background: Background = background_of(subject, self._seed)
         # All arms together, because a large batch takes little longer than a small one.
@@ -133,9 +135,7 @@ class FeatureJob:
             f"explain by {subject.name}", len(vectors) * len(washouts), "directions"
         ) as advance:
             for text, washout in washouts.items():
-                explanations: list[Explanation] = []
-                for part in parts(len(vectors), verbalizer.at_once, washout.sequences):
-                    explanations += washout.explain(verbalizer, vectors[part], background)
-                    advance(len(vectors[part]))
+                with verbalizer.counted(advance):
+                    explanations = washout.explain(verbalizer, vectors, background)
                 found[text] = {arm: explanations[i * count : (i + 1) * count] for i, arm in enumerate(by_arm)}
         return found

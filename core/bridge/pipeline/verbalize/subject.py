@@ -39,18 +39,19 @@ class ModelSubject(Subject):
         self.identity = f"{side.identity} {plan.corpus.identity}{source}"
         if side.quantize != FULL:
             self.identity += f" {described(side.quantize)}"
-        self._plan, self._side, self._artifact, self._runtime = plan, side, artifact, runtime
+        self.plan, self.store = plan, runtime.store
+        self._side, self._artifact, self._runtime = side, artifact, runtime
 
     def load(self) -> LoadedModel:
         """Load the model itself, and check it."""
-        return load_checked(self._side, self._plan.models, self._runtime)
+        return load_checked(self._side, self.plan.models, self._runtime)
 
     def passages(self, held_out: bool = False) -> Iterator[Passage]:
         """Stream over the texts and their activations, outliers and the first positions left out."""
-        reading, corpus = self._plan.reading, self._plan.corpus
+        reading, corpus = self.plan.reading, self.plan.corpus
         longest = reading.outlier_factor * self._median_norm()
         for shard, chunk in enumerate(shards(corpus, reading.max_tokens)):
-            wanted = [(self._plan.folds[index] == HELD_OUT) == held_out for index in chunk]
+            wanted = [(self.plan.folds[index] == HELD_OUT) == held_out for index in chunk]
             if not any(wanted):
                 continue
             stored = self._artifact.read(shard)
@@ -68,5 +69,5 @@ class ModelSubject(Subject):
                     yield Passage(document, encoded.ends[encoded.kept[chosen]], x)
 
     def _median_norm(self) -> float:
-        count = len(list(shards(self._plan.corpus, self._plan.reading.max_tokens)))
+        count = len(list(shards(self.plan.corpus, self.plan.reading.max_tokens)))
         return float(np.median(np.concatenate([self._artifact.read(shard)["norms"].numpy() for shard in range(count)])))

@@ -1,0 +1,1 @@
+"""Engines: one process, and Ray."""
