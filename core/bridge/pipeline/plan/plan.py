@@ -30,7 +30,7 @@ from bridge.pipeline.plan.single import (
 from bridge.pipeline.plan.specs import build_map
 from bridge.store import canonical_json
 
-WITHOUT_NUMBERS = ("allow_untrained", "src_activations", "dst_activations")
+WITHOUT_NUMBERS = ("allow_untrained", "engine", "src_activations", "dst_activations")
 """Options that change no number by themselves."""
 
 ROWS_PER_DIMENSION = 2
