@@ -1,8 +1,8 @@
 """Tokens per second of collection by Ray workers on this machine, against one process with all threads.
 
-The whole `gather_model` is timed into an empty store, over a short corpus and over a longer one, in turn. Speeds are of the
-difference, so that starting workers and loading models, which a long collection does once, does not count; the time of
-the short one is printed beside.
+The whole `gather_model` is timed into an empty store, over a short corpus and over a longer one, in turn. Speeds are of
+the difference, so that starting workers and loading models, which a long collection does once, does not count; the time
+of the short one is printed beside.
 """
 
 from __future__ import annotations

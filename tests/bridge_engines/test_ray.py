@@ -22,7 +22,7 @@ from bridge.pipeline.jobs.run import run
 from bridge.pipeline.plan.options import make_options
 from bridge.progress import Advance, Progress
 from bridge_engines.ray import OnRay
-from bridge_engines.ray.cluster import connect
+from bridge_engines.ray.cluster import connect, look
 from nla_files import write_av
 from small_plugins import bridge
 
@@ -213,6 +213,13 @@ def test_what_is_refused_before_work_begins(cluster: Cluster, tmp_path: Path) ->
         opened(tmp_path, OnRay(), device="cuda:1")
     with pytest.raises(EngineError, match=f"connected to the Ray cluster {cluster.inner.address}, not to"):
         opened(tmp_path, OnRay(address="127.0.0.1:1"))
+
+
+def test_a_store_that_is_not_shared_is_named(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    seen.touch()
+    assert look()({}, str(seen)) == ""
+    assert look()({}, str(tmp_path / "absent")) == f"does not see the store {tmp_path} of this process"
 
 
 def test_a_worker_that_cannot_open_says_why(cluster: Cluster, tmp_path: Path) -> None:

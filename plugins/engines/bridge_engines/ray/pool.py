@@ -103,17 +103,18 @@ class RayPool(Pool):
         """
         import ray
 
-        todo, tries = deque(range(len(items))), Counter[int]()
+        todo, tries, told = deque(range(len(items))), Counter[int](), False
         while todo or self._doing:
             self._hire(len(todo) + len(self._doing))
             while todo and self._free:
                 actor, index = self._free.pop(), todo.popleft()
                 self._doing[actor.do.remote(items[index])] = actor, index
             news, _ = ray.wait([*self._doing, *self._starting], timeout=PATIENCE)
-            if not news and self._starting and not self._doing:
+            if not news and self._starting and not self._doing and not told:
+                told = True
                 self._note(
-                    f"{self._name}: {len(self._starting)} workers wait for free resources of the Ray cluster, which "
-                    "other jobs use."
+                    f"{self._name}: {len(self._starting)} workers are not ready after {PATIENCE:.0f} s: they start slowly, "
+                    "or other jobs use the resources of the Ray cluster (see `ray status`)."
                 )
             for reference in news:
                 actor, index = self._doing.pop(reference) if reference in self._doing else (None, -1)
