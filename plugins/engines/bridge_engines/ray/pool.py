@@ -92,7 +92,6 @@ class RayPool(Pool):
         self._starting: dict[Any, Any] = {}
         self._free: list[Any] = []
         self._doing: dict[Any, tuple[Any, int]] = {}
-        self._lost = 0
 
     def run(self, items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         """Do every item and yield the results as they are finished.
@@ -103,6 +102,7 @@ class RayPool(Pool):
         """
         import ray
 
+        assert not self._doing, "an earlier run was left before its end"
         todo, tries, told = deque(range(len(items))), Counter[int](), False
         while todo or self._doing:
             self._hire(len(todo) + len(self._doing))
@@ -113,8 +113,8 @@ class RayPool(Pool):
             if not news and self._starting and not self._doing and not told:
                 told = True
                 self._note(
-                    f"{self._name}: {len(self._starting)} workers are not ready after {PATIENCE:.0f} s: they start slowly, "
-                    "or other jobs use the resources of the Ray cluster (see `ray status`)."
+                    f"{self._name}: {len(self._starting)} workers are not ready after {PATIENCE:.0f} s: they start "
+                    "slowly, or other jobs use the resources of the Ray cluster (see `ray status`)."
                 )
             for reference in news:
                 actor, index = self._doing.pop(reference) if reference in self._doing else (None, -1)
@@ -138,8 +138,9 @@ class RayPool(Pool):
 
         if not ray.is_initialized():  # the connection was closed before
             return
+        if closing := [actor.close.remote() for actor in self._free]:
+            ray.wait(closing, num_returns=len(closing), timeout=CLOSING)
         # Actors that still work are interrupted; what they hold ends with their process.
-        ray.wait(closing := [actor.close.remote() for actor in self._free], num_returns=len(closing), timeout=CLOSING)
         for actor in (*self._free, *self._starting.values(), *(actor for actor, _ in self._doing.values())):
             ray.kill(actor)
 
