@@ -118,9 +118,9 @@ class DistantPlan:
         runtime, models, reading = runtime_of(self.store), self.options.models, self.options.corpus
         src = runtime.resolve(models.src), models.src_identity, models.src_activations
         dst = runtime.resolve(models.dst), models.dst_identity, models.dst_activations
-        sides = [find_side(*one, models, reading, runtime) for one in (src, dst)]
+        left, right = (find_side(*one, models, reading, runtime) for one in (src, dst))
         kind = build_map(self.options.map, runtime.registry)
-        return Plan(self.options, kind, *sides, self.corpus, self.folds, self.shards, self.coverage), runtime
+        return Plan(self.options, kind, left, right, self.corpus, self.folds, self.shards, self.coverage), runtime
 
 
 def runtime_of(store: Path) -> Runtime:
