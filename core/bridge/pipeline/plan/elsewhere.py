@@ -64,9 +64,17 @@ class DistantModel:
     @staticmethod
     def of(plan: ModelPlan, runtime: Runtime) -> DistantModel:
         """Return the data from which `open` makes the same plan."""
-        named = plan.side.model.pinned(), plan.side.identity, plan.activations
-        given = plan.corpus, plan.folds, plan.models, plan.reading, plan.seed
-        return DistantModel(*named, *given, runtime.store.root.absolute())
+        return DistantModel(
+            reference=plan.side.model.pinned(),
+            identity=plan.side.identity,
+            activations=plan.activations,
+            corpus=plan.corpus,
+            folds=plan.folds,
+            models=plan.models,
+            reading=plan.reading,
+            seed=plan.seed,
+            store=runtime.store.root.absolute(),
+        )
 
     def open(self) -> tuple[ModelPlan, Runtime]:
         """Find the model again.
