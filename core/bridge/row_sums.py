@@ -112,13 +112,17 @@ class RowSums:
 
         return self._workers.map(tile, self._cuts[side])
 
-    def moments(self) -> Moments:
-        """Return the moments of the rows so far."""
-        mean_x, mean_y = (
+    def means(self) -> tuple[Array, Array]:
+        """Return the means of the rows so far, (d_src,) and (d_dst,) float64."""
+        x, y = (
             total / max(self.n, 1) + (0 if self._shifts is None else self._shifts[side])
             for side, total in enumerate(self._sums)
         )
-        return Moments(self.n, mean_x, mean_y, self.product(0, 0), self.product(0, 1), self.product(1, 1))
+        return x, y
+
+    def moments(self) -> Moments:
+        """Return the moments of the rows so far."""
+        return Moments(self.n, *self.means(), self.product(0, 0), self.product(0, 1), self.product(1, 1))
 
     def product(self, left: int, right: int) -> Array:
         """Return the centred second moment of two sides (0 is x, 1 is y)."""
