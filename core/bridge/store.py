@@ -123,11 +123,15 @@ class Artifact:
     def has(self, index: int) -> bool:
         """Tell whether a shard exists and equals the written shard byte for byte."""
         try:
-            info = self.info(index)
+            info, path = self.info(index), self._shard(index)
+            stamp = _stamp(path)
             mine = info.get("artifact") == self.path.name and info.get("index") == index
-            return bool(mine and info["sha256"] == sha256(self._shard(index)))
+            equal = bool(mine and info["sha256"] == sha256(path))
         except (CorruptArtifactError, OSError):
             return False
+        if equal:
+            self._verified[index] = stamp  # `read` need not hash it again
+        return equal
 
     def seems_there(self, index: int) -> bool:
         """Tell whether a shard was finished, without reading it: `has` is sure."""
@@ -163,7 +167,7 @@ class Artifact:
         write_bytes(self._sidecar(index), canonical_json(sidecar).encode())
 
     def read(self, index: int) -> dict[str, Tensor]:
-        """Map a shard into memory; its hash is checked at the first read by this object and after every change.
+        """Map a shard into memory; its hash is checked once by this object, here or in `has`, and after every change.
 
         Raises:
             CorruptArtifactError: If the shard is missing or differs from the written shard.
@@ -172,12 +176,8 @@ class Artifact:
 
         path = self._shard(index)
         try:
-            stat = path.stat()
-            stamp = (stat.st_size, stat.st_mtime_ns)
-            if self._verified.get(index) != stamp:
-                if not self.has(index):
-                    raise self._corrupt(path)
-                self._verified[index] = stamp
+            if self._verified.get(index) != _stamp(path) and not self.has(index):
+                raise self._corrupt(path)
             return dict(load_file(path))
         except OSError as error:
             raise self._corrupt(path) from error
@@ -215,6 +215,11 @@ class Artifact:
             cause="The file was changed, truncated, renamed or deleted, or the disk is failing.",
             remedy="Run the same command again: the shard is recomputed, everything else is kept.",
         )
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
 
 
 def canonical_json(value: Any) -> str:

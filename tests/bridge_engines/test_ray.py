@@ -127,13 +127,20 @@ def alone(given: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Ou
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BRIDGE_CACHE_DIR", "")
         patch.setenv("BRIDGE_DTYPE", "float32")
+        patch.setattr("bridge.pipeline.fit.divided.RUN", 3)
         return outcome(given, tmp_path_factory.mktemp("alone"), "local", Watching())
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_same_bits_though_nodes_are_killed(
-    number: int, cluster: Cluster, given: dict[str, Any], alone: Outcome, tmp_path: Path
+    number: int,
+    cluster: Cluster,
+    given: dict[str, Any],
+    alone: Outcome,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("bridge.pipeline.fit.divided.RUN", 3)
     kills = []
 
     def kill() -> None:
@@ -145,7 +152,7 @@ def test_same_bits_though_nodes_are_killed(
     assert outcome(given, tmp_path, cluster.engine, watching) == alone
     assert len(kills) == 2
     assert len(alone.shards) == 2 * (10 * 2 + 1)
-    assert sum("up to 2 workers on 2 nodes of Ray" in note for note in watching.notes) == 4
+    assert sum("up to 2 workers on 2 nodes of Ray" in note for note in watching.notes) == 5
     record = json.loads((tmp_path / "out" / "bridge.json").read_text())
     assert record["provenance"]["options"]["engine"] == cluster.engine
     assert "engine" not in (tmp_path / "out" / "config.toml").read_text()

@@ -72,6 +72,7 @@ class PairedRows:
         folds: Fold of each document, or `HELD_OUT`, (documents,).
         outlier_factor: Rows with a norm above this many times the median training norm, in either model, are outliers.
         coverage: Counts, completed by this class.
+        outliers: Whether each row of each shard is an outlier, if already known: finding them reads all norms.
     """
 
     def __init__(
@@ -83,12 +84,13 @@ class PairedRows:
         folds: NDArray[np.int64],
         outlier_factor: float,
         coverage: Coverage,
+        outliers: list[NDArray[np.bool_]] | None = None,
     ) -> None:
         self.corpus = corpus
         self.shards = shards
         self.artifacts = (src, dst)
         self.folds = folds
-        self.outliers = self._find_outliers(outlier_factor)
+        self.outliers = outliers or self._find_outliers(outlier_factor)
         self.coverage = coverage
         self._count(coverage)
 
@@ -101,7 +103,8 @@ class PairedRows:
         Raises:
             CorruptArtifactError: If a shard is missing or damaged.
         """
-        for (pairs, x, y), outlier in zip(self._read(), self.outliers, strict=True):
+        for index, pairs, x, y in self._read(range(len(self.shards))):
+            outlier = self.outliers[index]
             fold = self.folds[pairs.document]
             chosen = np.flatnonzero(wanted(fold))
             if len(chosen):
@@ -109,33 +112,55 @@ class PairedRows:
                 right = y["rows"][pairs.dst[chosen]].float().numpy()
                 yield Rows(left, right, pairs.document[chosen], outlier[chosen]), fold[chosen]
 
-    def parts(self, folds: Collection[int]) -> Iterator[tuple[int, Rows]]:
+    def parts(self, folds: Collection[int], shards: range | None = None) -> Iterator[tuple[int, Rows]]:
         """Yield the fold's number and its rows, for every shard and fold, outliers left out.
+
+        Args:
+            folds: The folds.
+            shards: Numbers of the shards; default: all.
 
         Raises:
             CorruptArtifactError: If a shard is missing or damaged.
         """
-        for (pairs, x, y), outlier in zip(self._read(), self.outliers, strict=True):
-            fold = np.where(outlier, HELD_OUT, self.folds[pairs.document])
+        for shard, pairs, x, y in self._read(range(len(self.shards)) if shards is None else shards):
+            fold = np.where(self.outliers[shard], HELD_OUT, self.folds[pairs.document])
             for index in np.intersect1d(fold, list(folds)).tolist():
                 chosen = np.flatnonzero(fold == index)
                 left = x["rows"][pairs.src[chosen]].float().numpy()
                 right = y["rows"][pairs.dst[chosen]].float().numpy()
-                yield index, Rows(left, right, pairs.document[chosen], outlier[chosen])
+                yield index, Rows(left, right, pairs.document[chosen], self.outliers[shard][chosen])
 
-    def _read(self) -> Iterator[tuple[ShardPairs, Any, Any]]:
-        for index, pairs in enumerate(self.shards):
-            x, y = (artifact.read(index) for artifact in self.artifacts)
+    def runs(self, length: int) -> list[ShardRun]:
+        """Cut into runs of shards.
+
+        Args:
+            length: Number of shards of a run; the last one may be shorter.
+        """
+        starts = range(0, len(self.shards), length)
+        return [self.run(range(start, min(start + length, len(self.shards)))) for start in starts]
+
+    def run(self, shards: range) -> ShardRun:
+        """Return the rows of some shards.
+
+        Args:
+            shards: Numbers of the shards.
+        """
+        return ShardRun(self, shards)
+
+    def _read(self, shards: range) -> Iterator[tuple[int, ShardPairs, Any, Any]]:
+        for index in shards:
+            pairs, x, y = self.shards[index], *(artifact.read(index) for artifact in self.artifacts)
             if (len(x["rows"]), len(y["rows"])) != (pairs.src_rows, pairs.dst_rows):
                 raise CorruptArtifactError(
                     "The stored activations do not match these tokenizers.",
                     cause="A tokenizer changed after its model's activations were collected.",
                     remedy=f"Delete {self.artifacts[0].path} and {self.artifacts[1].path} and run again.",
                 )
-            yield pairs, x, y
+            yield index, pairs, x, y
 
     def _find_outliers(self, factor: float) -> list[NDArray[np.bool_]]:
-        norms = [np.stack([x["norms"][p.src].numpy(), y["norms"][p.dst].numpy()]) for p, x, y in self._read()]
+        read = self._read(range(len(self.shards)))
+        norms = [np.stack([x["norms"][p.src].numpy(), y["norms"][p.dst].numpy()]) for _, p, x, y in read]
         training = [self.folds[pairs.document] != HELD_OUT for pairs in self.shards]
         median = np.median(np.concatenate([n[:, t] for n, t in zip(norms, training, strict=True)], axis=1), axis=1)
         return [(n > factor * median[:, None]).any(0) for n in norms]
@@ -149,3 +174,25 @@ class PairedRows:
             coverage.held_out_rows += int((held_out & ~outlier).sum())
             documents |= set(pairs.document[held_out].tolist())
         coverage.held_out_documents = len(documents)
+
+
+@final
+@dataclass(frozen=True)
+class ShardRun:
+    """Consecutive shards of paired rows.
+
+    Attributes:
+        rows: All rows.
+        shards: Numbers of the shards.
+    """
+
+    rows: PairedRows
+    shards: range
+
+    def parts(self, folds: Collection[int]) -> Iterator[tuple[int, Rows]]:
+        """Yield the fold's number and its rows, for every shard and fold, outliers left out.
+
+        Raises:
+            CorruptArtifactError: If a shard is missing or damaged.
+        """
+        return self.rows.parts(folds, self.shards)

@@ -11,14 +11,13 @@ from bridge.maps import FittedMap, Map, TrainingData
 from bridge.pairing.rows import PairedRows
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.fit.checks import fit_each, map_or_raise
+from bridge.pipeline.fit.divided import divided, where_of
 from bridge.pipeline.fit.training_data import mispaired_data, training_data
 from bridge.pipeline.plan.gather import gather, paired_rows
-from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.plan.provenance import describe
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.plan.self_check import with_untrained
-from bridge.products import products_on
 from bridge.references import Site
 
 
@@ -71,7 +70,7 @@ def fit_plan(plan: Plan, runtime: Runtime, *, controls: bool = False, reverse: b
     left, right = gather(plan, {"src": [src], "dst": [dst]}, runtime)
     runtime.progress.note("Fitting the map.")
     rows = paired_rows(plan, left[src], right[dst])
-    result = fit_rows(plan, rows, src, dst, controls=controls, back=True, reverse=reverse)
+    result = fit_rows(plan, rows, src, dst, controls=controls, back=True, reverse=reverse, runtime=runtime)
     result.bridge.provenance.update(
         with_untrained(result.bridge.provenance, (plan.src, plan.dst), plan.options.models, runtime)
     )
@@ -90,27 +89,31 @@ def fit_rows(
     back: bool = False,
     reverse: bool = False,
     folds: Sequence[int] = (),
+    runtime: Runtime | None = None,
 ) -> Fit:
     """Fit the plan's map on the training rows of one site of each model; other arguments as of `fit_plan`.
 
     Args:
         back: Fit the reverse map, which is saved with the bridge; implied by `reverse`.
         folds: The training folds; default: all.
+        runtime: Divides the moments among the workers of the plan's engine; default: this process computes them.
 
     Raises:
         MapError: If the map cannot be fitted.
     """
     folds = folds or plan.training_folds
     back = back or reverse
-    where = products_on(placement_of(plan.of_src.models).torch_device())
-    expected = rows.coverage.training_rows
-    training = training_data(rows, *plan.widths, folds, expected=expected, reverse=back, products=where)
+    where, expected = where_of(plan), rows.coverage.training_rows
     mispaired, floor = None, None
-    if controls:
-        try:
-            mispaired = mispaired_data(rows, training, folds)
-        except MapError as error:
-            floor = error
+    with divided(plan, rows, src, dst, runtime) as sums:
+        training = training_data(
+            rows, *plan.widths, folds, expected=expected, reverse=back, products=where, divided=sums
+        )
+        if controls:
+            try:
+                mispaired = mispaired_data(rows, training, folds, sums)
+            except MapError as error:
+                floor = error
     kind = plan.map
     data = [training, mispaired] if mispaired else [training]
     outcome, *beside = fit_each(kind, data)

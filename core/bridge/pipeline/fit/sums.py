@@ -126,18 +126,18 @@ def sum_rows(
 def in_order(found: Iterator[tuple[int, Summed | None]]) -> Summed | None:
     """Add up the sums of all runs in the order of the shards, whatever order they come in; None if one is None."""
     whole: Summed | None = None
-    early: dict[int, Summed | None] = {}
-    following = 0
-    failed = False
+    early: dict[int, Summed] = {}
+    following, failed = 0, False
     for index, one in found:
-        early[index] = one
+        if one is None and index == 0:  # the others are not needed
+            return None
+        failed = failed or one is None
+        if one is not None:
+            early[index] = one
         while following in early:
             ready = early.pop(following)
+            whole = ready if whole is None else whole.plus(ready)
             following += 1
-            if ready is None or failed:
-                failed = True
-            else:
-                whole = ready if whole is None else whole.plus(ready)
     return None if failed else whole
 
 

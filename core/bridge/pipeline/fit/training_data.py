@@ -99,7 +99,12 @@ def alone(rows: Parts, widths: tuple[int, int], where: Products) -> Divided:
         widths: Widths of source and destination.
         where: Where products are computed.
     """
-    return lambda asked: iter([(0, sum_rows(rows, widths, asked, where, mispair))])
+    return by_runs([rows], widths, where)
+
+
+def by_runs(runs: Sequence[Parts], widths: tuple[int, int], where: Products) -> Divided:
+    """Return what sums over runs of shards one after the other, in this process; arguments as of `alone`."""
+    return lambda asked: ((i, sum_rows(run, widths, asked, where, mispair)) for i, run in enumerate(runs))
 
 
 def _all(found: Iterator[tuple[int, Summed | None]]) -> Summed:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import final
+from typing import TYPE_CHECKING, final
 
 from bridge.collect.activations import ActivationSource, activations_artifact
 from bridge.collect.memory import forget_models
@@ -23,6 +23,10 @@ from bridge.pipeline.plan.single import ModelPlan
 from bridge.pipeline.plan.source_check import open_checked
 from bridge.references import Site
 from bridge.store import Artifact
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def gather(
@@ -114,8 +118,16 @@ class DistantShards:
                 collector.finish()
 
 
-def paired_rows(plan: Plan, src: Artifact, dst: Artifact) -> PairedRows:
-    """Open the paired rows of one site of each model."""
-    return PairedRows(
-        plan.corpus, plan.shards, src, dst, plan.folds, plan.options.corpus.outlier_factor, replace(plan.coverage)
-    )
+def paired_rows(
+    plan: Plan, src: Artifact, dst: Artifact, outliers: list[NDArray[np.bool_]] | None = None
+) -> PairedRows:
+    """Open the paired rows of one site of each model.
+
+    Args:
+        plan: The plan.
+        src: The source's activations.
+        dst: The destination's activations.
+        outliers: Whether each row of each shard is an outlier, if already known.
+    """
+    factor, coverage = plan.options.corpus.outlier_factor, replace(plan.coverage)
+    return PairedRows(plan.corpus, plan.shards, src, dst, plan.folds, factor, coverage, outliers)

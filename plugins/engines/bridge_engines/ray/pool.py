@@ -102,35 +102,39 @@ class RayPool(Pool):
         """
         import ray
 
-        assert not self._doing, "an earlier run was left before its end"
         todo, tries, told = deque(range(len(items))), Counter[int](), False
-        while todo or self._doing:
-            self._hire(len(todo) + len(self._doing))
-            while todo and self._free:
-                actor, index = self._free.pop(), todo.popleft()
-                self._doing[actor.do.remote(items[index])] = actor, index
-            news, _ = ray.wait([*self._doing, *self._starting], timeout=PATIENCE)
-            if not news and self._starting and not self._doing and not told:
-                told = True
-                self._note(
-                    f"{self._name}: {len(self._starting)} workers are not ready after {PATIENCE:.0f} s: they start "
-                    "slowly, or other jobs use the resources of the Ray cluster (see `ray status`)."
-                )
-            for reference in news:
-                actor, index = self._doing.pop(reference) if reference in self._doing else (None, -1)
-                actor = actor or self._starting.pop(reference)
-                try:
-                    result = ray.get(reference)
-                except ray.exceptions.RayTaskError as error:
-                    raise _original(error) from None
-                except ray.exceptions.RayError as error:
-                    self._replace(index, tries, error)
+        try:
+            while todo or self._doing:
+                self._hire(len(todo) + len(self._doing))
+                while todo and self._free:
+                    actor, index = self._free.pop(), todo.popleft()
+                    self._doing[actor.do.remote(items[index])] = actor, index
+                news, _ = ray.wait([*self._doing, *self._starting], timeout=PATIENCE)
+                if not news and self._starting and not self._doing and not told:
+                    told = True
+                    self._note(
+                        f"{self._name}: {len(self._starting)} workers are not ready after {PATIENCE:.0f} s: they start "
+                        "slowly, or other jobs use the resources of the Ray cluster (see `ray status`)."
+                    )
+                for reference in news:
+                    actor, index = self._doing.pop(reference) if reference in self._doing else (None, -1)
+                    actor = actor or self._starting.pop(reference)
+                    try:
+                        result = ray.get(reference)
+                    except ray.exceptions.RayTaskError as error:
+                        raise _original(error) from None
+                    except ray.exceptions.RayError as error:
+                        self._replace(index, tries, error)
+                        if index >= 0:
+                            todo.appendleft(index)
+                        continue
+                    self._free.append(actor)
                     if index >= 0:
-                        todo.appendleft(index)
-                    continue
-                self._free.append(actor)
-                if index >= 0:
-                    yield index, result
+                        yield index, result
+        finally:  # a run that is left before its end: its workers would answer in the next one
+            for actor, _ in self._doing.values():
+                ray.kill(actor)
+            self._doing.clear()
 
     def close(self) -> None:
         """End all actors."""
@@ -141,7 +145,7 @@ class RayPool(Pool):
         if closing := [actor.close.remote() for actor in self._free]:
             ray.wait(closing, num_returns=len(closing), timeout=CLOSING)
         # Actors that still work are interrupted; what they hold ends with their process.
-        for actor in (*self._free, *self._starting.values(), *(actor for actor, _ in self._doing.values())):
+        for actor in (*self._free, *self._starting.values()):
             ray.kill(actor)
 
     def _hire(self, items: int) -> None:
