@@ -177,11 +177,11 @@ Worker = AbstractContextManager[Any]
 def work(folder: Path, elsewhere: Callable[[], Worker], **changes: Any) -> Work[int, int]:
     versions = {"residual-bridge": version("residual-bridge")}
     described = {"name": "count", "here": elsewhere, "elsewhere": elsewhere, "device": "cpu", "folder": folder}
-    return Work(**described | {"versions": versions, "variables": {"BRIDGE_NUMBER": "7"}} | changes)
+    return Work(**described | {"versions": versions, "variables": {"NUMBER_OF_THE_TEST": "7"}} | changes)
 
 
 def number() -> Worker:
-    return nullcontext(lambda item: item + int(os.environ["BRIDGE_NUMBER"]))
+    return nullcontext(lambda item: item + int(os.environ["NUMBER_OF_THE_TEST"]))
 
 
 def fatal() -> Worker:

@@ -61,7 +61,7 @@ def check_engine(engine: Engine) -> None:
 
 def _work(folder: Path, here: Opener = Squares(), **versions: str) -> Work[int, int]:
     versions = versions or {PACKAGE: version(PACKAGE)}
-    return Work("square numbers", here, Squares(), "cpu", versions, folder, {"BRIDGE_ENGINE_LAW": "1"})
+    return Work("square numbers", here, Squares(), "cpu", versions, folder, {})
 
 
 def _check_error(laws: Laws, engine: Engine, work: Work[int, int]) -> None:
