@@ -6,12 +6,13 @@ import contextlib
 import errno
 import json
 import os
-import uuid
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from bridge.errors import StoreError, UsageError
+from bridge.temporaries import sweep_temporaries, temporary_file, temporary_name
 
 __all__ = ["RACY_NS", "cache_folder", "stamp_of", "sync_file", "write_bytes", "write_file", "write_pieces", "writing"]
 
@@ -65,12 +66,15 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def need_free(out: str | Path | None) -> None:
-    """Refuse to overwrite, before any work is done.
+    """Refuse to overwrite, before any work is done; what killed processes left beside `out` is deleted.
 
     Raises:
         UsageError: If `out` exists.
     """
-    if out is not None and Path(out).exists():
+    if out is None:
+        return
+    sweep_temporaries(Path(out).absolute().parent)
+    if Path(out).exists():
         raise UsageError(f"{out} already exists; nothing is overwritten.", remedy="Choose another --out.")
 
 
@@ -86,14 +90,32 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-        try:
+        with temporary_file(path) as temporary:
             write(temporary)
             sync_file(temporary)
             temporary.replace(path)
             _sync_folder(path.parent)
+
+
+def write_new_folder(folder: Path, fill: Callable[[Path], object]) -> None:
+    """Let `fill` write a temporary folder, and rename it to `folder`: an interrupted command leaves no part of it.
+
+    Args:
+        folder: The folder, which does not exist yet; the folders above it are created.
+        fill: Called with the temporary folder's path, which it creates.
+
+    Raises:
+        StoreError: If the disk is full or read-only, or the folder is not writable.
+    """
+    temporary = temporary_name(folder.absolute())
+    with writing(folder):
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            fill(temporary)
+            temporary.rename(folder)
+            _sync_folder(temporary.parent)
         finally:
-            temporary.unlink(missing_ok=True)
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def stamp_of(path: Path) -> tuple[dict[str, Any], int]:

@@ -21,6 +21,7 @@ from bridge.errors import BridgeError, CorruptArtifactError, StoreError
 from bridge.files import RACY_NS, cache_folder, stamp_of, write_bytes, write_pieces, writing
 from bridge.json_files import read_json
 from bridge.safetensors_file import pieces
+from bridge.temporaries import sweep_temporaries
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,6 +60,7 @@ class Store:
         settled = time.time_ns() - changed > RACY_NS
         digest = sha256(path)
         if settled and stamp_of(path) == (stamp, changed):
+            sweep_temporaries(memo.parent)
             with contextlib.suppress(StoreError):  # a read-only cache is still useful
                 write_bytes(memo, digest.encode("ascii"))
         return digest

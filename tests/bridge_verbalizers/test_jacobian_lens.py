@@ -332,7 +332,7 @@ def test_parts_add_up_to_the_whole(fitting: dict[str, Any], tmp_path: Path) -> N
     assert whole["prompts"] == 6
     with pytest.raises(BridgeError, match="in more than one"):
         bridge.merge_lenses([parts[0], whole["file"]], tmp_path / "twice.safetensors")
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         bridge.merge_lenses(parts, parts[0])
     with pytest.raises(UsageError, match="Two lenses"):
         bridge.merge_lenses(parts[:1], tmp_path / "one.safetensors")
@@ -424,5 +424,5 @@ def test_wrong_requests_are_refused(fitting: dict[str, Any], tmp_path: Path) -> 
         with pytest.raises(UsageError, match=said):
             bridge.fit_lens(**fitting | change, out=tmp_path / "never.safetensors")
     (tmp_path / "there.safetensors").touch()
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         bridge.fit_lens(**fitting, out=tmp_path / "there.safetensors")

@@ -24,6 +24,7 @@ from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.plan.remarks import write_copy
 from bridge.pipeline.verbalize.activations import reading_records
 from bridge.pipeline.verbalize.both_models import Verbalized
+from bridge.temporaries import sweep_temporaries
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -61,6 +62,7 @@ def claim_folder(out: Path, plan: Plan, config: str = CONFIG) -> Plan:
     if plan.options.corpus.source == "-":
         kept = str((out / CORPUS).absolute())
         plan = replace(plan, options=plan.options.updated(corpus=kept))
+    sweep_temporaries(out)
     if above == out and any(out.iterdir()):
         there = out / config
         if not there.is_file() or there.read_bytes() != config_text(plan).encode():
@@ -75,21 +77,25 @@ def claim_folder(out: Path, plan: Plan, config: str = CONFIG) -> Plan:
 def write_config(out: Path, plan: Plan, config: str = CONFIG) -> None:
     """Write the options that repeat the run, and the corpus if it came from standard input.
 
+    Call it before any other file of the folder is written: the options say whose folder it is, so that an interrupted
+    command continues there. The folder is checked again, because it may have been taken since the command began.
+
     Raises:
+        UsageError: If the folder holds something else.
         StoreError: If the disk is full or read-only.
     """
+    claim_folder(out, plan, config)
+    write_bytes(out / config, config_text(plan).encode())
     if plan.options.corpus.source == str((out / CORPUS).absolute()):
         write_copy(plan.corpus, out / CORPUS)
-    write_bytes(out / config, config_text(plan).encode())
 
 
-def write_folder(out: Path, plan: Plan, bridge: Bridge, metrics: Iterable[Metric] | None) -> None:
-    """Write a bridge, the options that reproduce it, and its metrics if it was scored.
+def write_folder(out: Path, bridge: Bridge, metrics: Iterable[Metric] | None) -> None:
+    """Write a bridge, and its metrics if it was scored, into a folder that `write_config` took.
 
     Raises:
         StoreError: If the disk is full or read-only.
     """
-    write_config(out, plan)
     write_bridge(bridge, out)  # the folder was claimed for exactly these options
     if metrics is not None:
         write_json(out / METRICS, document(metrics, bridge.provenance))

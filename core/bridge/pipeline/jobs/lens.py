@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from bridge.corpus.split import HELD_OUT
 from bridge.errors import UsageError
+from bridge.files import need_free
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
 from bridge.pipeline.plan.self_check import load_checked
@@ -60,7 +61,7 @@ def fit_lens(
     model.need_next_token()
     recipe = replace(recipe, layers=_layers(layers, model.info.n_layers))
     out = out or lens_file(fitter.name, identity)
-    _need_free(out)
+    need_free(out)
     documents = [one for one, fold in zip(plan.corpus.documents, plan.folds, strict=True) if fold != HELD_OUT]
     runtime.progress.note(f"Loading {model.name}.")
     loaded = load_checked(plan.side, plan.models, runtime)
@@ -89,7 +90,7 @@ def merge_lenses(parts: Sequence[Path], out: Path, kind: str = "", progress: Pro
     if len(parts) < 2:
         raise UsageError("Two lenses at least are put together.", remedy="Name their files, and --out.")
     fitter = _fitter(kind, open_runtime(progress))
-    _need_free(out)
+    need_free(out)
     return fitter.merge_lenses(parts, out) | {"file": str(out)}
 
 
@@ -115,8 +116,3 @@ def _layers(text: str, n_layers: int) -> tuple[int, ...]:
             f"A lens is fitted after whole blocks, not at {other[0]}.", remedy=f"Write --layers {other[0].layer}."
         )
     return tuple(site.layer for site in sites)
-
-
-def _need_free(out: Path) -> None:
-    if out.exists():
-        raise UsageError(f"{out} is there already.", remedy="Choose another --out, or move it away.")

@@ -13,7 +13,7 @@ from bridge.metrics import Metric, document
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.fit.fit import fit_plan
 from bridge.pipeline.jobs.evidence import score_fit
-from bridge.pipeline.jobs.folder import claim_folder, write_explanations, write_folder, write_kept
+from bridge.pipeline.jobs.folder import claim_folder, write_config, write_explanations, write_folder, write_kept
 from bridge.pipeline.plan.idle import idle_beside_positions, refuse_idle
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import prepare
@@ -96,10 +96,11 @@ def run(
             result.bridge.provenance["dictionary_notes"] = list(dictionaries.src.origin.notes)
         metrics, verbalized, kept = score_fit(plan, result, dictionaries, setup, judge, runtime)
     if out is not None:
+        write_config(out, plan)
         if verbalized:
             write_explanations(out, verbalized)
         write_kept(out, kept)
-        write_folder(out, plan, result.bridge, metrics)
+        write_folder(out, result.bridge, metrics)
     return Run(result.bridge, metrics, out, verbalized)
 
 
@@ -113,5 +114,6 @@ def fit(
         plan = claim_folder(out, plan)
     bridge = fit_plan(plan, runtime).bridge
     if out is not None:
-        write_folder(out, plan, bridge, None)
+        write_config(out, plan)
+        write_folder(out, bridge, None)
     return bridge

@@ -19,6 +19,7 @@ from bridge.pipeline.transfer.dictionaries import check_belongs, open_dictionary
 from bridge.pipeline.verbalize.find import TRAINING_RECORD, TRAINING_STATE, trained_folder
 from bridge.pipeline.verbalize.subject import ModelSubject
 from bridge.progress import Progress
+from bridge.temporaries import sweep_temporaries
 from bridge.verbalizers import Recipe
 
 
@@ -71,6 +72,7 @@ def train_verbalizer(
         recipe = replace(recipe, dictionary=found)
     subject = ModelSubject(plan, gather_model(plan, [site], runtime)[site], runtime)
     out.mkdir(parents=True, exist_ok=True)
+    sweep_temporaries(out)
     with threads_for(subject.d_model):
         measured = kind.train(subject, recipe, out, runtime.progress)
     record = {

@@ -8,7 +8,7 @@ from typing import Any, final
 
 from bridge.dictionaries import Dictionary, Origin, SparseAutoencoder
 from bridge.errors import BridgeError, UsageError, did_you_mean
-from bridge.files import need_free, write_json
+from bridge.files import need_free, write_json, write_new_folder
 from bridge.maps import AffineMap
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
@@ -121,8 +121,12 @@ def transfer_sae(
     }
     provenance |= {"notes": list(dictionary.origin.notes)} if dictionary.origin.notes else {}
     result = TransferredDictionary(carried, scored, provenance)
-    formats["saelens"].save(carried, out)
-    write_json(out / RECORD, result.document())
+
+    def fill(folder: Path) -> None:
+        formats["saelens"].save(carried, folder)
+        write_json(folder / RECORD, result.document())
+
+    write_new_folder(out, fill)
     return result
 
 

@@ -18,6 +18,7 @@ from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.verbalize.cache import CachedVerbalizer, parts
 from bridge.pipeline.verbalize.find import find_verbalizer
 from bridge.pipeline.verbalize.subject import ModelSubject
+from bridge.temporaries import sweep_temporaries
 from bridge.verbalizers import Blends, Explanation, Verbalizer, VerbalizerBackend
 
 Floats = NDArray[np.float32]
@@ -161,6 +162,7 @@ def _answering(
     kind: VerbalizerBackend, named: str, subject: ModelSubject
 ) -> AbstractContextManager[Callable[[Call], Answer]]:
     """Open a verbalizer, and return the function that answers calls."""
+    sweep_temporaries(subject.store.root / "explanations")
     verbalizer = CachedVerbalizer(kind.open(subject), named, subject.store.root / "explanations")
 
     def answer(call: Call) -> Answer:
