@@ -14,7 +14,17 @@ from typing import Any
 from bridge.errors import StoreError, UsageError
 from bridge.temporaries import sweep_temporaries, temporary_file, temporary_name
 
-__all__ = ["RACY_NS", "cache_folder", "stamp_of", "sync_file", "write_bytes", "write_file", "write_pieces", "writing"]
+__all__ = [
+    "RACY_NS",
+    "cache_folder",
+    "expand_user",
+    "stamp_of",
+    "sync_file",
+    "write_bytes",
+    "write_file",
+    "write_pieces",
+    "writing",
+]
 
 RACY_NS = 2 * 10**9
 """Age in ns below which a file may change again without new time stamps: FAT, the coarsest file system, has time steps
@@ -22,11 +32,47 @@ of two seconds."""
 
 
 def cache_folder() -> Path:
-    """Return `BRIDGE_CACHE_DIR`, or the user's cache folder."""
+    """Return `BRIDGE_CACHE_DIR`, or the user's cache folder.
+
+    Raises:
+        StoreError: If there is neither.
+    """
     import platformdirs
 
-    given = os.environ.get("BRIDGE_CACHE_DIR")
-    return Path(given).expanduser() if given else platformdirs.user_cache_path("bridge")
+    return user_folder("BRIDGE_CACHE_DIR", platformdirs.user_cache_path)
+
+
+def user_folder(variable: str, usual: Callable[[str], Path]) -> Path:
+    """Return the folder that an environment variable names, or the usual one of this system.
+
+    Args:
+        variable: Name of the environment variable.
+        usual: Gives the usual folder of an application, as `platformdirs.user_cache_path`.
+
+    Raises:
+        StoreError: If there is neither.
+    """
+    if given := os.environ.get(variable):
+        return expand_user(given)
+    try:
+        return usual("bridge")
+    except RuntimeError as error:
+        raise StoreError(
+            "The user has no home folder.",
+            cause="HOME is not set, and the system knows none.",
+            remedy=f"Set {variable} to a folder.",
+        ) from error
+
+
+def expand_user(path: str | Path) -> Path:
+    """Replace a leading `~` or `~name` by a home folder; where there is none, the path stays as it is.
+
+    `Path.expanduser` raises a RuntimeError there.
+
+    Args:
+        path: A path as a user wrote it.
+    """
+    return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -14,15 +14,20 @@ __all__ = ["POINTS", "Site", "parse_site"]
 POINTS = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
 """Points of a block, in the order of a forward pass."""
 
-_STREAM = r"stream\d+|mean"
-_LAYER = re.compile(rf"(?P<layer>-?\d+|\d+%)(?:\.(?P<point>\w+(?:\.(?:{_STREAM}))?))?")
-_TRANSFORMER_LENS = re.compile(rf"blocks\.(?P<layer>\d+)\.hook_(?P<point>\w+(?:\.(?:{_STREAM}))?)")
-_MODULE = re.compile(r"(?P<prefix>(?:[a-zA-Z_]\w*\.)*)(?P<blocks>[a-zA-Z_]\w*)\.(?P<layer>\d+)(?P<module>(?:\.\w+)*)")
+_STREAM = r"stream\d{1,9}|mean"
+_LAYER = re.compile(rf"(?P<layer>-?\d{{1,9}}|\d{{1,9}}%)(?:\.(?P<point>\w+(?:\.(?:{_STREAM}))?))?")
+_TRANSFORMER_LENS = re.compile(rf"blocks\.(?P<layer>\d{{1,9}})\.hook_(?P<point>\w+(?:\.(?:{_STREAM}))?)")
+_MODULE = re.compile(
+    r"(?P<prefix>(?:[a-zA-Z_]\w*\.)*)(?P<blocks>[a-zA-Z_]\w*)\.(?P<layer>\d{1,9})(?P<module>(?:\.\w+)*)"
+)
 _OUTSIDE = re.compile(r"[a-zA-Z_]\w*(?:\.\w+)+")
 _TRUNK = {"model", "transformer", "language_model", "gpt_neox", "decoder", "backbone"}  # around text blocks only
 _BLOCKS = {"layers", "h", "blocks"}
-_RANGE = re.compile(r"(\d+)-(\d+)(?::(\d+))?")
+_RANGE = re.compile(r"(\d{1,9})-(\d{1,9})(?::(\d{1,9}))?")
 _VARIANTS = re.compile(r"(?P<before>[^.]*:[^.@#]*?)(?P<first>\d+)\.\.(?P<last>\d+)(?P<after>[@#].*)?", re.DOTALL)
+MOST_VARIANTS = 10_000
+"""Maximal number of references that one range stands for."""
+
 _GRAMMAR = "name[:variant]@layer[.point][#revision], as in qwen@20, pythia-70m:seed3@3#step143000 or ./folder@66%"
 
 
@@ -123,12 +128,20 @@ def expand_references(text: str) -> list[str]:
     """Expand a range of variants: `dyck:seed1..4@1` gives `dyck:seed1@1` to `dyck:seed4@1`.
 
     Raises:
-        UsageError: If the range is empty.
+        UsageError: If the range is empty, or stands for more than `MOST_VARIANTS` references.
     """
     span = _VARIANTS.fullmatch(text)
     if not span or exists(text):
         return [text]
-    first, last = int(span["first"]), int(span["last"])
+    ends = span["first"].lstrip("0") or "0", span["last"].lstrip("0") or "0"
+    # Python converts no more than 4,300 digits, and nobody waits for a thousand million models.
+    if max(map(len, ends)) > 9 or int(ends[1]) - int(ends[0]) >= MOST_VARIANTS:
+        raise UsageError(
+            "A range of variants is too long.",
+            cause=f"One range stands for {MOST_VARIANTS:,} models at most.",
+            remedy="Write first..last, as in dyck:seed1..4.",
+        )
+    first, last = map(int, ends)
     if first > last:
         raise UsageError(f"{text!r} is an empty range of variants.", remedy="Write first..last, as in dyck:seed1..4.")
     return [f"{span['before']}{number}{span['after'] or ''}" for number in range(first, last + 1)]

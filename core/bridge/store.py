@@ -11,6 +11,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 1
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @final
@@ -55,8 +57,9 @@ class Store:
         """
         stamp, changed = stamp_of(path)
         memo = self.root / "hashes" / hashlib.sha256(canonical_json(stamp).encode()).hexdigest()
-        if memo.is_file():
-            return memo.read_text(encoding="ascii")
+        with contextlib.suppress(OSError, ValueError):  # an unreadable memo is as good as none
+            if _SHA256.fullmatch(kept := memo.read_text(encoding="ascii")):
+                return kept
         settled = time.time_ns() - changed > RACY_NS
         digest = sha256(path)
         if settled and stamp_of(path) == (stamp, changed):

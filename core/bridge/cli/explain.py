@@ -59,6 +59,7 @@ def command(
     bridge explain --src smollm2-135m@19 --via gemma3-270m@12 --text "The umbel is a flower of the carrot family"
     bridge explain --src smollm2-135m@19 --via smollm2-135m@19 --verbalizer logit_lens --text "Paris is in"
     """
+    from bridge.corpus.read import read_text
     from bridge.errors import UsageError
     from bridge.face.explain import explain_by, refuse_idle
     from bridge.face.files import need_free
@@ -66,7 +67,7 @@ def command(
 
     given = flags | {"dst": via or flags["dst"], "washout": washout or None}
     # splitlines would also split at U+2028 and NEL, which do not end a line of a text file.
-    lines = texts.read_text("utf-8-sig").split("\n") if texts else []
+    lines = read_text(texts).split("\n") if texts else []
     read = [*text, *(line for line in lines if line.strip())]
     if bool(read) == bool(directions):
         raise UsageError("Give either texts (--text, --file) or --directions.")

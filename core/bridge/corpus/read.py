@@ -13,6 +13,7 @@ from bridge.corpus.documents import Corpus, Document, Message
 from bridge.corpus.formats import BOM, is_json_line, json_lines, json_records, parsed_json, table_records
 from bridge.corpus.records import documents_of
 from bridge.errors import CorpusError, UsageError
+from bridge.files import expand_user
 from bridge.hub_errors import refusal_of
 from bridge.references import exists
 
@@ -76,7 +77,7 @@ def _read(source: str, stdin: IO[str] | None, remarks: Counter[str]) -> Iterator
         return _stream(stdin, remarks)
     if source.startswith(HUB):
         return _hub(source.removeprefix(HUB), remarks)
-    path = Path(source).expanduser()
+    path = expand_user(source)
     if exists(str(path)):
         return _folder(path, remarks) if path.is_dir() else _file(path, remarks)
     raise CorpusError(
@@ -115,7 +116,7 @@ def _file(path: Path, remarks: Counter[str], group: str = "") -> Iterator[Docume
             f"{path} is a {suffix} file, not plain text: its markup would be read as prose.",
             remedy=f"Unpack or convert the file to one of {', '.join((*SUFFIXES, *RECORDS))}.",
         )
-    text = _text(path)
+    text = read_text(path)
     if suffix in (".jsonl", ".ndjson"):
         yield from documents_of(json_lines(text, name), name, remarks)
     elif suffix == ".json":
@@ -130,7 +131,12 @@ def _file(path: Path, remarks: Counter[str], group: str = "") -> Iterator[Docume
         yield from _paragraphs(text, group)
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Read a file of text in UTF-8, with or without a byte order mark.
+
+    Raises:
+        CorpusError: If the file cannot be read, is not UTF-8 or is binary.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -40,7 +40,7 @@ def _is_intact(done: Path, hashes: Path, store: Store) -> bool:
     try:
         found = {file.name: store.hash_of(file) for file in done.iterdir() if not file.name.startswith(".")}
         return bool(json.loads(hashes.read_text(encoding="utf-8")) == {"format": FORMAT, "files": found})
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
 
 

@@ -93,7 +93,7 @@ def _base(folder: Path) -> str:
     try:
         said = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         return str(said.get("base_model_name_or_path") or "")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return ""
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
-from bridge.errors import BridgeError, ModelError, PluginError, UsageError, did_you_mean
+from bridge.errors import BridgeError, ModelError, PluginError, StoreError, UsageError, did_you_mean
+from bridge.files import expand_user, user_folder
 from bridge.models.adapter import Alias, ModelAdapter, ModelInfo
 from bridge.models.gguf import checkpoint_of_gguf
 from bridge.models.loaded import no_next_token
@@ -102,13 +102,15 @@ def user_aliases() -> dict[str, str]:
     """
     import platformdirs
 
-    folder = os.environ.get("BRIDGE_CONFIG_DIR")
-    path = (Path(folder).expanduser() if folder else platformdirs.user_config_path("bridge")) / "aliases.toml"
+    try:
+        path = user_folder("BRIDGE_CONFIG_DIR", platformdirs.user_config_path) / "aliases.toml"
+    except StoreError:  # who has no home folder has no aliases there
+        return {}
     if not path.is_file():
         return {}
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not readable TOML ({error}).") from error
     if not all(isinstance(value, str) for value in table.values()):
         raise UsageError(f'{path} must hold lines such as `mine = "./folder@12"`.')
@@ -159,7 +161,7 @@ def resolve(
         weights = _plain_weights(target, revision, store, progress)
         if is_path(target) and not override:
             # The reference must be valid in any working directory.
-            reference = replace(reference, model=str(Path(target).expanduser().absolute()))
+            reference = replace(reference, model=str(expand_user(target).absolute()))
     else:
         raise UsageError(
             f"There is no model {target}.",
@@ -198,7 +200,7 @@ def _alias_weights(alias: Alias, variant: str, revision: str, store: Store, prog
 
 
 def _plain_weights(target: str, revision: str, store: Store, progress: Progress) -> Weights:
-    path = Path(target).expanduser()
+    path = expand_user(target)
     if target.endswith(".gguf") or path.is_dir() or is_path(target):
         return _folder_weights(_checkpoint_of_run(path, revision) if revision else path.absolute(), store, progress)
     if _by_hand(target) and not revision:

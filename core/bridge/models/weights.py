@@ -14,6 +14,7 @@ from typing import Any, final
 from pydantic import BaseModel
 
 from bridge.errors import BridgeError, ModelError, ModelUnavailableError, StoreError
+from bridge.files import cache_folder, user_folder
 from bridge.hub_errors import links_of, refusal_of
 from bridge.json_files import read_json
 from bridge.store import Store
@@ -184,11 +185,18 @@ class Weights:
 
 
 def models_folder() -> Path:
-    """Return `BRIDGE_MODELS_DIR`, or the folder of the user's data where weights can be put by hand."""
+    """Return `BRIDGE_MODELS_DIR`, or the folder of the user's data where weights can be put by hand.
+
+    Without a home folder, it is `models` in the cache.
+    """
     import platformdirs
 
-    given = os.environ.get("BRIDGE_MODELS_DIR")
-    return Path(given).expanduser() if given else platformdirs.user_data_path("bridge") / "models"
+    if os.environ.get("BRIDGE_MODELS_DIR"):
+        return user_folder("BRIDGE_MODELS_DIR", platformdirs.user_data_path)
+    try:
+        return user_folder("BRIDGE_MODELS_DIR", platformdirs.user_data_path) / "models"
+    except StoreError:
+        return cache_folder() / "models"
 
 
 def unavailable(weights: Weights, error: Exception) -> BridgeError:

@@ -51,7 +51,7 @@ def read_adapter(folder: Path) -> Adapter:
     path = folder / CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BridgeError(f"{path} cannot be read ({error}).", remedy="Fetch the adapter again.") from error
     if not isinstance(config, dict):
         raise BridgeError(f"{path} does not contain a JSON object.", remedy="Fetch the adapter again.")

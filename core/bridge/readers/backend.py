@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bridge.errors import BridgeError, ShapeError, UsageError
+from bridge.files import expand_user
 from bridge.progress import Progress
 from bridge.readers.contract import ReaderFormat
 from bridge.readers.locate import fingerprint, locate
@@ -155,7 +156,7 @@ class ReaderBackend(VerbalizerBackend):
 
     def _identity(self, reader: Reader, subject: Subject) -> str:
         options = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        folders = [Path(self.checkpoint).expanduser()] if not self.checkpoint.startswith("hub:") else []
+        folders = [expand_user(self.checkpoint)] if not self.checkpoint.startswith("hub:") else []
         for weights in (reader.weights, reader.reconstruction.weights if reader.reconstruction else None):
             if weights:
                 folders += [weights.folder or (weights.adapter.file.parent if weights.adapter else Path())]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, final
 
 from bridge.errors import BridgeError, UsageError
+from bridge.files import expand_user
 from bridge.json_files import read_json
 from bridge.models import Placement, TransformersTokenizer
 from bridge.readers.adapters import add_adapter, use_adapter
@@ -47,7 +48,7 @@ class Bodies:
             raise UsageError(
                 "The adapter names no base model.", remedy="Name it with the option base, as in base=FOLDER."
             )
-        here = Path(named).expanduser()
+        here = expand_user(named)
         if not self._base and here.is_absolute() and not here.is_dir():
             raise BridgeError(
                 f"The adapter's base model, {here}, is not on this machine.",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from bridge.errors import BridgeError
-from bridge.files import RACY_NS, stamp_of
+from bridge.files import RACY_NS, expand_user, stamp_of
 from bridge.models import Weights
 from bridge.models.weights import models_folder, unavailable
 
@@ -67,7 +67,7 @@ def locate(text: str, model: str, wanted: Sequence[str] = FILES) -> Path:
         name = text.removeprefix(HUB)
         by_hand = models_folder() / name
         return by_hand if by_hand.is_dir() else _fetched(name, wanted)
-    folder = Path(text).expanduser().absolute()
+    folder = expand_user(text).absolute()
     if not folder.is_dir():
         raise BridgeError(
             f"There is no folder {folder}.",

@@ -18,6 +18,7 @@ from bridge.dictionaries import (
     initial_directions,
 )
 from bridge.errors import BridgeError
+from bridge.files import expand_user
 from bridge.models.resolve import ResolvedModel
 from bridge.pipeline.transfer.dictionaries import HUB, OWN, check_belongs, open_dictionary, shipped
 from bridge.plugins.registry import Registry
@@ -29,7 +30,7 @@ FEATURES = 512
 def is_here(reference: str) -> bool:
     """Tell whether a dictionary is on this machine, without the network."""
     if not reference.startswith(HUB):
-        return reference == OWN or Path(reference).expanduser().exists()
+        return reference == OWN or expand_user(reference).exists()
     from huggingface_hub import snapshot_download
 
     user, _, rest = reference.removeprefix(HUB).partition("/")

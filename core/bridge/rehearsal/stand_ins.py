@@ -10,6 +10,7 @@ from typing import Any, final
 from bridge.corpus.read import BUNDLED, HUB
 from bridge.dictionaries import Origin
 from bridge.errors import BridgeError
+from bridge.files import expand_user
 from bridge.models.weights import models_folder
 from bridge.pipeline.plan.groups import ModelOptions
 from bridge.pipeline.plan.options import Options
@@ -124,7 +125,7 @@ def _dictionary(real: Real, side: str, runtime: Runtime, ready: StandIns, root: 
     reference, one, found = real.command.dictionaries[side], real.models[side], real.dictionaries.get(side)
     if reference == OWN:
         return reference
-    path = Path(reference).expanduser()
+    path = expand_user(reference)
     if one.small and found is not None and path.exists():
         ready.records.append({"what": reference, "real": "dictionary", "stand_in": "itself"})
         return str(path.absolute())

@@ -77,6 +77,6 @@ class LensRecipe:
             UsageError: If `part` is not written I/N with I from 1 to N.
         """
         number, _, count = self.part.partition("/")
-        if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        if not (number.isdecimal() and count.isdecimal() and len(self.part) < 20 and 1 <= int(number) <= int(count)):
             raise UsageError(f"{self.part!r} is no part.", remedy="Write I/N with I from 1 to N, as 2/8.")
         return int(number), int(count)

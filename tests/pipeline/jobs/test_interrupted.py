@@ -14,6 +14,7 @@ from bridge.files import need_free, write_new_folder
 from bridge.pipeline.jobs import run as job
 from bridge.pipeline.jobs.folder import CONFIG, SWEEP_CONFIG
 from bridge.report import heatmap
+from bridge.report.html import write as page
 from bridge.temporaries import sweep_temporaries, temporary_file
 
 TEMPORARY = f".metrics.json.{'0' * 32}.tmp"
@@ -83,6 +84,7 @@ def same(found: dict[str, bytes], out: Path) -> dict[str, bytes]:
 def test_a_run_continues_after_every_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("prepare", "fit_plan", "score_fit", "available_dictionaries", "set_up_verbalizers", "load_judge"):
         monkeypatch.setattr(job, name, once(getattr(job, name), []))
+    monkeypatch.setattr(page, "render", once(page.render, []))
     explained = {"dictionary": "own", "features": 4, "positions": 4, "encoder": "lsa"}
 
     def perform(out: Path) -> None:
@@ -92,6 +94,7 @@ def test_a_run_continues_after_every_write(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_sweep_continues_after_every_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "render", once(page.render, []))
     monkeypatch.setattr(heatmap, "_picture", once(heatmap._picture, []))
 
     def perform(out: Path) -> None:

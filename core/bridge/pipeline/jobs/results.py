@@ -123,7 +123,7 @@ def read_run(folder: Path) -> RunFiles:
     try:
         config = (folder / CONFIG).read_text(encoding="utf-8")
         tomllib.loads(config)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _refused(folder / CONFIG, f"The file is not TOML ({error})") from error
     kept = read_vectors(folder / KEPT) if (folder / KEPT).is_file() else {}
     run = RunFiles(

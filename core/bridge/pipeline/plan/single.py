@@ -18,7 +18,7 @@ from bridge.corpus.documents import Corpus
 from bridge.corpus.read import BUNDLED, load_corpus
 from bridge.corpus.split import HELD_OUT, assign_folds
 from bridge.errors import BridgeError, CorpusError, ModelError, PluginError, StoreError, UsageError
-from bridge.files import write_bytes
+from bridge.files import expand_user, write_bytes
 from bridge.json_files import read_json
 from bridge.models import Tokenizer
 from bridge.models.cached_tokenizer import CachedTokenizer
@@ -264,7 +264,7 @@ def pinned_corpus(corpus: Corpus, runtime: Runtime) -> dict[str, str]:
 
 
 def _from_anywhere(corpus: str, names: Collection[str]) -> str:
-    path = Path(corpus).expanduser()
+    path = expand_user(corpus)
     return str(path.absolute()) if corpus not in names and path.exists() else corpus
 
 

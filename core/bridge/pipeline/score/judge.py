@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import BridgeError, ModelError, ModelUnavailableError
+from bridge.files import expand_user
 from bridge.geometry import unit_rows
 from bridge.hub_errors import refusal_of
 from bridge.models.transformers_adapter import quiet
@@ -43,7 +44,7 @@ def load_judge(name: str, documents: Iterable[str] = (), seed: int = 0) -> Judge
     """
     if name == LSA:
         return latent_semantics(documents, seed)
-    places = [Path(name).expanduser(), models_folder() / name] if name else [models_folder() / ENCODER]
+    places = [expand_user(name), models_folder() / name] if name else [models_folder() / ENCODER]
     folder = next((place for place in places if place.is_dir()), None)
     encoder = _load(str(folder) if folder else name or f"sentence-transformers/{ENCODER}", folder)
 

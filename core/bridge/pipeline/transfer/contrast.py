@@ -57,7 +57,7 @@ def load_contrast(path: Path, seed: int) -> Contrast:
         pairs = [(record["text"], record["class"]) for record in records]
     except CorpusError as error:
         raise CorpusError(f"{path} is not a readable contrast set: {error.what}", remedy=form) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorpusError(
             f"{path} is not a readable contrast set ({type(error).__name__}: {error}).", remedy=form
         ) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from bridge.corpus.documents import Document
 from bridge.dictionaries import Dictionary, DictionaryFormat
 from bridge.errors import BridgeError, PluginError, StoreError, UsageError
+from bridge.files import expand_user
 from bridge.hub_errors import refusal_of
 from bridge.models import Tokenizer, Weights
 from bridge.models.resolve import ResolvedModel
@@ -34,7 +35,7 @@ def open_dictionary(reference: str, registry: Registry) -> Dictionary:
         UsageError: If the path does not exist.
         BridgeError: If no format, or more than one, recognises it; if it is damaged; if the hub cannot be reached.
     """
-    path = _from_hub(reference[len(HUB) :]) if reference.startswith(HUB) else Path(reference).expanduser()
+    path = _from_hub(reference[len(HUB) :]) if reference.startswith(HUB) else expand_user(reference)
     if not path.exists():
         raise UsageError(f"There is no dictionary {path}.", remedy="Give a file, a folder, or hub:user/repo/subfolder.")
     formats = [fmt for fmt in registry.dictionary_formats.values() if _recognises(fmt, path)]

@@ -30,7 +30,7 @@ ROWS = "directions"
 MOST = 1_000_000
 """Maximal number of features in one range: more than any dictionary has."""
 
-_SPAN = re.compile(r"(\d+)(?:-(\d+))?")
+_SPAN = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 
 
 def transfer_directions(

@@ -12,8 +12,8 @@ from bridge.errors import UsageError
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.references import parse_reference, parse_site
 
-_NAMED = re.compile(r"(?:^|[._/\s-])(?:layers?|blocks?)[._\s-]?(\d+)(?:$|[._/\s-])", re.IGNORECASE)
-_COUNTED = re.compile(r"(?:direction[._-]?)?(\d+)", re.IGNORECASE)
+_NAMED = re.compile(r"(?:^|[._/\s-])(?:layers?|blocks?)[._\s-]?(\d{1,9})(?:$|[._/\s-])", re.IGNORECASE)
+_COUNTED = re.compile(r"(?:direction[._-]?)?(\d{1,9})", re.IGNORECASE)
 DEEP = 6
 """Minimal number of blocks for recognising a tensor with one row per block: fewer rows often mean something else."""
 
@@ -52,7 +52,9 @@ def refuse_other_layers(
         UsageError: As `need_one_site`.
     """
     site = site or parse_reference(label).site
-    own = parse_site(site, n_layers).layer if n_layers else int(found[0]) if (found := re.match(r"\d+", site)) else -1
+    own = (
+        parse_site(site, n_layers).layer if n_layers else int(found[0]) if (found := re.match(r"\d{1,9}", site)) else -1
+    )
     named = {name: int(match[1]) for name in vectors if (match := _NAMED.search(name))}
     counted = {name: int(match[1]) for name in vectors if (match := _COUNTED.fullmatch(name))}
     wrong = {name: layer for name, layer in named.items() if layer != own and own >= 0}

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from bridge.errors import UsageError
+from bridge.files import expand_user
 from bridge.models.resolve import ResolvedModel
 from bridge.models.weights import models_folder
 from bridge.pipeline.plan.specs import build
@@ -62,8 +63,8 @@ def find_verbalizer(
             "see the published readers: bridge readers.",
         )
     named = _recognised(named, registry)
-    if named.partition(":")[0] not in registry.verbalizers and Path(named).expanduser().is_dir():
-        named = _of_folder(Path(named).expanduser().absolute(), registry)
+    if named.partition(":")[0] not in registry.verbalizers and expand_user(named).is_dir():
+        named = _of_folder(expand_user(named).absolute(), registry)
     named = f"{named},{given}" if is_own and given else named
     kind = build(named, registry.verbalizer)
     site, info = model.single_site(), model.info
@@ -90,8 +91,8 @@ def _recognised(named: str, registry: Registry) -> str:
         headers = tuple({pattern for fmt in registry.reader_formats.values() for pattern in fmt.headers})
         found = _of_folder(locate(folders[0], "MODEL@SITE", headers), registry).partition(":")[0]
         return f"{found}:{given}"
-    if given and name not in registry.verbalizers and Path(name).expanduser().is_dir() and not folders:
-        return f"{_of_folder(Path(name).expanduser().absolute(), registry)},{given}"
+    if given and name not in registry.verbalizers and expand_user(name).is_dir() and not folders:
+        return f"{_of_folder(expand_user(name).absolute(), registry)},{given}"
     return named
 
 

@@ -16,6 +16,7 @@ from typing import Any, final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bridge.errors import UsageError
+from bridge.files import expand_user
 
 VARIABLE = "BRIDGE_VLLM"
 """Environment variable with the path of the command `vllm`."""
@@ -86,7 +87,7 @@ def clean() -> dict[str, str]:
 
 def _python(given: str) -> Path:
     if given:
-        path = Path(given).expanduser()
+        path = expand_user(given)
         if not path.is_absolute() or not path.is_file():
             raise UsageError(
                 f"vllm:python={given} is not the absolute path of a Python.",

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import BridgeError, UsageError
+from bridge.files import expand_user
 from bridge.hookspecs import hookimpl
 from bridge.progress import Progress
 from bridge.references import Site
@@ -69,7 +70,7 @@ class JacobianLens(VerbalizerBackend):
                 remedy=f"Fit one: bridge lens fit --model MODEL --layers {layer}; or give a released file: "
                 "jacobian_lens:lens=FILE.",
             )
-        file = Path(self.lens).expanduser()
+        file = expand_user(self.lens)
         if _is_ours(file):
             record = read_record(file)
             _need_width(file, record.d_model, d_model)
@@ -96,7 +97,7 @@ class JacobianLens(VerbalizerBackend):
         """
         if not self.lens:
             return []
-        file = Path(self.lens).expanduser()
+        file = expand_user(self.lens)
         prompts = len(read_record(file).prompts) if _is_ours(file) else open_released(file).prompts
         return [f"Lens {file}, fitted on {prompts or 'an unknown number of'} texts."]
 
@@ -131,7 +132,7 @@ class JacobianLens(VerbalizerBackend):
     def _matrix(self, layer: int, n_layers: int) -> Floats | None:
         if layer == n_layers - 1:
             return None
-        file = Path(self.lens).expanduser()
+        file = expand_user(self.lens)
         if not _is_ours(file):
             return open_released(file).matrix(layer)
         record = read_record(file)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bridge.errors import BridgeError, UsageError, printable
+from bridge.files import expand_user
 from bridge_verbalizers.nla.sidecar import NAME
 from bridge_verbalizers.serving.client import UnansweredError, connect, insist
 from bridge_verbalizers.serving.prompt import Prompt
@@ -104,7 +105,7 @@ def same_model(served: str, folder: Path) -> bool:
         served: Name or path from the server.
         folder: The local checkpoint.
     """
-    here = Path(served).expanduser() / NAME
+    here = expand_user(served) / NAME
     if here.is_file():
         return here.read_bytes() == (folder / NAME).read_bytes()
     return bool(_names(Path(served)) & _names(folder))
