@@ -71,6 +71,9 @@ def expand_user(path: str | Path) -> Path:
 
     Args:
         path: A path as a user wrote it.
+
+    Returns:
+        The path; whether it exists is not looked at.
     """
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
