@@ -57,7 +57,7 @@ def once(function: Callable[..., Any], results: list[Any]) -> Callable[..., Any]
 
 
 def interrupted(perform: Callable[[Path], object], folder: Path, config: str, step: int = 1) -> int:
-    """Interrupt before every `step`-th write, each time in a new folder; resume; compare. Gives the number of writes."""
+    """Interrupt before every `step`-th write, in a new folder; resume; compare. Gives how many there are."""
     whole = folder / "whole"
     with pytest.MonkeyPatch.context() as patch:
         count = dies_after(10**9, whole, patch)
