@@ -61,6 +61,7 @@ def isolated(
         # bfloat16 rounds otherwise on every kind of processor: what is not about it is computed in float32.
         monkeypatch.setenv("BRIDGE_DTYPE", "float32")
     monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("RAY_ADDRESS", "local")  # not a cluster that another test has started on this machine
     for name in ("BRIDGE_DISABLE_PLUGINS", "BRIDGE_ONLY_PLUGINS", "BRIDGE_TRACE_PLUGINS"):
         monkeypatch.delenv(name, raising=False)
     return home

@@ -18,8 +18,9 @@ class OnRay(Engine):
     """Actors that hold one model each; shards, layer pairs and explanations are their tasks.
 
     Attributes:
-        address: Address of the cluster's head as `HOST:PORT`, or `auto` for the cluster that runs on this machine;
-            empty: RAY_ADDRESS if it is set, else a Ray is started on this machine and ends with this process.
+        address: Address of the cluster's head as `HOST:PORT`; `auto` for the cluster that runs on this machine; `local`
+            for a Ray that is started here and ends with this process; empty: RAY_ADDRESS if it is set, else the cluster
+            of this machine, else a new Ray.
         workers: Maximal number of workers; 0: as many as the cluster has room for.
         cpus: CPUs of a worker. Ray sets the number of threads to it.
         gpus: GPUs of a worker; negative: 1 if the device is a GPU, else 0.

@@ -37,7 +37,7 @@ def connect(address: str) -> None:
         ) from error
     if ray.is_initialized():
         current = ray.get_runtime_context().gcs_address
-        if address not in ("", "auto", current):
+        if address not in ("", "auto", "local", current):
             raise EngineError(
                 f"This process is connected to the Ray cluster {current}, not to {address}.",
                 remedy="Call ray.shutdown() before, or leave the address out.",
