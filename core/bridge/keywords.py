@@ -41,7 +41,8 @@ class Keywords(TypedDict, total=False):
         batch_size: Texts per forward pass (default: as many as fit).
         src_activations: Where the source's activations come from, as vllm:tensor_parallel=2.
         dst_activations: Where the destination's activations come from, in the same form.
-        engine: Where shards, layer pairs and explanations are worked off: local, or ray:OPTION=VALUE,...
+        engine: Where shards, layer pairs and explanations are worked off, as ray:OPTION=VALUE,... (default: this
+            process).
     """
 
     map: str | PathLike[str]

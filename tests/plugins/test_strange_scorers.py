@@ -92,7 +92,7 @@ def _layers() -> tuple[object, ...]:
 
 ALLOWED = {
     "moments.py": {"explained_variance"},  # a function of the field's name
-    "pipeline/plan/groups.py": {"ridge", "local"},  # the defaults of --map and --engine
+    "pipeline/plan/groups.py": {"ridge"},  # the default of --map
     "face/explain.py": {"nla"},  # the same in Python
     "cli/verbalizer.py": {"nla"},  # the default of --verbalizer
     "rehearsable/single.py": {"nla"},  # the same

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, final
 from bridge.pairing.rows import PairedRows
 from bridge.pipeline.fit.sums import RUN, Asked, Summed, sum_rows
 from bridge.pipeline.fit.training_data import Divided, by_runs, mispair
-from bridge.pipeline.plan.elsewhere import DistantPlan, engine_of, work_of
+from bridge.pipeline.plan.elsewhere import DistantPlan, pool_of, work_of
 from bridge.pipeline.plan.gather import artifacts_of, paired_rows
 from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.plan import Plan
@@ -73,7 +73,7 @@ def divided(plan: Plan, rows: PairedRows, src: Site, dst: Site, runtime: Runtime
     models = plan.options.models
     elsewhere = DistantRows(DistantPlan.of(plan, runtime), (src, dst), rows.outliers)
     work = work_of("moments", lambda: nullcontext(_summing(plan, rows, where_of(plan))), elsewhere, models, runtime)
-    with engine_of(models, runtime).open(work, runtime.progress.note) as pool:
+    with pool_of(work, models, runtime) as pool:
 
         def sums(asked: Asked) -> Iterator[tuple[int, Summed | None]]:
             # The first run decides whether float32 is abandoned.

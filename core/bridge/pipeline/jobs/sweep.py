@@ -16,7 +16,7 @@ from bridge.metrics import Metric, document
 from bridge.pipeline.fit.fit import fit_rows
 from bridge.pipeline.jobs.evidence import evidence_of
 from bridge.pipeline.jobs.folder import SWEEP_CONFIG, claim_folder, write_config
-from bridge.pipeline.plan.elsewhere import DistantPlan, engine_of, work_of
+from bridge.pipeline.plan.elsewhere import DistantPlan, pool_of, work_of
 from bridge.pipeline.plan.gather import artifacts_of, gather, paired_rows
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import Plan, prepare
@@ -178,7 +178,7 @@ def _score_pairs(plan: Plan, pairs: Sequence[tuple[Site, Site]], runtime: Runtim
     elsewhere = DistantPairs(DistantPlan.of(plan, runtime))
     work = work_of("sweep", lambda: _scoring(plan, runtime), elsewhere, models, runtime)
     with (
-        engine_of(models, runtime).open(work, runtime.progress.note) as pool,
+        pool_of(work, models, runtime) as pool,
         runtime.progress.stage("sweep", len(pairs), "pairs") as advance,
     ):
         for index, scores in pool.run(pairs):

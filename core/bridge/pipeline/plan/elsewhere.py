@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, final
 
 from bridge.corpus.documents import Corpus
-from bridge.engines import Engine, Work
+from bridge.engines import Pool, Work, in_turn
 from bridge.pairing.tokens import Coverage, ShardPairs
 from bridge.pipeline.plan.groups import CorpusOptions, ModelOptions
 from bridge.pipeline.plan.options import Options
@@ -136,13 +136,16 @@ def runtime_of(store: Path) -> Runtime:
     return Runtime(open_runtime().registry, Store(store))
 
 
-def engine_of(models: ModelOptions, runtime: Runtime) -> Engine:
-    """Return the engine that the options name.
+def pool_of(work: Work[Item, Result], models: ModelOptions, runtime: Runtime) -> AbstractContextManager[Pool]:
+    """Open workers on the engine that the options name, or one in this process.
 
     Raises:
         UsageError: If the engine or an option is unknown.
+        EngineError: If the engine has no workers.
     """
-    return build(models.engine, runtime.registry.engine)
+    if not models.engine:
+        return in_turn(work.here)
+    return build(models.engine, runtime.registry.engine).open(work, runtime.progress.note)
 
 
 def work_of(

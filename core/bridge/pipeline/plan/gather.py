@@ -14,7 +14,7 @@ from bridge.collect.parts import Part
 from bridge.collect.worker import Collector, Opener, collect
 from bridge.engines import Pool
 from bridge.pairing.rows import PairedRows
-from bridge.pipeline.plan.elsewhere import DistantModel, engine_of, work_of
+from bridge.pipeline.plan.elsewhere import DistantModel, pool_of, work_of
 from bridge.pipeline.plan.placement import collect_settings
 from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.plan.runtime import Runtime
@@ -58,11 +58,11 @@ def gather_model(
     settings, artifacts = collect_settings(plan.models, plan.reading), artifacts_of(plan, sites, runtime)
     side, model = plan.side, plan.side.model
     untrained_notes(side, plan.models, runtime)  # also refuses untrained models with cached activations
-    engine, elsewhere = engine_of(plan.models, runtime), DistantShards(DistantModel.of(plan, runtime), tuple(sites))
+    elsewhere = DistantShards(DistantModel.of(plan, runtime), tuple(sites))
 
     def pool(here: Opener) -> AbstractContextManager[Pool]:
         work = work_of(f"collect {model.name}", here, elsewhere, plan.models, runtime)
-        return engine.open(work, runtime.progress.note)
+        return pool_of(work, plan.models, runtime)
 
     with contextlib.ExitStack() as opened:
 

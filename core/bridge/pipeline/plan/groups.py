@@ -58,8 +58,9 @@ class ModelOptions(Group):
     batch_size: int | None = Field(None, ge=1, description="Texts per forward pass (default: as many as fit).")
 
     engine: str = Field(
-        "local",
-        description="Where shards, layer pairs and explanations are worked off: local, or ray:OPTION=VALUE,...",
+        "",
+        description="Where shards, layer pairs and explanations are worked off, as ray:OPTION=VALUE,... (default: this "
+        "process).",
         json_schema_extra={"metavar": "ENGINE"},
     )
     allow_untrained: bool = Field(False, description="Accept a model that predicts text no better than random weights.")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bridge.collect.memory import forget_models
 from bridge.engines import Pool
-from bridge.pipeline.plan.elsewhere import DistantModel, engine_of, work_of
+from bridge.pipeline.plan.elsewhere import DistantModel, pool_of, work_of
 from bridge.pipeline.plan.gather import artifacts_of
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.verbalize.cache import CachedVerbalizer, parts
@@ -88,7 +88,7 @@ def opened(kind: VerbalizerBackend, named: str, subject: ModelSubject, runtime: 
     models = subject.plan.models
     elsewhere = DistantVerbalizer(DistantModel.of(subject.plan, runtime), named)
     work = work_of(f"explain {subject.name}", lambda: _answering(kind, named, subject), elsewhere, models, runtime)
-    with engine_of(models, runtime).open(work, runtime.progress.note) as pool:
+    with pool_of(work, models, runtime) as pool:
         yield DividedVerbalizer(pool)
     forget_models()  # two verbalizers of 7B and 27B parameters do not fit into memory together
 
