@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from bridge.collect import Collector, Part
+from bridge.collect import Collector, Part, collect
 from bridge.collect import activations as collecting
-from bridge.errors import StoreError, UsageError
+from bridge.collect.fill import Opener
+from bridge.engines import Pool
+from bridge.errors import EngineError, StoreError, UsageError
+from bridge.progress import Silent
 from bridge.references import Site
 from toy_collection import CHUNK, CORPUS, STALE, Notes, Order, Rounding, Worker, artifacts_in, contents, make
 
@@ -239,3 +243,39 @@ def test_a_part_that_died_is_named_with_its_machine(tmp_path: Path, alone: dict[
     assert "and are not finished" in told
     assert "Parts 1,3 of 3 left nothing" in told
     assert contents(tmp_path / "shared") == alone
+
+
+@pytest.mark.parametrize("dies", [True, False], ids=["it died", "its store is another folder"])
+def test_a_shard_that_was_begun_and_is_not_there(dies: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that died costs its shard, however long ago that was; a store that is not shared is refused."""
+    monkeypatch.setattr("bridge.collect.fill.APPEARS_SECONDS", 0.0)
+    monkeypatch.setattr("bridge.collect.fill.WRITTEN_SECONDS", 0.0)
+    make(tmp_path / "alone", Rounding())
+    artifacts, settings = artifacts_in(tmp_path / "cache")
+    asked: list[tuple[int, bool]] = []
+
+    class Losing(Pool):
+        def __init__(self, work: Callable[[tuple[int, bool]], str]) -> None:
+            self.work = work
+
+        def run(self, items: Sequence[tuple[int, bool]]) -> Iterator[tuple[int, str]]:
+            asked.extend(items)
+            for number, (index, waits) in enumerate(items):
+                lost = index == 1 and not (waits and dies)
+                yield number, "" if lost else self.work((index, waits))
+
+    @contextlib.contextmanager
+    def pool(here: Opener) -> Iterator[Pool]:
+        with here() as work:
+            yield Losing(work)
+
+    def fill() -> None:
+        collect(Rounding, "toy", artifacts, CORPUS, settings, Silent(), pool=pool)
+
+    if dies:
+        fill()
+        assert contents(tmp_path / "cache") == contents(tmp_path / "alone")
+    else:
+        with pytest.raises(EngineError, match="workers have made shard 1, which is not in the store of this process"):
+            fill()
+    assert asked[-1] == (1, True)

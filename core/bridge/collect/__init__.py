@@ -2,9 +2,10 @@
 
 from bridge.collect.activations import ActivationSource, CollectSettings, activations_artifact
 from bridge.collect.batches import pad
+from bridge.collect.fill import collect
 from bridge.collect.memory import free_device_memory
 from bridge.collect.parts import Part
-from bridge.collect.worker import Collector, collect
+from bridge.collect.worker import Collector
 
 __all__ = [
     "ActivationSource",

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, final
 
 from bridge.collect.activations import ActivationSource, activations_artifact
+from bridge.collect.fill import Opener, collect
 from bridge.collect.memory import forget_models
 from bridge.collect.parts import Part
-from bridge.collect.worker import Collector, Opener, collect
+from bridge.collect.worker import Collector
 from bridge.engines import Pool
 from bridge.pairing.rows import PairedRows
 from bridge.pipeline.plan.elsewhere import DistantModel, pool_of, work_of

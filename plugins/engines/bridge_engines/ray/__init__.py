@@ -50,20 +50,21 @@ class OnRay(Engine):
             )
         if not self.cpus > 0:
             raise UsageError(f"A worker cannot have {self.cpus:g} CPUs.", remedy="Use --engine ray:cpus=1 or more.")
-        from bridge_engines.ray.cluster import check_nodes, connect, nodes_with_room
+        from bridge_engines.ray.cluster import check_nodes, connect, nodes_with_room, witness_in
         from bridge_engines.ray.pool import RayPool
 
         gpus = self.gpus if self.gpus >= 0 else float(work.device == "cuda")
         connect(self.address)
-        nodes = check_nodes(work, nodes_with_room(self.cpus, gpus), note)
-        most = sum(node.room for node in nodes.values())
-        most = min(most, self.workers or most)
-        note(f"{work.name}: up to {most} workers on {len(nodes)} nodes of Ray.")
-        pool = RayPool(work, self.cpus, gpus, most, note)
-        try:
-            yield pool
-        finally:
-            pool.close()
+        with witness_in(work.folder) as witness:
+            nodes = check_nodes(work, nodes_with_room(self.cpus, gpus), witness, note)
+            most = sum(node.room for node in nodes.values())
+            most = min(most, self.workers or most)
+            note(f"{work.name}: up to {most} workers on {len(nodes)} nodes of Ray.")
+            pool = RayPool(work, witness, (self.cpus, gpus), most, note)
+            try:
+                yield pool
+            finally:
+                pool.close()
 
 
 @hookimpl

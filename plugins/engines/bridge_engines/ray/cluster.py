@@ -112,12 +112,15 @@ def nodes_with_room(cpus: float, gpus: float) -> dict[str, Node]:
     return found
 
 
-def check_nodes(work: Work[Any, Any], nodes: Mapping[str, Node], note: Callable[[str], None]) -> dict[str, Node]:
+def check_nodes(
+    work: Work[Any, Any], nodes: Mapping[str, Node], witness: Path, note: Callable[[str], None]
+) -> dict[str, Node]:
     """Refuse a cluster with a node that has other versions of bridge or plugins, or another store.
 
     Args:
         work: The work.
         nodes: The nodes that may get workers, by Ray's id.
+        witness: A file in the store, which every node must see.
         note: Receives the names of nodes that do not answer: they have stopped, or will be left by their workers.
 
     Returns:
@@ -125,7 +128,6 @@ def check_nodes(work: Work[Any, Any], nodes: Mapping[str, Node], note: Callable[
 
     Raises:
         EngineError: Naming the nodes and what they lack, or if none answers.
-        StoreError: If the store cannot be written.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -133,23 +135,22 @@ def check_nodes(work: Work[Any, Any], nodes: Mapping[str, Node], note: Callable[
     probe = ray.remote(num_cpus=0, max_retries=0)(look())
     faults: dict[str, str] = {}
     answered, silent = {}, []
-    with _witness(work.folder) as witness:
-        asked = {
-            probe.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-                dict(work.versions), str(witness)
-            ): node
-            for node in nodes
-        }
-        ray.wait(list(asked), num_returns=len(asked), timeout=PROBE_SECONDS)
-        for answer, node in asked.items():
-            try:
-                fault = ray.get(answer, timeout=0)
-            except ray.exceptions.RayError as error:
-                silent.append(f"{nodes[node].name} ({first_line(error)})")
-                continue
-            answered[node] = nodes[node]
-            if fault:
-                faults[node] = f"{nodes[node].name} {fault}"
+    asked = {
+        probe.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+            dict(work.versions), str(witness)
+        ): node
+        for node in nodes
+    }
+    ray.wait(list(asked), num_returns=len(asked), timeout=PROBE_SECONDS)
+    for answer, node in asked.items():
+        try:
+            fault = ray.get(answer, timeout=0)
+        except ray.exceptions.RayError as error:
+            silent.append(f"{nodes[node].name} ({first_line(error)})")
+            continue
+        answered[node] = nodes[node]
+        if fault:
+            faults[node] = f"{nodes[node].name} {fault}"
     if faults:
         listed = sorted(set(faults.values()))
         more = f"; and {len(listed) - MANY} more" if len(listed) > MANY else ""
@@ -170,8 +171,12 @@ def check_nodes(work: Work[Any, Any], nodes: Mapping[str, Node], note: Callable[
 
 
 @contextlib.contextmanager
-def _witness(folder: Path) -> Iterator[Path]:
-    """Make a file in the store whose presence shows that a node sees the same folder."""
+def witness_in(folder: Path) -> Iterator[Path]:
+    """Make a file in the store whose presence shows that a node sees the same folder, and delete it at the end.
+
+    Raises:
+        StoreError: If the store cannot be written.
+    """
     witness = folder / f".engine-{uuid.uuid4().hex}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -188,6 +193,7 @@ def look() -> Callable[[dict[str, str], str], str]:
     """Return a function that names what a node lacks; it is copied to nodes by value, and needs no bridge there."""
 
     def look(versions: dict[str, str], witness: str) -> str:
+        """Return what this node lacks, or an empty text."""
         import os
         import time
         from importlib import metadata
@@ -214,5 +220,7 @@ def look() -> Callable[[dict[str, str], str], str]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the beginning of an error of Ray, whose texts are long."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    """Return the beginning of an error of Ray, whose texts are long and coloured."""
+    from click import unstyle
+
+    return (unstyle(str(error)).strip() or type(error).__name__).splitlines()[0][:200]

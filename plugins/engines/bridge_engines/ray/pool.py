@@ -7,6 +7,7 @@ import platform
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 from typing import Any, final
 
 from bridge.engines import Pool, Work
@@ -31,7 +32,7 @@ class Worker:
         elsewhere: Opens the worker.
         variables: Environment variables that it needs.
         versions: The distributions that it needs: its node may have joined the cluster after the check of all nodes.
-        folder: The folder that it must share.
+        witness: A file that it must see in the shared store.
     """
 
     def __init__(
@@ -39,9 +40,9 @@ class Worker:
         elsewhere: Callable[[], AbstractContextManager[Callable[[Any], Any]]],
         variables: Mapping[str, str],
         versions: dict[str, str],
-        folder: str,
+        witness: str,
     ) -> None:
-        self._given = elsewhere, variables, versions, folder
+        self._given = elsewhere, variables, versions, witness
         self._do: Callable[[Any], Any] | None = None
         self._opened = ExitStack()
 
@@ -51,8 +52,8 @@ class Worker:
         Raises:
             EngineError: If the node has other versions, or another folder.
         """
-        elsewhere, variables, versions, folder = self._given
-        if fault := look()(versions, folder):
+        elsewhere, variables, versions, witness = self._given
+        if fault := look()(versions, witness):
             raise EngineError(f"The node {platform.node()} cannot work: it {fault}.")
         os.environ.update(variables)
         self._do = self._opened.enter_context(elsewhere())
@@ -77,18 +78,22 @@ class RayPool(Pool):
 
     Args:
         work: The work.
-        cpus: CPUs of an actor.
-        gpus: GPUs of an actor.
+        witness: A file in the store, which every worker must see.
+        each: CPUs and GPUs of an actor.
         most: Maximal number of actors.
         note: Receives sentences for the user.
     """
 
-    def __init__(self, work: Work[Any, Any], cpus: float, gpus: float, most: int, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, work: Work[Any, Any], witness: Path, each: tuple[float, float], most: int, note: Callable[[str], None]
+    ) -> None:
         import ray
+
+        cpus, gpus = each
 
         self._name, self._most, self._note = work.name, most, note
         self._kind = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=0, scheduling_strategy="SPREAD")(Worker)
-        self._given = ray.put(work.elsewhere), dict(work.variables), dict(work.versions), str(work.folder)
+        self._given = ray.put(work.elsewhere), dict(work.variables), dict(work.versions), str(witness)
         self._starting: dict[Any, Any] = {}
         self._free: list[Any] = []
         self._doing: dict[Any, tuple[Any, int]] = {}

@@ -11,11 +11,11 @@ from typing import Literal, final
 from bridge.errors import UsageError
 from bridge.hookspecs import hookimpl
 from bridge.models import Placement, TransformersAdapter
-from bridge.references import POINTS, Site, parse_reference
+from bridge.references import POINTS, Site
 from bridge.sources import ActivationBackend, ActivationSource, Checkpoint, need_point
+from bridge_sources.ndif.asked import Asked, revision_of
 
 bridge_api = "1.4"
-MAIN = "main"
 
 
 @final
@@ -90,12 +90,8 @@ class Ndif(ActivationBackend):
         """
         from bridge_sources.ndif.source import open_source
 
-        yield open_source(self, model, sites, placement)
-
-
-def revision_of(model: Checkpoint) -> str:
-    """Return the revision that NDIF is asked for: what the user named, or `main`."""
-    return parse_reference(model.name).revision or MAIN
+        asked = Asked(self.mode, self.texts, self.patience, self.wait, self.deploy)
+        yield open_source(asked, model, sites, placement)
 
 
 @hookimpl

@@ -15,7 +15,7 @@ from bridge.models.transformers_adapter import quiet
 from bridge.pairing.align import Encoded
 from bridge.references import Site
 from bridge.sources import Checkpoint
-from bridge_sources.ndif import MAIN, Ndif, revision_of
+from bridge_sources.ndif.asked import MAIN, Asked, revision_of
 from bridge_sources.ndif.client import Job, deployments
 from bridge_sources.ndif.request import ROWS, read
 from bridge_sources.ndif.words import no_key, not_deployed, of_answer
@@ -42,7 +42,7 @@ class NdifSource:
         dtype: The dtype that answers must have.
     """
 
-    def __init__(self, model: Checkpoint, wrapped: Any, layout: Layout, options: Ndif, dtype: torch.dtype) -> None:
+    def __init__(self, model: Checkpoint, wrapped: Any, layout: Layout, options: Asked, dtype: torch.dtype) -> None:
         self.name, self.d_model = model.name, model.info.d_model
         self._tokenizer = model.adapter.tokenizer(model.weights)
         self._wrapped, self._layout, self._options, self._dtype = wrapped, layout, options, dtype
@@ -118,7 +118,7 @@ class NdifSource:
         return whole
 
 
-def open_source(options: Ndif, model: Checkpoint, sites: Sequence[Site], placement: Placement) -> NdifSource:
+def open_source(options: Asked, model: Checkpoint, sites: Sequence[Site], placement: Placement) -> NdifSource:
     """Build a model on the meta device, find its sites, and see whether NDIF runs it.
 
     Raises:
@@ -146,7 +146,7 @@ def open_source(options: Ndif, model: Checkpoint, sites: Sequence[Site], placeme
     return NdifSource(model, wrapped, layout, options, getattr(torch, placement.dtype))
 
 
-def _wrapped(options: Ndif, model: Checkpoint, placement: Placement) -> Any:
+def _wrapped(options: Asked, model: Checkpoint, placement: Placement) -> Any:
     tokenizer = model.adapter.tokenizer(model.weights)
     given: dict[str, Any] = {"dtype": placement.dtype, "task": TASK, "tokenizer": getattr(tokenizer, "tokenizer", None)}
     device = placement.torch_device() if options.mode == "local" else "cpu"
@@ -163,7 +163,7 @@ def _wrapped(options: Ndif, model: Checkpoint, placement: Placement) -> Any:
         ) from error
 
 
-def _need_service(options: Ndif, model: Checkpoint) -> None:
+def _need_service(options: Asked, model: Checkpoint) -> None:
     host = CONFIG.API.HOST
     if not CONFIG.API.APIKEY and PUBLIC in host:
         raise no_key(host)
