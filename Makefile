@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup models demo demo-real test test-real test-saelens test-docs docs lint format bench bench-gpu clean
+.PHONY: setup models demo demo-real test test-real test-saelens test-docs test-faults docs lint format bench bench-gpu clean
 
 setup: $(STAMP)  ## Create .venv and install bridge with pinned dependencies
 
@@ -37,6 +37,9 @@ test-saelens:  ## Dictionary formats against SAELens and sparsify themselves, in
 
 test-docs: $(STAMP)  ## What the documentation tells people to type, minutes long
 	$(BIN)/python -m pytest -m docs
+
+test-faults: $(STAMP)  ## Kills, failed writes, damaged files, hostile input and plugins: an hour long
+	$(BIN)/python -m pytest -v -m faults tests/faults
 
 docs: $(STAMP)  ## The documentation as a site: build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
