@@ -9,24 +9,15 @@ from pathlib import Path
 import pytest
 
 from child_commands import Child, contents, done
+from short_commands import COMMANDS
 
-FEW = ["--max-documents", "150"]
-DYCK = ["--src", "dyck:seed0@1", "--dst", "dyck:seed1@1", "--map", "procrustes", *FEW]
-READ = ["--dictionary", "own", "--features", "4", "--positions", "4", "--encoder", "lsa"]
-COMMANDS = {
-    "fit": ["fit", *DYCK],
-    "run": ["run", "--src", "tiny-qwen", "--dst", "tiny-gemma", *READ, *FEW],
-    "audit": ["audit", *DYCK],
-    "train": ["verbalizer", "train", "--model", "tiny-gemma", "--steps", "4", "--batch", "2", "--rank", "2", *FEW],
-    "sweep": ["sweep", "--src", "dyck:seed0@*", "--dst", "dyck:seed1@*", "--map", "procrustes", *FEW],
-}
 ROUNDS = 20
 """Kills of each command; those that come after its end are tried again."""
 
 
 def killed_and_resumed(name: str, rounds: int, folder: Path) -> int:
     """Kill a command at random moments, resume it until it ends, and compare; gives how many kills there were."""
-    command, draw, kills = [*COMMANDS[name], "--out", "out"], random.Random(name), 0
+    command, draw, kills = COMMANDS[name], random.Random(name), 0
     whole = folder / "whole"
     whole.mkdir()
     seconds = done(command, whole / "cache", whole / "said", folder=whole)
@@ -41,7 +32,9 @@ def killed_and_resumed(name: str, rounds: int, folder: Path) -> int:
         kills += 1
         done(command, here / "cache", here / "said", folder=here)
         assert contents(here / "out") == expected, f"{name}, kill {kills}"
-        assert not [path for path in here.rglob("*.tmp") if "cache" not in path.parts], "its own temporary files are gone"
+        assert not [path for path in here.rglob("*.tmp") if "cache" not in path.parts], (
+            "its own temporary files are gone"
+        )
     return kills
 
 
@@ -59,7 +52,7 @@ def test_killed_at_random_moments(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("round_", range(20))
 def test_four_processes_two_of_them_killed(round_: int, tmp_path: Path) -> None:
     """One cache; two folders, each filled by two processes of the same command."""
-    command, draw = [*COMMANDS["run"], "--out", "out"], random.Random(round_)
+    command, draw = COMMANDS["run"], random.Random(round_)
     cache, folders = tmp_path / "cache", [tmp_path / "a", tmp_path / "b"]
     alone = tmp_path / "alone"
     for folder in (*folders, alone):
