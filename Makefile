@@ -39,7 +39,7 @@ test-docs: $(STAMP)  ## What the documentation tells people to type, minutes lon
 	$(BIN)/python -m pytest -m docs
 
 test-faults: $(STAMP)  ## Kills, failed writes, damaged files, hostile input and plugins: an hour long
-	$(BIN)/python -m pytest -v -m faults tests/faults
+	$(BIN)/python -m pytest -v --log-cli-level=INFO -m faults tests/faults
 
 docs: $(STAMP)  ## The documentation as a site: build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def faults(name: str, cases: Iterator[tuple[str, int]], folder: Path, expected: 
     for case, (place, number) in enumerate(cases):
         if found := fault(name, place, number, folder / str(case), expected):
             wrong[f"{errno.errorcode[number]} at {place}"] = found
-    print(f"{name}: {case + 1} failed writes, {len(wrong)} wrong")
+    logging.getLogger(__name__).info("%s: %d failed writes, %d wrong", name, case + 1, len(wrong))
     assert not wrong, json.dumps(wrong, indent=1)
 
 

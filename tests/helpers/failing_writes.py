@@ -1,4 +1,4 @@
-"""A layer under Python's files at which one chosen write fails: opening, writing, flushing, renaming, making folders."""
+"""A layer under Python's files at which one chosen change fails: open, write, flush, rename, make a folder."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class FailingWrites:
             return plain(file, mode, *args, **options)
 
         def flushed(descriptor: int) -> None:
-            layer.tell("fsync", os.readlink(f"/proc/self/fd/{descriptor}"))
+            layer.tell("fsync", Path(f"/proc/self/fd/{descriptor}").readlink())
             fsync(descriptor)
 
         io.open = builtins.open = opened  # type: ignore[assignment]
@@ -73,7 +73,7 @@ class FailingWrites:
 
     def covers(self, path: Any) -> bool:
         """Tell whether a path lies below the folder."""
-        return isinstance(path, str | os.PathLike) and os.path.abspath(path).startswith(self.below + os.sep)
+        return isinstance(path, str | os.PathLike) and Path(self.below) in Path(path).absolute().parents
 
     def tell(self, kind: str, path: Any) -> None:
         """Count a write, or let it fail.
