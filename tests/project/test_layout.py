@@ -7,7 +7,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
-OF_NO_PACKAGE = {"helpers", "docs", "project"}
+OF_NO_PACKAGE = {"helpers", "docs", "faults", "project"}
 FILES = sorted(TESTS.rglob("*.py"))
 
 
