@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bridge.errors import BridgeError
 from bridge.files import write_bytes
+from bridge.safetensors_file import read_tensors
 
 __all__ = ["read_arrays", "write_arrays"]
 
@@ -27,13 +28,16 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         BridgeError: If the file is missing, truncated or not safetensors.
     """
     import torch
-    from safetensors.torch import load
 
     try:
-        tensors = load(path.read_bytes())
+        tensors = read_tensors(path)
         half = (torch.bfloat16, torch.float16)
-        return {name: (tensor.float() if tensor.dtype in half else tensor).numpy() for name, tensor in tensors.items()}
-    except Exception as error:  # safetensors raises several error types for damaged files
+        # Copied, because the file may be changed later.
+        plain = {name: one.float() if one.dtype in half else one.clone() for name, one in tensors.items()}
+        return {name: one.numpy() for name, one in plain.items()}
+    except BridgeError:
+        raise
+    except Exception as error:  # OSError, ValueError; numpy's and torch's for dtypes that they do not share
         raise BridgeError(
             f"{path} is not a readable safetensors file ({error}).",
             cause="The file is missing, truncated, of another format, or has a dtype that numpy does not support.",

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from bridge.bounded import read_text
 from bridge.errors import BridgeError
 
 __all__ = ["read_json", "read_json_lines"]
@@ -27,7 +28,7 @@ def read_json(path: Path, kind: type[T], remedy: str = AGAIN) -> T:
         remedy: Remedy in the error message.
 
     Raises:
-        BridgeError: If the file is missing, is not JSON, or does not fit the type.
+        BridgeError: If the file is missing, too large, is not JSON, or does not fit the type.
     """
     return _read(path, kind, json.loads, remedy)
 
@@ -42,7 +43,7 @@ def read_json_lines(path: Path, kind: type[T], remedy: str = AGAIN, *, missing: 
         missing: Whether a missing file is allowed and gives no records.
 
     Raises:
-        BridgeError: If the file is missing, a line is not JSON, or a record does not fit the type.
+        BridgeError: If the file is missing, too large, a line is not JSON, or a record does not fit the type.
     """
     if missing and not path.is_file():
         return []
@@ -52,7 +53,7 @@ def read_json_lines(path: Path, kind: type[T], remedy: str = AGAIN, *, missing: 
 
 def _read(path: Path, kind: type[T], parse: Callable[[str], Any], remedy: str) -> T:
     try:
-        return TypeAdapter(kind).validate_python(parse(path.read_text(encoding="utf-8")))
+        return TypeAdapter(kind).validate_python(parse(read_text(path)))
     except ValidationError as error:
         first = error.errors()[0]
         cause = f"{'.'.join(map(str, first['loc'])) or 'Its content'}: {first['msg']}."

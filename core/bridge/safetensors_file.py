@@ -1,4 +1,4 @@
-"""The bytes of a safetensors file, as buffers that are hashed and written without a copy.
+"""Safetensors files: reading those of unknown sources, and their bytes as buffers that are written without a copy.
 
 `safetensors.torch.save` copies everything while it holds the interpreter's lock, 0.12 to 0.8 s for a shard of 215 MB,
 so a thread that saves would stop the thread that runs the model. `save_file` writes a temporary file under a name of
@@ -8,8 +8,13 @@ its own, which only its owner may read.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bridge.bounded import open_plain
+from bridge.limits import need_within
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +34,49 @@ NAMES = {
 """The format's names of torch's dtypes, in the order of the library: later ones come first in a file."""
 
 ALIGNMENT = 8
+
+
+@contextmanager
+def open_tensors(path: Path, framework: str = "pt") -> Iterator[Any]:
+    """Open a file, as `safetensors.safe_open` does, after a look at the length of its header.
+
+    Args:
+        path: The file.
+        framework: `pt` or `np`, for the type of the tensors.
+
+    Returns:
+        A context with the open file.
+
+    Raises:
+        OSError: If the file is missing, cannot be read, or is no plain file.
+        ValueError: If it is not a safetensors file, or has no tensor of a name that is asked for.
+        BridgeError: If its header exceeds the limit `metadata`.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    with open_plain(path) as file:
+        length = int.from_bytes(file.read(8), "little")
+        size = path.stat().st_size
+    if not 0 < length <= size - 8:
+        raise ValueError(f"its header should have {length} bytes, and the file has {size}")
+    need_within("metadata", length, f"The header of {path}")
+    try:
+        with safe_open(path, framework) as opened:
+            yield opened
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Map every tensor of a file into memory.
+
+    Raises:
+        OSError: As `open_tensors`.
+        ValueError: As `open_tensors`.
+        BridgeError: As `open_tensors`.
+    """
+    with open_tensors(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
 
 
 def pieces(tensors: Mapping[str, Tensor]) -> list[bytes | memoryview]:

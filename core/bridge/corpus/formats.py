@@ -8,12 +8,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bridge.corpus.lines import BOM, Lines
 from bridge.errors import CorpusError
 
-BOM = "\ufeff"
 
-
-def json_lines(text: str, name: str) -> Iterator[Any]:
+def json_lines(lines: Lines) -> Iterator[Any]:
     """Yield the value of each line; blank lines are skipped.
 
     Only a newline ends a line: U+2028, U+2029 and NEL may occur within a JSON string. Byte order marks at the start of
@@ -22,13 +21,14 @@ def json_lines(text: str, name: str) -> Iterator[Any]:
     Raises:
         CorpusError: With the number of a line that is not JSON.
     """
-    for number, line in enumerate(io.StringIO(text), 1):
+    for line in lines:
+        lines.end_record()
         line = line.lstrip(BOM)
         if line.strip():
             try:
                 yield json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise CorpusError(f"Line {number} of {name} is not JSON ({error}).") from error
+                raise CorpusError(f"Line {lines.number} of {lines.name} is not JSON ({error}).") from error
 
 
 def json_records(text: str, name: str) -> list[Any]:
@@ -39,7 +39,7 @@ def json_records(text: str, name: str) -> list[Any]:
     """
     found = parsed_json(text)
     if found is None:
-        return list(json_lines(text, name))
+        return list(json_lines(Lines(io.StringIO(text), name)))
     records = found if isinstance(found, list) else [found]
     if not all(isinstance(record, Mapping) for record in records):
         raise CorpusError(
@@ -57,19 +57,18 @@ def parsed_json(text: str) -> Any:
         return None
 
 
-def is_json_line(text: str) -> bool:
-    """Tell whether the first line of a text is a JSON object, which excludes prose."""
-    first = text.lstrip().partition("\n")[0]
-    return first.startswith("{") and isinstance(parsed_json(first), dict)
+def is_json_line(line: str) -> bool:
+    """Tell whether a line is a JSON object, which excludes prose."""
+    return line.lstrip().startswith("{") and isinstance(parsed_json(line), dict)
 
 
-def table_records(text: str, name: str, delimiter: str) -> Iterator[dict[str, str]]:
+def table_records(lines: Lines, delimiter: str) -> Iterator[dict[str, str]]:
     """Yield the rows of a table whose first row names the columns, including `text`.
 
     Raises:
         CorpusError: If the column `text` is missing, or a row has another length than the first row.
     """
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader, name = csv.DictReader(lines, delimiter=delimiter, strict=True), lines.name
     try:
         if "text" not in (reader.fieldnames or []):
             columns = ", ".join(map(repr, (reader.fieldnames or [])[:8]))
@@ -84,6 +83,7 @@ def table_records(text: str, name: str, delimiter: str) -> Iterator[dict[str, st
                     cause="A text contains the separator or a line break and is not quoted.",
                     remedy="Write the table with a program that quotes fields, or give JSON Lines.",
                 )
+            lines.end_record()
             yield row
     except csv.Error as error:
         raise CorpusError(

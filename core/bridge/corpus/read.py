@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import re
+import io
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 from bridge.corpus.documents import Corpus, Document, Message
-from bridge.corpus.formats import BOM, is_json_line, json_lines, json_records, parsed_json, table_records
+from bridge.corpus.formats import is_json_line, json_lines, json_records, parsed_json, table_records
+from bridge.corpus.lines import BOM, Lines, open_text
+from bridge.corpus.parquet import parquet_records
 from bridge.corpus.records import documents_of
 from bridge.errors import CorpusError, UsageError
 from bridge.files import expand_user
 from bridge.hub_errors import refusal_of
+from bridge.limits import need_within
 from bridge.references import exists
 
 BUNDLED = "english"
@@ -24,6 +29,9 @@ SUFFIXES = (".txt", ".md", ".jsonl", ".parquet")
 
 RECORDS = (".ndjson", ".json", ".csv", ".tsv")
 """Suffixes that are also read if a file is named: in folders, such files are often metadata."""
+
+OVERHEAD = 500
+"""Bytes of a document in memory beside its text."""
 
 PROSE = (".txt", ".md", ".markdown", ".text", ".rst", ".log", "")
 NO_PROSE = (".html", ".htm", ".xml", ".yaml", ".yml", ".toml", ".ipynb", ".rtf", ".gz", ".bz2", ".xz", ".zst", ".zip")
@@ -54,11 +62,14 @@ def load_corpus(
     """
     documents: dict[tuple[str, tuple[Message, ...]], Document] = {}
     remarks: Counter[str] = Counter()
-    count = 0
+    count = kept = 0
     for document in _read((named or {}).get(source, source), stdin, remarks):
         count += 1
         # Duplicates ignore the group: otherwise a text in two files could be both fitted on and held out.
-        documents.setdefault((document.text, document.messages), document)
+        if documents.setdefault((document.text, document.messages), document) is document:
+            # The turns of a conversation are kept beside its text.
+            kept += OVERHEAD + sys.getsizeof(document.text) * (2 if document.messages else 1)
+            need_within("corpus", kept, f"The text of {source}", at_least=True)
         if max_documents is not None and len(documents) >= max_documents:
             break
     if not documents:
@@ -70,7 +81,7 @@ def load_corpus(
 def _read(source: str, stdin: IO[str] | None, remarks: Counter[str]) -> Iterator[Document]:
     if source == BUNDLED:
         text = resources.files("bridge").joinpath("data/english.jsonl").read_text(encoding="utf-8")
-        return documents_of(json_lines(text, source), source, remarks)
+        return documents_of(json_lines(Lines(io.StringIO(text), source)), source, remarks)
     if source == "-":
         if stdin is None:
             raise UsageError("Standard input is not available, so the corpus - cannot be read.")
@@ -109,84 +120,76 @@ def _hidden(path: Path) -> bool:
 def _file(path: Path, remarks: Counter[str], group: str = "") -> Iterator[Document]:
     name, suffix = str(path), path.suffix.lower()
     if suffix == ".parquet":
-        yield from documents_of(_parquet(path), name, remarks)
+        yield from documents_of(parquet_records(path, _extra("pyarrow.parquet", "parquet")), name, remarks)
         return
     if suffix in NO_PROSE:
         raise CorpusError(
             f"{path} is a {suffix} file, not plain text: its markup would be read as prose.",
             remedy=f"Unpack or convert the file to one of {', '.join((*SUFFIXES, *RECORDS))}.",
         )
-    text = read_text(path)
-    if suffix in (".jsonl", ".ndjson"):
-        yield from documents_of(json_lines(text, name), name, remarks)
-    elif suffix == ".json":
-        yield from documents_of(json_records(text, name), name, remarks)
-    elif suffix in (".csv", ".tsv"):
-        yield from documents_of(table_records(text, name, "," if suffix == ".csv" else "\t"), name, remarks)
-    elif is_json_line(text):
-        raise CorpusError(f"{path} has a text suffix but holds JSON.", remedy="Rename the file to .jsonl or .json.")
-    else:
-        if suffix not in PROSE:
-            remarks[f"Files with the unknown suffix {suffix} read as prose"] += 1
-        yield from _paragraphs(text, group)
+    with open_text(path) as opened:
+        lines = Lines(opened, name)
+        if suffix in (".jsonl", ".ndjson"):
+            yield from documents_of(json_lines(lines), name, remarks)
+        elif suffix == ".json":
+            yield from documents_of(json_records(_joined(lines), name), name, remarks)
+        elif suffix in (".csv", ".tsv"):
+            yield from documents_of(table_records(lines, "," if suffix == ".csv" else "\t"), name, remarks)
+        elif is_json_line(lines.peek()):
+            raise CorpusError(f"{path} has a text suffix but holds JSON.", remedy="Rename the file to .jsonl or .json.")
+        else:
+            if suffix not in PROSE:
+                remarks[f"Files with the unknown suffix {suffix} read as prose"] += 1
+            yield from _paragraphs(lines, group)
 
 
 def read_text(path: Path) -> str:
-    """Read a file of text in UTF-8, with or without a byte order mark.
+    """Read a whole file of text in UTF-8, with or without a byte order mark.
 
     Raises:
         CorpusError: If the file cannot be read, is not UTF-8 or is binary.
+        BridgeError: If the file exceeds the limit `document`.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CorpusError(
-            f"{path} is not UTF-8 text (byte {error.start}).",
-            cause="The file is binary or has another encoding.",
-            remedy="Convert the file, for example with `iconv -f latin1 -t utf-8`.",
-        ) from error
-    except OSError as error:
-        raise CorpusError(f"{path} cannot be read ({error.strerror}).") from error
-    _refuse_binary(text, str(path))
-    return text
+    with open_text(path) as opened:
+        return _joined(Lines(opened, str(path)))
+
+
+def _joined(lines: Lines) -> str:
+    """Return all lines as one text, within the limit of a document."""
+    parts, size = [], 0
+    for line in lines:
+        lines.end_record()
+        parts.append(line)
+        size += len(line)
+        need_within("document", size, lines.name, at_least=True)
+    return "".join(parts)
 
 
 def _stream(stdin: IO[str], remarks: Counter[str]) -> Iterator[Document]:
-    try:
-        text = stdin.read().removeprefix(BOM)
-    except UnicodeDecodeError as error:
-        raise CorpusError("Standard input is not UTF-8 text.") from error
-    name = "standard input"
-    _refuse_binary(text, name)
-    if text.lstrip().startswith("{"):
-        return documents_of(json_lines(text, name), name, remarks)
-    # Prose may also begin with a bracket.
-    if text.lstrip().startswith("[") and isinstance(parsed_json(text), list):
-        return documents_of(json_records(text, name), name, remarks)
-    return _paragraphs(text, "")
+    lines = Lines(stdin, "standard input")
+    first = lines.peek().lstrip(BOM).lstrip()
+    if first.startswith("{"):
+        return documents_of(json_lines(lines), lines.name, remarks)
+    if first.startswith("["):
+        text = _joined(lines)
+        if isinstance(parsed_json(text), list):
+            return documents_of(json_records(text, lines.name), lines.name, remarks)
+        lines = Lines(io.StringIO(text), lines.name)  # prose may also begin with a bracket
+    return _paragraphs(lines, "")
 
 
-def _refuse_binary(text: str, name: str) -> None:
-    if "\0" in text:
-        raise CorpusError(f"{name} is binary, not text.", remedy=f"Give one of {', '.join((*SUFFIXES, *RECORDS))}.")
-
-
-def _paragraphs(text: str, group: str) -> Iterator[Document]:
-    # Joining files leaves byte order marks at the start of lines.
-    lines = text.replace("\r\n", "\n").replace(f"\n{BOM}", "\n")
-    blocks = (" ".join(block.split()) for block in re.split(r"\n\s*\n", lines))
-    for block in blocks:
+def _paragraphs(lines: Lines, group: str) -> Iterator[Document]:
+    block: list[str] = []
+    for line in chain(lines, [""]):
+        # Joining files leaves byte order marks at the start of lines.
+        if words := " ".join(line.removeprefix(BOM).split()):
+            block.append(words)
+            continue
         if block:
-            yield Document(block, group or block)
-
-
-def _parquet(path: Path) -> Iterator[Any]:
-    read: Callable[[Path], Any] = _extra("pyarrow.parquet", "parquet").ParquetFile
-    try:
-        for batch in read(path).iter_batches():
-            yield from batch.to_pylist()
-    except (OSError, ValueError) as error:
-        raise CorpusError(f"{path} is not a readable parquet file ({error}).") from error
+            text = " ".join(block)
+            yield Document(text, group or text)
+        block = []
+        lines.end_record()
 
 
 def _hub(name: str, remarks: Counter[str]) -> Iterator[Document]:

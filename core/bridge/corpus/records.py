@@ -12,6 +12,9 @@ from bridge.errors import CorpusError
 CONVERSATIONS = ("messages", "conversations", "conversation")
 """Keys of conversations in records; `text` has lower priority than the first key."""
 
+KEYS = (*CONVERSATIONS, "text", "group", "topic")
+"""All keys of records that are read."""
+
 SHAREGPT = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "observation": "tool"}
 """Roles of the ShareGPT form, `{"from": ..., "value": ...}`, by the role names of chat templates."""
 

@@ -6,6 +6,7 @@ only warns about both.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ NOT_RUN = ("vision_tower", "multi_modal_projector")
 
 POOLER = "pooler."
 """Comes after the last block of an encoder; many checkpoints have none."""
+
+UNPACKED = 16
+"""Weights for each stored number, at most: eight of 4 bits in an integer, and as many again for tied weights."""
 
 FLOATS = {"F64", "F32", "F16", "BF16"}
 
@@ -41,7 +45,11 @@ def load_whole(
         ModelError: If weights are missing, unexpected, of another shape, of no float type, or duplicate.
         Exception: Whatever transformers raises for files that it cannot read.
     """
+    from transformers import AutoConfig
+
     names = _names(weights, weights.tensor_files(fetch=True))
+    config = AutoConfig.from_pretrained(weights.source, revision=weights.revision or None, trust_remote_code=False)
+    _empty(auto, config, names, weights)
     module, info = auto.from_pretrained(
         weights.source,
         revision=weights.revision or None,
@@ -84,8 +92,8 @@ def check_whole(
     names = _names(weights, files)
     if getattr(config, "quantization_config", None) is not None:  # its tensors are the quantiser's own
         return names.said
+    empty = _empty(auto, config, names, weights)
     with torch.device("meta"):
-        empty = auto.from_config(config)
         state = {name: torch.empty(one.shape) for name, one in names.stored.items()}
     _, info = type(empty).from_pretrained(
         None,
@@ -97,6 +105,27 @@ def check_whole(
         ignore_mismatched_sizes=True,
     )
     return names.said + _hold_to(info, names, empty, weights, absent, unread)
+
+
+def _empty(auto: Any, config: Any, names: TensorNames, weights: Weights) -> Any:
+    """Return the model of a configuration without weights.
+
+    Raises:
+        ModelError: If the model has many more weights than the files, so that loading it would fill the memory.
+    """
+    import torch
+
+    with torch.device("meta"):
+        empty = auto.from_config(config)
+    needed = sum(weight.numel() for weight in empty.parameters())
+    there = sum(math.prod(one.shape) for one in names.stored.values())
+    if there and needed > there * UNPACKED:  # transformers says that there are no weights
+        raise ModelError(
+            f"{weights.source} holds {there:,} numbers, and the model of its config.json has {needed:,} weights.",
+            cause="The configuration belongs to another model, or files are missing.",
+            remedy="Fetch or copy the whole checkpoint again.",
+        )
+    return empty
 
 
 def _names(weights: Weights, files: Sequence[Any]) -> TensorNames:

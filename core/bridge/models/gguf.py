@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from bridge.bounded import open_plain
+from bridge.errors import ModelError
 from bridge.files import sync_file, write_bytes, writing
 from bridge.progress import Progress
 from bridge.store import Artifact, Store, canonical_json, sha256
@@ -27,6 +29,10 @@ def checkpoint_of_gguf(path: Path, store: Store, progress: Progress) -> Path:
         ModelError: If transformers cannot read the file, or would omit or invent a tensor.
         StoreError: If the folder cannot be written.
     """
+    try:
+        open_plain(path).close()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}).") from error
     artifact = store.artifact("checkpoints", {"gguf": store.hash_of(path)})
     done = artifact.path / "checkpoint"
     with artifact.lock():

@@ -54,11 +54,14 @@ class GgufFile:
         self._where = {"pretrained_model_name_or_path": str(neutral), "gguf_file": str(path.absolute())}
         with self._readable(), read_quickly():
             self._reader = QuickReader(path)
+            if not self._reader.tensors:
+                raise ValueError("it has no tensors")
             if self._reader.byte_order != "I":
                 raise ValueError("its numbers have the other byte order")
             self._architecture = str(self._reader.fields["general.architecture"].contents())
             self._refuse_parts()
             self._refuse_read_in_part()
+            self._refuse_depth()
             self._config = completed(
                 AutoConfig.from_pretrained(**self._where),
                 self._architecture,
@@ -90,6 +93,11 @@ class GgufFile:
 
     def _by_transformers(self, advance: Advance) -> tuple[Any, Mapping[str, Any]]:
         """Read an architecture that transformers reads quickly itself, telling what it could not place."""
+        with torch.device("meta"):
+            needed = sum(one.numel() for one in AutoModelForCausalLM.from_config(self._config).parameters())
+        # What is missing, transformers would fill with random numbers first.
+        if needed > 2 * sum(tensor.n_elements for tensor in self._weights):
+            raise ValueError(f"its model has {needed:,} weights, and it holds less than half of them")
         model, found = AutoModelForCausalLM.from_pretrained(
             **self._where,
             config=self._config,
@@ -182,6 +190,15 @@ class GgufFile:
                 cause=READ_IN_PART[self._architecture],
                 remedy="Use the original checkpoint.",
             )
+
+    def _refuse_depth(self) -> None:
+        """Refuse more blocks than there are tensors, before a model of so many blocks is built."""
+        for key in ("block_count", "leading_dense_block_count", "nextn_predict_layers"):
+            field = self._reader.fields.get(f"{self._architecture}.{key}")
+            if field is not None and not 0 <= int(field.contents()) <= len(self._reader.tensors):
+                raise ValueError(
+                    f"its {key} is {field.contents()!s:.20}, and it has {len(self._reader.tensors)} tensors"
+                )
 
     def _refuse_parts(self) -> None:
         """Refuse a file that is not a whole model."""

@@ -14,12 +14,40 @@ from typing import Any, final
 import gguf
 import numpy as np
 
+from bridge.limits import need_within
+
 CHUNK = 1 << 20  # weights at a time: few enough for the cache, enough that numpy's calls do not count
 
 
 @final
 class QuickReader(gguf.GGUFReader):  # type: ignore[misc]
-    """`gguf.GGUFReader`, with every array of the metadata read in one go."""
+    """`gguf.GGUFReader`, with every array of the metadata read in one go, within the limits of `bridge.limits`.
+
+    Raises:
+        BridgeError: If the metadata exceeds the limits `metadata` or `entries`.
+        Exception: Whatever the package raises for damaged files.
+    """
+
+    _entries = 0
+
+    def _build_fields(self, offs: int, count: int) -> int:
+        self._count(offs, count)
+        return super()._build_fields(offs, count)  # type: ignore[no-any-return]
+
+    def _build_tensor_info(self, offs: int, count: int) -> tuple[int, list[Any]]:
+        self._count(offs, count)
+        return super()._build_tensor_info(offs, count)  # type: ignore[no-any-return]
+
+    def _build_tensors(self, start_offs: int, fields: list[Any]) -> None:
+        super()._build_tensors(start_offs, fields)
+        if sum(tensor.n_bytes for tensor in self.tensors) > len(self.data):
+            raise ValueError("its tensors have more bytes than the file")
+
+    def _count(self, offs: int, count: int) -> None:
+        """Refuse more values, from a place of the file on, before they are read: each takes 200 bytes of memory."""
+        self._entries += int(count)
+        need_within("entries", self._entries, f"The metadata of {self.data.filename}")
+        need_within("metadata", offs, f"The metadata of {self.data.filename}", at_least=True)
 
     def _get_field_parts(self, orig_offs: int, raw_type: int) -> tuple[int, list[Any], list[int], list[Any]]:
         kinds = gguf.GGUFValueType
@@ -28,6 +56,7 @@ class QuickReader(gguf.GGUFReader):  # type: ignore[misc]
         if kinds(raw_type) != kinds.ARRAY or not head[1][0]:
             return super()._get_field_parts(orig_offs, raw_type)  # type: ignore[no-any-return]
         kind, count = kinds(head[0][0]), int(head[1][0])
+        self._count(orig_offs, count)
         types = [kinds.ARRAY, kind]
         if kind in self.gguf_scalar_to_np:
             values = np.asarray(self._get(start, self.gguf_scalar_to_np[kind], count))
@@ -35,7 +64,7 @@ class QuickReader(gguf.GGUFReader):  # type: ignore[misc]
         if kind == kinds.STRING:
             parts, end = self._strings(start, count)
             return end - orig_offs, head + parts, list(range(3, 2 * count + 3, 2)), types
-        return super()._get_field_parts(orig_offs, raw_type)  # type: ignore[no-any-return]
+        raise ValueError("it has an array of arrays, which no converter writes")
 
     def _strings(self, start: int, count: int) -> tuple[list[Any], int]:
         """Return lengths and bytes of `count` strings in turn, and where the last one ends."""
@@ -46,6 +75,8 @@ class QuickReader(gguf.GGUFReader):  # type: ignore[misc]
             end = start + 8 + int(length[0])
             parts += [length, data[start + 8 : end]]
             start = end
+            if start > len(data):
+                raise ValueError("a text is longer than the file")
         return parts, start
 
 

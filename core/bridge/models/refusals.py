@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import warnings
 from pathlib import Path
 from typing import Any
 
-from bridge.errors import ModelError
+from bridge.errors import BridgeError, ModelError
+from bridge.json_files import read_json
 from bridge.models.transformers_adapter import quiet
 from bridge.models.weights import Weights
 
@@ -91,9 +91,9 @@ def _lacking(quantised: dict[str, Any]) -> str | None:
 
 def _base(folder: Path) -> str:
     try:
-        said = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        said = read_json(folder / "adapter_config.json", dict[str, Any])
         return str(said.get("base_model_name_or_path") or "")
-    except (OSError, ValueError, AttributeError, RecursionError):
+    except BridgeError:
         return ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from bridge.models.weights import Weights, models_folder
 from bridge.progress import Progress
 from bridge.references import Reference, Site, is_path, parse_reference, parse_site, parse_sites
 from bridge.store import Store
+from bridge.toml_files import read_toml
 
 
 @final
@@ -109,8 +109,8 @@ def user_aliases() -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        table = read_toml(path)
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path} is not readable TOML ({error}).") from error
     if not all(isinstance(value, str) for value in table.values()):
         raise UsageError(f'{path} must hold lines such as `mine = "./folder@12"`.')

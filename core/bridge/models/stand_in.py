@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.corpus.read import BUNDLED, load_corpus
+from bridge.json_files import read_json
 from bridge.models.tiny_tokenizer import tiny_tokenizer
 
 VOCABULARY = 1024
@@ -179,10 +180,7 @@ def _begin_with_bos(tokenizer: Any) -> None:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    found = json.loads(file.read_text(encoding="utf-8"))
-    return found if isinstance(found, dict) else {}
+    return read_json(file, dict[str, Any]) if file.is_file() else {}
 
 
 def agree(config: Any, tokenizer: Any) -> None:

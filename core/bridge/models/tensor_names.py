@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import final
 
 from bridge.errors import ModelError
+from bridge.safetensors_file import open_tensors
+from bridge.torch_files import load_plain
 
 WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 """What torch.compile, FSDP and activation checkpointing put into names, anywhere."""
@@ -116,9 +118,7 @@ def listed(names: Iterable[str]) -> str:
 
 
 def _of_safetensors(file: Path) -> dict[str, Stored]:
-    from safetensors import safe_open
-
-    with safe_open(file, framework="np") as opened:
+    with open_tensors(file, "np") as opened:
         slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - it is no dict
         return {name: Stored(one.get_dtype(), tuple(one.get_shape())) for name, one in slices.items()}
 
@@ -127,5 +127,5 @@ def _of_pickle(file: Path) -> dict[str, Stored]:
     import torch
 
     kinds = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-    state = torch.load(file, map_location="meta", weights_only=True)
+    state = load_plain(file, "meta")
     return {str(name): Stored(kinds.get(one.dtype, str(one.dtype)), tuple(one.shape)) for name, one in state.items()}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, final
 
 from pydantic import BaseModel
@@ -17,6 +18,7 @@ from bridge.errors import BridgeError, ModelError, ModelUnavailableError, StoreE
 from bridge.files import cache_folder, user_folder
 from bridge.hub_errors import links_of, refusal_of
 from bridge.json_files import read_json
+from bridge.limits import need_within
 from bridge.store import Store
 
 _INDEX_FILES = (
@@ -27,11 +29,27 @@ _INDEX_FILES = (
 )
 
 
+_LAYERS = re.compile("(num|n)_.*layers?$|_layers$|^num_labels$")
+"""Keys of numbers for which transformers makes as many modules or entries of a list."""
+
+
 @final
 class Index(BaseModel):
     """Of a checkpoint in several files: by name of a tensor the file that holds it."""
 
     weight_map: dict[str, str]
+
+    def files(self) -> list[str]:
+        """Return the names of the files, sorted.
+
+        Raises:
+            ValueError: If a file would be outside the checkpoint's folder.
+        """
+        names = sorted(set(self.weight_map.values()))
+        outside = [name for name in names if PureWindowsPath(name).drive or {"..", ""} & set(re.split(r"[/\\]", name))]
+        if outside:
+            raise ValueError(f"it names {outside[0]!r}, which is outside the folder")
+        return names
 
 
 @final
@@ -68,9 +86,11 @@ class Weights:
         if not path.is_file():
             return {}
         try:
-            return read_json(path, dict[str, Any])
+            config = read_json(path, dict[str, Any])
         except BridgeError as error:
-            raise ModelError(f"{path} is not a readable JSON object.", cause=error.cause) from error
+            raise ModelError(f"{path} is not a readable JSON object.", cause=error.cause or error.what) from error
+        need_within("blocks", _depth(config), f"The configuration {path}")
+        return config
 
     def small_files(self) -> Path | None:
         """Return the folder of the configuration and of other small files that are here, without the network.
@@ -112,7 +132,7 @@ class Weights:
             if found.suffix != ".json":
                 return [found]
             try:
-                names = sorted(set(read_json(found, Index).weight_map.values()))
+                names = read_json(found, Index).files()
                 shards = {shard: self._file(shard, fetch) for shard in names}
             except (BridgeError, OSError, ValueError) as error:
                 raise ModelError(f"{found} is not a readable index of a checkpoint ({error}).") from error
@@ -182,6 +202,14 @@ class Weights:
             if refused and isinstance(cached, str):
                 return Path(cached)
             raise unavailable(self, error) from error
+
+
+def _depth(value: Any) -> int:
+    """Return the largest number of layers that a configuration, or one inside it, states."""
+    if not isinstance(value, dict):
+        return 0
+    counts = [one for name, one in value.items() if _LAYERS.search(name) and isinstance(one, int)]
+    return max([0, *counts, *map(_depth, value.values())])
 
 
 def models_folder() -> Path:

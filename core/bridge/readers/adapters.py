@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -10,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bridge.errors import BridgeError, ModelError
+from bridge.json_files import read_json
 from bridge.readers.contract import refuse_unknown
 from bridge.readers.reader import Adapter
+from bridge.safetensors_file import read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,12 +50,7 @@ def read_adapter(folder: Path) -> Adapter:
         BridgeError: If the configuration is damaged, is not of a LoRA, or has unknown or unsupported settings.
     """
     path = folder / CONFIG
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BridgeError(f"{path} cannot be read ({error}).", remedy="Fetch the adapter again.") from error
-    if not isinstance(config, dict):
-        raise BridgeError(f"{path} does not contain a JSON object.", remedy="Fetch the adapter again.")
+    config = read_json(path, dict[str, Any], "Fetch the adapter again.")
     check_config(config, str(path))
     return Adapter(file=folder / FILE, config=config, base=str(config.get("base_model_name_or_path") or ""))
 
@@ -134,9 +130,6 @@ def _setting(config: Mapping[str, Any], pattern: str, path: str, default: Any) -
 
 def _parts(adapter: Adapter) -> dict[tuple[str, str], Tensor]:
     """Return the tensors of an adapter by module and part."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     file = adapter.file
     if not file.is_file():
         raise ModelError(
@@ -145,8 +138,8 @@ def _parts(adapter: Adapter) -> dict[tuple[str, str], Tensor]:
             remedy="Fetch it again, or save it as safetensors: pickles are never read.",
         )
     try:
-        tensors = load_file(file)
-    except (OSError, SafetensorError) as error:
+        tensors = read_tensors(file)
+    except (OSError, ValueError) as error:
         raise ModelError(f"{file} cannot be read ({error}).", remedy="Fetch the adapter again.") from error
     found, odd = {}, []
     for name, tensor in tensors.items():

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bridge.errors import ModelError
 from bridge.readers.reader import Affine, VectorMap
+from bridge.safetensors_file import read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,12 +39,9 @@ def read_affine(affine: Affine, d_out: int | None = None) -> Loaded:
     Raises:
         ModelError: If the file is damaged, or has no such matrix.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     try:
-        tensors: dict[str, Tensor] = load_file(affine.file)
-    except (OSError, SafetensorError) as error:
+        tensors: dict[str, Tensor] = read_tensors(affine.file)
+    except (OSError, ValueError) as error:
         raise ModelError(f"{affine.file} cannot be read ({error}).", remedy=REMEDY) from error
     name = affine.weight or "weight"
     only = next(iter(tensors.values())) if len(tensors) == 1 and not affine.bias else None

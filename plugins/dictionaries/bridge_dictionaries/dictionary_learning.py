@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bridge.dictionaries import Activation, Dictionary, DictionaryFormat, Gated, JumpReLU, Origin, ReLU, TopK
 from bridge.errors import BridgeError
 from bridge.hookspecs import hookimpl
+from bridge.torch_files import load_plain
 from bridge_dictionaries.files import Config, Floats, Weights, assemble, fold_norms, write_json
 
 _CONFIG, _WEIGHTS = "config.json", "ae.pt"
@@ -64,16 +65,15 @@ class DictionaryLearning(DictionaryFormat):
 
 
 def _read(file: Path) -> dict[str, NDArray[Any]]:
-    import torch
-
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
         return {
             str(name).replace("_orig_mod.", ""): (tensor.float() if tensor.is_floating_point() else tensor)
             .detach()
             .numpy()
-            for name, tensor in state.items()
+            for name, tensor in load_plain(file).items()
         }
+    except BridgeError:
+        raise
     except Exception as error:  # zip, pickle and torch raise different errors for damaged files
         raise BridgeError(
             # Not the error's own words: torch advises to load a pickle with its code.

@@ -9,6 +9,8 @@ from typing import final
 
 import numpy as np
 
+from bridge.archives import need_unpacked
+from bridge.bounded import open_plain
 from bridge.dictionaries import Dictionary, DictionaryFormat, JumpReLU, Origin
 from bridge.errors import BridgeError
 from bridge.hookspecs import hookimpl
@@ -37,8 +39,12 @@ class GemmaScope(DictionaryFormat):
         file = _file(path)
         try:
             # Opened here, because numpy does not close a damaged file.
-            with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
-                weights = Weights(file, {name: archive[name] for name in archive.files})
+            with open_plain(file) as opened:
+                need_unpacked(file, opened)
+                with np.load(opened, allow_pickle=False) as archive:
+                    weights = Weights(file, {name: archive[name] for name in archive.files})
+        except BridgeError:
+            raise
         except Exception as error:  # numpy and zipfile raise many error types for damaged files
             raise BridgeError(
                 f"{file} is not a readable archive of plain arrays ({error}).",

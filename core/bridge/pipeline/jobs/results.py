@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, Field
 
+from bridge.bounded import read_text
 from bridge.directions import read_vectors
 from bridge.errors import BridgeError
 from bridge.json_files import AGAIN, read_json, read_json_lines
@@ -24,6 +24,7 @@ from bridge.pipeline.readings import Reading
 from bridge.pipeline.verbalize.contexts import Context
 from bridge.pipeline.verbalize.records import ContextRecord, FeatureRecord, PositionRecord
 from bridge.scorers import MAPPED
+from bridge.toml_files import parse_toml
 
 Matrix = NDArray[np.floating]
 
@@ -121,9 +122,9 @@ def read_run(folder: Path) -> RunFiles:
     if record.provenance != result.bridge:
         raise _refused(folder, f"{METRICS} and bridge.json belong to different runs")
     try:
-        config = (folder / CONFIG).read_text(encoding="utf-8")
-        tomllib.loads(config)
-    except (OSError, ValueError, RecursionError) as error:
+        config = read_text(folder / CONFIG, "settings")
+        parse_toml(config)
+    except (OSError, ValueError) as error:
         raise _refused(folder / CONFIG, f"The file is not TOML ({error})") from error
     kept = read_vectors(folder / KEPT) if (folder / KEPT).is_file() else {}
     run = RunFiles(

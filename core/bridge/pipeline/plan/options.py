@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Any, final
 
@@ -22,6 +21,7 @@ from bridge.pipeline.plan.groups import (
     VerbalizeOptions,
 )
 from bridge.pipeline.plan.specs import describe_errors
+from bridge.toml_files import read_toml as read_table
 
 WRITTEN = (
     *("src", "dst", "map", "corpus", "corpus_sha256", "src_identity", "dst_identity", "max_documents", "max_tokens"),
@@ -133,6 +133,6 @@ def read_toml(path: Path) -> dict[str, Any]:
         UsageError: If the file is missing or not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return read_table(path)
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path} is not a readable TOML file ({error}).") from error

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bridge.corpus.documents import Document
 from bridge.corpus.formats import json_lines
+from bridge.corpus.lines import Lines, open_text
 from bridge.directions import _finite, read_arrays
 from bridge.errors import BridgeError, CorpusError
 
@@ -53,11 +54,11 @@ def load_contrast(path: Path, seed: int) -> Contrast:
     """
     form = 'Give JSON Lines such as {"text": "What a day!", "class": "glad"}.'
     try:
-        records = list(json_lines(path.read_text(encoding="utf-8-sig"), str(path)))
-        pairs = [(record["text"], record["class"]) for record in records]
+        with open_text(path) as opened:
+            pairs = [(record["text"], record["class"]) for record in json_lines(Lines(opened, str(path)))]
     except CorpusError as error:
         raise CorpusError(f"{path} is not a readable contrast set: {error.what}", remedy=form) from error
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (KeyError, TypeError) as error:
         raise CorpusError(
             f"{path} is not a readable contrast set ({type(error).__name__}: {error}).", remedy=form
         ) from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bridge.errors import ModelError
 from bridge.models import Weights
+from bridge.safetensors_file import read_tensors
 from bridge_toys.dyck.shape import Shape
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ def read(weights: Weights) -> Network:
     Raises:
         ModelError: If the weights are missing, damaged, or not those of the configuration.
     """
-    from safetensors.torch import load_file
-
     from bridge_toys.dyck.network import Network
 
     if not weights.folder:
@@ -53,8 +52,8 @@ def read(weights: Weights) -> Network:
     network = Network(read_shape(weights))
     path = weights.folder / "model.safetensors"
     try:
-        state = load_file(path)
-    except Exception as error:  # OSError, SafetensorError, ...: the file cannot be read
+        state = read_tensors(path)
+    except (OSError, ValueError) as error:
         raise ModelError(
             f"{path} cannot be read ({error}).", cause="The file is missing, truncated or damaged.", remedy=_REMEDY
         ) from error

@@ -13,6 +13,7 @@ from typing import Any, final
 
 from pydantic import ValidationError
 
+from bridge.bounded import read_bytes
 from bridge.errors import BridgeError
 from bridge.files import write_json
 from bridge.hookspecs import hookimpl
@@ -169,7 +170,7 @@ def _notes(folder: Path) -> tuple[str, ...]:
 def _ar_meta(folder: Path) -> ArMeta:
     path = folder / AR_META
     try:
-        return ArMeta.model_validate_json(path.read_bytes())
+        return ArMeta.model_validate_json(read_bytes(path))
     except OSError as error:
         raise BridgeError(
             f"{folder} has neither {AR_META} nor {HEAD}.",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bridge.bounded import read_bytes
 from bridge.files import write_json
 from bridge.readers import ReaderStandIn
 from bridge_verbalizers.formats.easynla_layout import AR_FILE, AR_HEAD, AR_META, ARS, AVS, HEAD, ArMeta
@@ -51,7 +52,7 @@ def _write_ar(folder: Path, like: ReaderStandIn, real: Path | None, of_av: dict[
     if real and not (real / AR_META).is_file() and (real / HEAD).is_file():
         write_cut(folder, like, HEAD)
         return
-    told = ArMeta.model_validate_json((real / AR_META).read_bytes()) if real and (real / AR_META).is_file() else None
+    told = ArMeta.model_validate_json(read_bytes(real / AR_META)) if real and (real / AR_META).is_file() else None
     depth = site_of(like).layer + 1
     targets = told.target_modules if told else "all-linear"
     tensors, _ = adapter_tensors(like.base, targets, depth)

@@ -13,6 +13,7 @@ from typing import Any, Literal, final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bridge.errors import BridgeError
+from bridge.yaml_files import read_yaml
 
 NAME = "nla_meta.yaml"
 RAW = (None, "raw", "none")
@@ -173,18 +174,16 @@ def read_meta(folder: Path) -> Meta:
     Raises:
         BridgeError: If there is none, it is not valid YAML, or it has values or keys that are not supported.
     """
-    import yaml
-
     path = folder / NAME
     try:
-        return Meta.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Meta.model_validate(read_yaml(path))
     except OSError as error:
         raise BridgeError(
             f"{folder} has no {NAME}.",
             cause="It is not the folder of a reader, or was copied without this file.",
             remedy="Copy the file from the source of the weights: trainers write it with the weights or their dataset.",
         ) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValidationError is a ValueError
+    except ValueError as error:  # a ValidationError is a ValueError
         raise BridgeError(
             f"{path} cannot be used: {_faults(error)}.",
             cause="It is damaged, or was written by an unknown trainer or version.",

@@ -7,6 +7,7 @@ from typing import final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from bridge.bounded import read_bytes
 from bridge.errors import BridgeError
 from bridge.files import write_json
 from bridge.readers import Message, Prompt
@@ -91,7 +92,7 @@ def read_config(folder: Path) -> OracleConfig | None:
     if not path.is_file():
         return None
     try:
-        return OracleConfig.model_validate_json(path.read_bytes())
+        return OracleConfig.model_validate_json(read_bytes(path))
     except (OSError, ValueError) as error:
         faults = error.errors() if isinstance(error, ValidationError) else []
         said = "; ".join(str(item["msg"]).removeprefix("Value error, ") for item in faults) or str(error)

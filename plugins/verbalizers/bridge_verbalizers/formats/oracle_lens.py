@@ -14,6 +14,7 @@ from typing import Any, Literal, final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bridge.bounded import read_bytes
 from bridge.errors import BridgeError
 from bridge.files import write_json
 from bridge.hookspecs import hookimpl
@@ -150,7 +151,7 @@ def _run(folder: Path) -> Run | None:
     if not path:
         return None
     try:
-        return _WithRun.model_validate_json(path.read_bytes()).config
+        return _WithRun.model_validate_json(read_bytes(path)).config
     except (OSError, ValidationError) as error:
         faults = error.errors() if isinstance(error, ValidationError) else []
         said = "; ".join(f"{'.'.join(map(str, item['loc']))} is {item['input']!r}: {item['msg']}" for item in faults)

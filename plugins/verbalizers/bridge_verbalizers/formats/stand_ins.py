@@ -15,6 +15,7 @@ from bridge.models.transformers_adapter import quiet
 from bridge.readers import ReaderStandIn
 from bridge.readers.body import truncate
 from bridge.references import Site, parse_site
+from bridge.yaml_files import read_yaml
 from bridge_verbalizers.formats.examples import AV_TEMPLATE
 from bridge_verbalizers.formats.files import ADAPTER, ADAPTER_CONFIG, is_adapter, sidecar_folder
 from bridge_verbalizers.formats.meta import LAYERS
@@ -169,11 +170,9 @@ def save(file: Path, tensors: Mapping[str, Any]) -> None:
 
 def read_sidecar(folder: Path | None) -> dict[str, Any]:
     """Return what a real sidecar says, unchecked; empty if it is not here or damaged, which others report."""
-    import yaml
-
     try:
-        found = yaml.safe_load((folder / SIDECAR).read_text(encoding="utf-8")) if folder else None
-    except (OSError, ValueError, yaml.YAMLError):
+        found = read_yaml(folder / SIDECAR) if folder else None
+    except (OSError, ValueError, BridgeError):
         found = None
     return found if isinstance(found, dict) else {}
 

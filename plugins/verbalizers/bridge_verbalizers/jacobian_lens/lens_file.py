@@ -10,12 +10,12 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError, safe_open
+from pydantic import TypeAdapter
 from safetensors.numpy import save_file
 
 from bridge.errors import BridgeError
 from bridge.files import write_file
+from bridge.safetensors_file import open_tensors
 
 KEY = "jacobian_lens"
 """Key of the metadata that holds a JSON document."""
@@ -96,10 +96,10 @@ def read_record(path: Path) -> LensRecord:
         BridgeError: If the file is not a lens of bridge.
     """
     try:
-        with safe_open(path, "numpy") as file:
+        with open_tensors(path, "np") as file:
             text, names = (file.metadata() or {}).get(KEY), set(file.keys())
         record = TypeAdapter(LensRecord).validate_json(text or "")
-    except (OSError, SafetensorError, ValidationError) as error:
+    except (OSError, ValueError) as error:
         raise _no_lens(path, "It is damaged, or another kind of file.") from error
     if record.format != FORMAT:
         raise _no_lens(path, f"It has format {record.format}, and this version reads {FORMAT}.")
@@ -115,9 +115,9 @@ def read_sum(path: Path, record: LensRecord, layer: int) -> NDArray[np.float64]:
         BridgeError: If the sum has another shape or dtype, or values that are not finite.
     """
     try:
-        with safe_open(path, "numpy") as file:
+        with open_tensors(path, "np") as file:
             found: NDArray[np.float64] = file.get_tensor(f"sum.{layer}")
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError) as error:
         raise _no_lens(path, "It is damaged.") from error
     if found.shape != (record.d_model,) * 2 or found.dtype != np.float64 or not np.isfinite(found).all():
         raise _no_lens(path, f"The matrix of layer {layer} is not {record.d_model} finite float64 values squared.")

@@ -9,7 +9,6 @@ of the released files.
 
 from __future__ import annotations
 
-import pickle
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import BridgeError
+from bridge.torch_files import load_plain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,15 +92,15 @@ def open_released(path: Path) -> ReleasedLens:
 
 
 def _plain(path: Path) -> dict[str, Any]:
-    import torch
-
     if not path.is_file():
         raise BridgeError(f"There is no lens {path}.", remedy="Give lens=FILE, or fit one: `bridge lens fit`.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            document = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+            document = load_plain(path)
+    except BridgeError:
+        raise
+    except Exception as error:  # zip, pickle and torch raise different errors for damaged files
         raise BridgeError(
             # Not the error's own words: torch advises to load the file with its code.
             f"{path} is no file of plain tensors ({type(error).__name__}).",

@@ -9,6 +9,7 @@ from typing import Any, Literal, final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bridge.errors import BridgeError
+from bridge.yaml_files import read_yaml
 from bridge_verbalizers.formats.meta import Injection
 
 NAME = "nla_meta.yaml"
@@ -191,11 +192,9 @@ def read_sidecar(folder: Path, role: Literal["av", "ar"]) -> Sidecar:
     Raises:
         BridgeError: If the sidecar is missing, not YAML, incomplete, or has the other role.
     """
-    import yaml
-
     path = folder / NAME
     try:
-        sidecar = Sidecar.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        sidecar = Sidecar.model_validate(read_yaml(path))
     except OSError as error:
         raise BridgeError(
             f"{folder} holds no {NAME}.",
@@ -203,7 +202,7 @@ def read_sidecar(folder: Path, role: Literal["av", "ar"]) -> Sidecar:
             remedy="Give the folder of an NLA checkpoint, or train one: "
             "bridge verbalizer train --model MODEL@SITE --out FOLDER.",
         ) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValidationError is a ValueError
+    except ValueError as error:  # a ValidationError is a ValueError
         faults = "; ".join(str(item["msg"]) for item in error.errors()) if isinstance(error, ValidationError) else error
         raise BridgeError(f"{path} cannot be used: {faults}.", cause="It is damaged, or of another version.") from error
     if sidecar.role != role:

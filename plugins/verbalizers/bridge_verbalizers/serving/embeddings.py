@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.errors import BridgeError
 from bridge.json_files import read_json
 from bridge.models.weights import Index
+from bridge.safetensors_file import open_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,18 +31,17 @@ def embed(folder: Path, config: dict[str, Any], ids: Sequence[int]) -> Tensor:
         BridgeError: If the embedding table is missing, unreadable or too short.
     """
     import torch
-    from safetensors import SafetensorError, safe_open
 
     try:
         file, name = _table(folder)
-        with safe_open(file, framework="pt") as tensors:
+        with open_tensors(file) as tensors:
             table = tensors.get_slice(name)
             if max(ids) >= table.get_shape()[0]:
                 raise BridgeError(
                     f"The prompt of {folder} has token {max(ids)}, and its embedding table {table.get_shape()[0]} rows."
                 )
             rows = {token: table[token : token + 1] for token in set(ids)}
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise BridgeError(
             f"The embedding table of {folder} cannot be read ({error}).",
             cause="The checkpoint's safetensors files are damaged or not all there.",
@@ -57,12 +57,10 @@ def embed(folder: Path, config: dict[str, Any], ids: Sequence[int]) -> Tensor:
 
 def _table(folder: Path) -> tuple[Path, str]:
     """Return file and name of the embedding table."""
-    from safetensors import safe_open
-
     if (folder / INDEX).is_file():
         files = read_json(folder / INDEX, Index, "Fetch the checkpoint again.").weight_map
     else:
-        with safe_open(folder / WHOLE, framework="pt") as tensors:
+        with open_tensors(folder / WHOLE) as tensors:
             files = dict.fromkeys(tensors.keys(), WHOLE)
     names = [name for name in files if name.endswith(TABLES)]
     if len(names) != 1:
