@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from typing import final
 
 import click
 
+from bridge.at_work.ended import ended_at_work
+from bridge.at_work.interrupts import INTERRUPTED, interrupts
+from bridge.at_work.witness import witness
+from bridge.cli.ending import end_within_grace, say_faults_of_threads
 from bridge.errors import BridgeError, printable
 
 COMMANDS = (
     *("run", "rehearse", "fit", "sweep", "transfer", "audit", "steer", "explain", "verbalizer", "lens", "report"),
     *("models", "readers", "plugins", "new-plugin", "doctor"),
 )
-INTERRUPTED = 130
 
 
 @final
@@ -42,38 +46,71 @@ def bridge() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 ok, 1 failure, 2 usage, 3 model not available, 4 threshold unmet."""
+    """Run the command line and exit: 0 ok, 1 failure, 2 usage, 3 model not available, 4 threshold unmet.
+
+    Args:
+        arguments: The arguments; default: those of the process, which then ends soon after the command has finished,
+            whatever threads or exit functions of plugins still do.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    with contextlib.ExitStack() as leaving:
+        if arguments is None and "--debug" not in given:
+            say_faults_of_threads()
+        leaving.enter_context(interrupts().listening())
+        for sentence in ended_at_work():
+            _say(sentence)
+        witness().begin(" ".join(["bridge", *given]))
+        leaving.callback(witness().end)
+        code = _exit_code(given)
+    if arguments is None:
+        end_within_grace(code)
+    if code:
+        sys.exit(code)
+
+
+def _exit_code(given: list[str]) -> int:
+    """Perform a command and return its exit code; with `--debug`, errors pass through."""
     debug = "--debug" in given
     try:
         bridge.main([argument for argument in given if argument != "--debug"], standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _say("Interrupted. Finished work is kept: the same command continues from there.")
-        sys.exit(INTERRUPTED)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt) as error:
+        plugin = _culprit(error.__cause__ or error)  # click turns an interrupt into an Abort
+        _say(
+            f"Interrupted{f' while the plugin {plugin} was at work' if plugin else ''}. "
+            "Finished work is kept: the same command continues from there."
+        )
+        return INTERRUPTED
     except BridgeError as error:
         if debug:
             raise
         _say(f"Error: {error}")
-        sys.exit(error.exit_code)
+        return error.exit_code
     except BrokenPipeError:
-        sys.exit(0)
-    except Exception as error:
+        return 0
+    except BaseException as error:
+        plugin = _culprit(error)
+        if isinstance(error, SystemExit) and not plugin:
+            return error.code if isinstance(error.code, int) else int(error.code is not None)
         if debug:
             raise
         _say(
-            f"Error: {type(error).__name__}: {error}. {_whose(error)} "
+            f"Error: {type(error).__name__}: {error}. {_whose(plugin)} "
             "Run the command again with --debug, and report its output."
         )
-        sys.exit(1)
+        return 1
+    return 0
 
 
-def _whose(error: Exception) -> str:
-    from bridge.plugins.isolation import culprit
+def _culprit(error: BaseException) -> str:
+    from bridge.plugins.isolation import culprit  # imports what `bridge --help` does not need
 
-    plugin = culprit(error)
+    return culprit(error)
+
+
+def _whose(plugin: str) -> str:
     if not plugin:
         return "This is a bug in bridge or in a plugin."
     return f"The plugin {plugin} raised this error; BRIDGE_DISABLE_PLUGINS={plugin} disables the plugin."

@@ -12,7 +12,6 @@ from bridge.errors import printable
 from bridge.measures import OF_THE_CORE
 from bridge.metrics import Metric
 from bridge.plugins import discover
-from bridge.plugins.isolation import ANY_FAULT
 from bridge.scorers import Measure, Question, Scorer, Section
 
 Key = tuple[str, str]
@@ -102,7 +101,7 @@ class Measures:
                 with redirect_stdout(sys.stderr):
                     lines = self._scorers[scorer].sentences(own)
                     said += [str(line) for line in lines]
-            except ANY_FAULT as error:
+            except Exception as error:
                 said.append(printable(f"{scorer} could not describe its scores ({type(error).__name__}: {error})."))
         return said
 

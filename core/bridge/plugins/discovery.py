@@ -15,7 +15,8 @@ import pluggy
 from bridge import hookspecs
 from bridge.errors import PluginError
 from bridge.plugins.checks import check_api
-from bridge.plugins.isolation import ANY_FAULT, GROUP, UNKNOWN, impatient, written_for_another
+from bridge.plugins.guard import Guard
+from bridge.plugins.isolation import GROUP, HOST, UNKNOWN, impatient, written_for_another
 from bridge.plugins.registry import KINDS, ConflictError, Plugin, Registry
 
 
@@ -38,9 +39,10 @@ def discover(manager: pluggy.PluginManager | None = None, found: Iterable[EntryP
             entry points, by `name` or `distribution:name`, separated by commas.
     """
     manager = manager or build_plugin_manager()
-    registry = Registry()
     chosen = _enabled(entry_points(group=GROUP) if found is None else found)
     repeated = {name for name, count in Counter(plugin.name for plugin, _ in chosen).items() if count > 1}
+    trusted = {entry.module.partition(".")[0] for plugin, entry in chosen if plugin.distribution == HOST}
+    registry = Registry(trusted)
     for plugin, entry in chosen:
         registry.plugins.append(plugin)
         try:
@@ -54,13 +56,14 @@ def discover(manager: pluggy.PluginManager | None = None, found: Iterable[EntryP
             known = entry.module in sys.modules
             watched = contextlib.nullcontext() if known else impatient(plugin.name, plugin.distribution)
             # Plugins must not print to standard output, which may be a JSON document.
-            with contextlib.redirect_stdout(sys.stderr), watched:
+            passed = Guard(plugin.full_name).calling("import") if plugin.foreign else contextlib.nullcontext()
+            with contextlib.redirect_stdout(sys.stderr), watched, passed:
                 _activate(manager, registry, plugin, entry)
         except PluginError as error:
             registry.withdraw(plugin)
             plugin.error, plugin.remedy = error.what, error.remedy
             plugin.conflict = isinstance(error, ConflictError)
-        except ANY_FAULT as error:
+        except Exception as error:
             registry.withdraw(plugin)
             plugin.error = f"{type(error).__name__}: {error}"
             plugin.remedy = f"Report this to the authors of {plugin.distribution}, upgrade it, or uninstall it."

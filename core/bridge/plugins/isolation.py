@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import IO
 
@@ -15,8 +15,8 @@ GROUP = "bridge"
 UNKNOWN = "unknown"
 """Placeholder for the name and version of a package that cannot be found."""
 
-ANY_FAULT = (Exception, SystemExit)
-"""Errors that a plugin may raise: any. They must not affect other plugins, and the message must name the plugin."""
+HOST = "residual-bridge"
+"""The distribution of the core, whose plugins are not foreign."""
 
 PATIENCE = 10.0
 """Seconds after which a message names a plugin that is still being imported."""
@@ -39,6 +39,12 @@ def impatient(name: str, distribution: str) -> Iterator[None]:
         timer.cancel()
 
 
+def described(error: BaseException) -> str:
+    """Return an error as a text that names the plugin of another distribution that raised it."""
+    plugin = getattr(error, "raised_by_plugin", "")
+    return f"{type(error).__name__}: {error}" + (f" (raised by the plugin {plugin})" if plugin else "")
+
+
 def culprit(error: BaseException, found: Iterable[EntryPoint] | None = None) -> str:
     """Return the plugin whose code raised an error, as `distribution:name`; empty if it was not a plugin.
 
@@ -46,12 +52,24 @@ def culprit(error: BaseException, found: Iterable[EntryPoint] | None = None) -> 
         error: The error with its traceback.
         found: The entry points to search; default: the group `bridge`.
     """
-    entries = list(entry_points(group=GROUP) if found is None else found)
+    if guarded := getattr(error, "raised_by_plugin", ""):
+        return str(guarded)
     modules: list[str] = []
     step = error.__traceback__
     while step:
         modules.insert(0, str(step.tb_frame.f_globals.get("__name__", "")))
         step = step.tb_next
+    return owner_of(modules, found)
+
+
+def owner_of(modules: Sequence[str], found: Iterable[EntryPoint] | None = None) -> str:
+    """Return the plugin that the first known module belongs to, as `distribution:name`; empty if none does.
+
+    Args:
+        modules: Names of modules, the innermost first.
+        found: The entry points to search; default: the group `bridge`.
+    """
+    entries = list(entry_points(group=GROUP) if found is None else found)
     # Compare the module before its package, because several plugins and helpers may share a package.
     for depth in (None, 1):
         for module in modules:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, final
 
@@ -14,6 +14,8 @@ from bridge.errors import PluginError, UsageError, did_you_mean
 from bridge.maps import Map
 from bridge.models import Alias, ModelAdapter, NamedCorpus
 from bridge.plugins.checks import check_measures, check_needs, fault_of_reader
+from bridge.plugins.guard import Guard
+from bridge.plugins.isolation import HOST
 from bridge.readers import ReaderFormat, kind_of
 from bridge.scorers import MAPPED, MISPAIRED, Scorer
 from bridge.sources import ActivationBackend
@@ -75,12 +77,28 @@ class Plugin:
         """The kind in its name; `provides` has the kinds that it registered."""
         return self.name.partition(".")[0]
 
+    @property
+    def foreign(self) -> bool:
+        """Whether it comes from another distribution than the host."""
+        return self.distribution != HOST
+
+    @property
+    def full_name(self) -> str:
+        """The name that BRIDGE_DISABLE_PLUGINS takes: `distribution:name`."""
+        return f"{self.distribution}:{self.name}"
+
 
 @final
 class Registry:
     """Everything that plugins registered, by kind and name."""
 
-    def __init__(self) -> None:
+    def __init__(self, trusted: Collection[str] = ()) -> None:
+        """Create an empty registry.
+
+        Args:
+            trusted: Top-level packages of the host's own plugins.
+        """
+        self._trusted = trusted
         self.plugins: list[Plugin] = []
         self._items: dict[str, dict[str, Any]] = {kind: {} for kind in (*KINDS, *NAMES, KNOWN_READERS)}
         self._owners: dict[tuple[str, str], Plugin] = {}
@@ -139,6 +157,10 @@ class Registry:
     def known_readers(self) -> Mapping[str, KnownReader]:
         """Published readers of activations by name."""
         return self._items[KNOWN_READERS]
+
+    def is_foreign(self, kind: str, name: str) -> bool:
+        """Tell whether a plugin of another distribution than the host's registered an object."""
+        return self._owners[kind, name].foreign
 
     def map_type(self, name: str) -> type[Map]:
         """Return a map type.
@@ -259,6 +281,8 @@ class Registry:
         self._items[kind][name] = item
         self._owners[kind, name] = plugin
         plugin.provides.append((kind, name))
+        if plugin.foreign:
+            Guard(plugin.full_name, self._trusted).guarded(item)
 
     def reader_registrar(self, plugin: Plugin) -> Callable[[Any], None]:
         """Return the `register` callback that one plugin is handed for known readers."""

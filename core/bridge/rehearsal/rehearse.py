@@ -8,7 +8,6 @@ from pathlib import Path
 
 from bridge.errors import BridgeError
 from bridge.pipeline.plan.runtime import open_runtime
-from bridge.plugins.isolation import ANY_FAULT
 from bridge.progress import Progress, Silent
 from bridge.rehearsal.command import Command, Surroundings
 from bridge.rehearsal.estimate import estimates
@@ -72,7 +71,7 @@ def _performed(command: Command, ready: StandIns, root: Path, recorder: Recorder
         except BridgeError as error:
             problems.add(stage_of(error), str(error))
             return False
-        except ANY_FAULT as error:
+        except Exception as error:
             problems.add(stage_of(error), f"{type(error).__name__}: {error}")
             return False
     for name, what in done.failed.items():

@@ -69,7 +69,7 @@ def interrupted(perform: Callable[[Path], object], folder: Path, config: str, st
             with pytest.raises(Killed):
                 perform(out)
         left = files(out)
-        assert len(left) == writes
+        assert 0 < len(left) <= writes  # a run writes the bridge when it is fitted, and again with its scores
         assert config in left, "the first file says whose folder it is"
         (out / TEMPORARY).write_bytes(b"half")  # what `kill -9` leaves
         perform(out)

@@ -10,7 +10,6 @@ import numpy as np
 from bridge.errors import BridgeError, MapError
 from bridge.maps import FittedMap, Map, TrainingData
 from bridge.plugins.checks import fault_of_rows
-from bridge.plugins.isolation import ANY_FAULT
 
 
 def fit_each(kind: Map, several: Sequence[TrainingData]) -> list[FittedMap | MapError]:
@@ -20,7 +19,7 @@ def fit_each(kind: Map, several: Sequence[TrainingData]) -> list[FittedMap | Map
         The fitted maps of `checked_fit`, or its errors.
     """
     if len(several) > 1:
-        with contextlib.suppress(*ANY_FAULT):
+        with contextlib.suppress(Exception):
             return [_checked(kind, fitted, data) for fitted, data in zip(kind.fit_each(several), several, strict=True)]
     outcomes: list[FittedMap | MapError] = []
     for data in several:
@@ -52,7 +51,7 @@ def checked_fit(kind: Map, data: TrainingData) -> FittedMap:
         fitted = kind.fit(data)
     except BridgeError:
         raise
-    except ANY_FAULT as error:
+    except Exception as error:
         raise MapError(
             f"The map {kind.name} failed to fit ({type(error).__name__}: {error}).",
             cause="The plugin is broken, or does not support these rows.",
@@ -74,7 +73,7 @@ def _checked(kind: Map, fitted: FittedMap, data: TrainingData) -> FittedMap:
     for move, what in ((fitted, "points"), (fitted.direction, "directions")):
         try:
             wrong = fault_of_rows(move(rows), (2, data.d_dst))
-        except ANY_FAULT as error:
+        except Exception as error:
             wrong = f"{type(error).__name__} ({error})"
         if wrong:
             raise MapError(

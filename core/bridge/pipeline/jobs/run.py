@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, final
 
+import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from bridge.display import notebook
 from bridge.metrics import Metric, document
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.fit.fit import fit_plan
-from bridge.pipeline.jobs.evidence import score_fit
-from bridge.pipeline.jobs.folder import claim_folder, write_config, write_explanations, write_folder, write_kept
+from bridge.pipeline.jobs.evidence import explain_fit, score_fit
+from bridge.pipeline.jobs.folder import (
+    METRICS,
+    claim_folder,
+    write_config,
+    write_explanations,
+    write_folder,
+    write_kept,
+)
 from bridge.pipeline.plan.idle import idle_beside_positions, refuse_idle
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import prepare
@@ -66,7 +76,7 @@ def run(
     progress: Progress | None = None,
     stdin: IO[str] | None = None,
 ) -> Run:
-    """Fit, score and write.
+    """Fit, explain and score; write each result before the next stage, so that a crash loses no earlier one.
 
     Args:
         options: The options.
@@ -94,13 +104,22 @@ def run(
         result = fit_plan(plan, runtime, controls=True, reverse=bool(dictionaries or options.verbalize.positions))
         if dictionaries and dictionaries.src.origin.notes:
             result.bridge.provenance["dictionary_notes"] = list(dictionaries.src.origin.notes)
-        metrics, verbalized, kept = score_fit(plan, result, dictionaries, setup, judge, runtime)
-    if out is not None:
-        write_config(out, plan)
-        if verbalized:
+        if out is not None:
+            write_config(out, plan)
+            if not (out / METRICS).exists():  # else a finished run with these options, which stays whole until the end
+                write_folder(out, result.bridge, None)
+        explained = explain_fit(plan, result, dictionaries, setup, runtime)
+        verbalized = explained.verbalized
+        if out is not None and verbalized:
             write_explanations(out, verbalized)
-        write_kept(out, kept)
-        write_folder(out, result.bridge, metrics)
+
+        def save(metrics: list[Metric], kept: Mapping[str, NDArray[np.floating]]) -> None:
+            if out is not None:
+                write_kept(out, kept)
+                write_folder(out, result.bridge, metrics)
+
+        metrics, kept = score_fit(plan, result, dictionaries, explained, judge, runtime, save)
+        save(metrics, kept)
     return Run(result.bridge, metrics, out, verbalized)
 
 

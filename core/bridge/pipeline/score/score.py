@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,15 +11,28 @@ from numpy.typing import NDArray
 from bridge.errors import PluginError, StoreError
 from bridge.metrics import Metric
 from bridge.plugins.checks import fault_of_kept, fault_of_metric
-from bridge.plugins.isolation import ANY_FAULT
+from bridge.plugins.isolation import described
 from bridge.progress import Progress
 from bridge.scorers import Evidence, Scorer
 
+Before = Callable[[Scorer, list[Metric], Mapping[str, str]], None]
+
 
 def score_evidence(
-    evidence: Evidence, scorers: Sequence[Scorer], progress: Progress, advance: Callable[[int], None]
+    evidence: Evidence,
+    scorers: Sequence[Scorer],
+    progress: Progress,
+    advance: Callable[[int], None],
+    before: Before = lambda *_: None,
 ) -> tuple[list[Metric], dict[str, str]]:
     """Run some scorers; return their metrics, and the errors by the name of the scorer.
+
+    Args:
+        evidence: The inputs of all scorers.
+        scorers: The scorers, in their order.
+        progress: Receives a note for each scorer that fails.
+        advance: Called after each scorer.
+        before: Called before each scorer with the scorer, and the metrics and errors so far.
 
     Raises:
         PluginError: If every scorer failed.
@@ -28,6 +41,7 @@ def score_evidence(
     metrics: list[Metric] = []
     failed: dict[str, str] = {}
     for scorer in scorers:
+        before(scorer, metrics, failed)
         found, error = checked_scores(scorer, evidence)
         metrics += found
         if error:
@@ -55,8 +69,10 @@ def checked_scores(scorer: Scorer, evidence: Evidence) -> tuple[list[Metric], st
                 return [], wrong
         for name, array in kept.items():
             evidence.keep(name, array)
-    except (StoreError, MemoryError):
+    except StoreError:
         raise
-    except ANY_FAULT as error:
-        return [], f"{type(error).__name__}: {error}"
+    except PluginError as error:
+        return [], error.what
+    except Exception as error:
+        return [], described(error)
     return metrics, ""

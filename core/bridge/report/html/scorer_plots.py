@@ -16,7 +16,6 @@ from bridge.errors import PluginError
 from bridge.pipeline.jobs.results import RunFiles
 from bridge.plugins.checks import fault_of_plot
 from bridge.plugins.discovery import discover
-from bridge.plugins.isolation import ANY_FAULT
 from bridge.scorers import Scorer
 
 Kept = Mapping[str, NDArray[np.floating]]
@@ -46,7 +45,7 @@ def scorer_plots(run: RunFiles, key: str) -> tuple[list[Plot], dict[str, str]]:
             continue
         try:
             plots += draw(installed[name], own, f"{key}-own{at}")
-        except ANY_FAULT as error:
+        except Exception as error:
             undrawn[name] = f"{type(error).__name__}: {error}"
     return plots, undrawn
 

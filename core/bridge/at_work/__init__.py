@@ -1,0 +1,1 @@
+"""The plugin at work in this process: named on disk for the next command, and kept from breaking the process."""

@@ -1,0 +1,123 @@
+"""What a call into a plugin must leave as it was: put back afterwards, where that is cheap.
+
+Not put back: environment variables, `sys.path`, the random states of numpy and torch (every stage draws from generators
+of its own), patched modules, files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STREAMS = (("stdout", 1), ("stderr", 2))
+
+
+@contextlib.contextmanager
+def restored() -> Iterator[None]:
+    """Put back standard output and error, the working directory, handlers of signals, filters of warnings, and torch's
+    default dtype, gradients and number of threads."""
+    with contextlib.ExitStack() as undo:
+        for keep in (_streams, _folder, _signals, _filters, _torch):
+            undo.callback(keep())
+        yield
+
+
+def _streams() -> Callable[[], None]:
+    kept = [(name, number, getattr(sys, name), _copy(number), _state(number)) for name, number in STREAMS]
+
+    def put_back() -> None:
+        for name, number, stream, copy, state in kept:
+            if copy is None:
+                continue
+            if _state(number) != state:
+                os.dup2(copy, number)
+            os.close(copy)
+            if stream is not None and stream.closed:
+                stream = os.fdopen(number, "w", encoding=stream.encoding, errors=stream.errors, closefd=False)
+            if getattr(sys, name) is not stream:
+                setattr(sys, name, stream)
+
+    return put_back
+
+
+def _copy(number: int) -> int | None:
+    """Return a copy of a file descriptor, which keeps its file open; None if it was closed before the command began."""
+    try:
+        return os.dup(number)
+    except OSError:
+        return None
+
+
+def _state(number: int) -> tuple[int, int] | None:
+    try:
+        stat = os.fstat(number)
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def _folder() -> Callable[[], None]:
+    try:
+        folder = os.getcwd()  # noqa: PTH109
+    except OSError:  # it was deleted before
+        return lambda: None
+
+    def put_back() -> None:
+        with contextlib.suppress(OSError):  # the plugin deleted it
+            os.chdir(folder)
+
+    return put_back
+
+
+def _signals() -> Callable[[], None]:
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None  # only the main thread may set handlers
+    handlers = [(number, signal.getsignal(number)) for number in SIGNALS]
+
+    def put_back() -> None:
+        for number, handler in handlers:
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+
+    return put_back
+
+
+def _filters() -> Callable[[], None]:
+    filters, kept = warnings.filters, list(warnings.filters)
+
+    def put_back() -> None:
+        # Imported modules add filters about their own warnings; only what was there before must still be there.
+        if warnings.filters is not filters or any(one not in filters for one in kept):
+            warnings.filters = filters
+            filters[:] = kept  # type: ignore[index]
+            warnings._filters_mutated()  # type: ignore[attr-defined]
+
+    return put_back
+
+
+def _torch() -> Callable[[], None]:
+    torch: Any = sys.modules.get("torch")
+    # Of a torch that the plugin is the first to import, the defaults are known.
+    dtype = torch.get_default_dtype() if torch else None
+    gradients = torch.is_grad_enabled() if torch else True
+    threads = torch.get_num_threads() if torch else None
+
+    def put_back() -> None:
+        torch = sys.modules.get("torch")
+        if torch is None or not hasattr(torch, "get_default_dtype"):  # a plugin's import of it failed
+            return
+        if torch.get_default_dtype() != (dtype or torch.float32):
+            torch.set_default_dtype(dtype or torch.float32)
+        if torch.is_grad_enabled() != gradients:
+            torch.set_grad_enabled(gradients)
+        if threads is not None and torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+
+    return put_back
