@@ -258,7 +258,7 @@ def register_scorers(register):
     assert code_ == 0, err
     assert {metric["scorer"] for metric in json.loads(out)["metrics"]}.isdisjoint({"leaves", "odd"})
     left_out = (
-        "The scorer leaves failed; its scores are missing: The plugin odd-scorers:scorers.odd raised SystemExit (0)"
+        "The scorer leaves failed; its scores are missing: The plugin odd-scorers:scorers.odd raised SystemExit: 0"
     )
     assert left_out in err
     assert "The scorer odd failed; its scores are missing: it returned a metric whose note is not a text" in err

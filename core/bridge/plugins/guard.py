@@ -61,7 +61,7 @@ class Guard:
                     self._tag(error)
                     raise
                 raise PluginError(
-                    f"The plugin {self._who} raised {type(error).__name__} ({error}) in {doing}.",
+                    f"The plugin {self._who} raised {type(error).__name__}: {error} (in {doing}).",
                     cause="A plugin must not end or interrupt the command.",
                     remedy=f"Report it to its authors; BRIDGE_DISABLE_PLUGINS={self._who} disables the plugin.",
                 ) from error
