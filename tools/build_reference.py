@@ -27,7 +27,10 @@ PUBLIC = (
     *(f"bridge.{name}" for name in ("sources", "engines")),
     *(f"bridge.{name}" for name in ("hookspecs", "testing", "errors")),
     *(f"bridge.{name}" for name in ("metrics", "moments", "corpus", "pairing", "references", "directions")),
-    *(f"bridge.{name}" for name in ("progress", "features", "files", "geometry", "reservoir")),
+    *(
+        f"bridge.{name}"
+        for name in ("progress", "features", "files", "sealed", "sealed_arrays", "geometry", "reservoir")
+    ),
 )
 """Modules whose `__all__` is the public surface."""
 

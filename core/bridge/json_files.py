@@ -30,7 +30,7 @@ def read_json(path: Path, kind: type[T], remedy: str = AGAIN) -> T:
     Raises:
         BridgeError: If the file is missing, too large, is not JSON, or does not fit the type.
     """
-    return _read(path, kind, json.loads, remedy)
+    return parsed(path, kind, json.loads, remedy)
 
 
 def read_json_lines(path: Path, kind: type[T], remedy: str = AGAIN, *, missing: bool = False) -> list[T]:
@@ -48,10 +48,11 @@ def read_json_lines(path: Path, kind: type[T], remedy: str = AGAIN, *, missing: 
     if missing and not path.is_file():
         return []
     lines: type[list[T]] = list[kind]  # type: ignore[valid-type]
-    return _read(path, lines, lambda text: [json.loads(line) for line in text.split("\n") if line], remedy)
+    return parsed(path, lines, lambda text: [json.loads(line) for line in text.split("\n") if line], remedy)
 
 
-def _read(path: Path, kind: type[T], parse: Callable[[str], Any], remedy: str) -> T:
+def parsed(path: Path, kind: type[T], parse: Callable[[str], Any], remedy: str) -> T:
+    """Read a file as a value of the type `kind`, from its text by `parse`; errors as for `read_json`."""
     try:
         return TypeAdapter(kind).validate_python(parse(read_text(path)))
     except ValidationError as error:

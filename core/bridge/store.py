@@ -1,7 +1,7 @@
 """Content-addressed artifacts on disk: sharded, hashed, claimed, resumable after `kill -9`, verified on read.
 
 An artifact's folder is named by the hash of its *recipe* (everything its content depends on). Each shard is a
-safetensors file with a JSON sidecar that holds its hash; the sidecar is written last, so a shard without a sidecar
+safetensors file with a sealed sidecar that holds its hash; the sidecar is written last, so a shard without a sidecar
 counts as missing. Every file is written under a temporary name, fsynced and renamed.
 """
 
@@ -11,24 +11,22 @@ import contextlib
 import errno
 import hashlib
 import json
-import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from bridge.claims import Claim
-from bridge.errors import BridgeError, CorruptArtifactError, StoreError
+from bridge.errors import CorruptArtifactError, StoreError
 from bridge.files import RACY_NS, cache_folder, stamp_of, write_bytes, write_pieces, writing
-from bridge.json_files import read_json
 from bridge.safetensors_file import pieces
+from bridge.sealed import read_kept, sha256, write_kept
 from bridge.temporaries import sweep_temporaries
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 1
-_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @final
@@ -57,15 +55,14 @@ class Store:
         """
         stamp, changed = stamp_of(path)
         memo = self.root / "hashes" / hashlib.sha256(canonical_json(stamp).encode()).hexdigest()
-        with contextlib.suppress(OSError, ValueError):  # an unreadable memo is as good as none
-            if _SHA256.fullmatch(kept := memo.read_text(encoding="ascii")):
-                return kept
+        if (kept := read_kept(memo, str)) is not None:
+            return kept
         settled = time.time_ns() - changed > RACY_NS
         digest = sha256(path)
         if settled and stamp_of(path) == (stamp, changed):
             sweep_temporaries(memo.parent)
             with contextlib.suppress(StoreError):  # a read-only cache is still useful
-                write_bytes(memo, digest.encode("ascii"))
+                write_kept(memo, digest)
         return digest
 
 
@@ -130,8 +127,7 @@ class Artifact:
         try:
             info, path = self.info(index), self._shard(index)
             stamp = _stamp(path)
-            mine = info.get("artifact") == self.path.name and info.get("index") == index
-            equal = bool(mine and info["sha256"] == sha256(path))
+            equal = bool(info["sha256"] == sha256(path))
         except (CorruptArtifactError, OSError):
             return False
         if equal:
@@ -146,14 +142,10 @@ class Artifact:
         """Read a shard's sidecar: `sha256` and the `info` given to `write`.
 
         Raises:
-            CorruptArtifactError: If the sidecar is missing or is not JSON of the right form.
+            CorruptArtifactError: If the sidecar is missing or differs from the written sidecar.
         """
         path = self._sidecar(index)
-        try:
-            info = read_json(path, dict[str, Any])
-        except BridgeError as error:
-            raise self._corrupt(path) from error
-        if "sha256" not in info:
+        if (info := read_kept(path, dict[str, Any])) is None or "sha256" not in info:
             raise self._corrupt(path)
         return info
 
@@ -168,8 +160,7 @@ class Artifact:
         for piece in data:
             digest.update(piece)
         write_pieces(self._shard(index), data)
-        sidecar = {**info, "artifact": self.path.name, "index": index, "sha256": digest.hexdigest()}
-        write_bytes(self._sidecar(index), canonical_json(sidecar).encode())
+        write_kept(self._sidecar(index), {**info, "sha256": digest.hexdigest()})
 
     def read(self, index: int) -> dict[str, Tensor]:
         """Map a shard into memory; its hash is checked once by this object, here or in `has`, and after every change.
@@ -203,10 +194,14 @@ class Artifact:
             raise self._corrupt(path) from error
 
     def describe(self) -> None:
-        """Write the recipe into the artifact's folder, for readers of the cache."""
-        path = self.path / "recipe.json"
-        if not path.exists():
-            write_bytes(path, json.dumps(self.recipe, indent=2, sort_keys=True).encode())
+        """Write the recipe into the artifact's folder, for people who look there, unless it is there already.
+
+        Raises:
+            StoreError: If the store cannot be written.
+        """
+        path, text = self.path / "recipe.json", json.dumps(self.recipe, indent=2, sort_keys=True).encode()
+        if not path.is_file() or path.read_bytes() != text:
+            write_bytes(path, text)
 
     def _shard(self, index: int) -> Path:
         return self.path / f"shard-{index:05d}.safetensors"
@@ -230,9 +225,3 @@ def _stamp(path: Path) -> tuple[int, int]:
 def canonical_json(value: Any) -> str:
     """Serialise to canonical JSON: equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def sha256(path: Path) -> str:
-    """Return a file's SHA-256 as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

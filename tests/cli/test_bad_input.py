@@ -19,6 +19,7 @@ from bridge.pipeline.jobs.results import read_input
 from bridge.pipeline.transfer.directions import parse_features
 from bridge.references import expand_references, parse_site, parse_sites
 from bridge.store import Store, canonical_json, sha256
+from sealed_files import sealed
 
 DEEP = 100_000
 DIGITS = "7" * 5000
@@ -45,7 +46,7 @@ def test_deeply_nested_files_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("BRIDGE_CONFIG_DIR", str(config))
     assert "is not readable TOML" in refused("run", "--src", "mine", "--dst", "dyck:seed1@1")
     result = tmp_path / "result.json"
-    result.write_text("[" * DEEP)
+    result.write_text(sealed('{"deep": ' + "[" * DEEP))
     with pytest.raises(BridgeError, match="is not JSON"):
         read_input(result)
 

@@ -132,7 +132,7 @@ def test_a_worker_that_is_short_of_memory_changes_no_bit_of_the_shards_of_others
         assert shared[name] in (alone[name], short[name])
         origins[name] = shared[name] == alone[name]
     assert set(origins.values()) == {True, False}, "each has made some"
-    halved = {name for name in origins if name.endswith(".json") and b'"halved":0' not in shared[name]}
+    halved = {name for name in origins if name.endswith(".json") and b'"halved": 0' not in shared[name]}
     assert halved == {name for name, roomy in origins.items() if name.endswith(".json") and not roomy}
     for _, notes, _ in results:
         assert f"memory ran out in {len(halved) // 2} of {SHARDS} shards" in notes[-1], "whoever made them"

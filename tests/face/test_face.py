@@ -23,6 +23,7 @@ from bridge.cli import bridge as command_line
 from bridge.errors import ShapeError, UsageError
 from bridge.maps import AffineMap
 from bridge.pipeline.plan.options import declared
+from sealed_files import unsealed
 
 TOYS = Path(bridge_toys.dyck.__file__).parent
 SAE = TOYS / "checkpoints" / "seed0" / "dictionaries" / "1" / "relu"
@@ -137,7 +138,7 @@ def test_audit_steer_explain_and_report(tmp_path: Path) -> None:
     b = bridge.fit("dyck:seed0@1", "dyck:seed1@1", map="procrustes", out=tmp_path / "b", **small)
     assert bridge.load(tmp_path / "b").src == b.src
     audited = bridge.audit("dyck:seed0@1", "dyck:seed1@1", out=tmp_path / "audit.json", **small)
-    assert json.loads((tmp_path / "audit.json").read_text()) == json.loads(json.dumps(audited.document()))
+    assert unsealed(tmp_path / "audit.json") == json.loads(json.dumps(audited.document()))
     assert {metric.map for metric in audited.metrics} == {"procrustes"}
     steered = bridge.steer(b, CONTRAST, doses=[1], prompts=["(["], new_tokens=2, out=tmp_path / "steer.json")
     assert {metric.name for metric in steered.metrics} == {"log_odds_shift@1", "kl@1", "transfer_ratio@1"}

@@ -14,8 +14,11 @@ from click.testing import CliRunner, Result
 
 from bridge.cli import bridge as command
 from bridge.metrics import Metric
+from bridge.pipeline.fit.record import BRIDGE_RECORD
 from bridge.report.html import REPORT, write_report
+from bridge.sealed import write_sealed
 from html_tree import parse, text_of
+from sealed_files import bind
 
 PAIR = ("--src", "dyck:seed0@1", "--dst", "dyck:seed1@1", "--max-documents", "800", "--map", "procrustes")
 HOSTILE = [
@@ -39,6 +42,8 @@ def page_of(*inputs: Path, out: Path | None = None) -> str:
 def edit(path: Path, change: Callable[[Any], Any]) -> None:
     value = json.loads(path.read_text())
     path.write_text(json.dumps(change(value) or value))
+    if (path.parent / BRIDGE_RECORD).is_file():
+        bind(path.parent)
 
 
 def edit_lines(path: Path, change: Callable[[int, Any], None]) -> None:
@@ -46,6 +51,7 @@ def edit_lines(path: Path, change: Callable[[int, Any], None]) -> None:
     for at, record in enumerate(records):
         change(at, record)
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    bind(path.parent)
 
 
 def ids(root: Element) -> list[str]:
@@ -92,7 +98,7 @@ def a_metric(
 
 
 def result_file(path: Path, about: Any, **more: Any) -> Path:
-    path.write_text(json.dumps({"schema": 1, "bridge": about, **more}))
+    write_sealed(path, {"schema": 1, "bridge": about, **more})
     return path
 
 

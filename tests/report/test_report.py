@@ -31,6 +31,7 @@ from report_files import (
     steering_file,
     well_formed,
 )
+from sealed_files import bind, reseal
 
 
 def test_a_run_leaves_a_whole_page(finished: Path) -> None:
@@ -147,6 +148,7 @@ def test_a_run_without_features_and_intervals(folder: Path) -> None:
     for name in ("explanations", "contexts", "readings"):
         (folder / f"{name}.jsonl").unlink()
     (folder / "scored.safetensors").unlink()
+    (folder / "directions.safetensors").unlink()
     mapped = ("explained_variance", "cosine", "retrieval", "cka")
 
     def strip(document: Any) -> None:
@@ -200,7 +202,7 @@ def sweep_folder(path: Path) -> Path:
         for j in range(2)
     ]
     result_file(path / "metrics.json", {"options": {}}, metrics=metrics)
-    return path
+    return bind(path)
 
 
 def test_results_of_other_commands_are_sections(folder: Path, tmp_path: Path) -> None:
@@ -284,6 +286,8 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_folders_are_refused(folder: Path, damage: str) -> None:
     DAMAGE[damage](folder)
+    if (folder / "bridge.json").is_file():
+        bind(folder)  # whoever edits a file may list its new hash
     with pytest.raises(BridgeError) as refused:
         write_report([folder], folder / REPORT)
     assert str(folder) in str(refused.value) and not (folder / REPORT).exists()
@@ -301,7 +305,7 @@ def test_damaged_folders_are_refused(folder: Path, damage: str) -> None:
 )
 def test_damaged_files_are_refused(tmp_path: Path, change: Callable[[Any], Any]) -> None:
     path = steering_file(tmp_path / "steer.json")
-    edit(path, change)
+    reseal(path, change)
     with pytest.raises(BridgeError):
         write_report([path], tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()

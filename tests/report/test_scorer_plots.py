@@ -20,6 +20,7 @@ from bridge.testing import conformance
 from chromium import CHROMIUM, Browser, undisturbed
 from html_tree import text_of
 from report_files import HOSTILE, well_formed
+from sealed_files import bind
 from small_plugins import Package, bridge, plugins
 
 A_PLOT = '''
@@ -73,11 +74,11 @@ def run_folder(path: Path, arrays: Mapping[str, np.ndarray] | None = None) -> Pa
     ]
     (path / "metrics.json").write_text(json.dumps({"schema": 1, "bridge": {}, "metrics": metrics}))
     named = {"src": "a@0", "dst": "b@0", "map": "ridge", "map_options": {}, "provenance": {}}
-    BridgeRecord(**named, d_src=3, d_dst=3, arrays_sha256="0" * 64).write(path)
     (path / "config.toml").write_text("")
     rows = np.array([[1, 0.5], [10, 0.25], [100, 0.125]], np.float32)
     save_file(dict(arrays or {"draws.ev.mapped": rows}), path / "scored.safetensors")
-    return path
+    BridgeRecord(**named, d_src=3, d_dst=3, files={}).write(path)
+    return bind(path)
 
 
 def page_of(folder: Path) -> str:

@@ -41,10 +41,14 @@ def read_given(file: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
 
     Raises:
         UsageError: If a model is missing.
+        CorruptArtifactError: If the file is from a result folder, and was changed there.
     """
     from bridge.errors import UsageError
+    from bridge.pipeline.fit.record import need_bound
     from bridge.pipeline.plan.options import read_toml
 
+    if file:
+        need_bound(file)
     given = (read_toml(file) if file else {}) | {key: value for key, value in flags.items() if value is not None}
     if not {"src", "dst"} <= set(given):
         raise UsageError(

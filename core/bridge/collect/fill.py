@@ -16,7 +16,7 @@ from bridge.collect.parts import Part, numbers, told
 from bridge.collect.worker import Collector
 from bridge.corpus.documents import Corpus
 from bridge.engines import Pool, in_turn
-from bridge.errors import EngineError
+from bridge.errors import EngineError, StoreError
 from bridge.pairing.align import Encoder
 from bridge.progress import Progress
 from bridge.references import Site
@@ -81,9 +81,12 @@ def collect(
         wanted = part.shards(total) if part else range(total)
         lacking = {index: sites for index in wanted if (sites := collector.lacking(index))}
         texts = sum(len(collector.chunks[index]) for index in lacking)
-        found = [str(site) for site in artifacts if not any(site in sites for sites in lacking.values())]
+        found = [site for site in artifacts if not any(site in sites for sites in lacking.values())]
+        for site in found:
+            with contextlib.suppress(StoreError):  # a read-only cache is still useful
+                artifacts[site].describe()
         if found:
-            progress.note(f"{name}: activations at {', '.join(found)} are in the cache.")
+            progress.note(f"{name}: activations at {', '.join(map(str, found))} are in the cache.")
         if part:
             for artifact in artifacts.values():
                 part.sign(artifact)

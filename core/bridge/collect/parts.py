@@ -9,9 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from bridge.errors import BridgeError, UsageError
-from bridge.files import write_json
-from bridge.json_files import read_json
+from bridge.errors import UsageError
+from bridge.sealed import read_kept, write_kept
 from bridge.store import Artifact
 
 MANY = 12
@@ -66,7 +65,7 @@ class Part:
             StoreError: If the store cannot be written.
         """
         record = {"part": self.number, "parts": self.count, "host": platform.node(), "process": os.getpid()}
-        write_json(artifact.path / f"part-{self.number}-of-{self.count}.json", record)
+        write_kept(artifact.path / f"part-{self.number}-of-{self.count}.json", record)
 
 
 def unfinished(artifact: Artifact, total: int, count: int) -> list[int]:
@@ -90,11 +89,8 @@ def told(artifacts: Sequence[Artifact], total: int) -> list[str]:
     """
     began: dict[int, dict[int, str]] = {}
     for path in (path for artifact in artifacts for path in artifact.path.glob("part-*-of-*.json")):
-        try:
-            record = read_json(path, dict[str, Any])
-            began.setdefault(int(record["parts"]), {})[int(record["part"])] = str(record["host"])
-        except (BridgeError, KeyError, ValueError):
-            continue  # a record only explains: shards say themselves whether they are there
+        if record := read_kept(path, dict[str, Any]):  # it only explains: shards say themselves whether they are there
+            began.setdefault(record["parts"], {})[record["part"]] = record["host"]
     sentences = []
     for count, hosts in sorted(began.items()):
         lacking = sorted({part for artifact in artifacts for part in unfinished(artifact, total, count)})

@@ -1,11 +1,12 @@
-"""Result files: one JSON document per file."""
+"""Result files: one sealed JSON document per file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from bridge.files import need_free, write_json
+from bridge.files import need_free
+from bridge.sealed import write_sealed
 
 __all__ = ["need_free", "write_document"]
 
@@ -17,4 +18,4 @@ def write_document(out: str | Path | None, value: Any) -> None:
         StoreError: If the disk is full or read-only.
     """
     if out is not None:
-        write_json(Path(out), value)
+        write_sealed(Path(out), value)

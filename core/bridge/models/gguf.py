@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from bridge.bounded import open_plain
 from bridge.errors import ModelError
-from bridge.files import sync_file, write_bytes, writing
+from bridge.files import sync_file, writing
 from bridge.progress import Progress
-from bridge.store import Artifact, Store, canonical_json, sha256
+from bridge.sealed import read_kept, sha256, write_kept
+from bridge.store import Artifact, Store
 
 HASHES = "checkpoint.json"
 FORMAT = 3  # 3: what the metadata says of the forward pass is in the configuration
@@ -45,9 +45,9 @@ def checkpoint_of_gguf(path: Path, store: Store, progress: Progress) -> Path:
 def _is_intact(done: Path, hashes: Path, store: Store) -> bool:
     try:
         found = {file.name: store.hash_of(file) for file in done.iterdir() if not file.name.startswith(".")}
-        return bool(json.loads(hashes.read_text(encoding="utf-8")) == {"format": FORMAT, "files": found})
-    except (OSError, ValueError, RecursionError):
+    except OSError:
         return False
+    return read_kept(hashes, dict[str, Any]) == {"format": FORMAT, "files": found}
 
 
 def _unpack(path: Path, artifact: Artifact, done: Path, progress: Progress) -> None:
@@ -68,7 +68,7 @@ def _unpack(path: Path, artifact: Artifact, done: Path, progress: Progress) -> N
                 with writing(done):
                     _save(model, tokenizer, unfinished)
                     hashes = {entry.name: _kept(entry) for entry in unfinished.iterdir()}
-                    write_bytes(artifact.path / HASHES, canonical_json({"format": FORMAT, "files": hashes}).encode())
+                    write_kept(artifact.path / HASHES, {"format": FORMAT, "files": hashes})
                     unfinished.rename(done)
                 advance(file.megabytes)
     finally:

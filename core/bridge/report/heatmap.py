@@ -10,8 +10,9 @@ import numpy as np
 
 from bridge.display.measures import installed_measures
 from bridge.display.tables import layer_grid
-from bridge.files import write_bytes, write_json
-from bridge.pipeline.jobs.folder import METRICS, SWEEP_CONFIG
+from bridge.files import write_bytes
+from bridge.pipeline.fit.record import SWEEP_CONFIG
+from bridge.pipeline.jobs.folder import write_sweep_metrics
 from bridge.report.table import say, wide_console
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ def write_sweep(sweep: Sweep, folder: Path) -> None:
     Raises:
         StoreError: If the folder cannot be written.
     """
-    write_json(folder / METRICS, sweep.document())
     write_bytes(folder / PICTURE, _picture(sweep))
+    write_sweep_metrics(folder, sweep.document())
 
 
 def print_sweep(sweep: Sweep, folder: Path) -> None:

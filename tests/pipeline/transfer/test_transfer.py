@@ -20,6 +20,7 @@ from bridge.maps import AffineMap
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.transfer.directions import parse_features
 from bridge.pipeline.transfer.probes import transfer_probes
+from sealed_files import bind
 
 SAES = Path(bridge_toys.dyck.__file__).parent / "checkpoints" / "seed0" / "dictionaries"
 SAE = SAES / "1" / "relu"
@@ -85,8 +86,7 @@ def test_a_dictionary_trained_without_bos_is_told(rotation: Path, what: list[str
 
     # The bridge is of use on a machine that does not have its models.
     folder = shutil.copytree(rotation, tmp_path / "bridge")
-    record = json.loads((folder / "bridge.json").read_text())
-    (folder / "bridge.json").write_text(json.dumps(record | {"src": "gone@1"}))
+    bind(folder, lambda record: record | {"src": "gone@1"})
     result = call("transfer", what[0], folder, *what[1:], sae, "--out", tmp_path / "gone")
     assert result.exit_code == 0, result.exception
     assert "was not compared with gone@1: There is no model gone." in result.stderr

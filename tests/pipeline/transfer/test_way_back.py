@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -21,6 +20,7 @@ from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.jobs.held_out import open_held_out
 from bridge.pipeline.plan.runtime import open_runtime
 from bridge.pipeline.transfer.dictionaries import open_dictionary
+from sealed_files import bind
 from small_plugins import bridge
 
 SAE = Path(bridge_toys.zoo.__file__).parent / "checkpoints" / "tiny-gemma" / "dictionaries" / "2" / "topk"
@@ -44,16 +44,12 @@ def ridge(tmp_path_factory: pytest.TempPathFactory, warm_cache: Path) -> Path:
 
 @pytest.fixture
 def older(ridge: Path, tmp_path: Path) -> Path:
-    """The folder as earlier versions wrote it."""
+    """The folder of a bridge that has no reverse map."""
     folder = shutil.copytree(ridge, tmp_path / "older")
     arrays = {name: array for name, array in load_file(folder / "bridge.safetensors").items() if "/" not in name}
     assert set(arrays) == {"weight", "mean_src", "mean_dst"}
     save_file(arrays, folder / "bridge.safetensors")
-    record = json.loads((folder / "bridge.json").read_text())
-    assert record.pop("way_back")
-    record["arrays_sha256"] = hashlib.sha256((folder / "bridge.safetensors").read_bytes()).hexdigest()
-    (folder / "bridge.json").write_text(json.dumps(record))
-    return folder
+    return bind(folder, lambda record: {name: value for name, value in record.items() if name != "way_back"})
 
 
 def test_a_dictionary_through_ridge_scores_what_the_audit_says(ridge: Path, tmp_path: Path) -> None:
@@ -169,8 +165,7 @@ def test_folders_without_a_way_back_load_and_refuse_in_words(older: Path, ridge:
 
 
 def test_a_way_back_that_is_not_there_is_found(older: Path) -> None:
-    record = json.loads((older / "bridge.json").read_text())
-    (older / "bridge.json").write_text(json.dumps(record | {"way_back": True}))
+    bind(older, lambda record: record | {"way_back": True})
     with pytest.raises(BridgeError, match="affine map needs weight"):
         load(older)
 
@@ -184,7 +179,7 @@ def test_a_rotation_without_a_way_back_is_its_own_transpose(tmp_path: Path) -> N
         made = Bridge("tiny-gemma@2", "tiny-gemma@2", "mine", {}, fitted, {"src": side, "dst": side})
         made.save(tmp_path / f"{scale}")
         folder = tmp_path / f"{scale}"
-        (folder / "bridge.json").write_text((folder / "bridge.json").read_text().replace('"mine"', '"procrustes"'))
+        bind(folder, lambda record: record | {"map": "procrustes"})
         out = tmp_path / f"sae-{scale}"
         code, said, err = bridge("transfer", "sae", folder, SAE, "--out", out)
         if works:
@@ -200,9 +195,7 @@ def test_not_scoring_is_said(ridge: Path, tmp_path: Path) -> None:
     code, out, _ = bridge("transfer", "sae", ridge, SAE, "--out", tmp_path / "sae", "--no-score", "--quiet")
     assert code == 0 and "It is NOT scored" in out
     folder = shutil.copytree(ridge, tmp_path / "moved")
-    record = json.loads((folder / "bridge.json").read_text())
-    record["provenance"]["options"]["dst"] = "gone@1"
-    (folder / "bridge.json").write_text(json.dumps(record))
+    bind(folder, lambda record: record["provenance"]["options"].update(dst="gone@1"))
     code, out, err = bridge("transfer", "sae", folder, SAE, "--out", tmp_path / "gone")
     assert code == 0 and "NOT scored" in out and "There is no model gone" in " ".join(err.split())
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, final
@@ -12,24 +13,23 @@ import numpy as np
 from markupsafe import Markup
 from pydantic import TypeAdapter
 
-from bridge.directions import read_arrays, write_arrays
+from bridge.directions import read_arrays, write_record
 from bridge.display import notebook
 from bridge.errors import BridgeError, CorruptArtifactError, MapError, UsageError
 from bridge.maps import Array, FittedMap, Map, check_width
 from bridge.pipeline.arrays import as_given, to_numpy
-from bridge.pipeline.fit.record import BRIDGE_RECORD, SCHEMA, BridgeRecord, read_record
+from bridge.pipeline.fit.record import ARRAYS, BRIDGE_RECORD, OPTIONS, RESULTS, SCHEMA, BridgeRecord, read_record
 from bridge.pipeline.readings import Readings
 from bridge.pipeline.result import Shown
 from bridge.plugins.discovery import discover
 from bridge.plugins.registry import Registry
-from bridge.store import sha256
+from bridge.sealed import sha256_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
 Activations = TypeVar("Activations", "NDArray[Any]", "Tensor")
-ARRAYS = "bridge.safetensors"
 INVERSE, BACK = "inverse of ", "way back of "
 OF_BACK = "back/"
 """Prefix of the names of the reverse map's arrays, in the same file."""
@@ -158,8 +158,8 @@ class Bridge(Shown):
         """Write `bridge.safetensors`, including the reverse map if there is one, and `bridge.json`.
 
         Args:
-            folder: The folder; it is created if missing. Another bridge in the folder is never overwritten; the same
-                bridge is written again.
+            folder: The folder; it is created if missing. Another bridge in the folder, or files of other results, are
+                never overwritten; a folder that holds this bridge is left as it is.
 
         Raises:
             UsageError: If the folder holds another bridge.
@@ -171,22 +171,20 @@ class Bridge(Shown):
                 "An inverse cannot be saved.", remedy="Save the bridge, and call inverse() or back() after loading it."
             )
         path = Path(folder)
-        self._refuse_another(path)
-        write_bridge(self, path)
+        if not self._is_saved(path):
+            write_bridge(self, path)
 
-    def _refuse_another(self, path: Path) -> None:
-        if not (path / BRIDGE_RECORD).exists() and not (path / ARRAYS).exists():
-            return
-        try:
-            there = load_bridge(path)
-            same = _same(there, self)
-        except BridgeError:
-            same = False
-        if not same:
-            raise UsageError(
-                f"{path} already holds another bridge, which is not overwritten.",
-                remedy="Choose another folder, or move the old bridge.",
-            )
+    def _is_saved(self, path: Path) -> bool:
+        """Tell whether a folder holds this bridge; refuse one that holds another."""
+        if not any((path / name).exists() for name in (BRIDGE_RECORD, ARRAYS, *OPTIONS, *RESULTS)):
+            return False
+        with contextlib.suppress(BridgeError):
+            if _same(load_bridge(path), self):
+                return True
+        raise UsageError(
+            f"{path} already holds another bridge or results, which are not overwritten.",
+            remedy="Choose another folder, or move the old files.",
+        )
 
     def _shown(self) -> list[Markup]:
         rows = self.provenance.get("rows", {})
@@ -205,15 +203,20 @@ class Bridge(Shown):
         return as_given(moved, rows)
 
 
-def write_bridge(bridge: Bridge, folder: Path) -> None:
+def write_bridge(bridge: Bridge, folder: Path, others: Iterable[str] = ()) -> None:
     """Write like `Bridge.save`, but replace existing files; for a folder that belongs to this bridge.
+
+    Args:
+        bridge: The bridge.
+        folder: The folder.
+        others: Names of files there that the record binds to the bridge, if they exist.
 
     Raises:
         StoreError: If the disk is full or read-only.
     """
     back = bridge.fitted_back.arrays() if bridge.fitted_back is not None else {}
     arrays = bridge.fitted.arrays() | {OF_BACK + name: array for name, array in back.items()}
-    write_arrays(folder / ARRAYS, arrays, {"residual-bridge": f"schema {SCHEMA}"})
+    write_record(folder / ARRAYS, arrays, {"schema": SCHEMA})
     BridgeRecord(
         src=bridge.src,
         dst=bridge.dst,
@@ -221,8 +224,8 @@ def write_bridge(bridge: Bridge, folder: Path) -> None:
         map_options=bridge.options,
         d_src=bridge.fitted.d_src,
         d_dst=bridge.fitted.d_dst,
-        arrays_sha256=sha256(folder / ARRAYS),
         way_back=bridge.fitted_back is not None,
+        files=sha256_of(folder, (ARRAYS, *others)),
         provenance=bridge.provenance,
     ).write(folder)
 
@@ -241,16 +244,6 @@ def load_bridge(folder: str | Path, registry: Registry | None = None) -> Bridge:
     """
     path = Path(folder)
     record = read_record(path)
-    try:
-        intact = sha256(path / ARRAYS) == record.arrays_sha256
-    except OSError:
-        intact = False
-    if not intact:
-        raise CorruptArtifactError(
-            f"{path / ARRAYS} is not the file that was saved with {BRIDGE_RECORD}.",
-            cause="The file is missing, truncated, changed, or from another bridge.",
-            remedy="Copy the folder again, or fit the bridge again: cached activations make that fast.",
-        )
     kind = (registry or discover()).map_type(record.map)
     arrays, back = read_arrays(path / ARRAYS), None
     if record.way_back:

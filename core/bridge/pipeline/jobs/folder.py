@@ -14,24 +14,34 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.directions import write_arrays
+from bridge.directions import write_arrays, write_record
 from bridge.errors import StoreError, UsageError
-from bridge.files import write_bytes, write_json
+from bridge.files import write_bytes, write_json, writing
 from bridge.metrics import Metric, document
 from bridge.pipeline.fit.bridge import Bridge, write_bridge
+from bridge.pipeline.fit.record import (
+    BRIDGE_RECORD,
+    CONFIG,
+    CONTEXTS,
+    CORPUS,
+    DIRECTIONS,
+    EXPLANATIONS,
+    KEPT,
+    METRICS,
+    OPTIONS,
+    READINGS,
+    RESULTS,
+)
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.plan.remarks import write_copy
 from bridge.pipeline.verbalize.activations import reading_records
 from bridge.pipeline.verbalize.both_models import Verbalized
+from bridge.sealed import sha256_of, write_sealed
 from bridge.temporaries import sweep_temporaries
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
-
-EXPLANATIONS, DIRECTIONS, KEPT = "explanations.jsonl", "directions.safetensors", "scored.safetensors"
-CONTEXTS, READINGS = "contexts.jsonl", "readings.jsonl"
-METRICS, CONFIG, SWEEP_CONFIG, CORPUS = "metrics.json", "config.toml", "sweep.toml", "corpus.jsonl"
 
 
 def default_folder(options: Options, command: str = "run") -> Path:
@@ -90,42 +100,65 @@ def write_config(out: Path, plan: Plan, config: str = CONFIG) -> None:
         write_copy(plan.corpus, out / CORPUS)
 
 
-def write_folder(out: Path, bridge: Bridge, metrics: Iterable[Metric] | None) -> None:
-    """Write a bridge, and its metrics if it was scored, into a folder that `write_config` took.
+def write_folder(
+    out: Path,
+    bridge: Bridge,
+    metrics: Iterable[Metric] | None = None,
+    verbalized: Verbalized | None = None,
+    kept: Mapping[str, NDArray[np.floating]] | None = None,
+) -> None:
+    """Write results into a folder that `write_config` took, and last `bridge.json`, which binds its files.
+
+    A run calls this after each stage. Without metrics, other results that have a record are kept, and bound again.
+    Otherwise results that are not given were left by an earlier version or an interrupted command, and are deleted.
+
+    Args:
+        out: The folder.
+        bridge: The bridge.
+        metrics: Its metrics, if it was scored.
+        verbalized: The explanations, if anything was explained.
+        kept: The arrays that scorers keep.
 
     Raises:
         StoreError: If the disk is full or read-only.
     """
-    write_bridge(bridge, out)  # the folder was claimed for exactly these options
+    begun = metrics is None and (out / BRIDGE_RECORD).exists()
+    names = _write_explanations(out, verbalized) if verbalized else []
+    if kept:
+        write_arrays(out / KEPT, {name: array.astype(np.float32) for name, array in kept.items()}, {})
+        names.append(KEPT)
     if metrics is not None:
         write_json(out / METRICS, document(metrics, bridge.provenance))
+        names.append(METRICS)
+    with writing(out):
+        for name in () if begun else set(RESULTS) - set(names):
+            (out / name).unlink(missing_ok=True)
+    write_bridge(bridge, out, (*OPTIONS, *RESULTS))
 
 
-def write_explanations(out: Path, verbalized: Verbalized) -> None:
-    """Write the explanations as JSON Lines, with the features' contexts, and the directions as safetensors.
+def write_sweep_metrics(out: Path, metrics: Mapping[str, object]) -> None:
+    """Write the metrics of a sweep, with the hashes of the options that repeat it.
 
     Raises:
         StoreError: If the disk is full or read-only.
     """
+    write_sealed(out / METRICS, {**metrics, "files": sha256_of(out, OPTIONS)})
+
+
+def _write_explanations(out: Path, verbalized: Verbalized) -> list[str]:
+    """Write explanations and contexts as JSON Lines, and directions as safetensors; return the files' names."""
+    names = []
     if verbalized.readings:
         _write_lines(out / READINGS, reading_records(verbalized.readings))
+        names.append(READINGS)
     if features := verbalized.features:
         _write_lines(out / EXPLANATIONS, features.records())
         _write_lines(out / CONTEXTS, features.context_records())
-        directions = {"source": features.features.vectors, **features.directions}
-        write_arrays(out / DIRECTIONS, directions, {"residual-bridge": json.dumps(verbalized.provenance)})
-
-
-def write_kept(out: Path, kept: Mapping[str, NDArray[np.floating]]) -> None:
-    """Write the arrays that scorers keep as safetensors; if there are none, delete the file of an earlier run.
-
-    Raises:
-        StoreError: If the disk is full or read-only.
-    """
-    if not kept:
-        (out / KEPT).unlink(missing_ok=True)
-    else:
-        write_arrays(out / KEPT, {name: array.astype(np.float32) for name, array in kept.items()}, {})
+        write_record(
+            out / DIRECTIONS, {"source": features.features.vectors, **features.directions}, verbalized.provenance
+        )
+        names += [EXPLANATIONS, CONTEXTS, DIRECTIONS]
+    return names
 
 
 def _write_lines(path: Path, records: Iterable[DataclassInstance]) -> None:

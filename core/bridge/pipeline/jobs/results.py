@@ -18,12 +18,24 @@ from bridge.directions import read_vectors
 from bridge.errors import BridgeError
 from bridge.json_files import AGAIN, read_json, read_json_lines
 from bridge.metrics import SCHEMA, Metric
-from bridge.pipeline.fit.record import BridgeRecord, read_record
-from bridge.pipeline.jobs.folder import CONFIG, CONTEXTS, EXPLANATIONS, KEPT, METRICS, READINGS, SWEEP_CONFIG
+from bridge.pipeline.fit.record import (
+    CONFIG,
+    CONTEXTS,
+    EXPLANATIONS,
+    KEPT,
+    METRICS,
+    OPTIONS,
+    READINGS,
+    SWEEP_CONFIG,
+    WHOLE,
+    BridgeRecord,
+    read_record,
+)
 from bridge.pipeline.readings import Reading
 from bridge.pipeline.verbalize.contexts import Context
 from bridge.pipeline.verbalize.records import ContextRecord, FeatureRecord, PositionRecord
 from bridge.scorers import MAPPED
+from bridge.sealed import need_files, read_sealed
 from bridge.toml_files import parse_toml
 
 Matrix = NDArray[np.floating]
@@ -39,6 +51,7 @@ class _Result(BaseModel):
     """The schema of `--out` files and `metrics.json`, with the parts of every command."""
 
     version: int = Field(alias="schema")
+    files: dict[str, str] = {}
     bridge: dict[str, Any]
     metrics: list[Annotated[Metric, BeforeValidator(_with_ends)]] = []
     generated: list[dict[str, str]] | None = None
@@ -95,9 +108,8 @@ def read_input(path: Path) -> RunFiles | ResultFile:
         BridgeError: If the path is none of these, or damaged.
     """
     if path.is_dir():
-        sweep = (path / SWEEP_CONFIG).is_file()
-        return ResultFile("sweep", path, _result(path / METRICS)) if sweep else read_run(path)
-    found = _result(path)
+        return read_sweep(path) if (path / SWEEP_CONFIG).is_file() else read_run(path)
+    found = _checked(path, read_sealed(path, _Result))
     if isinstance(found.bridge.get("pairs"), list):
         return ResultFile("audit", path, found)
     if found.readings is not None:
@@ -112,13 +124,26 @@ def read_input(path: Path) -> RunFiles | ResultFile:
     return ResultFile("steering", path, found)
 
 
+def read_sweep(folder: Path) -> ResultFile:
+    """Read a sweep's folder.
+
+    Raises:
+        BridgeError: If a file is missing or damaged, or the files belong to different sweeps.
+    """
+    path = folder / METRICS
+    found = _checked(path, read_sealed(path, _Result))
+    need_files(path, found.files, OPTIONS, WHOLE)
+    return ResultFile("sweep", folder, found)
+
+
 def read_run(folder: Path) -> RunFiles:
     """Read a run's folder.
 
     Raises:
         BridgeError: If a file is missing or damaged, or the files belong to different runs.
     """
-    result, record = _result(folder / METRICS), read_record(folder)
+    record = read_record(folder)
+    result = _checked(folder / METRICS, read_json(folder / METRICS, _Result))
     if record.provenance != result.bridge:
         raise _refused(folder, f"{METRICS} and bridge.json belong to different runs")
     try:
@@ -138,8 +163,7 @@ def read_run(folder: Path) -> RunFiles:
     return run
 
 
-def _result(path: Path) -> _Result:
-    found = read_json(path, _Result)
+def _checked(path: Path, found: _Result) -> _Result:
     if found.version != SCHEMA:
         cause = f"It has schema {found.version} from a newer version; this version of bridge reads schema {SCHEMA}"
         raise _refused(path, cause, "Upgrade residual-bridge.")

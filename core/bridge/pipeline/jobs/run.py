@@ -15,15 +15,9 @@ from bridge.display import notebook
 from bridge.metrics import Metric, document
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.fit.fit import fit_plan
+from bridge.pipeline.fit.record import BRIDGE_RECORD, METRICS
 from bridge.pipeline.jobs.evidence import explain_fit, score_fit
-from bridge.pipeline.jobs.folder import (
-    METRICS,
-    claim_folder,
-    write_config,
-    write_explanations,
-    write_folder,
-    write_kept,
-)
+from bridge.pipeline.jobs.folder import claim_folder, write_config, write_folder
 from bridge.pipeline.plan.idle import idle_beside_positions, refuse_idle
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.plan import prepare
@@ -106,17 +100,16 @@ def run(
             result.bridge.provenance["dictionary_notes"] = list(dictionaries.src.origin.notes)
         if out is not None:
             write_config(out, plan)
-            if not (out / METRICS).exists():  # else a finished run with these options, which stays whole until the end
-                write_folder(out, result.bridge, None)
+            if not (out / BRIDGE_RECORD).exists():  # else earlier results with these options, which stay whole
+                write_folder(out, result.bridge)
         explained = explain_fit(plan, result, dictionaries, setup, runtime)
         verbalized = explained.verbalized
-        if out is not None and verbalized:
-            write_explanations(out, verbalized)
+        if out is not None and verbalized and not (out / METRICS).exists():
+            write_folder(out, result.bridge, None, verbalized)
 
         def save(metrics: list[Metric], kept: Mapping[str, NDArray[np.floating]]) -> None:
             if out is not None:
-                write_kept(out, kept)
-                write_folder(out, result.bridge, metrics)
+                write_folder(out, result.bridge, metrics, verbalized, kept)
 
         metrics, kept = score_fit(plan, result, dictionaries, explained, judge, runtime, save)
         save(metrics, kept)
@@ -134,5 +127,5 @@ def fit(
     bridge = fit_plan(plan, runtime).bridge
     if out is not None:
         write_config(out, plan)
-        write_folder(out, bridge, None)
+        write_folder(out, bridge)
     return bridge

@@ -14,8 +14,9 @@ from bridge.display import notebook
 from bridge.errors import PluginError, UsageError
 from bridge.metrics import Metric, document
 from bridge.pipeline.fit.fit import fit_rows
+from bridge.pipeline.fit.record import SWEEP_CONFIG
 from bridge.pipeline.jobs.evidence import evidence_of
-from bridge.pipeline.jobs.folder import SWEEP_CONFIG, claim_folder, write_config
+from bridge.pipeline.jobs.folder import claim_folder, write_config
 from bridge.pipeline.plan.elsewhere import DistantPlan, pool_of, work_of
 from bridge.pipeline.plan.gather import artifacts_of, gather, paired_rows
 from bridge.pipeline.plan.options import Options

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,19 +10,20 @@ from typing import final
 from pydantic import BaseModel, ConfigDict
 
 from bridge.corpus.documents import Corpus
-from bridge.errors import BridgeError
-from bridge.files import write_bytes
-from bridge.json_files import read_json
+from bridge.errors import CorruptArtifactError
+from bridge.files import write_bytes, writing
 from bridge.models import Tokenizer
 from bridge.pipeline.plan.runtime import Runtime
+from bridge.sealed import read_sealed, write_sealed
 
 
 @final
 class Original(BaseModel):
-    """What was noticed when a corpus was read whose copy says it no longer."""
+    """What was noticed when a corpus was read whose copy says it no longer; `corpus` is the copy's identity."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
+    corpus: str
     remarks: tuple[str, ...] = ()
     duplicates: int = 0
 
@@ -36,21 +35,29 @@ def write_copy(corpus: Corpus, path: Path) -> None:
         StoreError: If the disk is full or read-only.
     """
     write_bytes(path, corpus.to_jsonl().encode())
-    noticed = Original(remarks=corpus.remarks, duplicates=corpus.duplicates)
-    if noticed != Original():
-        write_bytes(_beside(path), json.dumps(noticed.model_dump(), ensure_ascii=False).encode())
+    if corpus.remarks or corpus.duplicates:
+        noticed = Original(corpus=corpus.identity, remarks=corpus.remarks, duplicates=corpus.duplicates)
+        write_sealed(_beside(path), noticed.model_dump())
+    else:
+        with writing(path):
+            _beside(path).unlink(missing_ok=True)
 
 
 def with_original(corpus: Corpus) -> Corpus:
-    """Return a corpus with what was noticed when the one was read that it is a copy of; itself where it is none."""
+    """Return a corpus with what was noticed when the one was read that it is a copy of; itself where it is none.
+
+    Raises:
+        CorruptArtifactError: If that is damaged, or of another corpus.
+    """
     path = _beside(Path(corpus.name))
     if path.suffix != ".json" or not path.is_file():
         return corpus
-    with contextlib.suppress(BridgeError):
-        there = read_json(path, Original)
-        remarks = dict.fromkeys([*there.remarks, *corpus.remarks])
-        return replace(corpus, remarks=tuple(remarks), duplicates=there.duplicates + corpus.duplicates)
-    return corpus
+    remedy = f"Restore it, or delete it: it holds remarks about the text that {corpus.name} was copied from."
+    there = read_sealed(path, Original, remedy)
+    if there.corpus != corpus.identity:
+        raise CorruptArtifactError(f"{path} belongs to another corpus than {corpus.name}.", remedy=remedy)
+    remarks = dict.fromkeys([*there.remarks, *corpus.remarks])
+    return replace(corpus, remarks=tuple(remarks), duplicates=there.duplicates + corpus.duplicates)
 
 
 def _beside(path: Path) -> Path:

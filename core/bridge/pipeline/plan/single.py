@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,9 +16,8 @@ from numpy.typing import NDArray
 from bridge.corpus.documents import Corpus
 from bridge.corpus.read import BUNDLED, load_corpus
 from bridge.corpus.split import HELD_OUT, assign_folds
-from bridge.errors import BridgeError, CorpusError, ModelError, PluginError, StoreError, UsageError
-from bridge.files import expand_user, write_bytes
-from bridge.json_files import read_json
+from bridge.errors import CorpusError, ModelError, PluginError, StoreError, UsageError
+from bridge.files import expand_user
 from bridge.models import Tokenizer
 from bridge.models.cached_tokenizer import CachedTokenizer
 from bridge.models.dtype import AUTO
@@ -31,6 +29,7 @@ from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.remarks import remarks_of, with_original
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.plan.specs import build
+from bridge.sealed import read_kept, write_kept
 from bridge.sources import ActivationBackend, Checkpoint
 from bridge.store import Store
 
@@ -100,11 +99,11 @@ class Side:
             "libraries": {name: version(name) for name in ("residual-bridge", "transformers")},
         }
         kept = self.store.artifact("whole-weights", recipe).path / "notes.json"
-        with contextlib.suppress(BridgeError):
-            return tuple(read_json(kept, list[str]))
+        if (there := read_kept(kept, list[str])) is not None:
+            return tuple(there)
         notes = tuple(self.model.adapter.check_weights(self.model.weights))
         with contextlib.suppress(StoreError):  # without a writable cache, the check is repeated each time
-            write_bytes(kept, json.dumps(notes).encode())
+            write_kept(kept, notes)
         return notes
 
 

@@ -15,14 +15,19 @@ from bridge.models import Tokenizer, Weights
 from bridge.models.resolve import ResolvedModel
 from bridge.models.weights import unavailable
 from bridge.pipeline.fit.bridge import Bridge
+from bridge.pipeline.fit.record import Listed
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.transfer.origins import held_to, reader_of, reader_of_side
 from bridge.plugins.registry import Registry
 from bridge.references import Site
+from bridge.sealed import need_files, read_sealed
 
 HUB = "hub:"
 OWN = "own"
 """Reference of the dictionary in the folder of a model's weights."""
+
+RECORD = "transfer.json"
+"""File beside a transferred dictionary, with its provenance, its scores and the hashes of its files."""
 
 FOLDER = "dictionaries"
 """Subfolder of a checkpoint's folder: `dictionaries/SITE/NAME`, in any format."""
@@ -34,10 +39,14 @@ def open_dictionary(reference: str, registry: Registry) -> Dictionary:
     Raises:
         UsageError: If the path does not exist.
         BridgeError: If no format, or more than one, recognises it; if it is damaged; if the hub cannot be reached.
+        CorruptArtifactError: If bridge transferred it, and its files are not those that were written.
     """
     path = _from_hub(reference[len(HUB) :]) if reference.startswith(HUB) else expand_user(reference)
     if not path.exists():
         raise UsageError(f"There is no dictionary {path}.", remedy="Give a file, a folder, or hub:user/repo/subfolder.")
+    if (record := path / RECORD).is_file():
+        remedy = f"Copy the whole folder again, or repeat the command. Without {RECORD} it is read as any other one."
+        need_files(record, read_sealed(record, Listed, remedy).files, (), remedy)
     formats = [fmt for fmt in registry.dictionary_formats.values() if _recognises(fmt, path)]
     known = "; ".join(f"{fmt.name} ({fmt.summary})" for fmt in registry.dictionary_formats.values())
     if len(formats) != 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.directions import write_arrays
+from bridge.directions import write_record
 from bridge.errors import UsageError
 from bridge.files import need_free
 from bridge.pipeline.arrays import as_given
@@ -138,6 +137,6 @@ def _move(
     record |= {"held_out": scored} if scored else {}
     if out is not None:
         arrays = {name: some.astype(np.float32) for name, some in moved.items()}
-        write_arrays(out, arrays, {"residual-bridge": json.dumps(record)})
+        write_record(out, arrays, record)
     gains = {name: gain(vectors[name], some) for name, some in moved.items()}
     return Transferred({name: as_given(some, given[name]) for name, some in moved.items()}, gains, record, scored)

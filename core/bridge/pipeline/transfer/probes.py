@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.directions import write_arrays
+from bridge.directions import write_record
 from bridge.errors import BridgeError, ShapeError
 from bridge.files import need_free
 from bridge.maps import AffineMap, check_width
@@ -75,7 +74,7 @@ def transfer_probes(
     record: dict[str, Any] = {"src": bridge.src, "dst": bridge.dst, "map": bridge.map, "back": which, "from": origin}
     record |= {"held_out": scored} if scored else {}
     if out is not None:
-        write_arrays(out, arrays, {"residual-bridge": json.dumps(record)})
+        write_record(out, arrays, record)
     as_given_by = given if isinstance(source, Path) else source
     returned = {key: as_given(part, as_given_by[key.removesuffix(BIAS)]) for key, part in arrays.items()}
     return Transferred(returned, {name: gain(given[name], arrays[name]) for name in probes}, record, scored)

@@ -8,18 +8,16 @@ from typing import Any, final
 
 from bridge.dictionaries import Dictionary, Origin, SparseAutoencoder
 from bridge.errors import BridgeError, UsageError, did_you_mean
-from bridge.files import need_free, write_json, write_new_folder
+from bridge.files import need_free, write_new_folder
 from bridge.maps import AffineMap
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
 from bridge.pipeline.result import Result
-from bridge.pipeline.transfer.dictionaries import open_source
+from bridge.pipeline.transfer.dictionaries import RECORD, open_source
 from bridge.pipeline.transfer.held_out import HeldOutRows, OpenRows, score_dictionaries
 from bridge.pipeline.transfer.way_back import affine, reverse_map
 from bridge.references import parse_reference, parse_site
-
-RECORD = "transfer.json"
-"""File beside a transferred dictionary, with its provenance and scores."""
+from bridge.sealed import sha256_of, write_sealed
 
 
 @final
@@ -124,7 +122,8 @@ def transfer_sae(
 
     def fill(folder: Path) -> None:
         formats["saelens"].save(carried, folder)
-        write_json(folder / RECORD, result.document())
+        files = sha256_of(folder, [path.name for path in folder.iterdir()])
+        write_sealed(folder / RECORD, {**result.document(), "files": files})
 
     write_new_folder(out, fill)
     return result

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
-from bridge.directions import read_arrays, write_arrays
-from bridge.errors import BridgeError
-from bridge.files import write_bytes
+from bridge.errors import CorruptArtifactError
 from bridge.pipeline.plan.provenance import versions
 from bridge.plugins.checks import check_explanations, check_notes, fault_of_rows
 from bridge.progress import Progress
+from bridge.sealed import read_kept, write_kept
+from bridge.store import Artifact
 from bridge.verbalizers import Blends, Explanation, Verbalizer
 
 Floats = NDArray[np.float32]
-Kind = TypeVar("Kind")
 
 
 def tell_notes(verbalizer: Verbalizer, named: str, progress: Progress) -> list[str]:
@@ -68,6 +65,7 @@ class CachedVerbalizer(Verbalizer):
         self.d_model, self.reconstructs = verbalizer.d_model, verbalizer.reconstructs
         self.identity, self.at_once = str(verbalizer.identity), verbalizer.at_once
         self._verbalizer, self._named, self._folder = verbalizer, named, folder
+        self._earlier: list[str] = []
 
     def explain(self, vectors: Floats) -> list[Explanation]:
         """Explain vectors of shape (n, d_model), float32.
@@ -97,12 +95,17 @@ class CachedVerbalizer(Verbalizer):
 
     def reconstruct(self, texts: Sequence[str]) -> Floats:
         """Return the activations that the plugin reconstructs from texts, (n, d_model) float32."""
-        path = self._folder / f"{_key(f'reconstructions {self.identity}', [np.array(texts)])}.safetensors"
-        kept = _read_rows(path, (len(texts), self.d_model)) if self.identity else None
+        import torch
+
+        shape = len(texts), self.d_model
+        artifact = Artifact(self._folder / _key(f"reconstructions {self.identity}", [np.array(texts)]), {})
+        kept = _rows_of(artifact, shape) if self.identity else None
         if kept is None:
             kept = self._verbalizer.reconstruct(texts)
-            if self.identity and not fault_of_rows(kept, (len(texts), self.d_model)):
-                write_arrays(path, {"rows": kept}, {})
+            if self.identity and not fault_of_rows(kept, shape):
+                kept = np.array(kept, np.float32)
+                artifact.discard_unfinished(0)
+                artifact.write(0, {"rows": torch.from_numpy(kept)}, {})
         return kept
 
     def notes(self) -> list[str]:
@@ -113,29 +116,32 @@ class CachedVerbalizer(Verbalizer):
         """
         found = self._verbalizer.notes()
         check_notes(found, self._named)
-        found = list(map(_unicode, found))
-        kept = _read(self._notes_file, list[str]) if self.identity else None
-        return list(dict.fromkeys([*found, *(kept or [])]))
-
-    @property
-    def _notes_file(self) -> Path:
-        return self._folder / f"{_key(f'notes {self.identity}', [])}.json"
+        return list(dict.fromkeys([*map(_unicode, found), *self._earlier]))
 
     def _cached(
         self, ask: Callable[[], list[Explanation]], *given: NDArray[Any], count: int | None = None
     ) -> list[Explanation]:
         path = self._folder / f"{_key(self.identity, given)}.json"
-        explanations = _read(path, list[Explanation]) if self.identity else None
-        if explanations is None:
-            explanations = ask()
-            check_explanations(explanations, len(given[0]) if count is None else count, self._named)
-            explanations = [Explanation(_unicode(one.text), tuple(map(_unicode, one.flags))) for one in explanations]
-            if self.identity:
-                # Written first: no cached explanation is then without its notes.
-                if notes := self.notes():
-                    write_bytes(self._notes_file, json.dumps(notes).encode("ascii"))
-                write_bytes(path, json.dumps([asdict(one) for one in explanations]).encode("ascii"))
+        count = len(given[0]) if count is None else count
+        kept = read_kept(path, _Kept) if self.identity else None
+        if kept is not None and len(kept.explanations) == count:
+            self._earlier = list(dict.fromkeys([*self._earlier, *kept.notes]))
+            return kept.explanations
+        explanations = ask()
+        check_explanations(explanations, count, self._named)
+        explanations = [Explanation(_unicode(one.text), tuple(map(_unicode, one.flags))) for one in explanations]
+        if self.identity:
+            write_kept(path, asdict(_Kept(explanations, self.notes())))
         return explanations
+
+
+@final
+@dataclass(frozen=True)
+class _Kept:
+    """The explanations of one call, with the verbalizer's notes after it."""
+
+    explanations: list[Explanation]
+    notes: list[str]
 
 
 def _unicode(text: str) -> str:
@@ -150,16 +156,9 @@ def _key(identity: str, arrays: Sequence[NDArray[Any]]) -> str:
     return hashed.hexdigest()[:32]
 
 
-def _read_rows(path: Path, shape: tuple[int, int]) -> Floats | None:
+def _rows_of(artifact: Artifact, shape: tuple[int, int]) -> Floats | None:
     try:
-        rows = read_arrays(path)["rows"]
-    except (BridgeError, KeyError):
+        rows: Floats = artifact.read(0)["rows"].numpy()
+    except (CorruptArtifactError, KeyError):  # a damaged entry is computed again
         return None
-    return None if fault_of_rows(rows, shape) else rows.astype(np.float32, copy=False)
-
-
-def _read(path: Path, kind: type[Kind]) -> Kind | None:
-    try:
-        return TypeAdapter(kind).validate_json(path.read_bytes())
-    except (OSError, ValueError):  # a damaged entry is computed again
-        return None
+    return None if fault_of_rows(rows, shape) else rows

@@ -12,7 +12,7 @@ from bridge.display.measures import Measures
 from bridge.display.tables import in_order
 from bridge.display.words import READERS
 from bridge.metrics import Metric
-from bridge.pipeline.jobs.folder import CONFIG
+from bridge.pipeline.fit.record import CONFIG
 from bridge.pipeline.jobs.results import RunFiles
 from bridge.report.html.features import features
 from bridge.report.html.scorer_plots import scorer_plots

@@ -12,8 +12,8 @@ from typing import final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bridge.errors import BridgeError, UsageError
-from bridge.files import cache_folder, write_json
-from bridge.json_files import read_json
+from bridge.files import cache_folder
+from bridge.sealed import read_kept, write_kept
 from bridge.sources import Checkpoint
 from bridge_sources.vllm.environment import Environment, asked
 
@@ -110,17 +110,15 @@ def _support(architecture: str, where: Environment) -> Support:
     question = {"architecture": architecture}
     key = json.dumps([question, where.version, where.transformers, where.torch, SCRIPT.read_text(encoding="utf-8")])
     kept = cache_folder() / "vllm" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-    try:
-        return read_json(kept, Support)
-    except BridgeError:
-        pass
+    if (there := read_kept(kept, Support)) is not None:
+        return there
     try:
         found = Support.model_validate(asked(where, SCRIPT, question))
     except ValidationError as error:
         raise UsageError(f"vLLM in the environment of {where.python} gave an answer of another form.") from error
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        write_json(kept, found.model_dump())
+        write_kept(kept, found.model_dump())
     except (BridgeError, OSError):  # without a writable cache, vLLM is asked each time
         pass
     return found

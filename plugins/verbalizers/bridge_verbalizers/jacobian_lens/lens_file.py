@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from bridge.errors import BridgeError
 from bridge.files import write_file
 from bridge.safetensors_file import open_tensors
+from bridge.sealed_arrays import UNSEALED, seal_arrays, seal_holds
 
 KEY = "jacobian_lens"
 """Key of the metadata that holds a JSON document."""
@@ -85,8 +86,13 @@ def write_lens(path: Path, sums: Mapping[int, NDArray[np.float64]], record: Lens
         StoreError: If the disk is full or read-only.
     """
     arrays = {f"sum.{layer}": sums[layer] for layer in record.layers}
-    metadata = {KEY: json.dumps(asdict(record))}
-    write_file(path, lambda temporary: save_file(arrays, temporary, metadata))
+    metadata = {KEY: json.dumps(asdict(record) | UNSEALED)}
+
+    def fill(temporary: Path) -> None:
+        save_file(arrays, temporary, metadata)
+        seal_arrays(temporary)
+
+    write_file(path, fill)
 
 
 def read_record(path: Path) -> LensRecord:
@@ -99,8 +105,11 @@ def read_record(path: Path) -> LensRecord:
         with open_tensors(path, "np") as file:
             text, names = (file.metadata() or {}).get(KEY), set(file.keys())
         record = TypeAdapter(LensRecord).validate_json(text or "")
+        intact = seal_holds(path, KEY)
     except (OSError, ValueError) as error:
         raise _no_lens(path, "It is damaged, or another kind of file.") from error
+    if not intact:
+        raise _no_lens(path, "Its hash is not in its metadata: it was damaged or edited, or an older version wrote it.")
     if record.format != FORMAT:
         raise _no_lens(path, f"It has format {record.format}, and this version reads {FORMAT}.")
     if names != {f"sum.{layer}" for layer in record.layers} or not record.prompts:

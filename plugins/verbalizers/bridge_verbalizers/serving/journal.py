@@ -1,4 +1,4 @@
-"""A journal of a server's answers: an answered request is not repeated, even after a crash."""
+"""A journal of a server's answers: an answered request is not repeated, even after a crash; a damaged answer is."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bridge.files import cache_folder
 
 @final
 class Journal:
-    """Answers by key, one JSON object per line; an incomplete line from a crash is left out.
+    """Answers by key, one JSON object per line, with a hash; incomplete and damaged lines are left out.
 
     Attributes:
         path: The file.
@@ -34,7 +34,7 @@ class Journal:
         for line in lines:
             with contextlib.suppress(ValueError, RecursionError):
                 entry = json.loads(line)
-                if isinstance(entry, dict) and all(isinstance(entry.get(name), str) for name in ("key", "text")):
+                if isinstance(entry, dict) and entry == self._entry(str(entry.get("key")), str(entry.get("text"))):
                     self.answers[entry["key"]] = entry["text"]
 
     @contextlib.contextmanager
@@ -52,7 +52,7 @@ class Journal:
             def keep(key: str, text: str) -> None:
                 with _telling(self.path):
                     # ASCII, because a model's text may hold half a surrogate pair, which UTF-8 cannot encode.
-                    file.write(json.dumps({"key": key, "text": text}).encode("ascii") + b"\n")
+                    file.write(json.dumps(self._entry(key, text)).encode("ascii") + b"\n")
                     file.flush()
                     os.fsync(file.fileno())
                 self.answers[key] = text
@@ -62,6 +62,10 @@ class Journal:
                 if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n":
                     file.write(b"\n")
             yield keep
+
+    def _entry(self, key: str, text: str) -> dict[str, str]:
+        hashed = digest(*(part.encode("utf-8", "surrogatepass") for part in (self.path.name, key, text)))
+        return {"key": key, "text": text, "hash": hashed}
 
 
 def journal_of(*identity: bytes) -> Journal:

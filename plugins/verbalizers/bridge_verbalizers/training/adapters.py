@@ -15,6 +15,7 @@ from bridge.errors import BridgeError, ModelError
 from bridge.files import write_file
 from bridge.models import Placement
 from bridge.progress import Progress
+from bridge.sealed_arrays import UNSEALED, seal_arrays, seal_holds
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 SAVE_EVERY = 50
 TELL_EVERY = 100
 WARM_UP = 0.05
+RECORD = "record"
 
 
 def add_adapters(module: Any, rank: int) -> dict[str, nn.Parameter]:
@@ -161,8 +163,13 @@ def _save(
     for name, weight in weights.items():
         state = optimizer.state[weight]
         tensors |= {f"first.{name}": state["exp_avg"], f"second.{name}": state["exp_avg_sq"]}
-    record = json.dumps({"identity": identity, "losses": losses}, sort_keys=True)
-    write_file(saved, lambda unfinished: save_file(tensors, unfinished, {"record": record}))
+    record = json.dumps({"identity": identity, "losses": losses, **UNSEALED}, sort_keys=True)
+
+    def fill(unfinished: Path) -> None:
+        save_file(tensors, unfinished, {RECORD: record})
+        seal_arrays(unfinished)
+
+    write_file(saved, fill)
 
 
 @final
@@ -183,8 +190,10 @@ def _restore(
     if not saved.is_file():
         return []
     try:
+        if not seal_holds(saved, RECORD):
+            raise ValueError("its hash is not in its metadata")
         with safe_open(saved, "pt") as file:
-            record = TypeAdapter(_Record).validate_json(file.metadata()["record"])
+            record = TypeAdapter(_Record).validate_json(file.metadata()[RECORD])
             if record.identity != json.loads(json.dumps(identity)):
                 return []
             for name, weight in weights.items():
