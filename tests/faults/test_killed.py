@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from pathlib import Path
@@ -22,12 +23,14 @@ def killed_and_resumed(name: str, rounds: int, folder: Path) -> int:
     whole.mkdir()
     seconds = done(command, whole / "cache", whole / "said", folder=whole)
     expected = contents(whole / "out")
-    while kills < rounds:
-        here = folder / str(kills)
+    for attempt in itertools.count():
+        if kills == rounds:
+            break
+        here = folder / str(attempt)
         here.mkdir()
         child = Child(command, here / "cache", here / "said", folder=here)
         time.sleep(draw.uniform(0, seconds))
-        if not child.kill():
+        if not child.kill():  # it had ended
             continue
         kills += 1
         done(command, here / "cache", here / "said", folder=here)

@@ -18,7 +18,7 @@ import bridge
 from bridge.corpus import Document, Message
 from bridge.errors import ModelError
 from bridge.models import TransformersTokenizer, Weights
-from bridge.models.cached_tokenizer import CachedTokenizer
+from bridge.models.cached_tokenizer import OBJECTS, CachedTokenizer
 from bridge.pairing import Encoded
 from bridge.pipeline.plan.runtime import open_runtime
 from bridge.pipeline.plan.self_check import DOCUMENTS
@@ -103,7 +103,7 @@ def test_what_was_cut_is_not_cut_again() -> None:
             return [Encoded(np.arange(len(one.text)), np.arange(len(one.text))) for one in documents]
 
     a, b, c = (Document(text, text) for text in ("aaaa", "bbbb", "cccc"))
-    remembered = CachedTokenizer(Letters(), tokens=9)
+    remembered = CachedTokenizer(Letters(), room=3 * (4 * 16 + OBJECTS))
     first = remembered.encode([a, b, a], 8)
     assert first[0] is first[2] and remembered.encode([b, Document("aaaa", "aaaa")], 8) == [first[1], first[0]]
     assert asked == ["aaaa 8", "bbbb 8"]

@@ -1,4 +1,4 @@
-"""What is released: versions locked by the hashes of their files, and packages that are the same bytes wherever built."""
+"""What is released: versions locked by hashes, and packages that are the same bytes wherever they are built."""
 
 from __future__ import annotations
 

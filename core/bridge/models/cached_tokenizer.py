@@ -9,8 +9,12 @@ from bridge.corpus.documents import Document
 from bridge.models.tokenizer import Tokenizer
 from bridge.pairing.align import Encoded
 
-TOKENS = 2**24
-"""Maximal number of cached tokens: 256 MB. Later texts are tokenised again at each call."""
+ROOM = 2**24
+"""Maximal size of a cache in bytes. Later texts are tokenised again at each call, which costs little beside the forward
+passes of a large corpus: memory does not grow with the corpus."""
+
+OBJECTS = 600
+"""Bytes of the Python objects around the two arrays of a document."""
 
 
 @final
@@ -19,11 +23,11 @@ class CachedTokenizer(Tokenizer):
 
     Args:
         tokenizer: The model's own tokenizer.
-        tokens: Maximal number of cached tokens.
+        room: Maximal size of the cache in bytes.
     """
 
-    def __init__(self, tokenizer: Tokenizer, tokens: int = TOKENS) -> None:
-        self._tokenizer, self._room = tokenizer, tokens
+    def __init__(self, tokenizer: Tokenizer, room: int = ROOM) -> None:
+        self._tokenizer, self._room = tokenizer, room
         self._known: dict[tuple[Document, int], Encoded] = {}
 
     def encode(self, documents: Sequence[Document], max_tokens: int) -> list[Encoded]:
@@ -31,7 +35,7 @@ class CachedTokenizer(Tokenizer):
         new = list(dict.fromkeys(one for one in documents if (one, max_tokens) not in self._known))
         cut = dict(zip(new, self._tokenizer.encode(new, max_tokens), strict=True)) if new else {}
         for document, encoded in cut.items():
-            self._room -= len(encoded.ids)
+            self._room -= encoded.ids.nbytes + encoded.ends.nbytes + OBJECTS
             if self._room < 0:
                 break
             self._known[document, max_tokens] = encoded
