@@ -114,12 +114,19 @@ class ConformanceError(BridgeError, AssertionError):
 
 
 def printable(text: str) -> str:
-    """Return text without control characters: models, corpora and plugins must not control the user's terminal.
+    """Return text with escapes for characters that could control the user's terminal or deceive its reader.
+
+    These are control characters, reordering and invisible characters, unusual spaces, and lone surrogates, which
+    stand for bytes of paths that are not UTF-8.
 
     Args:
         text: Text of any origin.
     """
-    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+    return "".join(c if c.isprintable() or c in "\n\t" else _escape(ord(c)) for c in text)
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

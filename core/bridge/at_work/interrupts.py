@@ -6,12 +6,12 @@ import contextlib
 import functools
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from typing import Any, final
 
 from bridge.at_work.witness import witness
+from bridge.terminal import last_words
 
 INTERRUPTED = 130
 
@@ -45,9 +45,7 @@ class Interrupts:
         if self.count > 1:
             at_work = witness().now()
             witness().end()
-            text = f"Interrupted{f' while {at_work} was at work' if at_work else ''}.\n"
-            with contextlib.suppress(OSError, ValueError):
-                os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, text.encode())
+            last_words(f"Interrupted{f' while {at_work} was at work' if at_work else ''}.")
             os._exit(INTERRUPTED)
         raise KeyboardInterrupt
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
+import logging
 import sys
+import traceback
 from typing import final
 
 import click
@@ -13,7 +16,8 @@ from bridge.at_work.ended import ended_at_work
 from bridge.at_work.interrupts import INTERRUPTED, interrupts
 from bridge.at_work.witness import witness
 from bridge.cli.ending import end_within_grace, say_faults_of_threads
-from bridge.errors import BridgeError, printable
+from bridge.errors import BridgeError
+from bridge.terminal import complain, guarded
 
 COMMANDS = (
     *("run", "rehearse", "fit", "sweep", "transfer", "audit", "steer", "explain", "verbalizer", "lens", "report"),
@@ -54,11 +58,14 @@ def main(arguments: list[str] | None = None) -> None:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     with contextlib.ExitStack() as leaving:
+        leaving.enter_context(guarded())
+        # The hub's client says at this level that it waits for another process that downloads the same file.
+        logging.getLogger("huggingface_hub.utils._fixes").setLevel(logging.INFO)
         if arguments is None and "--debug" not in given:
             say_faults_of_threads()
         leaving.enter_context(interrupts().listening())
         for sentence in ended_at_work():
-            _say(sentence)
+            complain(sentence)
         witness().begin(" ".join(["bridge", *given]))
         leaving.callback(witness().end)
         code = _exit_code(given)
@@ -69,25 +76,22 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _exit_code(given: list[str]) -> int:
-    """Perform a command and return its exit code; with `--debug`, errors pass through."""
+    """Perform a command and return its exit code; with `--debug`, print the traceback of an error."""
     debug = "--debug" in given
     try:
         bridge.main([argument for argument in given if argument != "--debug"], standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        told = io.StringIO()
+        error.show(told)
+        complain(told.getvalue().rstrip("\n"))
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
         plugin = _culprit(error.__cause__ or error)  # click turns an interrupt into an Abort
-        _say(
+        complain(
             f"Interrupted{f' while the plugin {plugin} was at work' if plugin else ''}. "
             "Finished work is kept: the same command continues from there."
         )
         return INTERRUPTED
-    except BridgeError as error:
-        if debug:
-            raise
-        _say(f"Error: {error}")
-        return error.exit_code
     except BrokenPipeError:
         return 0
     except BaseException as error:
@@ -95,13 +99,20 @@ def _exit_code(given: list[str]) -> int:
         if isinstance(error, SystemExit) and not plugin:
             return error.code if isinstance(error.code, int) else int(error.code is not None)
         if debug:
-            raise
-        _say(
-            f"Error: {type(error).__name__}: {error}. {_whose(plugin)} "
-            "Run the command again with --debug, and report its output."
-        )
-        return 1
+            traceback.print_exc()
+        else:
+            complain(_told(error, plugin).replace("\n", " "))
+        return error.exit_code if isinstance(error, BridgeError) else 1
     return 0
+
+
+def _told(error: BaseException, plugin: str) -> str:
+    if isinstance(error, BridgeError):
+        return f"Error: {error}"
+    return (
+        f"Error: {type(error).__name__}: {error}. {_whose(plugin)} "
+        "Run the command again with --debug, and report its output."
+    )
 
 
 def _culprit(error: BaseException) -> str:
@@ -114,7 +125,3 @@ def _whose(plugin: str) -> str:
     if not plugin:
         return "This is a bug in bridge or in a plugin."
     return f"The plugin {plugin} raised this error; BRIDGE_DISABLE_PLUGINS={plugin} disables the plugin."
-
-
-def _say(text: str) -> None:
-    click.echo(click.wrap_text(printable(text), 100), err=True)

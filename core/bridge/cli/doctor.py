@@ -7,6 +7,7 @@ import sys
 import click
 
 from bridge.cli.options import output_options, print_json
+from bridge.terminal import line
 
 
 @click.command("doctor")
@@ -19,7 +20,6 @@ def command(model: str, as_json: bool, quiet: bool) -> None:
     same weights, and prints its perplexity on a text of its training domain. A perplexity near the size of the
     vocabulary means that the weights are untrained or wrong.
     """
-    from bridge.errors import printable
     from bridge.face.report import doctor
 
     checks = doctor(model)
@@ -27,7 +27,7 @@ def command(model: str, as_json: bool, quiet: bool) -> None:
         print_json({"checks": [check.__dict__ for check in checks]})
     else:
         for check in checks:
-            click.echo(printable(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.detail}"))
+            line(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.detail}")
             if check.remedy:
-                click.echo(printable(f"     {check.remedy}"))
+                line(f"     {check.remedy}")
     sys.exit(0 if all(check.ok for check in checks) else 1)

@@ -10,9 +10,7 @@ import time
 from types import FrameType
 from typing import Any
 
-import click
-
-from bridge.errors import printable
+from bridge.terminal import complain, flush
 
 GRACE = 3.0
 """Seconds that threads and exit functions have after the command has finished."""
@@ -37,9 +35,8 @@ def _end(code: int) -> None:
     time.sleep(GRACE)
     hanging = ", ".join(dict.fromkeys(_hanging()))
     with contextlib.suppress(Exception):  # the streams may be closed
-        text = f"The command has finished, and did not wait any longer for {hanging or 'clean-up'}."
-        click.echo(click.wrap_text(printable(text), 100), err=True)
-        sys.stdout.flush()
+        complain(f"The command has finished, and did not wait any longer for {hanging or 'clean-up'}.")
+        flush()
     os._exit(code)
 
 
@@ -71,5 +68,4 @@ def _say_fault(error: Any, where: str) -> None:
     plugin = culprit(error)
     by = f" of the plugin {plugin}" if plugin else ""
     with contextlib.suppress(Exception):
-        text = f"An error in {where}{by}: {type(error).__name__}: {error}"
-        click.echo(click.wrap_text(printable(text), 100), err=True)
+        complain(f"An error in {where}{by}: {type(error).__name__}: {error}")

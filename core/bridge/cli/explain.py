@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,4 +89,3 @@ def command(
         print_json(result.document())
     else:
         print_readings(result)
-    sys.stdout.flush()

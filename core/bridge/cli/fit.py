@@ -12,6 +12,7 @@ from bridge.cli.flags import OptionsCommand
 from bridge.cli.options import experiment_options, output_options, print_json, read_given, read_options
 from bridge.cli.progress import TerminalProgress
 from bridge.cli.rehearsing import rehearse_only, rehearse_option
+from bridge.terminal import line
 
 
 @click.command("fit", cls=OptionsCommand)
@@ -35,4 +36,4 @@ def command(file: Path | None, out: Path, rehearsed: bool, as_json: bool, quiet:
     if as_json:
         print_json({"folder": str(out), "src": result.src, "dst": result.dst, "map": result.map, **result.provenance})
     else:
-        click.echo(f"{result!r} is in {out}. The bridge is not scored; use `bridge run` for scores.")
+        line(f"{result!r} is in {out}. The bridge is not scored; use `bridge run` for scores.")

@@ -9,6 +9,7 @@ import click
 
 from bridge.cli.options import output_options, print_json
 from bridge.cli.plugins import KINDS
+from bridge.terminal import line
 
 
 @click.command("new-plugin")
@@ -40,7 +41,7 @@ def command(kind: str, name: str, out: Path | None, as_json: bool, quiet: bool) 
         found = {"folder": str(folder), "distribution": names.distribution, "module": names.module, "files": files}
         print_json(found | {"kind": kind, "name": names.name, "entry_point": names.entry_point})
         return
-    click.echo(f"{folder} holds the package {names.distribution} with the plugin {names.entry_point}. Test it:")
+    line(f"{folder} holds the package {names.distribution} with the plugin {names.entry_point}. Test it:")
     install, check = "pip install -e '.[test]'", f"bridge plugins check {names.name}"
-    for line in (f"cd {shlex.quote(str(folder))}", install, "pytest", check):
-        click.echo(f"    {line}")
+    for step in (f"cd {shlex.quote(str(folder))}", install, "pytest", check):
+        line(f"    {step}")

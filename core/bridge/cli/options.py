@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bridge.cli.flags import Command, option_flags
-from bridge.cli.output import keep_json_whole, results
+from bridge.terminal import print_json, results_apart
+
+__all__ = ["experiment_options", "output_options", "print_json", "read_given", "read_options"]
 
 if TYPE_CHECKING:
     from bridge.pipeline.plan.options import Options
@@ -30,7 +34,7 @@ def experiment_options(command: Command) -> Command:
 
 def output_options(command: Command) -> Command:
     """Add --json, --quiet and --debug; with --json, standard output holds only the JSON document."""
-    command = keep_json_whole(command)  # type: ignore[assignment]
+    command = _keep_json_whole(command)  # type: ignore[assignment]
     command = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")(command)
     command = click.option("--quiet", is_flag=True, help="Print nothing on standard error.")(command)
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
@@ -69,8 +73,10 @@ def read_options(file: Path | None, flags: dict[str, Any]) -> Options:
     return make_options(**read_given(file, flags))
 
 
-def print_json(value: Any) -> None:
-    """Print one JSON document on standard output."""
-    stream = results()
-    json.dump(value, stream, indent=2, ensure_ascii=False, allow_nan=False)
-    stream.write("\n")
+def _keep_json_whole(command: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(command)
+    def wrapped(*args: Any, **flags: Any) -> Any:
+        with results_apart() if flags.get("as_json") else contextlib.nullcontext():
+            return command(*args, **flags)
+
+    return wrapped

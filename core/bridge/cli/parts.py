@@ -10,6 +10,7 @@ import click
 from bridge.cli.flags import Command
 from bridge.cli.options import print_json
 from bridge.cli.progress import TerminalProgress
+from bridge.terminal import line
 
 if TYPE_CHECKING:
     from bridge.pipeline.plan.options import Options
@@ -35,4 +36,4 @@ def collect_only(options: Options, part: str, as_json: bool, quiet: bool) -> Non
         counts = {"shards": result.shards, "missing": list(result.missing), "store": str(result.store)}
         print_json({"part": result.part.number, "parts": result.part.count, **counts})
     else:
-        click.echo(str(result))
+        line(str(result))

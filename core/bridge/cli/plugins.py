@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bridge.cli.options import output_options, print_json
+from bridge.terminal import aside, line
 
 if TYPE_CHECKING:
     from bridge.plugins.registry import Registry
@@ -35,7 +36,6 @@ def command(context: click.Context, kind: str | None, as_json: bool, quiet: bool
         if kind or as_json or quiet:
             raise click.UsageError(f"Put options after {context.invoked_subcommand}.")
         return
-    from bridge.errors import printable
     from bridge.plugins.discovery import discover
 
     found = [
@@ -63,8 +63,7 @@ def command(context: click.Context, kind: str | None, as_json: bool, quiet: bool
     print_rows(columns, [[entry[column] for column in columns] for entry in found])
     for entry in found:
         if entry["error"]:
-            line = f"{entry['entry_point']} of {entry['distribution']}: {entry['error']} {entry['remedy']}"
-            click.echo(printable(line))
+            line(f"{entry['entry_point']} of {entry['distribution']}: {entry['error']} {entry['remedy']}")
 
 
 @command.command("check")
@@ -86,7 +85,6 @@ def check(name: str, model: str | None, file: Path | None, as_json: bool, quiet:
     bridge plugins check ridge
     bridge plugins check --model smollm2-135m
     """
-    import contextlib
     import os
 
     # huggingface_hub reads this variable once, at import: certifying a plugin must not download a model.
@@ -99,7 +97,7 @@ def check(name: str, model: str | None, file: Path | None, as_json: bool, quiet:
     if model and file:
         raise click.UsageError("--file is for formats of dictionaries and readers, and --model for model families.")
     # Output of the plugin must not appear between the lines of the table.
-    with contextlib.redirect_stdout(sys.stderr):
+    with aside():
         registry = discover()
         if model:
             family = next((item for kind, item in _named(registry, name) if kind == "models"), name) if name else ""
@@ -155,7 +153,8 @@ def _record(certificate: Certificate) -> dict[str, Any]:
 
 
 def _print(certificate: Certificate) -> None:
-    from bridge.report.table import print_rows, say
+    from bridge.report.table import print_rows
+    from bridge.terminal import say
 
     title = f"{certificate.kind} {certificate.name}"
     if certificate.skipped:

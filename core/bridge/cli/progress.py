@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import final
 
-from bridge.errors import printable
 from bridge.progress import Advance, Progress
+from bridge.terminal import cell, console, guarded, shown
 
 
 @final
@@ -19,9 +19,7 @@ class TerminalProgress(Progress):
     """
 
     def __init__(self, quiet: bool) -> None:
-        from rich.console import Console
-
-        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+        self._console = console(err=True, quiet=quiet)
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str) -> Iterator[Advance]:
@@ -35,8 +33,8 @@ class TerminalProgress(Progress):
             bars.TextColumn(f"{unit} {{task.fields[rate]}}", markup=False),
             bars.TimeRemainingColumn(),
         )
-        with bars.Progress(*columns, console=self._console, disable=not self._console.is_terminal) as drawn:
-            task = drawn.add_task(printable(name), total=total, rate="")
+        with bars.Progress(*columns, console=self._console, disable=not self._console.is_terminal) as drawn, guarded():
+            task = drawn.add_task(shown(name), total=total, rate="")
 
             def advance(units: int = 1) -> None:
                 speed = drawn.tasks[0].speed
@@ -46,4 +44,4 @@ class TerminalProgress(Progress):
 
     def note(self, message: str) -> None:
         """Print a sentence on standard error."""
-        self._console.print(printable(message), style="dim", markup=False, soft_wrap=True)
+        self._console.print(cell(message, "dim"), soft_wrap=True)

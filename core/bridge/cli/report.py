@@ -26,7 +26,7 @@ def command(results: tuple[Path, ...], out: Path | None, as_json: bool, quiet: b
     bridge report runs/my-run audit.json steering.json --out whole.html
     """
     from bridge.face.report import write_report
-    from bridge.report.table import say
+    from bridge.terminal import say
 
     written = write_report(results, out=out)
     if as_json:

@@ -69,7 +69,7 @@ def command(
     from bridge.pipeline.plan.idle import refuse_idle
     from bridge.pipeline.score.thresholds import check_requirements, parse_requirements
     from bridge.report.html import REPORT, need_ours, write_report
-    from bridge.report.table import say
+    from bridge.terminal import say
 
     wanted = parse_requirements(require)
     flags |= {"washout": washout or None}
@@ -104,8 +104,9 @@ def print_result(result: Run) -> None:
     """Print the scores, and what was explained."""
     from bridge.display.measures import installed_measures
     from bridge.report.features import print_features
-    from bridge.report.table import print_run, say
+    from bridge.report.table import print_run
     from bridge.scorers import Section
+    from bridge.terminal import say
 
     # Looked up once: finding plugins takes a twentieth of a second.
     measures = installed_measures()

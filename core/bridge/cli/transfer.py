@@ -10,6 +10,7 @@ import click
 from bridge.cli.options import output_options, print_json
 from bridge.cli.progress import TerminalProgress
 from bridge.cli.rehearsing import rehearse_only, rehearse_option
+from bridge.terminal import line
 
 
 @click.group("transfer")
@@ -104,7 +105,6 @@ def sae(bridge_folder: Path, out: Path, rehearsed: bool, as_json: bool, quiet: b
     bridge fit --src dyck:seed0@1 --dst dyck:seed1@1 --map procrustes --out rotation
     bridge transfer sae rotation ./sae-of-seed0 --out sae-of-seed1
     """
-    from bridge.errors import printable
     from bridge.face.transfer import transfer_sae
 
     if rehearsed:
@@ -114,19 +114,17 @@ def sae(bridge_folder: Path, out: Path, rehearsed: bool, as_json: bool, quiet: b
         print_json({"out": str(out)} | carried.document())
         return
     origin, about = carried.dictionary.origin, carried.provenance
-    click.echo(printable(f"{out}: {len(carried.dictionary.directions)} features of {origin.model} at {origin.site}."))
+    line(f"{out}: {len(carried.dictionary.directions)} features of {origin.model} at {origin.site}.")
     if carried.held_out:
         mapped, given = (carried.held_out[arm] for arm in ("mapped", "self"))
-        click.echo(
-            printable(
-                f"It explains {_ev(mapped)} of the variance of {mapped['n']} held-out activations of {about['dst']}; "
-                f"the original explains {_ev(given)} on {about['src']}.{_beside(carried.held_out)}"
-            )
+        line(
+            f"It explains {_ev(mapped)} of the variance of {mapped['n']} held-out activations of {about['dst']}; "
+            f"the original explains {_ev(given)} on {about['src']}.{_beside(carried.held_out)}"
         )
         if (mapped["ev"] or 0) <= 0:
-            click.echo("That is NO better than the mean activation: the dictionary does not work there.")
+            line("That is NO better than the mean activation: the dictionary does not work there.")
     else:
-        click.echo("It is NOT scored: its quality on the destination is unknown. See bridge audit.")
+        line("It is NOT scored: its quality on the destination is unknown. See bridge audit.")
 
 
 def _rehearse(name: str, bridge_folder: Path, given: dict[str, Any], as_json: bool, quiet: bool) -> NoReturn:
@@ -134,8 +132,6 @@ def _rehearse(name: str, bridge_folder: Path, given: dict[str, Any], as_json: bo
 
 
 def _print(report: dict[str, Any], as_json: bool) -> None:
-    from bridge.errors import printable
-
     if as_json:
         print_json(report)
     else:
@@ -149,7 +145,7 @@ def _print(report: dict[str, Any], as_json: bool) -> None:
                 ends = f"[{_number(scored['low'])}, {_number(scored['high'])}]"
                 said = f"; projections of {scored['n']} held-out pairs correlate: r {_number(scored['r'])} {ends}"
                 said += f" (mispaired {_number(control['r'])})" if (control := scored.get("mispaired")) else ""
-            click.echo(printable(f"{name}: {row['shape']}, gain {row['gain']:.3f}{said}"))
+            line(f"{name}: {row['shape']}, gain {row['gain']:.3f}{said}")
 
 
 def _beside(scored: dict[str, Any]) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import redirect_stdout
 from dataclasses import replace
 from typing import final
 
@@ -13,6 +11,7 @@ from bridge.measures import OF_THE_CORE
 from bridge.metrics import Metric
 from bridge.plugins import discover
 from bridge.scorers import Measure, Question, Scorer, Section
+from bridge.terminal import aside
 
 Key = tuple[str, str]
 """Scorer and name of a metric."""
@@ -98,7 +97,7 @@ class Measures:
             if scorer not in self._scorers or not own:
                 continue
             try:
-                with redirect_stdout(sys.stderr):
+                with aside():
                     lines = self._scorers[scorer].sentences(own)
                     said += [str(line) for line in lines]
             except Exception as error:

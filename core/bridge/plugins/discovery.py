@@ -18,6 +18,7 @@ from bridge.plugins.checks import check_api
 from bridge.plugins.guard import Guard
 from bridge.plugins.isolation import GROUP, HOST, UNKNOWN, impatient, written_for_another
 from bridge.plugins.registry import KINDS, ConflictError, Plugin, Registry
+from bridge.terminal import aside, trace
 
 
 def build_plugin_manager() -> pluggy.PluginManager:
@@ -25,7 +26,7 @@ def build_plugin_manager() -> pluggy.PluginManager:
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     if os.environ.get("BRIDGE_TRACE_PLUGINS") == "1":
-        manager.trace.root.setwriter(sys.stderr.write)
+        manager.trace.root.setwriter(trace)
         manager.enable_tracing()
     return manager
 
@@ -57,7 +58,7 @@ def discover(manager: pluggy.PluginManager | None = None, found: Iterable[EntryP
             watched = contextlib.nullcontext() if known else impatient(plugin.name, plugin.distribution)
             # Plugins must not print to standard output, which may be a JSON document.
             passed = Guard(plugin.full_name).calling("import") if plugin.foreign else contextlib.nullcontext()
-            with contextlib.redirect_stdout(sys.stderr), watched, passed:
+            with aside(), watched, passed:
                 _activate(manager, registry, plugin, entry)
         except PluginError as error:
             registry.withdraw(plugin)

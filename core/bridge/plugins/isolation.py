@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import IO
 
-from bridge.errors import printable
+from bridge.terminal import complain
 
 GROUP = "bridge"
 UNKNOWN = "unknown"
@@ -30,7 +28,7 @@ def written_for_another(error: BaseException) -> bool:
 @contextlib.contextmanager
 def impatient(name: str, distribution: str) -> Iterator[None]:
     """Name a slow plugin on standard error: an import cannot be stopped from within, but the user can interrupt it."""
-    timer = threading.Timer(PATIENCE, _complain, [name, distribution, sys.stderr])
+    timer = threading.Timer(PATIENCE, _complain, [name, distribution])
     timer.daemon = True
     timer.start()
     try:
@@ -84,10 +82,9 @@ def distribution_of(entry: EntryPoint) -> str:
     return entry.dist.name if entry.dist else UNKNOWN
 
 
-def _complain(name: str, distribution: str, stream: IO[str]) -> None:
+def _complain(name: str, distribution: str) -> None:
     explanations = (
         f"Still importing the plugin {name} of {distribution} after {PATIENCE:g} s. If it hangs, interrupt (Ctrl-C), "
-        f"set BRIDGE_DISABLE_PLUGINS={distribution}:{name}, and report it to its authors.\n"
+        f"set BRIDGE_DISABLE_PLUGINS={distribution}:{name}, and report it to its authors."
     )
-    stream.write(printable(explanations))
-    stream.flush()
+    complain(explanations)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from bridge.display.measures import asks, installed_measures
 from bridge.metrics import Metric
-from bridge.report.table import print_rows, say, wide_console
+from bridge.report.table import print_rows
 from bridge.scorers import MAPPED
+from bridge.terminal import console, say
 
 if TYPE_CHECKING:
     from bridge.pipeline.jobs.audit import Audit
@@ -37,7 +38,7 @@ def print_audit(audit: Audit) -> None:
 
 
 def _say(text: str) -> None:
-    lines = (fill(line, min(WIDTH, wide_console().width), break_on_hyphens=False) for line in text.split("\n"))
+    lines = (fill(line, min(WIDTH, console().width), break_on_hyphens=False) for line in text.split("\n"))
     say("\n".join(lines))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.report.table import print_rows, say
+from bridge.report.table import print_rows
+from bridge.terminal import say
 
 if TYPE_CHECKING:
     from bridge.pipeline.readings import Readings

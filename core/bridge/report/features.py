@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from bridge.display.measures import Measures
 from bridge.metrics import Metric
-from bridge.report.table import print_rows, say
+from bridge.report.table import print_rows
 from bridge.scorers import MAPPED, Section
+from bridge.terminal import say
 
 if TYPE_CHECKING:
     from bridge.pipeline.verbalize.features import ExplainedFeatures

@@ -13,7 +13,7 @@ from bridge.display.tables import layer_grid
 from bridge.files import write_bytes
 from bridge.pipeline.fit.record import SWEEP_CONFIG
 from bridge.pipeline.jobs.folder import write_sweep_metrics
-from bridge.report.table import say, wide_console
+from bridge.terminal import cell, console, say
 
 if TYPE_CHECKING:
     from bridge.pipeline.jobs.sweep import Sweep
@@ -35,7 +35,6 @@ def print_sweep(sweep: Sweep, folder: Path) -> None:
     """Print the numbers of every layer pair, coloured by the last number, and the best pair for each number."""
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     measures = installed_measures()
     keys = measures.swept(sweep.metrics)
@@ -43,15 +42,15 @@ def print_sweep(sweep: Sweep, folder: Path) -> None:
     grids = [layer_grid(sweep.metrics, sweep.src_sites, sweep.dst_sites, key) for key in keys]
     table = Table(box=box.SIMPLE_HEAD)
     for label in ("", *(_layer(site) for site in sweep.dst_sites)):
-        table.add_column(label, no_wrap=True)
+        table.add_column(cell(label), no_wrap=True)
     for row, site in enumerate(sweep.src_sites):
         cells = [
-            Text("/".join(f"{value:.2f}" for value in cell), style=_style(cell[-1], np.nanmax(grids[-1])))
-            for cell in zip(*(values[row] for values in grids), strict=True)
+            cell("/".join(f"{value:.2f}" for value in one), _style(one[-1], np.nanmax(grids[-1])))
+            for one in zip(*(values[row] for values in grids), strict=True)
         ]
-        table.add_row(_layer(site), *cells)
+        table.add_row(cell(_layer(site)), *cells)
     say(f"{' / '.join(titles)} on validation documents (rows: source layer, columns: destination layer)")
-    wide_console().print(table)
+    console().print(table)
     for (scorer, name), title in zip(keys, titles, strict=True):
         best = sweep.best(name, scorer)
         say(f"Best {title}: {best.src} -> {best.dst}, {best.value:.3f} [{best.low:.3f}, {best.high:.3f}].")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bridge.report.table import print_rows, say
+from bridge.report.table import print_rows
+from bridge.terminal import say
 
 
 def print_rehearsal(found: Mapping[str, Any]) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bridge.metrics import Metric
-from bridge.report.table import print_rows, say
+from bridge.report.table import print_rows
 from bridge.scorers import MAPPED, NATIVE, RANDOM_DIRECTION, RAW
+from bridge.terminal import say
 
 if TYPE_CHECKING:
     from bridge.pipeline.jobs.steer import Steering

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bridge.display.measures import Measures
-from bridge.errors import printable
 from bridge.metrics import Metric
 from bridge.scorers import MAPPED, Section
+from bridge.terminal import cell, console, say
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from bridge.pipeline.jobs.run import Run
 
 
@@ -20,30 +18,13 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str
     """Print a table on standard output; text is never interpreted as markup or terminal control."""
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
-    def shown(text: str) -> Text:
-        return Text(printable(text))
-
-    table = Table(title=shown(title), caption=shown(caption), box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(title=cell(title), caption=cell(caption), box=box.SIMPLE_HEAD, title_justify="left")
     for column in columns:
-        table.add_column(shown(column), overflow="fold")
+        table.add_column(cell(column), overflow="fold")
     for row in rows:
-        table.add_row(*map(shown, row))
-    wide_console().print(table)
-
-
-def say(text: str) -> None:
-    """Print a paragraph on standard output; text is never interpreted as markup or terminal control."""
-    wide_console().print(printable(text), markup=False)
-
-
-def wide_console() -> Console:
-    """Return a wide console on standard output: without a terminal rich assumes 80 columns and folds every cell."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
+        table.add_row(*map(cell, row))
+    console().print(table)
 
 
 def print_run(run: Run, measures: Measures) -> None:

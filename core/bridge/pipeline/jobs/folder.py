@@ -48,7 +48,7 @@ def default_folder(options: Options, command: str = "run") -> Path:
     """Return the default folder of results: a readable name and a hash of the options, under `runs/`."""
     readable = re.sub(r"[^\w@.\-]+", "_", f"{options.models.src}--{options.models.dst}--{options.map.spec}").strip("._")
     written = json.dumps(options.keyed(), separators=(",", ":"), ensure_ascii=False)
-    key = hashlib.sha256(written.encode()).hexdigest()[:6]
+    key = hashlib.sha256(written.encode("utf-8", "surrogateescape")).hexdigest()[:6]
     return Path("runs") / f"{command}-{readable}-{key}"
 
 

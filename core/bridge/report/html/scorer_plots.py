@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,6 +15,7 @@ from bridge.pipeline.jobs.results import RunFiles
 from bridge.plugins.checks import fault_of_plot
 from bridge.plugins.discovery import discover
 from bridge.scorers import Scorer
+from bridge.terminal import aside
 
 Kept = Mapping[str, NDArray[np.floating]]
 
@@ -64,7 +63,7 @@ def draw(scorer: Scorer, own: Kept, key: str) -> list[Plot]:
     from matplotlib import rc_context
 
     # The plugin supplies mathematical text, as in ticks of a logarithmic axis; a parse error leaves out its plot.
-    with svg.drawing(), rc_context({"text.parse_math": True}), contextlib.redirect_stdout(sys.stderr):
+    with svg.drawing(), rc_context({"text.parse_math": True}), aside():
         found = scorer.plot(own, line)
         if found is None:
             return []
