@@ -53,7 +53,7 @@ def shown(text: str, longest: int = LONGEST) -> str:
 class Guard:
     """A stream that escapes what is written to it; all else is the stream's own.
 
-    It cannot be closed. A carriage return at the start of a text stays, because bars of libraries are drawn again with it.
+    It cannot be closed. A carriage return at the start of a text stays: bars of libraries are drawn again with it.
 
     Args:
         stream: A text stream.

@@ -10,7 +10,7 @@ import bridge
 CORE = Path(bridge.__file__).parent
 STREAMS = re.compile(
     r"(?<![.\w])print\(|sys\.__?(stdout|stderr)|sys\.(stdout|stderr)|click\.(echo|secho|style)|\bConsole\(|redirect_std(out|err)"
-    r"|os\.write\((1|2),|\.excepthook|traceback\.print_stack"
+    r"|os\.write\((1|2),|traceback\.print_stack"
 )
 
 
