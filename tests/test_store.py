@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,6 +98,11 @@ def swap_shards(artifact: Artifact) -> None:
     shard(artifact, 1).write_bytes(first)
 
 
+def edit_sidecar(artifact: Artifact) -> None:
+    path = shard(artifact).with_suffix(".json")
+    path.write_text(path.read_text().replace('"budget": 4096', '"budget": 9999'))
+
+
 DAMAGES: dict[str, Callable[[Artifact], object]] = {
     "first byte": lambda a: flip(shard(a), 0),
     "last byte": lambda a: flip(shard(a), -1),
@@ -109,6 +115,8 @@ DAMAGES: dict[str, Callable[[Artifact], object]] = {
     "no sidecar": lambda a: shard(a).with_suffix(".json").unlink(),
     "sidecar cut": lambda a: os.truncate(shard(a).with_suffix(".json"), 5),
     "sidecar binary": lambda a: shard(a).with_suffix(".json").write_bytes(b"\xff\xfe"),
+    "sidecar edited": edit_sidecar,
+    "sidecar of another shard": lambda a: shutil.copy(shard(a, 1).with_suffix(".json"), shard(a).with_suffix(".json")),
     "sidecar of another form": lambda a: shard(a).with_suffix(".json").write_text("[]"),
 }
 

@@ -93,7 +93,7 @@ def test_without_a_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert models_folder() == tmp_path / "models"
 
 
-@pytest.mark.parametrize("damage", [b"", b"\xff" * 64, b"0" * 63, None])
+@pytest.mark.parametrize("damage", [b"", b"\xff" * 64, b"0" * 63, b"0" * 64, None])
 def test_a_memo_that_cannot_be_read_is_as_good_as_none(damage: bytes | None, tmp_path: Path) -> None:
     path, store = tmp_path / "weights", Store(tmp_path / "cache")
     path.write_bytes(b"weights")
