@@ -95,3 +95,15 @@ class Claim:
         if state != self._seen:
             self._seen, self._since = state, now
         return now - self._since > STALE_SECONDS
+
+
+def is_claimed(marker: Path) -> bool:
+    """Tell whether a process that may be alive holds a claim, by the clock of this machine; nothing is changed.
+
+    Args:
+        marker: The marker file.
+    """
+    try:
+        return time.time() - marker.stat().st_mtime <= STALE_SECONDS
+    except FileNotFoundError:
+        return False

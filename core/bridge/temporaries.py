@@ -58,6 +58,15 @@ def sweep_temporaries(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
+def is_locked(path: Path) -> bool:
+    """Tell whether a living process holds the lock of a file, as of a temporary file or a lock file.
+
+    Args:
+        path: The file; where it cannot be locked, a file that changed within `ABANDONED_S` counts as held.
+    """
+    return not _is_abandoned(path)
+
+
 def _is_abandoned(path: Path) -> bool:
     try:
         with path.open("rb") as file:

@@ -21,7 +21,7 @@ from bridge.terminal import complain, guarded
 
 COMMANDS = (
     *("run", "rehearse", "fit", "sweep", "transfer", "audit", "steer", "explain", "verbalizer", "lens", "report"),
-    *("models", "readers", "plugins", "new-plugin", "doctor"),
+    *("models", "readers", "plugins", "new-plugin", "cache", "doctor"),
 )
 
 
