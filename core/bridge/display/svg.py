@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from markupsafe import Markup
 
+from bridge.display.clean_svg import clean
 from bridge.display.words import shown
 
 if TYPE_CHECKING:
@@ -52,20 +52,6 @@ STYLE: dict[str, Any] = {
     "xtick.major.size": 0,
     "ytick.major.size": 0,
 }
-SHAPES = ("path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "text", "tspan", "image", "use")
-DRAWN = {"svg", "g", "defs", "clipPath", "pattern", "linearGradient", "stop", *SHAPES}
-"""Allowed SVG elements; all others are removed."""
-PLACED = "d points x y dx dy x1 y1 x2 y2 cx cy r rx ry width height viewBox transform offset style clip-path clip-rule"
-ATTRIBUTES = {"*": {*PLACED.split(), "preserveAspectRatio", "patternUnits", "gradientUnits", "gradientTransform"}}
-ATTRIBUTES |= {name: {"id"} for name in ("path", "clipPath", "pattern", "linearGradient")}
-ATTRIBUTES |= {name: {"href"} for name in ("use", "image")}
-PROPERTIES = "fill stroke opacity font font-size font-family font-style font-weight text-anchor stop-color stop-opacity"
-PROPERTIES += " fill-opacity fill-rule clip-rule" + "".join(
-    f" stroke-{name}" for name in ("width", "opacity", "linecap", "linejoin", "miterlimit", "dasharray", "dashoffset")
-)
-"""Allowed attributes, and allowed properties of `style`; all others are removed."""
-
-REFERENCE = re.compile(r"url\(([^)]*)\)")
 
 
 @final
@@ -115,37 +101,16 @@ def plot(figure: Figure, key: str, title: str, meaning: str, says: str) -> Plot:
     Raises:
         ValueError: If the drawing is not valid XML.
     """
-    import nh3
     from matplotlib import rc_context
 
     buffer = io.StringIO()
     # matplotlib derives ids from content and salt, so plots with other keys have other ids.
     with rc_context({"svg.hashsalt": key}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    drawn = nh3.clean(
-        buffer.getvalue(),
-        tags=DRAWN,
-        clean_content_tags={"script", "style", "metadata", "title", "desc"},
-        attributes=ATTRIBUTES,
-        filter_style_properties=set(PROPERTIES.split()),
-        url_schemes={"data"},
-        attribute_filter=_own,
-    )
+    view, inside = clean(buffer.getvalue())
     for stand_in, colour in COLOURS.items():
-        drawn = drawn.replace(stand_in, colour)
-    view = re.search(r'viewBox="([\d. ]+)"', drawn)
-    width, height = view[1].split()[2:] if view else ("", "")
+        inside = inside.replace(stand_in, colour)
+    width, height = view.split()[2:] if view else ("", "")
     label = f"{shown(title)}. {shown(says)}"
     root = Markup('<svg viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="img" aria-label="{2}">')
-    inside = REFERENCE.sub(_inside, shown(drawn[drawn.index("<svg") :].partition(">")[2]))
-    return Plot(key, title, meaning, says, root.format(width, height, label) + Markup(inside.strip()))
-
-
-def _own(element: str, name: str, value: str) -> str | None:
-    return value if name != "href" or value.startswith(("#", "data:image/png;base64,")) else None
-
-
-def _inside(reference: re.Match[str]) -> str:
-    """Keep a reference only if it names a part of the same image."""
-    target = reference[1].replace("&quot;", "")
-    return f"url({target})" if target.startswith("#") else "none"
+    return Plot(key, title, meaning, says, root.format(width, height, label) + Markup(f"{inside}</svg>"))
