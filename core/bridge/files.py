@@ -205,6 +205,23 @@ def _sync_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
+def unless_read_only() -> Iterator[None]:
+    """Go on where a folder may not be written, for results that can do without being kept; other errors are raised.
+
+    Returns:
+        A context manager.
+
+    Raises:
+        StoreError: If the disk is full or failing: then a command would lose work that it could keep.
+    """
+    try:
+        yield
+    except StoreError as error:
+        if getattr(error.__cause__, "errno", None) not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+
+
+@contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn the operating system's errors from writing under `path` into errors with a remedy.
 

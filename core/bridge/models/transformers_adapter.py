@@ -218,6 +218,7 @@ class TransformersAdapter(ModelAdapter):
                 trust_remote_code=False,
                 **self.tokenizer_options(weights),
             )
+            tokenizer("a")  # settings of wrong types show only when they are used
         # If files are missing, transformers creates an empty tokenizer without a vocabulary.
         if not set(tokenizer.get_vocab()) - set(tokenizer.get_added_vocab()):
             raise _without_tokenizer(weights)

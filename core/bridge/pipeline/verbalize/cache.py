@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import CorruptArtifactError
+from bridge.files import unless_read_only
 from bridge.pipeline.plan.provenance import versions
 from bridge.plugins.checks import check_explanations, check_notes, fault_of_rows
 from bridge.progress import Progress
@@ -104,8 +105,9 @@ class CachedVerbalizer(Verbalizer):
             kept = self._verbalizer.reconstruct(texts)
             if self.identity and not fault_of_rows(kept, shape):
                 kept = np.array(kept, np.float32)
-                artifact.discard_unfinished(0)
-                artifact.write(0, {"rows": torch.from_numpy(kept)}, {})
+                with unless_read_only():
+                    artifact.discard_unfinished(0)
+                    artifact.write(0, {"rows": torch.from_numpy(kept)}, {})
         return kept
 
     def notes(self) -> list[str]:
@@ -131,7 +133,8 @@ class CachedVerbalizer(Verbalizer):
         check_explanations(explanations, count, self._named)
         explanations = [Explanation(_unicode(one.text), tuple(map(_unicode, one.flags))) for one in explanations]
         if self.identity:
-            write_kept(path, asdict(_Kept(explanations, self.notes())))
+            with unless_read_only():
+                write_kept(path, asdict(_Kept(explanations, self.notes())))
         return explanations
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import final
 
+from bridge.bounded import open_plain
 from bridge.errors import StoreError
 from bridge.files import cache_folder
 
@@ -30,7 +31,10 @@ class Journal:
         self.path = path
         self.answers: dict[str, str] = {}
         with _telling(path):
-            lines = path.read_bytes().split(b"\n") if path.exists() else []
+            lines = []
+            if path.exists():
+                with open_plain(path) as file:
+                    lines = file.read().split(b"\n")
         for line in lines:
             with contextlib.suppress(ValueError, RecursionError):
                 entry = json.loads(line)
