@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from bridge.limits import limits, need_within
 
-__all__ = ["need_room", "open_plain", "read_bytes", "read_text"]
+__all__ = ["need_room", "open_plain", "plain_lines", "read_bytes", "read_text"]
 
 
 def open_plain(path: Path) -> BinaryIO:
@@ -73,6 +74,29 @@ def read_text(path: Path, limit: str = "document") -> str:
         BridgeError: If the file is larger than the limit.
     """
     return read_bytes(path, limit).decode("utf-8")
+
+
+def plain_lines(path: Path) -> Iterator[bytes]:
+    """Return the lines of a plain file, with their ends; the file is opened at once.
+
+    Args:
+        path: The file.
+
+    Returns:
+        An iterator that raises BridgeError at a line that exceeds the limit `record`.
+
+    Raises:
+        OSError: As `open_plain`.
+    """
+    file, most = open_plain(path), limits().record
+
+    def lines() -> Iterator[bytes]:
+        with file:
+            while line := file.readline(most + 1):
+                need_within("record", len(line), f"A line of {path}", at_least=True)
+                yield line
+
+    return lines()
 
 
 def need_room(path: Path, needed: int) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from bridge.bounded import read_text
+from bridge.bounded import plain_lines, read_text
 from bridge.errors import BridgeError
 
 __all__ = ["read_json", "read_json_lines"]
@@ -48,18 +48,37 @@ def read_json_lines(path: Path, kind: type[T], remedy: str = AGAIN, *, missing: 
     if missing and not path.is_file():
         return []
     lines: type[list[T]] = list[kind]  # type: ignore[valid-type]
-    return parsed(path, lines, lambda text: [json.loads(line) for line in text.split("\n") if line], remedy)
+    return _validated(path, lines, lambda: _values(plain_lines(path)), remedy)
 
 
 def parsed(path: Path, kind: type[T], parse: Callable[[str], Any], remedy: str) -> T:
     """Read a file as a value of the type `kind`, from its text by `parse`; errors as for `read_json`."""
+    return _validated(path, kind, lambda: parse(read_text(path)), remedy)
+
+
+def _values(lines: Iterator[bytes]) -> Iterator[Any]:
+    """Yield the value of each line; they are validated one by one, so that a long file needs little memory."""
+    for line in lines:
+        if line != b"\n":
+            yield json.loads(line.decode("utf-8"))
+
+
+def _validated(path: Path, kind: type[T], read: Callable[[], Any], remedy: str) -> T:
     try:
-        return TypeAdapter(kind).validate_python(parse(read_text(path)))
+        return TypeAdapter(kind).validate_python(read())
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "iteration_error":
+            raise BridgeError(
+                f"{path} cannot be read.", cause=_unreadable(first["ctx"]["error"]), remedy=remedy
+            ) from error
         cause = f"{'.'.join(map(str, first['loc'])) or 'Its content'}: {first['msg']}."
     except FileNotFoundError:
         cause = "The file does not exist."
     except (OSError, ValueError, RecursionError) as error:
-        cause = f"The file is not JSON in UTF-8 ({error})."
+        cause = _unreadable(error)
     raise BridgeError(f"{path} cannot be read.", cause=cause, remedy=remedy)
+
+
+def _unreadable(error: object) -> str:
+    return f"The file is not JSON in UTF-8 ({error})."

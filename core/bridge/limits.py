@@ -32,6 +32,7 @@ class Limits:
         record: One line, row or paragraph of a corpus, for the same reason as `document`.
         corpus: The texts of a corpus in memory; with max_documents, only those up to that number.
         metadata: The header of a safetensors or GGUF file. That of a vocabulary of 262,144 tokens has 15 MB.
+        vocabulary: A file of a checkpoint's tokenizer or configuration, which transformers reads whole.
         blocks: A number: layers of a model, as its configuration states. Libraries make lists and modules of them.
         entries: A number: values in the metadata of a GGUF file, tensors in a file, records in a parquet batch.
         arrays: The arrays of one file in memory, where that is more than twice the file.
@@ -42,6 +43,7 @@ class Limits:
     record: int = 32 * MB
     corpus: int = 4 * GB
     metadata: int = 64 * MB
+    vocabulary: int = 200 * MB
     blocks: int = 2000
     entries: int = 2_000_000
     arrays: int = 1 * GB

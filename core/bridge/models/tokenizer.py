@@ -291,7 +291,17 @@ def _untrimmed(state: dict[str, Any]) -> bool:
 
 
 def ends_of(module: Any, tokenizer: Tokenizer) -> list[int]:
-    """Return the ids that end a text: the checkpoint's own, and its tokenizer's."""
+    """Return the ids that end a text: the checkpoint's own, and its tokenizer's.
+
+    Raises:
+        ModelError: If the checkpoint's own are no numbers.
+    """
     given = getattr(getattr(module, "generation_config", None), "eos_token_id", None)
     own = tokenizer.ends() if isinstance(tokenizer, TransformersTokenizer) else []
-    return [token for token in [*(given if isinstance(given, list) else [given]), *own] if token is not None]
+    found = [token for token in [*(given if isinstance(given, list) else [given]), *own] if token is not None]
+    if not all(isinstance(token, int) for token in found):
+        raise ModelError(
+            f"The generation_config.json of {type(module).__name__} says eos_token_id {given!s:.80}, not a number.",
+            remedy="Fetch or copy the whole checkpoint again.",
+        )
+    return found

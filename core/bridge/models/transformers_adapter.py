@@ -20,7 +20,7 @@ from bridge.models.stand_in import agree, rows_for, stand_in_config, stand_in_to
 from bridge.models.tensor_parallel import parallel_options
 from bridge.models.tiny_tokenizer import tiny_tokenizer
 from bridge.models.tokenizer import Tokenizer, TransformersTokenizer, ends_of
-from bridge.models.weights import Weights, unavailable
+from bridge.models.weights import Weights, need_small_files, unavailable
 from bridge.references import Site
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class TransformersAdapter(ModelAdapter):
             ModelError: If tensors are missing, unexpected, of another shape, of no float type, or duplicate.
         """
         config = self._config(weights)
-        with _calls_of_transformers(weights):
+        with calls_of_transformers(weights):
             return check_whole(self._auto(config), weights, config, unread=self.unread)
 
     def point_of(self, weights: Weights, site: Site) -> Site:
@@ -194,7 +194,7 @@ class TransformersAdapter(ModelAdapter):
         import torch
 
         config = self._config(weights)
-        with _calls_of_transformers(weights), torch.device("meta"):
+        with calls_of_transformers(weights), torch.device("meta"):
             module: Any = self._auto(config).from_config(config)
         return module
 
@@ -211,7 +211,7 @@ class TransformersAdapter(ModelAdapter):
 
         if weights.folder and not any(next(weights.folder.glob(name), None) for name in TOKENIZERS):
             raise _without_tokenizer(weights)
-        with _calls_of_transformers(weights):
+        with calls_of_transformers(weights):
             tokenizer = AutoTokenizer.from_pretrained(
                 weights.source,
                 revision=weights.revision or None,
@@ -271,7 +271,7 @@ class TransformersAdapter(ModelAdapter):
         spread = parallel_options()
         if not spread and "cuda" in device:
             spread = {"device_map": "auto" if device == "cuda" else {"": device}}
-        with _calls_of_transformers(weights):
+        with calls_of_transformers(weights):
             auto = self._auto(self._config(weights))
             options = {"dtype": getattr(torch, placement.dtype)} | spread | dict(self.load_options(weights))
             options |= loading_options(placement.quantize, placement.dtype, device)
@@ -384,7 +384,7 @@ class TransformersAdapter(ModelAdapter):
     def _config(self, weights: Weights) -> Any:
         from transformers import AutoConfig
 
-        with _calls_of_transformers(weights):
+        with calls_of_transformers(weights):
             return AutoConfig.from_pretrained(
                 weights.source, revision=weights.revision or None, trust_remote_code=False
             )
@@ -407,7 +407,13 @@ def _positions(config: Any) -> int | None:
 
 
 @contextlib.contextmanager
-def _calls_of_transformers(weights: Weights) -> Iterator[None]:
+def calls_of_transformers(weights: Weights) -> Iterator[None]:
+    """Refuse files that transformers would read whole and that are too large; turn its errors into those of bridge.
+
+    Raises:
+        BridgeError: If a small file of the checkpoint exceeds the limit `vocabulary`, or in place of any error.
+    """
+    need_small_files(weights)
     with quiet():
         try:
             yield

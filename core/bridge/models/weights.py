@@ -29,6 +29,9 @@ _INDEX_FILES = (
 )
 
 
+SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")
+"""Files of a checkpoint that transformers reads whole."""
+
 _LAYERS = re.compile("(num|n)_.*layers?$|_layers$|^num_labels$")
 """Keys of numbers for which transformers makes as many modules or entries of a list."""
 
@@ -210,6 +213,18 @@ def _depth(value: Any) -> int:
         return 0
     counts = [one for name, one in value.items() if _LAYERS.search(name) and isinstance(one, int)]
     return max([0, *counts, *map(_depth, value.values())])
+
+
+def need_small_files(weights: Weights) -> None:
+    """Refuse files of a configuration or a tokenizer that are too large to be read whole.
+
+    Raises:
+        BridgeError: If one exceeds the limit `vocabulary`.
+    """
+    if folder := weights.small_files():
+        for file in (file for pattern in SMALL for file in folder.glob(pattern)):
+            if file.is_file():
+                need_within("vocabulary", file.stat().st_size, str(file))
 
 
 def models_folder() -> Path:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bridge.errors import BridgeError
 from bridge.models import Placement, TransformersTokenizer, Weights
 from bridge.models.checkpoint import load_whole
-from bridge.models.transformers_adapter import quiet
-from bridge.models.weights import unavailable
+from bridge.models.transformers_adapter import calls_of_transformers
 
 
 def load_module(folder: Path, placement: Placement, absent: tuple[str, ...] = ()) -> Any:
@@ -29,15 +27,8 @@ def load_module(folder: Path, placement: Placement, absent: tuple[str, ...] = ()
     device = placement.torch_device()
     spread: dict[str, Any] = {"device_map": "auto" if device == "cuda" else {"": device}} if "cuda" in device else {}
     weights, dtype = Weights(str(folder.absolute())), getattr(torch, placement.dtype)
-    with quiet():
-        try:
-            module = load_whole(
-                AutoModelForCausalLM, weights, absent=absent, dtype=dtype, use_safetensors=True, **spread
-            )
-        except BridgeError:
-            raise
-        except Exception as error:  # as in bridge.models: any exception of transformers means that it cannot be loaded
-            raise unavailable(weights, error) from error
+    with calls_of_transformers(weights):
+        module = load_whole(AutoModelForCausalLM, weights, absent=absent, dtype=dtype, use_safetensors=True, **spread)
     return module if spread else module.to(device)
 
 
@@ -49,9 +40,6 @@ def load_tokenizer(folder: Path) -> TransformersTokenizer:
     """
     from transformers import AutoTokenizer
 
-    with quiet():
-        try:
-            found = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        except Exception as error:
-            raise unavailable(Weights(str(folder.absolute())), error) from error
+    with calls_of_transformers(Weights(str(folder.absolute()))):
+        found = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     return TransformersTokenizer(found, str(folder))

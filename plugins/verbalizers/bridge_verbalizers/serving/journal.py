@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import final
 
-from bridge.bounded import open_plain
+from bridge.bounded import plain_lines
 from bridge.errors import StoreError
 from bridge.files import cache_folder
 
@@ -31,10 +31,7 @@ class Journal:
         self.path = path
         self.answers: dict[str, str] = {}
         with _telling(path):
-            lines = []
-            if path.exists():
-                with open_plain(path) as file:
-                    lines = file.read().split(b"\n")
+            lines = list(plain_lines(path)) if path.exists() else []
         for line in lines:
             with contextlib.suppress(ValueError, RecursionError):
                 entry = json.loads(line)
