@@ -27,6 +27,7 @@ LEFTOVERS = {
     "folder": "import os; os.chdir('/')",
     "interrupts": "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)",
     "warnings": "import warnings; warnings.resetwarnings(); warnings.simplefilter('error')",
+    "all warnings are errors": "import warnings; warnings.simplefilter('error')",
     "torch": "import torch; torch.set_default_dtype(torch.float64); torch.set_grad_enabled(False)",
     "escapes": f"print({PRINTED!r})",
 }

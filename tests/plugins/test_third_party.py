@@ -164,7 +164,7 @@ WRONG_SHAPE = """
     ("body", "said"),
     [
         ('raise ZeroDivisionError("of all things")', "failed to fit (ZeroDivisionError: of all things)"),
-        ("return super().fit(data).weight", "returned ndarray, not a fitted map 32 -> 40"),
+        ("return super().fit(data).weight", "returned ndarray from misbehaving.fit, not FittedMap"),
         (WRONG_SHAPE, "gives shape (1, 40) for points of shape (2, 32)"),
         (WRONG_SHAPE.replace("(x)[:1]", "(x) * np.nan"), "NaN or infinite values for points"),
         (WRONG_SHAPE.replace("(x)[:1]", "(x)").replace("direction(v)\n", "direction(v).T\n"), "for directions"),
@@ -175,7 +175,7 @@ def test_map_that_misbehaves(body: str, said: str, package: Package, experiment:
     code, out, err = bridge("run", *experiment, "--map", "misbehaving", "--out", tmp_path / "out")
     assert (code, out) == (1, "")
     message = " ".join(err.partition("Error: ")[2].split())
-    assert message.startswith("The map misbehaving ")
+    assert message.startswith(("The map misbehaving ", "The plugin misbehaving:"))
     assert said in message
     assert "Traceback" not in err
     assert not (tmp_path / "out").exists()

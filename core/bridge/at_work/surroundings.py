@@ -93,13 +93,20 @@ def _filters() -> Callable[[], None]:
     filters, kept = warnings.filters, list(warnings.filters)
 
     def put_back() -> None:
-        # Imported modules add filters about their own warnings; only what was there before must still be there.
-        if warnings.filters is not filters or any(one not in filters for one in kept):
+        # Modules that were imported add filters about their own warnings, which stay; filters about all warnings go.
+        added = [one for one in warnings.filters if one not in kept]
+        lost = any(one not in warnings.filters for one in kept)
+        if warnings.filters is not filters or lost or any(map(_about_all, added)):
             warnings.filters = filters
-            filters[:] = kept  # type: ignore[index]
+            filters[:] = [one for one in added if not _about_all(one)] + kept  # type: ignore[index]
             warnings._filters_mutated()  # type: ignore[attr-defined]
 
     return put_back
+
+
+def _about_all(one: tuple[Any, ...]) -> bool:
+    _, message, category, module, _ = one
+    return message is None and module is None and category.__module__ == "builtins"
 
 
 def _torch() -> Callable[[], None]:

@@ -19,6 +19,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
+from bridge.errors import BridgeError
 from bridge.files import cache_folder
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Witness:
                 self._active.remove(said)
             if self._pid == os.getpid():
                 if self._map is None:
-                    with contextlib.suppress(OSError):  # the cache is read-only or full: then there is no record
+                    with contextlib.suppress(OSError, BridgeError):  # no cache, read-only or full: no record
                         self._open()
                 if self._map is not None:
                     self._map[HALF:] = json.dumps(self.now()[:LONGEST]).encode().ljust(HALF)

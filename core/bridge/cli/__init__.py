@@ -68,9 +68,10 @@ def main(arguments: list[str] | None = None) -> None:
             complain(sentence)
         witness().begin(" ".join(["bridge", *given]))
         leaving.callback(witness().end)
+        code = 1  # of an error that passes through
+        if arguments is None:
+            leaving.callback(lambda: end_within_grace(code))
         code = _exit_code(given)
-    if arguments is None:
-        end_within_grace(code)
     if code:
         sys.exit(code)
 

@@ -18,8 +18,8 @@ from bridge.at_work.interrupts import asked_by_user
 from bridge.at_work.surroundings import restored
 from bridge.at_work.witness import plugin_at_work, witness
 from bridge.errors import BridgeError, PluginError
+from bridge.plugins.promised import CORE, Promise, contracts, promised
 
-CORE = "bridge"
 MARK = "_passes_bridge_guard"
 SPECIAL = ("__call__", "__init__", "__post_init__", "__enter__", "__exit__")
 
@@ -80,7 +80,7 @@ class Guard:
                 self.guarded(one)
         elif isinstance(value, Generator):
             return self._stepwise(value, "its results")
-        elif _contracts(type(value)):
+        elif contracts(type(value)):
             self._guard_class(type(value))
         elif isinstance(value, AbstractContextManager):
             return _Context(self, value)
@@ -92,29 +92,36 @@ class Guard:
     def _guard_class(self, kind: type) -> None:
         if self._is_ours(kind):
             return
-        names = {name for base in _contracts(kind) for name in vars(base) if not name.startswith("_")}
+        names = {name for base in contracts(kind) for name in vars(base) if not name.startswith("_")}
         for name in (*names, *SPECIAL):
             owner = next((base for base in kind.__mro__ if name in vars(base)), object)
             if not self._is_ours(owner) and owner is not object:
                 with contextlib.suppress(AttributeError, TypeError):  # a class of C has no room for it
-                    self._replace(kind, name, vars(owner)[name])
+                    self._replace(kind, name, vars(owner)[name], promised(kind, name))
 
-    def _replace(self, kind: type, name: str, found: Any) -> None:
+    def _replace(self, kind: type, name: str, found: Any, result: Promise | None) -> None:
         doing = f"{getattr(kind, 'name', '') or kind.__name__}.{name}"
         if isinstance(found, property):
             if found.fget and not hasattr(found.fget, MARK):
-                setattr(kind, name, property(self._passing(found.fget, doing), found.fset, found.fdel, found.__doc__))
+                setattr(
+                    kind, name, property(self._passing(found.fget, doing, None), found.fset, found.fdel, found.__doc__)
+                )
         elif isinstance(found, classmethod | staticmethod):
             if not hasattr(found.__func__, MARK):
-                setattr(kind, name, type(found)(self._passing(found.__func__, doing)))
+                setattr(kind, name, type(found)(self._passing(found.__func__, doing, result)))
         elif inspect.isfunction(found) and not hasattr(found, MARK):
-            setattr(kind, name, self._passing(found, doing))
+            setattr(kind, name, self._passing(found, doing, result))
 
-    def _passing(self, function: Callable[..., Any], doing: str) -> Callable[..., Any]:
+    def _passing(self, function: Callable[..., Any], doing: str, result: Promise | None) -> Callable[..., Any]:
         @functools.wraps(function)
         def passing(*args: Any, **named: Any) -> Any:
             with self.calling(doing):
                 given = function(*args, **named)
+            if result is not None and not result.holds(given):
+                raise PluginError(
+                    f"The plugin {self._who} returned {type(given).__name__} from {doing}, not {result}.",
+                    remedy=f"Report it to its authors; BRIDGE_DISABLE_PLUGINS={self._who} disables the plugin.",
+                )
             if isinstance(given, Generator):
                 return self._stepwise(given, doing)
             return self.guarded(given)
@@ -134,11 +141,6 @@ class Guard:
         finally:
             with self.calling(doing):
                 steps.close()
-
-
-def _contracts(kind: type) -> list[type]:
-    """Return the classes of the core that a class derives from."""
-    return [base for base in kind.__mro__ if str(base.__module__).partition(".")[0] == CORE]
 
 
 @final
