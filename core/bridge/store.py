@@ -12,7 +12,7 @@ import errno
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -22,6 +22,7 @@ from bridge.files import RACY_NS, cache_folder, stamp_of, write_bytes, write_pie
 from bridge.safetensors_file import pieces
 from bridge.sealed import read_kept, sha256, write_kept
 from bridge.temporaries import sweep_temporaries
+from bridge.waiting import held
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,32 +96,33 @@ class Artifact:
                     orphan.unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, what: str = "", note: Callable[[str], None] = lambda _: None) -> Iterator[None]:
         """Lock the whole artifact for writing; a second process waits until the first finishes or dies.
+
+        Args:
+            what: What is done under the lock.
+            note: Receives a sentence about whom this process waits for.
 
         An existing artifact in a read-only cache is not locked: complete shards can be read, and only writing fails.
 
         Raises:
             StoreError: If the cache cannot be written and does not have the artifact.
         """
-        from filelock import FileLock
-
-        there, lock = self.path.is_dir(), None
-        with writing(self.path):
-            try:
-                self.path.mkdir(parents=True, exist_ok=True)
-                lock = FileLock(self.path / ".lock")
-                lock.acquire()
-                for orphan in self.path.glob(".*.tmp"):
-                    orphan.unlink(missing_ok=True)
-            except OSError as error:
-                if not there or error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
-                    raise
-        try:
+        there = self.path.is_dir()
+        with contextlib.ExitStack() as locked:
+            with writing(self.path):
+                self._lock(locked, what, note, there)
             yield
-        finally:
-            if lock is not None:
-                lock.release()
+
+    def _lock(self, locked: contextlib.ExitStack, what: str, note: Callable[[str], None], there: bool) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            locked.enter_context(held(self.path / ".lock", what or str(self.path), note))
+            for orphan in self.path.glob(".*.tmp"):
+                orphan.unlink(missing_ok=True)
+        except OSError as error:
+            if not there or error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
 
     def has(self, index: int) -> bool:
         """Tell whether a shard exists and equals the written shard byte for byte."""

@@ -21,6 +21,7 @@ from bridge.pairing.align import Encoder
 from bridge.progress import Progress
 from bridge.references import Site
 from bridge.store import Artifact
+from bridge.waiting import AGAIN_SECONDS
 
 Opener = Callable[[], AbstractContextManager[Callable[[tuple[int, bool]], str]]]
 """Opens a worker: a function as `Collector.work`, within a context."""
@@ -113,7 +114,7 @@ def collect(
 def _collect_all(
     collector: Collector, pool: Pool, pending: list[int], name: str, progress: Progress, bar: _Bar
 ) -> None:
-    known: set[str] = set()
+    told_at: dict[str, float] = {}
     begun: set[int] = set()
     # When a worker first said that the files of a shard are written; one that only began it may have died since.
     written: dict[int, float] = {}
@@ -136,13 +137,14 @@ def _collect_all(
             time.sleep(POLL_SECONDS / 10)
         _need_shared_store({index: since for index, since in written.items() if index in begun}, name)
         if len(busy) == len(pending):
-            for holder in set(busy.values()) - known:
+            now = time.monotonic()
+            for holder in {one for one in busy.values() if now - told_at.get(one, -AGAIN_SECONDS) >= AGAIN_SECONDS}:
+                told_at[holder] = now
                 theirs = numbers(index for index, other in busy.items() if other == holder)
                 progress.note(
                     f"{name}: waiting for {holder}, which is making shard {theirs}. If it does not answer for "
                     f"{STALE_SECONDS:.0f} s, this process takes over."
                 )
-            known |= set(busy.values())
             time.sleep(POLL_SECONDS)
         pending = [*busy, *sorted(begun - busy.keys())]
 

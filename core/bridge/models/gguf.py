@@ -35,7 +35,7 @@ def checkpoint_of_gguf(path: Path, store: Store, progress: Progress) -> Path:
         raise ModelError(f"{path} cannot be read ({error.strerror}).") from error
     artifact = store.artifact("checkpoints", {"gguf": store.hash_of(path)})
     done = artifact.path / "checkpoint"
-    with artifact.lock():
+    with artifact.lock(f"unpack {path.name}", progress.note):
         if not _is_intact(done, artifact.path / HASHES, store):
             shutil.rmtree(done, ignore_errors=True)
             _unpack(path, artifact, done, progress)
