@@ -11,6 +11,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 1
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @final
@@ -56,7 +58,7 @@ class Store:
         """
         stamp, changed = stamp_of(path)
         memo = self.root / "hashes" / hashlib.sha256(canonical_json(stamp).encode()).hexdigest()
-        if (kept := read_kept(memo, str)) is not None:
+        if _SHA256.fullmatch(kept := read_kept(memo, str) or ""):
             return kept
         settled = time.time_ns() - changed > RACY_NS
         digest = sha256(path)
