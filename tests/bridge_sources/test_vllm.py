@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 
 import bridge
 from bridge.errors import BridgeError, ModelError, UsageError
@@ -106,6 +107,18 @@ def checkpoint(family: str, folder: Path) -> Checkpoint:
 def test_the_laws_hold_on_a_stand_in(tiny_models: dict[str, list[Path]], tmp_path: Path) -> None:
     model = checkpoint("qwen", tiny_models["qwen"][0])
     check_activation_source(VLLM(python=str(stand_in(tmp_path))), model)
+
+
+def test_a_wrapper_runs_as_its_decoder(tiny_models: dict[str, list[Path]], tmp_path: Path) -> None:
+    text, wrapper = (checkpoint("gemma", folder) for folder in tiny_models["gemma"])
+    backend = VLLM(python=str(stand_in(tmp_path)))
+    (note,) = backend.check(wrapper, [Site(1)])
+    assert "the text decoder of Gemma3ForConditionalGeneration by its backend" in note
+    assert backend.identity(text)["implementation"] == "transformers 5.0"
+    assert backend.identity(wrapper)["implementation"] == "transformers 5.0, decoder alone"
+    wrapper.weights.config["quantization_config"] = {"quant_method": "fp8"}
+    with pytest.raises(UsageError, match="gives no hidden states of Gemma3ForConditionalGeneration"):
+        backend.check(wrapper, [Site(1)])
 
 
 def test_a_run_says_where_its_activations_come_from(tmp_path: Path) -> None:
@@ -227,13 +240,40 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> str:
 def test_vllm_itself_equals_transformers(
     family: str, vllm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the first, a middle and the last block; prompts in chunks. The wrapper of Gemma-3 for images is refused."""
+    """At the first, a middle and the last block; prompts in chunks. The wrapper of Gemma-3 runs as its decoder."""
     for folder in widened(family, tmp_path, monkeypatch):
-        if "text_config" in Weights(str(folder)).config:
-            with pytest.raises(UsageError, match="gives no hidden states of Gemma3ForConditionalGeneration"):
-                VLLM().check(checkpoint(family, folder), [Site(1)])
-            continue
         check_activation_source(VLLM(arguments=SMALL), checkpoint(family, folder))
+
+
+@real
+@pytest.mark.serving
+def test_the_decoder_of_a_wrapper_equals_transformers_at_every_block(
+    vllm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gemma-3 with both kinds of attention, rescaled positions, and texts longer than the sliding window."""
+    plain = widened("gemma", tmp_path, monkeypatch)[-1]
+    torch.manual_seed(0)
+    config = transformers.AutoConfig.from_pretrained(plain)
+    text = config.text_config
+    text.num_hidden_layers, text.query_pre_attn_scalar = 7, 20
+    text.layer_types = ["full_attention" if layer in (2, 5) else "sliding_attention" for layer in range(7)]
+    text.rope_parameters["full_attention"] |= {"rope_type": "linear", "factor": 8.0}
+    whole = transformers.AutoModelForImageTextToText.from_config(config)
+    with torch.no_grad():
+        for name, weight in whole.named_parameters():
+            weight.normal_(0, 0.3 if "norm" in name else 0.15)
+    shutil.copytree(plain, tmp_path / "deep", ignore=shutil.ignore_patterns("*.safetensors*"))
+    whole.save_pretrained(tmp_path / "deep")
+    model, placement = checkpoint("gemma", tmp_path / "deep"), Placement("cpu", "float32")
+    sites = [Site(layer) for layer in range(7)]
+    ids = torch.randint(2, 500, (3, 60))
+    mask = torch.ones_like(ids)
+    with VLLM(arguments=SMALL).open(model, sites, placement) as source:
+        found = source.activations(ids, mask, sites)
+    loaded = model.adapter.load(model.weights, placement)
+    for mine, theirs in zip(found, loaded.activations(ids, mask, sites), strict=True):
+        difference = (mine - theirs).norm(dim=-1) / theirs.norm(dim=-1)
+        assert difference.max() < 1e-5
 
 
 @real

@@ -109,7 +109,7 @@ class VLLM(ActivationBackend):
         parallel = f"{self.tensor_parallel} x {self.pipeline_parallel}"
         optional = {"arguments": self.arguments, "parallel": "" if parallel == "1 x 1" else parallel}
         if how.name == TRANSFORMERS:
-            optional["implementation"] = f"transformers {where.transformers}"
+            optional["implementation"] = f"transformers {where.transformers}{', decoder alone' if how.alone else ''}"
         return {"vllm": where.version, "torch": where.torch} | {name: text for name, text in optional.items() if text}
 
     @contextmanager
@@ -145,7 +145,8 @@ class VLLM(ActivationBackend):
             raise UsageError(
                 f"The arguments {' '.join(wrong)} of vLLM are not passed on: bridge decides them.",
                 remedy="Use the options of the source (tensor_parallel, pipeline_parallel, max_model_len), and --dtype "
-                "of bridge. For data parallelism run several workers: see docs/SOURCES.md.",
+                "of bridge. vLLM refuses data parallelism where it runs without a server: run several workers, as in "
+                "docs/SOURCES.md.",
             )
         if min(self.tensor_parallel, self.pipeline_parallel, self.max_model_len) < 1:
             raise UsageError("tensor_parallel, pipeline_parallel and max_model_len are at least 1.")

@@ -19,6 +19,10 @@ from bridge_sources.vllm.environment import Environment, asked
 
 SCRIPT = Path(__file__).with_name("there") / "ask.py"
 OURS, TRANSFORMERS = "vllm", "transformers"
+DECODER = "BridgeTextOfWrapper"
+"""The architecture that `there/bridge_vllm_decoder.py` gives vLLM: the text decoder of a wrapper that reads images."""
+WRAPPERS = ("Gemma3ForConditionalGeneration",)
+"""Wrappers whose decoder alone was seen to equal transformers. Others may add to its inputs or its positions."""
 
 
 @final
@@ -60,10 +64,16 @@ class Implementation:
 
     def sentence(self, version: str) -> str:
         """Say which implementation runs, and why."""
+        what = f"the text decoder of {self.architecture}" if self.alone else self.architecture
         return (
-            f"vLLM {version} runs {self.architecture} by its backend for transformers, because its own implementation "
+            f"vLLM {version} runs {what} by its backend for transformers, because its own implementation "
             "gives no hidden states or was not asked for."
         )
+
+    @property
+    def alone(self) -> bool:
+        """Whether the text decoder runs without its wrapper."""
+        return self.backend == DECODER
 
 
 def implementation_of(model: Checkpoint, where: Environment, asked_for: str) -> Implementation:
@@ -94,8 +104,10 @@ def implementation_of(model: Checkpoint, where: Environment, asked_for: str) -> 
         return Implementation(OURS, architecture)
     # Of a text model in a wrapper that reads images, the backend gives no hidden states (0.32.0).
     wrapped = "text_config" in model.weights.config
-    if found.backend and not wrapped and asked_for in ("auto", TRANSFORMERS):
-        return Implementation(TRANSFORMERS, architecture, found.backend)
+    # The names in a quantised checkpoint's settings are the wrapper's, and would choose no module of the decoder.
+    alone = architecture in WRAPPERS and "quantization_config" not in model.weights.config
+    if found.backend and (alone or not wrapped) and asked_for in ("auto", TRANSFORMERS):
+        return Implementation(TRANSFORMERS, architecture, DECODER if wrapped else found.backend)
     what = "does not know" if not found.known else "gives no hidden states of"
     raise UsageError(
         f"vLLM {where.version} {what} {architecture}, the architecture of {model.name}"
