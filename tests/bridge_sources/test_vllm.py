@@ -180,17 +180,17 @@ def test_what_is_refused_before_anything_starts(
     for options, what in (
         ({"arguments": "--trust-remote-code"}, "not passed on"),
         ({"arguments": "-dp 2"}, "run several workers"),
+        ({"arguments": "--pipeline-parallel-size=2"}, "no pipeline parallelism"),
+        ({"arguments": "--load-format dummy"}, "not passed on"),
         ({"tensor_parallel": 0}, "at least 1"),
         ({"python": "bin/python"}, "not the absolute path"),
         ({"python": sys.executable}, "vLLM is not installed in the environment of"),
     ):
         with pytest.raises(UsageError, match=what):
             VLLM(**{"python": str(python), **options}).check(model, [Site(1)])
-    with pytest.raises(UsageError, match="only without pipeline"):
-        good = stand_in(tmp_path)
-        environment._described.cache_clear()
-        support._support.cache_clear()
-        VLLM(python=str(good), implementation="transformers", pipeline_parallel=2).check(model, [Site(1)])
+    good = stand_in(tmp_path)
+    environment._described.cache_clear()
+    support._support.cache_clear()
     with pytest.raises(UsageError, match="has 40 tokens, and vLLM has reserved memory for 20"):
         source = VLLM(python=str(good), max_model_len=20)
         with source.open(model, [Site(1)], Placement("cpu", "float32")) as opened:

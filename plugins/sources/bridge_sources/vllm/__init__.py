@@ -36,6 +36,7 @@ REFUSED = (
     *(
         "--data-par",
         "--trust",
+        "--load-format",
         "--enable-prefix",
         "--hf-overrides",
         "--skip-tok",
@@ -57,7 +58,6 @@ class VLLM(ActivationBackend):
         python: Python of the environment that vLLM is installed in. Default: that of the command in `BRIDGE_VLLM`, this
             environment, or that of the command `vllm` on the PATH.
         tensor_parallel: Number of devices that share each block.
-        pipeline_parallel: Number of devices, or groups of them, that share the blocks.
         max_model_len: Longest text in tokens that memory is reserved for.
         implementation: `vllm`, `transformers` (vLLM's backend for models of transformers), or `auto`: vLLM's own
             implementation if it gives hidden states.
@@ -67,7 +67,6 @@ class VLLM(ActivationBackend):
 
     python: str = ""
     tensor_parallel: int = 1
-    pipeline_parallel: int = 1
     max_model_len: int = 4096
     implementation: Literal["auto", "vllm", "transformers"] = "auto"
     arguments: str = ""
@@ -91,12 +90,6 @@ class VLLM(ActivationBackend):
         need_point(self.name, sites, POINTS)
         self._check_arguments()
         where, how = self._found(model)
-        if how.name == TRANSFORMERS and self.pipeline_parallel > 1:
-            raise UsageError(
-                f"vLLM {where.version} gives hidden states of {how.architecture} only without pipeline parallelism.",
-                cause="Its own implementation gives none, and that for transformers loses those of other devices.",
-                remedy="Use tensor_parallel instead of pipeline_parallel.",
-            )
         return () if how.name == OURS else (how.sentence(where.version),)
 
     def identity(self, model: Checkpoint) -> Mapping[str, str]:
@@ -106,8 +99,8 @@ class VLLM(ActivationBackend):
             model: The model.
         """
         where, how = self._found(model)
-        parallel = f"{self.tensor_parallel} x {self.pipeline_parallel}"
-        optional = {"arguments": self.arguments, "parallel": "" if parallel == "1 x 1" else parallel}
+        parallel = "" if self.tensor_parallel == 1 else str(self.tensor_parallel)
+        optional = {"arguments": self.arguments, "parallel": parallel}
         if how.name == TRANSFORMERS:
             optional["implementation"] = f"transformers {where.transformers}{', decoder alone' if how.alone else ''}"
         return {"vllm": where.version, "torch": where.torch} | {name: text for name, text in optional.items() if text}
@@ -129,8 +122,8 @@ class VLLM(ActivationBackend):
                 remedy=f"Use --device {built}, or name another environment: vllm:python=PATH.",
             )
         layers = sorted({site.layer for site in sites})
-        flags = [f"--tensor-parallel-size={self.tensor_parallel}", f"--pipeline-parallel-size={self.pipeline_parallel}"]
-        flags += ["--dtype", placement.dtype, *how.flags(), *shlex.split(self.arguments)]
+        flags = [f"--tensor-parallel-size={self.tensor_parallel}", "--dtype", placement.dtype, *how.flags()]
+        flags += shlex.split(self.arguments)
         longest = min(self.max_model_len, model.info.max_tokens or self.max_model_len)
         with Engine(where, model, layers, longest, flags, placement) as engine:
             yield VLLMSource(model, engine, layers, longest)
@@ -144,12 +137,12 @@ class VLLM(ActivationBackend):
         if wrong:
             raise UsageError(
                 f"The arguments {' '.join(wrong)} of vLLM are not passed on: bridge decides them.",
-                remedy="Use the options of the source (tensor_parallel, pipeline_parallel, max_model_len), and --dtype "
-                "of bridge. vLLM refuses data parallelism where it runs without a server: run several workers, as in "
-                "docs/SOURCES.md.",
+                remedy="Use the options of the source (tensor_parallel, max_model_len), and --dtype of bridge. vLLM "
+                "has no pipeline parallelism where it extracts hidden states, and no data parallelism where it runs "
+                "without a server: run several workers, as in docs/SOURCES.md.",
             )
-        if min(self.tensor_parallel, self.pipeline_parallel, self.max_model_len) < 1:
-            raise UsageError("tensor_parallel, pipeline_parallel and max_model_len are at least 1.")
+        if min(self.tensor_parallel, self.max_model_len) < 1:
+            raise UsageError("tensor_parallel and max_model_len are at least 1.")
 
 
 @hookimpl
