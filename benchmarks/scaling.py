@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bridge.collect.rows import ShardRows, norms_of
+from bridge.files.safetensors import pieces
 from bridge.references import Site
-from bridge.safetensors_file import pieces
 from bridge.store import Store
 from fit import show
 

@@ -19,7 +19,7 @@ from safetensors.torch import save
 
 from bridge.errors import CorruptArtifactError, StoreError
 from bridge.files import write_bytes
-from bridge.safetensors_file import pieces
+from bridge.files.safetensors import pieces
 from bridge.store import Artifact, Store, sha256
 from toy_collection import fill_up
 

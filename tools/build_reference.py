@@ -27,10 +27,8 @@ PUBLIC = (
     *(f"bridge.{name}" for name in ("sources", "engines")),
     *(f"bridge.{name}" for name in ("hookspecs", "testing", "errors")),
     *(f"bridge.{name}" for name in ("metrics", "moments", "corpus", "pairing", "references", "directions")),
-    *(
-        f"bridge.{name}"
-        for name in ("progress", "features", "files", "sealed", "sealed_arrays", "geometry", "reservoir")
-    ),
+    *(f"bridge.{name}" for name in ("progress", "features", "geometry", "reservoir", "files")),
+    *(f"bridge.files.{name}" for name in ("sealed", "sealed_arrays")),
 )
 """Modules whose `__all__` is the public surface."""
 

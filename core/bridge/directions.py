@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from bridge.errors import BridgeError, CorruptArtifactError
 from bridge.files import write_bytes, write_file
-from bridge.safetensors_file import read_tensors
-from bridge.sealed_arrays import UNSEALED, seal_arrays, seal_holds
+from bridge.files.safetensors import read_tensors
+from bridge.files.sealed_arrays import UNSEALED, seal_arrays, seal_holds
 
 __all__ = ["read_arrays", "write_arrays"]
 

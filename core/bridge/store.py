@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, final
 from bridge.claims import Claim
 from bridge.errors import CorruptArtifactError, StoreError
 from bridge.files import RACY_NS, cache_folder, stamp_of, write_bytes, write_pieces, writing
-from bridge.safetensors_file import pieces
-from bridge.sealed import read_kept, sha256, write_kept
-from bridge.temporaries import sweep_temporaries
+from bridge.files.safetensors import pieces
+from bridge.files.sealed import read_kept, sha256, write_kept
+from bridge.files.temporaries import sweep_temporaries
 from bridge.waiting import held
 
 if TYPE_CHECKING:

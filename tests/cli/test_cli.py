@@ -27,7 +27,7 @@ from safetensors.numpy import save_file as save_numpy
 import bridge
 from bridge.cli import COMMANDS, main
 from bridge.errors import BridgeError, CorruptArtifactError, ShapeError
-from bridge.sealed import write_sealed
+from bridge.files.sealed import write_sealed
 from sealed_files import bind, unsealed
 
 SRC, DST, TWIN = "./llama-0@1", "./gemma-0@1", "./pythia-0@1"

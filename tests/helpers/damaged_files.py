@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from bridge.sealed import read_kept, write_kept
+from bridge.files.sealed import read_kept, write_kept
 
 Damage = Callable[[Path, Sequence[Path], random.Random], bool]
 """Damages a file, which may be swapped with one of others; False if it cannot be damaged so."""

@@ -15,8 +15,8 @@ from typing import Any, final
 import bridge
 
 CORE = Path(bridge.__file__).parent
-COMMON = {"files.py", "temporaries.py", "json_files.py"}
-"""Files of core through which all others write: the place is who called them."""
+COMMON = "files/"
+"""The package of core through which all others write: the place is who called it."""
 
 CHANGES = {"os.rename": 2, "os.mkdir": 1, "os.remove": 1, "os.rmdir": 1, "os.link": 2, "os.truncate": 1}
 """Audit events of changes other than opening, and how many of their arguments are paths."""
@@ -26,7 +26,7 @@ def place() -> str:
     """Return the lines of core that led here, the innermost last: the three that asked for it, and the one that did."""
     frames = [one for one in traceback.extract_stack() if CORE in Path(one.filename).parents]
     names = [f"{Path(one.filename).relative_to(CORE)}:{one.lineno}" for one in frames]
-    asked = [name for name in names if name.partition(":")[0] not in COMMON]
+    asked = [name for name in names if not name.startswith(COMMON)]
     return " > ".join([*asked[-3:], *names[-1:]])
 
 

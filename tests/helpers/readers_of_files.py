@@ -23,7 +23,7 @@ from bridge.corpus import load_corpus
 from bridge.dictionaries import DictionaryFormat
 from bridge.directions import read_vectors, write_arrays
 from bridge.errors import BridgeError
-from bridge.json_files import read_json
+from bridge.files.json import read_json
 from bridge.models import Placement, Weights
 from bridge.models.resolve import user_aliases
 from bridge.pipeline.jobs.results import read_input

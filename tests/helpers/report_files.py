@@ -13,10 +13,10 @@ from xml.etree.ElementTree import Element
 from click.testing import CliRunner, Result
 
 from bridge.cli import bridge as command
+from bridge.files.sealed import write_sealed
 from bridge.metrics import Metric
 from bridge.pipeline.fit.record import BRIDGE_RECORD
 from bridge.report.html import REPORT, write_report
-from bridge.sealed import write_sealed
 from html_tree import parse, text_of
 from sealed_files import bind
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bridge.files.sealed import sha256_of, write_sealed
 from bridge.pipeline.fit.record import ARRAYS, BRIDGE_RECORD, METRICS, OPTIONS, RESULTS, SWEEP_CONFIG
-from bridge.sealed import sha256_of, write_sealed
 
 
 def sealed(text: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from bridge.errors import UsageError
-from bridge.sealed import read_kept, write_kept
+from bridge.files.sealed import read_kept, write_kept
 from bridge.store import Artifact
 
 MANY = 12

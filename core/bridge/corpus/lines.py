@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TextIO, final
 
-from bridge.bounded import open_plain
 from bridge.errors import CorpusError
-from bridge.limits import limits, need_within
+from bridge.files.bounded import open_plain
+from bridge.files.limits import limits, need_within
 
 BOM = "\ufeff"
 DESCRIPTORS = Path("/dev/fd")

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bridge.bounded import need_room, open_plain
 from bridge.corpus.records import KEYS
 from bridge.errors import BridgeError, CorpusError
-from bridge.limits import limits, need_within
+from bridge.files.bounded import need_room, open_plain
+from bridge.files.limits import limits, need_within
 
 ROWS = 1024
 """Rows that are decoded at a time."""

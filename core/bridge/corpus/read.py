@@ -18,8 +18,8 @@ from bridge.corpus.parquet import parquet_records
 from bridge.corpus.records import documents_of
 from bridge.errors import CorpusError, UsageError
 from bridge.files import expand_user
+from bridge.files.limits import need_within
 from bridge.hub_errors import refusal_of
-from bridge.limits import need_within
 from bridge.references import exists
 
 BUNDLED = "english"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.files import need_free
-from bridge.sealed import write_sealed
+from bridge.files.sealed import write_sealed
 
 __all__ = ["need_free", "write_document"]
 

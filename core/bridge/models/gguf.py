@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from bridge.bounded import open_plain
 from bridge.errors import ModelError
 from bridge.files import sync_file, writing
+from bridge.files.bounded import open_plain
+from bridge.files.sealed import read_kept, sha256, write_kept
 from bridge.progress import Progress
-from bridge.sealed import read_kept, sha256, write_kept
 from bridge.store import Artifact, Store
 
 HASHES = "checkpoint.json"

@@ -14,14 +14,14 @@ from typing import Any, final
 import gguf
 import numpy as np
 
-from bridge.limits import need_within
+from bridge.files.limits import need_within
 
 CHUNK = 1 << 20  # weights at a time: few enough for the cache, enough that numpy's calls do not count
 
 
 @final
 class QuickReader(gguf.GGUFReader):  # type: ignore[misc]
-    """`gguf.GGUFReader`, with every array of the metadata read in one go, within the limits of `bridge.limits`.
+    """`gguf.GGUFReader`, with every array of the metadata read in one go, within the limits of `bridge.files.limits`.
 
     Raises:
         BridgeError: If the metadata exceeds the limits `metadata` or `entries`.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.errors import BridgeError, ModelError
-from bridge.json_files import read_json
+from bridge.files.json import read_json
 from bridge.models.transformers_adapter import quiet
 from bridge.models.weights import Weights
 

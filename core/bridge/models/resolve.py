@@ -9,6 +9,7 @@ from typing import final
 
 from bridge.errors import BridgeError, ModelError, PluginError, StoreError, UsageError, did_you_mean
 from bridge.files import expand_user, user_folder
+from bridge.files.toml import read_toml
 from bridge.models.adapter import Alias, ModelAdapter, ModelInfo
 from bridge.models.gguf import checkpoint_of_gguf
 from bridge.models.loaded import no_next_token
@@ -17,7 +18,6 @@ from bridge.models.weights import Weights, models_folder
 from bridge.progress import Progress
 from bridge.references import Reference, Site, is_path, parse_reference, parse_site, parse_sites
 from bridge.store import Store
-from bridge.toml_files import read_toml
 
 
 @final

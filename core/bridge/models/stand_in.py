@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.corpus.read import BUNDLED, load_corpus
-from bridge.json_files import read_json
+from bridge.files.json import read_json
 from bridge.models.tiny_tokenizer import tiny_tokenizer
 
 VOCABULARY = 1024

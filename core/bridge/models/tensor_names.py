@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import final
 
 from bridge.errors import ModelError
-from bridge.safetensors_file import open_tensors
-from bridge.torch_files import load_plain
+from bridge.files.safetensors import open_tensors
+from bridge.files.torch import load_plain
 
 WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 """What torch.compile, FSDP and activation checkpointing put into names, anywhere."""

@@ -16,9 +16,9 @@ from pydantic import BaseModel
 
 from bridge.errors import BridgeError, ModelError, ModelUnavailableError, StoreError
 from bridge.files import cache_folder, user_folder
+from bridge.files.json import read_json
+from bridge.files.limits import need_within
 from bridge.hub_errors import links_of, refusal_of
-from bridge.json_files import read_json
-from bridge.limits import need_within
 from bridge.store import Store
 
 _INDEX_FILES = (

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bridge.errors import BridgeError, ModelError
-from bridge.json_files import read_json
+from bridge.files.json import read_json
+from bridge.files.safetensors import read_tensors
 from bridge.readers.contract import refuse_unknown
 from bridge.readers.reader import Adapter
-from bridge.safetensors_file import read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,7 @@ from typing import Any, final
 
 from bridge.errors import BridgeError, UsageError
 from bridge.files import expand_user
-from bridge.json_files import read_json
+from bridge.files.json import read_json
 from bridge.models import Placement, TransformersTokenizer
 from bridge.readers.adapters import add_adapter, use_adapter
 from bridge.readers.loading import load_module, load_tokenizer

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import ModelError
+from bridge.files.safetensors import read_tensors
 from bridge.readers.reader import Affine, VectorMap
-from bridge.safetensors_file import read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from bridge.dictionaries import Activation, Dictionary, DictionaryFormat, Gated, JumpReLU, Origin, ReLU, TopK
 from bridge.errors import BridgeError
+from bridge.files.torch import load_plain
 from bridge.hookspecs import hookimpl
-from bridge.torch_files import load_plain
 from bridge_dictionaries.files import Config, Floats, Weights, assemble, fold_norms, write_json
 
 _CONFIG, _WEIGHTS = "config.json", "ae.pt"

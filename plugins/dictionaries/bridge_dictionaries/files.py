@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bridge.dictionaries import Activation, Gated, JumpReLU, Origin, SparseAutoencoder
 from bridge.errors import BridgeError
 from bridge.files import write_bytes
-from bridge.json_files import read_json
+from bridge.files.json import read_json
 
 T = TypeVar("T", str, int, bool, dict[str, Any])
 Floats = NDArray[np.float32]

@@ -9,10 +9,10 @@ from typing import final
 
 import numpy as np
 
-from bridge.archives import need_unpacked
-from bridge.bounded import open_plain
 from bridge.dictionaries import Dictionary, DictionaryFormat, JumpReLU, Origin
 from bridge.errors import BridgeError
+from bridge.files.archives import need_unpacked
+from bridge.files.bounded import open_plain
 from bridge.hookspecs import hookimpl
 from bridge_dictionaries.files import Weights, assemble
 

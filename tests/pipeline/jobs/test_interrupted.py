@@ -11,12 +11,12 @@ import pytest
 import bridge
 from bridge.errors import StoreError
 from bridge.files import need_free, write_new_folder
+from bridge.files.temporaries import sweep_temporaries, temporary_file
 from bridge.pipeline.fit.record import CONFIG, SWEEP_CONFIG
 from bridge.pipeline.jobs import run as job
 from bridge.pipeline.jobs import sweep as sweep_job
 from bridge.report import heatmap
 from bridge.report.html import write as page
-from bridge.temporaries import sweep_temporaries, temporary_file
 
 TEMPORARY = f".metrics.json.{'0' * 32}.tmp"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bridge.cli import main
-from bridge.sealed import write_kept
+from bridge.files.sealed import write_kept
 
 
 @pytest.fixture

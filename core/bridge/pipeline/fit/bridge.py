@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from bridge.directions import read_arrays, write_record
 from bridge.display import notebook
 from bridge.errors import BridgeError, CorruptArtifactError, MapError, UsageError
+from bridge.files.sealed import sha256_of
 from bridge.maps import Array, FittedMap, Map, check_width
 from bridge.pipeline.arrays import as_given, to_numpy
 from bridge.pipeline.fit.record import ARRAYS, BRIDGE_RECORD, OPTIONS, RESULTS, SCHEMA, BridgeRecord, read_record
@@ -23,7 +24,6 @@ from bridge.pipeline.readings import Readings
 from bridge.pipeline.result import Shown
 from bridge.plugins.discovery import discover
 from bridge.plugins.registry import Registry
-from bridge.sealed import sha256_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 
 from bridge.errors import BridgeError
+from bridge.files.sealed import read_kept, sha256, write_kept
 from bridge.pipeline.fit.bridge import Bridge, load_bridge, write_bridge
 from bridge.pipeline.fit.fit import fit_plan
 from bridge.pipeline.fit.record import BRIDGE_RECORD
 from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.plan.runtime import Runtime
-from bridge.sealed import read_kept, sha256, write_kept
 
 OWNER = "owner.json"
 """Holds the hash of the `bridge.json` that was fitted for this key: a record does not know its key."""

@@ -9,7 +9,7 @@ from typing import Any, final
 from pydantic import BaseModel, ConfigDict, Field
 
 from bridge.errors import BridgeError
-from bridge.sealed import need_files, read_sealed, write_sealed
+from bridge.files.sealed import need_files, read_sealed, write_sealed
 
 SCHEMA = 1
 ARRAYS, BRIDGE_RECORD = "bridge.safetensors", "bridge.json"

@@ -13,9 +13,9 @@ from typing import Any, final
 from bridge.claims import is_claimed
 from bridge.errors import BridgeError
 from bridge.files import writing
-from bridge.json_files import read_json
+from bridge.files.json import read_json
+from bridge.files.temporaries import is_locked, temporary_name
 from bridge.pipeline.fit.record import BRIDGE_RECORD
-from bridge.temporaries import is_locked, temporary_name
 
 KINDS = {
     "activations": "activations of a model at a site over a corpus",

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from bridge.errors import BridgeError
-from bridge.json_files import read_json
+from bridge.files.json import read_json
+from bridge.files.sealed import read_kept, sha256
 from bridge.models.gguf import HASHES
 from bridge.pipeline.fit.cache import OWNER
 from bridge.pipeline.fit.record import BRIDGE_RECORD, read_record
 from bridge.pipeline.jobs.cache import Entry
-from bridge.sealed import read_kept, sha256
 from bridge.store import Store
 
 UNVERIFIED = ("served",)

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from bridge.directions import write_arrays, write_record
 from bridge.errors import StoreError, UsageError
 from bridge.files import write_bytes, write_json, writing
+from bridge.files.sealed import sha256_of, write_sealed
+from bridge.files.temporaries import sweep_temporaries
 from bridge.metrics import Metric, document
 from bridge.pipeline.fit.bridge import Bridge, write_bridge
 from bridge.pipeline.fit.record import (
@@ -37,8 +39,6 @@ from bridge.pipeline.plan.plan import Plan
 from bridge.pipeline.plan.remarks import write_copy
 from bridge.pipeline.verbalize.activations import reading_records
 from bridge.pipeline.verbalize.both_models import Verbalized
-from bridge.sealed import sha256_of, write_sealed
-from bridge.temporaries import sweep_temporaries
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

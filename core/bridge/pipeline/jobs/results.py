@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, Field
 
-from bridge.bounded import read_text
 from bridge.directions import read_vectors
 from bridge.errors import BridgeError
-from bridge.json_files import AGAIN, read_json, read_json_lines
+from bridge.files.bounded import read_text
+from bridge.files.json import AGAIN, read_json, read_json_lines
+from bridge.files.sealed import need_files, read_sealed
+from bridge.files.toml import parse_toml
 from bridge.metrics import SCHEMA, Metric
 from bridge.pipeline.fit.record import (
     CONFIG,
@@ -35,8 +37,6 @@ from bridge.pipeline.readings import Reading
 from bridge.pipeline.verbalize.contexts import Context
 from bridge.pipeline.verbalize.records import ContextRecord, FeatureRecord, PositionRecord
 from bridge.scorers import MAPPED
-from bridge.sealed import need_files, read_sealed
-from bridge.toml_files import parse_toml
 
 Matrix = NDArray[np.floating]
 

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from bridge.errors import UsageError
 from bridge.files import write_bytes
+from bridge.files.temporaries import sweep_temporaries
 from bridge.pipeline.plan.gather import gather_model
 from bridge.pipeline.plan.options import Options
 from bridge.pipeline.plan.runtime import open_runtime
@@ -19,7 +20,6 @@ from bridge.pipeline.transfer.dictionaries import check_belongs, open_dictionary
 from bridge.pipeline.verbalize.find import TRAINING_RECORD, TRAINING_STATE, trained_folder
 from bridge.pipeline.verbalize.subject import ModelSubject
 from bridge.progress import Progress
-from bridge.temporaries import sweep_temporaries
 from bridge.verbalizers import Recipe
 
 

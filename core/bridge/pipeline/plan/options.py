@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from bridge.errors import UsageError
+from bridge.files.toml import read_toml as read_table
 from bridge.pipeline.plan.groups import (
     CorpusOptions,
     DictionaryOptions,
@@ -21,7 +22,6 @@ from bridge.pipeline.plan.groups import (
     VerbalizeOptions,
 )
 from bridge.pipeline.plan.specs import describe_errors
-from bridge.toml_files import read_toml as read_table
 
 WRITTEN = (
     *("src", "dst", "map", "corpus", "corpus_sha256", "src_identity", "dst_identity", "max_documents", "max_tokens"),

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict
 from bridge.corpus.documents import Corpus
 from bridge.errors import CorruptArtifactError
 from bridge.files import write_bytes, writing
+from bridge.files.sealed import read_sealed, write_sealed
 from bridge.models import Tokenizer
 from bridge.pipeline.plan.runtime import Runtime
-from bridge.sealed import read_sealed, write_sealed
 
 
 @final

@@ -18,6 +18,7 @@ from bridge.corpus.read import BUNDLED, load_corpus
 from bridge.corpus.split import HELD_OUT, assign_folds
 from bridge.errors import CorpusError, ModelError, PluginError, StoreError, UsageError
 from bridge.files import expand_user
+from bridge.files.sealed import read_kept, write_kept
 from bridge.models import Tokenizer
 from bridge.models.cached_tokenizer import CachedTokenizer
 from bridge.models.dtype import AUTO
@@ -29,7 +30,6 @@ from bridge.pipeline.plan.placement import placement_of
 from bridge.pipeline.plan.remarks import remarks_of, with_original
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.plan.specs import build
-from bridge.sealed import read_kept, write_kept
 from bridge.sources import ActivationBackend, Checkpoint
 from bridge.store import Store
 

@@ -10,6 +10,7 @@ from bridge.corpus.documents import Document
 from bridge.dictionaries import Dictionary, DictionaryFormat
 from bridge.errors import BridgeError, PluginError, StoreError, UsageError
 from bridge.files import expand_user
+from bridge.files.sealed import need_files, read_sealed
 from bridge.hub_errors import refusal_of
 from bridge.models import Tokenizer, Weights
 from bridge.models.resolve import ResolvedModel
@@ -20,7 +21,6 @@ from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.transfer.origins import held_to, reader_of, reader_of_side
 from bridge.plugins.registry import Registry
 from bridge.references import Site
-from bridge.sealed import need_files, read_sealed
 
 HUB = "hub:"
 OWN = "own"

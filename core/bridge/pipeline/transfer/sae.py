@@ -9,6 +9,7 @@ from typing import Any, final
 from bridge.dictionaries import Dictionary, Origin, SparseAutoencoder
 from bridge.errors import BridgeError, UsageError, did_you_mean
 from bridge.files import need_free, write_new_folder
+from bridge.files.sealed import sha256_of, write_sealed
 from bridge.maps import AffineMap
 from bridge.pipeline.fit.bridge import Bridge
 from bridge.pipeline.plan.runtime import Runtime, open_runtime
@@ -17,7 +18,6 @@ from bridge.pipeline.transfer.dictionaries import RECORD, open_source
 from bridge.pipeline.transfer.held_out import HeldOutRows, OpenRows, score_dictionaries
 from bridge.pipeline.transfer.way_back import affine, reverse_map
 from bridge.references import parse_reference, parse_site
-from bridge.sealed import sha256_of, write_sealed
 
 
 @final

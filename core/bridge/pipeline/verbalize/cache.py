@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from bridge.errors import CorruptArtifactError
 from bridge.files import unless_read_only
+from bridge.files.sealed import read_kept, write_kept
 from bridge.pipeline.plan.provenance import versions
 from bridge.plugins.checks import check_explanations, check_notes, fault_of_rows
 from bridge.progress import Progress
-from bridge.sealed import read_kept, write_kept
 from bridge.store import Artifact
 from bridge.verbalizers import Blends, Explanation, Verbalizer
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from bridge.collect.memory import forget_models
 from bridge.engines import Pool
+from bridge.files.temporaries import sweep_temporaries
 from bridge.pipeline.plan.elsewhere import DistantModel, pool_of, work_of
 from bridge.pipeline.plan.gather import artifacts_of
 from bridge.pipeline.plan.runtime import Runtime
 from bridge.pipeline.verbalize.cache import CachedVerbalizer, parts
 from bridge.pipeline.verbalize.find import find_verbalizer
 from bridge.pipeline.verbalize.subject import ModelSubject
-from bridge.temporaries import sweep_temporaries
 from bridge.verbalizers import Blends, Explanation, Verbalizer, VerbalizerBackend
 
 Floats = NDArray[np.float32]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.errors import ModelError
+from bridge.files.safetensors import read_tensors
 from bridge.models import Weights
-from bridge.safetensors_file import read_tensors
 from bridge_toys.dyck.shape import Shape
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bridge.errors import BridgeError, UsageError
 from bridge.files import cache_folder
-from bridge.sealed import read_kept, write_kept
+from bridge.files.sealed import read_kept, write_kept
 from bridge.sources import Checkpoint
 from bridge_sources.vllm.environment import Environment, asked
 

@@ -13,9 +13,9 @@ from typing import Any, final
 
 from pydantic import ValidationError
 
-from bridge.bounded import read_bytes
 from bridge.errors import BridgeError
 from bridge.files import write_json
+from bridge.files.bounded import read_bytes
 from bridge.hookspecs import hookimpl
 from bridge.readers import (
     Adapter,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bridge.bounded import read_bytes
 from bridge.files import write_json
+from bridge.files.bounded import read_bytes
 from bridge.readers import ReaderStandIn
 from bridge_verbalizers.formats.easynla_layout import AR_FILE, AR_HEAD, AR_META, ARS, AVS, HEAD, ArMeta
 from bridge_verbalizers.formats.examples import AR_TEMPLATE, AV_TEMPLATE

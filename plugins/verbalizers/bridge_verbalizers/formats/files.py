@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.errors import BridgeError
-from bridge.json_files import read_json
+from bridge.files.json import read_json
 from bridge.readers import Adapter, Weights
 from bridge_verbalizers.formats.meta import NAME as SIDECAR
 from bridge_verbalizers.formats.meta import Meta, read_meta

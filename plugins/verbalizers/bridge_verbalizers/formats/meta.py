@@ -13,7 +13,7 @@ from typing import Any, Literal, final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bridge.errors import BridgeError
-from bridge.yaml_files import read_yaml
+from bridge.files.yaml import read_yaml
 
 NAME = "nla_meta.yaml"
 RAW = (None, "raw", "none")

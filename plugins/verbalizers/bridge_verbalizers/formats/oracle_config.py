@@ -7,9 +7,9 @@ from typing import final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from bridge.bounded import read_bytes
 from bridge.errors import BridgeError
 from bridge.files import write_json
+from bridge.files.bounded import read_bytes
 from bridge.readers import Message, Prompt
 from bridge_verbalizers.formats.examples import BASE, write_adapter
 

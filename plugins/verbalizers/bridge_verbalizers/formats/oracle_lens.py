@@ -14,9 +14,9 @@ from typing import Any, Literal, final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bridge.bounded import read_bytes
 from bridge.errors import BridgeError
 from bridge.files import write_json
+from bridge.files.bounded import read_bytes
 from bridge.hookspecs import hookimpl
 from bridge.readers import Answer, Injection, Message, Prompt, Reader, ReaderFormat, ReaderStandIn
 from bridge_verbalizers.formats.easynla import prompt_of

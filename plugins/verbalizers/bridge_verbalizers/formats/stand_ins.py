@@ -10,12 +10,12 @@ from typing import Any
 
 from bridge.errors import BridgeError
 from bridge.files import write_bytes, write_json
-from bridge.json_files import read_json
+from bridge.files.json import read_json
+from bridge.files.yaml import read_yaml
 from bridge.models.transformers_adapter import quiet
 from bridge.readers import ReaderStandIn
 from bridge.readers.body import truncate
 from bridge.references import Site, parse_site
-from bridge.yaml_files import read_yaml
 from bridge_verbalizers.formats.examples import AV_TEMPLATE
 from bridge_verbalizers.formats.files import ADAPTER, ADAPTER_CONFIG, is_adapter, sidecar_folder
 from bridge_verbalizers.formats.meta import LAYERS

@@ -15,8 +15,8 @@ from safetensors.numpy import save_file
 
 from bridge.errors import BridgeError
 from bridge.files import write_file
-from bridge.safetensors_file import open_tensors
-from bridge.sealed_arrays import UNSEALED, seal_arrays, seal_holds
+from bridge.files.safetensors import open_tensors
+from bridge.files.sealed_arrays import UNSEALED, seal_arrays, seal_holds
 
 KEY = "jacobian_lens"
 """Key of the metadata that holds a JSON document."""

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import BridgeError
-from bridge.torch_files import load_plain
+from bridge.files.torch import load_plain
 
 if TYPE_CHECKING:
     from torch import Tensor

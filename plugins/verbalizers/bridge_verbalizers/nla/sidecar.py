@@ -9,7 +9,7 @@ from typing import Any, Literal, final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bridge.errors import BridgeError
-from bridge.yaml_files import read_yaml
+from bridge.files.yaml import read_yaml
 from bridge_verbalizers.formats.meta import Injection
 
 NAME = "nla_meta.yaml"

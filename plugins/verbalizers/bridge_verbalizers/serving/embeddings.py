@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bridge.errors import BridgeError
-from bridge.json_files import read_json
+from bridge.files.json import read_json
+from bridge.files.safetensors import open_tensors
 from bridge.models.weights import Index
-from bridge.safetensors_file import open_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor

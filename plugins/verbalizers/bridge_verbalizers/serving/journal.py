@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import final
 
-from bridge.bounded import plain_lines
 from bridge.errors import StoreError
 from bridge.files import cache_folder
+from bridge.files.bounded import plain_lines
 
 
 @final

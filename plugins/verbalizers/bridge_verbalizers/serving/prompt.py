@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import BridgeError
-from bridge.json_files import read_json
+from bridge.files.json import read_json
 from bridge.readers import Injection, Reader
 from bridge.readers.injection import lengthened
 from bridge.readers.loading import load_tokenizer

@@ -13,9 +13,9 @@ from pydantic import TypeAdapter
 
 from bridge.errors import BridgeError, ModelError
 from bridge.files import write_file
+from bridge.files.sealed_arrays import UNSEALED, seal_arrays, seal_holds
 from bridge.models import Placement
 from bridge.progress import Progress
-from bridge.sealed_arrays import UNSEALED, seal_arrays, seal_holds
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -18,16 +18,16 @@ import pytest
 import torch
 from gguf import GGUFWriter
 
-from bridge.bounded import read_bytes
 from bridge.corpus import load_corpus
 from bridge.directions import read_arrays
 from bridge.errors import BridgeError, CorpusError, UsageError
-from bridge.limits import Limits, limits
+from bridge.files.bounded import read_bytes
+from bridge.files.limits import Limits, limits
+from bridge.files.yaml import read_yaml
 from bridge.models import Weights
 from bridge.models.gguf import checkpoint_of_gguf
 from bridge.progress import Silent
 from bridge.store import Store
-from bridge.yaml_files import read_yaml
 from bridge_dictionaries.dictionary_learning import DictionaryLearning
 from bridge_dictionaries.gemma_scope import GemmaScope
 

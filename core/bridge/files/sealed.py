@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from bridge.errors import BridgeError, CorruptArtifactError
-from bridge.files import write_bytes
-from bridge.json_files import AGAIN, parsed
+from bridge.files.json import AGAIN, parsed
+from bridge.files.write import write_bytes
 
 __all__ = ["read_kept", "write_kept"]
 

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from bridge.bounded import plain_lines, read_text
 from bridge.errors import BridgeError
+from bridge.files.bounded import plain_lines, read_text
 
 __all__ = ["read_json", "read_json_lines"]
 

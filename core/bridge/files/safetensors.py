@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bridge.bounded import open_plain
-from bridge.limits import need_within
+from bridge.files.bounded import open_plain
+from bridge.files.limits import need_within
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,4 +1,4 @@
-"""The cache folder, and atomic writing of files, with errors that state the remedy."""
+"""Writing files and folders atomically, with errors that state the remedy."""
 
 from __future__ import annotations
 
@@ -12,70 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from bridge.errors import StoreError, UsageError
-from bridge.temporaries import sweep_temporaries, temporary_file, temporary_name
+from bridge.files.temporaries import sweep_temporaries, temporary_file, temporary_name
 
-__all__ = [
-    "RACY_NS",
-    "cache_folder",
-    "expand_user",
-    "stamp_of",
-    "sync_file",
-    "write_bytes",
-    "write_file",
-    "write_pieces",
-    "writing",
-]
-
-RACY_NS = 2 * 10**9
-"""Age in ns below which a file may change again without new time stamps: FAT, the coarsest file system, has time steps
-of two seconds."""
-
-
-def cache_folder() -> Path:
-    """Return `BRIDGE_CACHE_DIR`, or the user's cache folder.
-
-    Raises:
-        StoreError: If there is neither.
-    """
-    import platformdirs
-
-    return user_folder("BRIDGE_CACHE_DIR", platformdirs.user_cache_path)
-
-
-def user_folder(variable: str, usual: Callable[[str], Path]) -> Path:
-    """Return the folder that an environment variable names, or the usual one of this system.
-
-    Args:
-        variable: Name of the environment variable.
-        usual: Gives the usual folder of an application, as `platformdirs.user_cache_path`.
-
-    Raises:
-        StoreError: If there is neither.
-    """
-    if given := os.environ.get(variable):
-        return expand_user(given)
-    try:
-        return usual("bridge")
-    except RuntimeError as error:
-        raise StoreError(
-            "The user has no home folder.",
-            cause="HOME is not set, and the system knows none.",
-            remedy=f"Set {variable} to a folder.",
-        ) from error
-
-
-def expand_user(path: str | Path) -> Path:
-    """Replace a leading `~` or `~name` by a home folder; where there is none, the path stays as it is.
-
-    `Path.expanduser` raises a RuntimeError there.
-
-    Args:
-        path: A path as a user wrote it.
-
-    Returns:
-        The path; whether it exists is not looked at.
-    """
-    return Path(os.path.expanduser(path))  # noqa: PTH111
+__all__ = ["sync_file", "write_bytes", "write_file", "write_pieces", "writing"]
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -110,12 +49,20 @@ def write_pieces(path: Path, pieces: Sequence[bytes | memoryview]) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write one JSON document, which holds no NaN, as `write_bytes` does."""
+    """Write one JSON document, as `write_bytes` does.
+
+    Args:
+        path: The file; its folder is created, and an existing file is replaced.
+        value: JSON, without NaN.
+    """
     write_bytes(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode())
 
 
 def need_free(out: str | Path | None) -> None:
     """Refuse to overwrite, before any work is done; what killed processes left beside `out` is deleted.
+
+    Args:
+        out: The file or folder that is to be written; None for none.
 
     Raises:
         UsageError: If `out` exists.
@@ -165,23 +112,6 @@ def write_new_folder(folder: Path, fill: Callable[[Path], object]) -> None:
             _sync_folder(temporary.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-
-
-def stamp_of(path: Path) -> tuple[dict[str, Any], int]:
-    """Return a stamp that identifies a file's state without reading the file, and the time of its last change.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The real path, inode, size and both times of change, as JSON; and the later time, in ns since 1970.
-
-    Raises:
-        OSError: If the file does not exist.
-    """
-    stat = path.stat()
-    times = (stat.st_mtime_ns, stat.st_ctime_ns)
-    return {"path": str(path.resolve()), "inode": stat.st_ino, "size": stat.st_size, "changed": times}, max(times)
 
 
 def sync_file(path: Path) -> None:

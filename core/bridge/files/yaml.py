@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bridge.bounded import read_text
 from bridge.errors import BridgeError
+from bridge.files.bounded import read_text
 
 __all__ = ["read_yaml"]
 

@@ -9,8 +9,8 @@ import hashlib
 import re
 from pathlib import Path
 
-from bridge.bounded import open_plain
-from bridge.limits import limits
+from bridge.files.bounded import open_plain
+from bridge.files.limits import limits
 
 __all__ = ["UNSEALED", "seal_arrays", "seal_holds"]
 

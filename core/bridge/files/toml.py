@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from bridge.bounded import read_text
+from bridge.files.bounded import read_text
 
 PARTS = 64
 """Maximal number of dots before the first `=` of a line: `tomllib` takes time and memory by their square."""

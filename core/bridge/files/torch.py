@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bridge.archives import need_unpacked
-from bridge.bounded import need_room, open_plain
+from bridge.files.archives import need_unpacked
+from bridge.files.bounded import need_room, open_plain
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from bridge.limits import limits, need_within
+from bridge.files.limits import limits, need_within
 
 __all__ = ["need_room", "open_plain", "plain_lines", "read_bytes", "read_text"]
 
@@ -40,7 +40,7 @@ def read_bytes(path: Path, limit: str = "document") -> bytes:
 
     Args:
         path: The file.
-        limit: Name of the limit of its size, an attribute of `bridge.limits.Limits`.
+        limit: Name of the limit of its size, an attribute of `bridge.files.limits.Limits`.
 
     Returns:
         The content.

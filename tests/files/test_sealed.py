@@ -13,9 +13,9 @@ import torch
 
 from bridge.directions import read_arrays, write_record
 from bridge.errors import BridgeError
+from bridge.files.sealed import read_kept, write_kept
 from bridge.pipeline.verbalize.cache import CachedVerbalizer
 from bridge.progress import Silent
-from bridge.sealed import read_kept, write_kept
 from bridge.verbalizers import Explanation, Verbalizer
 from bridge_verbalizers.jacobian_lens.lens_file import LensRecord, read_record, write_lens
 from bridge_verbalizers.serving.journal import Journal

@@ -6,8 +6,8 @@ import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
-from bridge.bounded import need_room
-from bridge.limits import need_within
+from bridge.files.bounded import need_room
+from bridge.files.limits import need_within
 
 __all__ = ["need_unpacked"]
 
