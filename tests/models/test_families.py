@@ -467,7 +467,7 @@ def test_other_gguf_files_are_refused_in_words(
 ) -> None:
     config = registry.models["llama"].tiny_configs()[0]  # type: ignore[attr-defined]
     keys = gguf_files.keys_of(config)
-    embedding = {"token_embd.weight": np.zeros((512, 32), np.float32)}
-    gguf_files.write(tmp_path / "tiny.gguf", architecture, keys, embedding, tiny_models[family][0])
+    tensors = {f"{name}.weight": np.zeros((512, 32), np.float32) for name in ("token_embd", "output", "output_norm")}
+    gguf_files.write(tmp_path / "tiny.gguf", architecture, keys, tensors, tiny_models[family][0])
     with pytest.raises(ModelError, match=said):
         find(f"{tmp_path / 'tiny.gguf'}@1")
