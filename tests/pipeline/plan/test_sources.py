@@ -154,7 +154,7 @@ def test_a_run_on_a_strangers_source(tmp_path: Path, strange: None) -> None:
         ("shifted", "gives other activations of tiny-gemma@1 than from transformers: they differ by"),
         ("guesses", "not a trained model"),
         ("no identity", "does not say what decides its bits"),
-        ("no text", "not texts by name"),
+        ("no text", "not Mapping of str"),
         ("refuses", "It is not ready"),
         ("dies", "The service went away"),
     ],

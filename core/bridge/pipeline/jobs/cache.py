@@ -27,7 +27,7 @@ KINDS = {
     "self-checks": "tests that a model computes as before",
     "whole-weights": "tests that weights are complete",
     "hashes": "hashes of files",
-    "vllm": "what vLLM supports",
+    "sources": "what sources of activations support",
 }
 """Kinds of entries, which are folders of the cache. Others, such as `models`, are not touched: they are the user's."""
 

@@ -121,7 +121,7 @@ def _support(architecture: str, where: Environment) -> Support:
     """Ask vLLM once for each version: importing it takes ten seconds."""
     question = {"architecture": architecture}
     key = json.dumps([question, where.version, where.transformers, where.torch, SCRIPT.read_text(encoding="utf-8")])
-    kept = cache_folder() / "vllm" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    kept = cache_folder() / "sources" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
     if (there := read_kept(kept, Support)) is not None:
         return there
     try:
