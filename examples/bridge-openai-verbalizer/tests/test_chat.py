@@ -176,7 +176,7 @@ def test_retry_after_in_every_form() -> None:
         ("  fruit \n", Explanation("fruit")),
         ("", Explanation("", ("empty",))),
         (["a", "list"], Explanation("", ("empty",))),
-        ("\x1b[2J\ud800<script>\x00", Explanation("\\x1b[2J\\xd800<script>\\x00")),
+        ("\x1b[2J\ud800<script>\x00", Explanation("\\x1b[2J\\ud800<script>\\x00")),
     ],
 )
 def test_an_answer_is_text_and_no_more(server: StandIn, says: Any, expected: Explanation) -> None:
