@@ -122,4 +122,5 @@ def test_escapes(text: str, escaped: str) -> None:
 def test_a_path_that_is_not_utf8(tmp_path: Path) -> None:
     name = os.fsencode(tmp_path) + b"/\xff\x1b.txt"
     code, _, err = bridge("run", *PAIR, "--corpus", os.fsdecode(name))
-    assert code == 1 and "\\udcff\\x1b.txt" in "".join(err.split())
+    assert code == 2 and "is not text in UTF-8" in " ".join(err.split())
+    assert "\\udcff\\x1b.txt" in "".join(err.split())

@@ -109,6 +109,11 @@ def make_options(**given: Any) -> Options:
     where = declared()
     values = {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in given.items()}
     faults = [f"{name}: no such option" for name in values if name not in where]
+    faults += [
+        f"{name}: {value!r} is not text in UTF-8, as records need it"
+        for name, value in values.items()
+        if _is_odd(value)
+    ]
     groups: dict[str, dict[str, Any]] = {group: {} for group in Options.model_fields}
     for name, value in values.items():
         if name in where and value is not None:
@@ -124,6 +129,11 @@ def make_options(**given: Any) -> Options:
             f"The options are invalid: {'; '.join(faults)}.", remedy=f"Known options: {', '.join(WRITTEN)}."
         )
     return Options(**checked)
+
+
+def _is_odd(value: Any) -> bool:
+    """Tell whether a text holds lone surrogates: bytes of a file name that are no UTF-8, or halves of a character."""
+    return isinstance(value, str) and not value.isascii() and any("\ud800" <= one <= "\udfff" for one in value)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
