@@ -12,8 +12,10 @@ import contextlib
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, cast, final
 
 from bridge.errors import printable
@@ -167,11 +169,10 @@ def trace(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Print an error on standard error, in lines of at most 100 characters."""
-    import click
-
+    """Print an error on standard error, in lines of at most 100 characters; paths and names stay whole."""
     stream = _raw(sys.stderr)
-    stream.write("\n".join(click.wrap_text(each, 100) for each in shown(text).split("\n")) + "\n")
+    wrapped = partial(textwrap.fill, width=100, break_long_words=False, break_on_hyphens=False)
+    stream.write("\n".join(map(wrapped, shown(text).split("\n"))) + "\n")
     stream.flush()
 
 
@@ -183,7 +184,8 @@ def last_words(text: str) -> None:
 
 def flush() -> None:
     """Write out what standard output still holds."""
-    sys.stdout.flush()
+    if not sys.stdout.closed:
+        sys.stdout.flush()
 
 
 def cell(text: str, style: str = "") -> Text:
@@ -220,8 +222,8 @@ def _raw(stream: Any) -> IO[str]:
 
 
 def _give_back(own: int) -> None:
-    # Flush buffered output to standard error before restoring the descriptor.
-    if sys.__stdout__:
+    # Flush buffered output to standard error before restoring the descriptor; a plugin may have closed the stream.
+    if sys.__stdout__ and not sys.__stdout__.closed:
         sys.__stdout__.flush()
     os.dup2(own, 1)
     os.close(own)
