@@ -66,7 +66,7 @@ def strict_json(text: str) -> Any:
 def paragraph(err: str) -> str:
     """Return the error of a failed command; it must be one paragraph and no traceback."""
     assert "Traceback" not in err
-    _, _, message = err.partition("Error: ")
+    _, _, message = err.partition("Error:")
     assert message, err
     assert "\n\n" not in message.strip()
     return " ".join(message.split())

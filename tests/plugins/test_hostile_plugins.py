@@ -25,7 +25,7 @@ def found(distribution: str) -> dict[str, Any]:
 
 def said(text: str) -> str:
     """Return an error message as one line."""
-    return " ".join(text.partition("Error: ")[2].split())
+    return " ".join(text.partition("Error:")[2].split())
 
 
 # The plugin API

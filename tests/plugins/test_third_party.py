@@ -174,7 +174,7 @@ def test_map_that_misbehaves(body: str, said: str, package: Package, experiment:
     package("misbehaving", a_map("misbehaving", body))
     code, out, err = bridge("run", *experiment, "--map", "misbehaving", "--out", tmp_path / "out")
     assert (code, out) == (1, "")
-    message = " ".join(err.partition("Error: ")[2].split())
+    message = " ".join(err.partition("Error:")[2].split())
     assert message.startswith(("The map misbehaving ", "The plugin misbehaving:"))
     assert said in message
     assert "Traceback" not in err
