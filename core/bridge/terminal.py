@@ -62,7 +62,13 @@ class Guard:
     """
 
     def __init__(self, stream: IO[str]) -> None:
-        self.stream = stream
+        self._stream = stream
+        self._own = next((name for name in ("__stdout__", "__stderr__") if stream is getattr(sys, name)), "")
+
+    @property
+    def stream(self) -> IO[str]:
+        """The stream itself; the process's own is looked up, because it is opened again where a plugin closed it."""
+        return cast(IO[str], getattr(sys, self._own) if self._own else self._stream)
 
     def write(self, text: str) -> int:
         """Write a text, escaped and bounded.

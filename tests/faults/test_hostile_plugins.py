@@ -14,7 +14,7 @@ from hostile_plugins import DEATHS, DEEDS, HOOKS, LEFTOVERS, METHODS, VALUES, WO
 from small_plugins import Package, ours_are_whole
 
 SKIPPED = ("dictionary_formats", "reader_formats", "models")
-"""Kinds that are asked whether a file is theirs: one that fails is passed over, or named where no other takes it."""
+"""Kinds that are asked whether a file is theirs: one that fails is passed over."""
 
 PLAIN = ("Exception", "RecursionError", "MemoryError")
 """Deeds that are told in the words of the stage, with the short name."""
@@ -62,9 +62,7 @@ def raised(kind: str, moment: str, deed: str, bench: Bench, usual: dict[str, tup
     who = bench.install(kind, hostile(kind, moment, DEEDS[deed]))
     done = bench.drive(kind)
     assert done.seconds < BOUND
-    if kind in SKIPPED and done.code != ended.code:
-        assert done.code == 1 and who in done.said, done.err
-    elif kind in ("scorers", *SKIPPED):
+    if kind in ("scorers", *SKIPPED):
         assert done.code == ended.code, done.err
         assert bench.results() == results
         if kind == "scorers" and moment == "work":
@@ -143,8 +141,8 @@ def test_every_hook_before_work(kind: str, moment: str, bench: Bench) -> None:
         assert done.code == 0, (deed, done)
         found = json.loads(done.out)["plugins"]
         assert ours_are_whole(found), deed
-        (mine,) = [plugin for plugin in found if plugin["distribution"] == NAME]
-        assert (mine["health"] == "broken") == (deed in DEEDS.values()), (deed, mine)
+        mine = [plugin["health"] == "broken" for plugin in found if plugin["distribution"] == NAME]
+        assert mine and set(mine) == {deed in DEEDS.values()}, (deed, mine)  # a reader format brings a verbalizer
     for deed, (code, expected) in DEATHS.items():
         bench.replace(kind, hostile(kind, moment, code))
         assert bench.bridge("plugins", "--json").code == expected, deed

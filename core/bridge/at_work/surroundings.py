@@ -20,17 +20,18 @@ STREAMS = (("stdout", 1), ("stderr", 2))
 
 
 @contextlib.contextmanager
-def restored() -> Iterator[None]:
+def restored(*, streams_only: bool = False) -> Iterator[None]:
     """Put back standard output and error, the working directory, handlers of signals, filters of warnings, and torch's
-    default dtype, gradients and number of threads."""
+    default dtype, gradients and number of threads; or the two streams only."""
     with contextlib.ExitStack() as undo:
-        for keep in (_streams, _folder, _signals, _filters, _torch):
+        for keep in (_streams,) if streams_only else (_streams, _folder, _signals, _filters, _torch):
             undo.callback(keep())
         yield
 
 
 def _streams() -> Callable[[], None]:
     kept = [(name, number, getattr(sys, name), _copy(number), _state(number)) for name, number in STREAMS]
+    own = [(f"__{name}__", number, getattr(sys, f"__{name}__")) for name, number in STREAMS]
 
     def put_back() -> None:
         for name, number, stream, copy, state in kept:
@@ -39,10 +40,16 @@ def _streams() -> Callable[[], None]:
             if _state(number) != state:
                 os.dup2(copy, number)
             os.close(copy)
-            if stream is not None and stream.closed:
-                stream = os.fdopen(number, "w", encoding=stream.encoding, errors=stream.errors, closefd=False)
             if getattr(sys, name) is not stream:
                 setattr(sys, name, stream)
+        for name, number, stream in own:
+            if stream is None or not stream.closed:
+                continue
+            opened = os.fdopen(number, "w", encoding=stream.encoding, errors=stream.errors, closefd=False)
+            setattr(sys, name, opened)
+            for used, *_ in kept:
+                if getattr(sys, used) is stream:
+                    setattr(sys, used, opened)
 
     return put_back
 

@@ -258,7 +258,10 @@ def _claimed_by(weights: Weights, adapters: Mapping[str, ModelAdapter]) -> Model
 
 def _claims(adapter: ModelAdapter, weights: Weights, failed: dict[str, Exception]) -> bool:
     try:
-        return adapter.claims(weights)
+        return bool(adapter.claims(weights))  # of an array, this raises an error
+    except PluginError as error:
+        failed[adapter.name] = error
+        return False
     except BridgeError:
         raise
     except Exception as error:  # a family that fails on another family's weights must not block that family

@@ -42,7 +42,8 @@ class Guard:
 
         Args:
             doing: What the plugin is asked to do.
-            restore: Whether to put back what the plugin changes; a context that it opens may last.
+            restore: Whether to put back all that the plugin changes, or the streams only: a context that it opens may
+                last.
 
         Raises:
             PluginError: In place of anything raised that is not an `Exception`, unless the user interrupted. An
@@ -50,7 +51,8 @@ class Guard:
                 whose it is.
         """
         inner = bool(plugin_at_work())
-        with contextlib.nullcontext() if inner or not restore else restored(), witness().watching(self._who, doing):
+        back = contextlib.nullcontext() if inner else restored(streams_only=not restore)
+        with back, witness().watching(self._who, doing):
             try:
                 yield
             except Exception as error:

@@ -199,6 +199,6 @@ def _from_hub(name: str) -> Path:
 
 def _recognises(fmt: DictionaryFormat, path: Path) -> bool:
     try:
-        return fmt.recognises(path)
+        return bool(fmt.recognises(path))  # of an array, this raises an error
     except Exception:  # an error of one format on another format's files must not affect the other format
         return False

@@ -11,6 +11,7 @@ from bridge.models.resolve import ResolvedModel
 from bridge.models.weights import models_folder
 from bridge.pipeline.plan.specs import build
 from bridge.pipeline.verbalize.published import ask_remedy, best_reader
+from bridge.plugins.isolation import described
 from bridge.plugins.registry import Registry
 from bridge.readers.locate import locate
 from bridge.verbalizers import VerbalizerBackend, check_site
@@ -98,13 +99,21 @@ def _recognised(named: str, registry: Registry) -> str:
 
 def _of_folder(folder: Path, registry: Registry) -> str:
     """Return the only kind of verbalizer that reads a folder, with its options."""
-    found = {name: kind.of_folder(folder) for name, kind in registry.verbalizers.items()}
+    found, failed = dict[str, str](), dict[str, Exception]()
+    for name, kind in registry.verbalizers.items():
+        try:
+            found[name] = kind.of_folder(folder)
+        except Exception as error:  # a kind that fails on another kind's folder must not block that kind
+            failed[name] = error
     reading = [f"{name}:{options}" for name, options in found.items() if options]
     if len(reading) != 1:
         kinds = " and ".join(one.partition(":")[0] for one in reading)
         raise UsageError(
             f"{folder} is a verbalizer of {f'several kinds: {kinds}' if reading else 'no installed kind'}.",
-            cause="" if reading else "One of its files is missing, or its kind needs a plugin.",
+            cause=""
+            if reading
+            else "One of its files is missing, or its kind needs a plugin."
+            + "".join(f" The kind {name} failed on it: {described(error)}." for name, error in failed.items()),
             remedy=f"Name the kind, as in NAME:checkpoint=FOLDER. Installed: {', '.join(registry.verbalizers)}.",
         )
     return reading[0]
